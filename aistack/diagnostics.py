@@ -1,0 +1,98 @@
+"""What can be wrong, where, why, and what would mend it: values only, no printing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the command line (docs/architecture.md)."""
+
+    OK = 0
+    NO = 1
+    USAGE = 2
+    UNABLE = 3
+    BUG = 70
+    INTERRUPTED = 130
+
+
+class Severity(StrEnum):
+    """How much a diagnostic matters; `UNKNOWN` means that facts were missing."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, order=True, kw_only=True)
+class Place:
+    """A span on one line of a text file; line and column count from 1, length is in characters."""
+
+    file: str
+    line: int
+    column: int
+    length: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """A place with a few words to draw beside it."""
+
+    place: Place
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fix:
+    """A change that would mend the problem.
+
+    `place` and `replacement` say what text to replace when the fix can be applied in place.
+    `proved` is true only when the change was applied to a copy and everything was checked again.
+    """
+
+    text: str
+    place: Place | None = None
+    replacement: str | None = None
+    proved: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostic:
+    """One finding: `rule` is its code (`NV101`), `name` its readable name (`cuda-driver-minimum`)."""
+
+    rule: str
+    name: str
+    severity: Severity
+    message: str
+    place: Place | None = None
+    labels: tuple[Label, ...] = ()
+    why: tuple[str, ...] = ()
+    source: str | None = None
+    rule_place: Place | None = None
+    checked: str | None = None
+    hints: tuple[str, ...] = ()
+    fixes: tuple[Fix, ...] = ()
+
+
+@dataclass(slots=True)
+class DiagnosticError(Exception):
+    """Stops a command: its diagnostics are printed, then the process ends with `exit_code`."""
+
+    diagnostics: tuple[Diagnostic, ...]
+    exit_code: ExitCode = field(default=ExitCode.NO)
+
+    def __str__(self) -> str:
+        return "; ".join(diagnostic.message for diagnostic in self.diagnostics)
+
+
+def refuse(*diagnostics: Diagnostic) -> DiagnosticError:
+    """The answer is bad (exit 1)."""
+    return DiagnosticError(diagnostics, ExitCode.NO)
+
+
+def unable(rule: str, name: str, message: str, *, why: tuple[str, ...] = (), hints: tuple[str, ...] = ()) -> DiagnosticError:
+    """Could not tell or could not do (exit 3): tool, network, disk, permission, missing credential."""
+    diagnostic = Diagnostic(rule=rule, name=name, severity=Severity.ERROR, message=message, why=why, hints=hints)
+    return DiagnosticError((diagnostic,), ExitCode.UNABLE)

@@ -1,0 +1,136 @@
+"""Running other programs: the only place that starts a process."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aistack.diagnostics import DiagnosticError, unable
+
+LINES_THAT_MATTER = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """What a program said; `returncode` is negative when a signal ended it."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def find(tool: str) -> str | None:
+    """The path of a program, or None; the system's administration folders count too."""
+    return shutil.which(tool) or shutil.which(tool, path="/usr/sbin:/sbin:/usr/local/sbin")
+
+
+def require(tool: str, package: str) -> str:
+    """The path of a program, or exit 3 with the one line that installs it."""
+    path = find(tool)
+    if path is None:
+        raise unable(
+            "HOST001",
+            "tool-missing",
+            f"`{tool}` is not installed",
+            hints=(f"apt-get install {package}", "`aistack doctor` lists everything that is missing"),
+        )
+    return path
+
+
+def failure(argv: Sequence[str], returncode: int, output: str) -> DiagnosticError:
+    """The error for a program that ended badly, with the last lines that it said."""
+    how = f"was ended by signal {-returncode}" if returncode < 0 else f"ended with exit code {returncode}"
+    said = tuple(line for line in output.strip().splitlines() if line.strip())[-LINES_THAT_MATTER:]
+    return unable("HOST002", "tool-failed", f"`{argv[0].rsplit('/', 1)[-1]}` {how}", why=(f"command: {shlex.join(argv)[:600]}", *said))
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    check: bool = True,
+    input: str | None = None,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 3600,
+    log: Path | None = None,
+) -> Completed:
+    """Run a program to its end and return what it said.
+
+    `env` replaces the whole environment when given. With `log`, both streams go to that file (and `stdout` holds its text).
+    Raises DiagnosticError (exit 3) when the program is missing, fails while `check`, or outlasts `timeout` seconds.
+    """
+    try:
+        if log is None:
+            done = subprocess.run(
+                list(argv),
+                input=input,
+                stdin=None if input is not None else subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                cwd=cwd,
+                env=env,
+                timeout=timeout,
+                check=False,
+            )
+            stdout, stderr = done.stdout, done.stderr
+        else:
+            with log.open("w") as stream:
+                done = subprocess.run(
+                    list(argv),
+                    input=input,
+                    stdin=None if input is not None else subprocess.DEVNULL,
+                    stdout=stream,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    cwd=cwd,
+                    env=env,
+                    timeout=timeout,
+                    check=False,
+                )
+            stdout = stderr = log.read_text(errors="replace")
+    except FileNotFoundError as error:
+        raise unable("HOST001", "tool-missing", f"`{argv[0]}` is not installed", why=(str(error),)) from error
+    except subprocess.TimeoutExpired as error:
+        raise unable(
+            "HOST003", "tool-too-slow", f"`{argv[0]}` did not end within {timeout:.0f} s", why=(f"command: {shlex.join(argv)[:600]}",)
+        ) from error
+    if check and done.returncode != 0:
+        raise failure(argv, done.returncode, stderr or stdout)
+    return Completed(argv=tuple(argv), returncode=done.returncode, stdout=stdout, stderr=stderr)
+
+
+@contextmanager
+def stream(
+    argv: Sequence[str], *, log: Path, stdin: int | None = None, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program whose standard output is read as it comes (`process.stdout`); its talk goes to `log`.
+
+    A bad end raises DiagnosticError (exit 3) with the log's last lines; leaving early ends the program.
+    """
+    with log.open("wb") as errors:
+        try:
+            process = subprocess.Popen(
+                list(argv), stdin=subprocess.DEVNULL if stdin is None else stdin, stdout=subprocess.PIPE, stderr=errors, env=env, cwd=cwd
+            )
+        except FileNotFoundError as error:
+            raise unable("HOST001", "tool-missing", f"`{argv[0]}` is not installed", why=(str(error),)) from error
+        try:
+            yield process
+            returncode = process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+            if process.stdin is not None:
+                process.stdin.close()
+    if returncode != 0:
+        raise failure(argv, returncode, log.read_text(errors="replace"))
