@@ -1,0 +1,25 @@
+"""Files that are written as text, not unpacked from packages: what is in them and where they go; no disk is touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True, kw_only=True)
+class RenderedFile:
+    """A regular file owned by root; `path` is absolute in the image, `mode` holds the permission bits only."""
+
+    path: str
+    content: bytes
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True, order=True, kw_only=True)
+class RenderedLink:
+    """A symbolic link owned by root; `target` is kept exactly as written."""
+
+    path: str
+    target: str
+
+
+Rendered = RenderedFile | RenderedLink
