@@ -74,7 +74,8 @@ class Lock:
     """Everything that a node image is made of.
 
     `components` are (component, version text) pairs, e.g. ("kernel", "6.12.107+deb13-cloud-amd64"): the kernel's is its
-    version string. `node` holds the recipe's `node:` settings, `memory_mib` the memory that the node must have.
+    version string. `node` holds the recipe's `node:` settings, `memory_mib` the memory that the node must have. `wish` is the
+    identity of the stack that was locked: a recipe that still resolves to it needs no new lock.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Lock:
     models: tuple[LockedModel, ...]
     node: tuple[tuple[str, str], ...]
     memory_mib: int
+    wish: str
     compressor: str = "zstd"
 
     def root(self, name: str) -> LockedRoot:
@@ -153,7 +155,8 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
             raise LockFormatError(f"`{where}.{name}` is not a known key")
         for name in sorted(required - set(value)):
             raise LockFormatError(f"`{where}.{name}` is missing")
-        return kind(**{name: _decode(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+        build: Any = kind
+        return build(**{name: _decode(hints[name], item, f"{where}.{name}") for name, item in value.items()})
     if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
         raise LockFormatError(f"`{where}` must be {kind.__name__}")
     return value

@@ -1,0 +1,179 @@
+"""From a stack to a lock: what has to be pinned, and how the pins are put together. Who pins is not known here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aistack.compose.distros import debian
+from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, LockedConversion, LockedModel
+from aistack.compose.stack import Stack, StackApp, complete
+from aistack.diagnostics import Diagnostic, Severity
+from aistack.facts.catalog import Os, Suite
+from aistack.facts.pins import LockedFile, LockedRoot, LockedWheel
+
+FORMAT = 1
+"""Raised when the same stack would now be locked differently, so that older locks are made anew."""
+
+_KERNEL_PACKAGE = re.compile(r"linux-image-(\d.*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootWish:
+    """Packages (names) to resolve together, from these suites of an OS."""
+
+    name: str
+    os: Os
+    suites: tuple[Suite, ...]
+    packages: tuple[str, ...]
+    arch: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPins:
+    """A model's files at one revision, from the hub or from another place that carries the same bytes."""
+
+    revision: str
+    files: tuple[LockedFile, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pins:
+    """Everything that was pinned, by the names of the wishes; models by id, wheels by app."""
+
+    roots: Mapping[str, LockedRoot]
+    models: Mapping[str, ModelPins]
+    wheels: Mapping[str, Sequence[LockedWheel]]
+
+
+def app_root(app: StackApp) -> str:
+    """The name of an app's root."""
+    return f"app-{app.name}"
+
+
+def converter_root(app: StackApp) -> str | None:
+    """The name of the root that converts an app's models, None where nothing has to be converted."""
+    return f"converter-{app.conversion.format}" if app.conversion else None
+
+
+def roots(stack: Stack) -> tuple[RootWish, ...]:
+    """The roots to resolve: the base, the tools that shape disks, one for each app and each conversion."""
+    base_packages = (*debian.base_packages(stack.os), *stack.kernel.packages, *(stack.driver.packages if stack.driver else ()))
+    wishes = [
+        RootWish(name="base", os=stack.os, suites=_suites(stack), packages=base_packages, arch=stack.arch),
+        RootWish(name="tools", os=stack.os, suites=stack.os.suites, packages=debian.tools_packages(), arch=stack.arch),
+    ]
+    for app in stack.apps:
+        packages = (*debian.app_packages(app.os), *app.packages)
+        wishes.append(RootWish(name=app_root(app), os=app.os, suites=app.os.suites, packages=packages, arch=stack.arch))
+        name = converter_root(app)
+        if app.conversion and app.conversion_os and name and not any(wish.name == name for wish in wishes):
+            os, packages = app.conversion_os, app.conversion.packages
+            wishes.append(RootWish(name=name, os=os, suites=os.suites, packages=packages, arch=stack.arch))
+    return tuple(wishes)
+
+
+def seal(stack: Stack, pins: Pins, *, wish: str) -> tuple[Lock, tuple[Diagnostic, ...]]:
+    """The lock of a stack, and what the pins told that the catalog did not know; `wish` is the stack's identity."""
+    base = pins.roots["base"]
+    kernel = kernel_version_string(base)
+    diagnostics = list(_kernel_series(stack, kernel))
+    components = {"os": stack.os.id, "kernel": kernel}
+    if stack.driver:
+        components["driver"] = stack.driver.version
+    apps = []
+    for app in stack.apps:
+        apps.append(_app(app, pins))
+        if apps[-1].version != app.version:
+            diagnostics.append(_moved(app, apps[-1].version))
+    lock = Lock(
+        name=stack.name,
+        arch=stack.arch,
+        os=stack.os.id,
+        components=tuple(sorted(components.items())),
+        accelerator=LockedAccelerator(product=stack.accelerator.id, count=stack.accelerator_count) if stack.accelerator else None,
+        roots=tuple(sorted(pins.roots.items())),
+        apps=tuple(apps),
+        models=tuple(_model(stack, id, pins.models[id]) for id in sorted(pins.models)),
+        node=stack.node,
+        memory_mib=stack.memory_mib,
+        wish=wish,
+    )
+    return lock, tuple(diagnostics)
+
+
+def kernel_version_string(base: LockedRoot) -> str:
+    """The version string of the one kernel in a base (`6.12.107+deb13-cloud-amd64`); ValueError when there is not exactly one."""
+    found = [match[1] for package in base.packages if (match := _KERNEL_PACKAGE.fullmatch(package.name))]
+    if len(found) != 1:
+        raise ValueError(f"a base has exactly one kernel, this one has {len(found)}: {', '.join(found)}")
+    return found[0]
+
+
+def _suites(stack: Stack) -> tuple[Suite, ...]:
+    extra = tuple(stack.driver.components) if stack.driver else ()
+    return tuple(Suite(name=suite.name, components=tuple(dict.fromkeys((*suite.components, *extra)))) for suite in stack.os.suites)
+
+
+def _app(app: StackApp, pins: Pins) -> LockedApp:
+    root = pins.roots[app_root(app)]
+    return LockedApp(
+        name=app.name,
+        framework=app.framework,
+        version=app.version if app.wheels else _upstream(root, app.packages[0]) or app.version,
+        root=app_root(app),
+        python=app.wheels.python if app.wheels else None,
+        wheels=tuple(pins.wheels.get(app.name, ())),
+        models=tuple(model.id for model in app.models),
+        command=complete(app),
+        environment=app.environment,
+        port=app.port,
+        health=app.health,
+        cpu_features=app.cpu_features,
+    )
+
+
+def _model(stack: Stack, id: str, pinned: ModelPins) -> LockedModel:
+    model = next(model for model in stack.models if model.id == id)
+    app = next(app for app in stack.apps if any(used.id == id for used in app.models))
+    conversion = None
+    if app.conversion and (name := converter_root(app)):
+        conversion = LockedConversion(root=name, format=app.conversion.format, argv=app.conversion.argv)
+    return LockedModel(
+        id=model.id,
+        revision=pinned.revision,
+        licence=model.licence,
+        sources=("hub", *model.sources),
+        files=pinned.files,
+        conversion=conversion,
+    )
+
+
+def _upstream(root: LockedRoot, name: str) -> str | None:
+    package = next((package for package in root.packages if package.name == name), None)
+    if package is None:
+        return None
+    without_epoch = package.version.split(":", 1)[-1]
+    return re.split(r"[+~]|-[^-]*$", without_epoch)[0]
+
+
+def _kernel_series(stack: Stack, kernel: str) -> tuple[Diagnostic, ...]:
+    series = tuple(stack.kernel.version.split(".")[:2])
+    if tuple(re.split(r"[.+-]", kernel)[:2]) == series:
+        return ()
+    message = f"the archive's kernel is {kernel}, the catalog chose {'.'.join(series)}"
+    why = ("the package lists have moved on since the catalog was checked, so the verdict on this stack does not hold for this kernel",)
+    hints = (f'pin `kernel: {{version: "{".".join(series)}.*"}}` and name a source that still serves it, or update aistack\'s catalog',)
+    return (Diagnostic(rule="LOCK001", name="kernel-moved", severity=Severity.ERROR, message=message, why=why, hints=hints),)
+
+
+def _moved(app: StackApp, version: str) -> Diagnostic:
+    message = f"app `{app.name}`: the archive has {app.framework} {version}, the catalog knows {app.version}"
+    return Diagnostic(
+        rule="LOCK002",
+        name="release-unknown",
+        severity=Severity.WARNING,
+        message=message,
+        why=("the lock holds what the archive serves; rules were checked for the release that the catalog knows",),
+    )
