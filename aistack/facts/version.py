@@ -1,0 +1,217 @@
+"""How versions are compared: one scheme for each component, chosen by name, never guessed from the text; text is never normalised.
+
+`release`  dotted numbers of any length (570.172.08, 12.8): compared number by number, missing numbers count as 0
+`kernel`   the upstream part of a version string (6.12.107+deb13-cloud-amd64, 7.3~rc7): as `release`, a candidate before its release
+`debian`   Debian Policy 5.6.12: epoch, upstream version, revision; `~` sorts before everything
+`pep440`   Python packages, through `packaging`
+`word`     names: equal or not
+
+A range is one or more parts, all of which must hold, separated by commas: `6.12.*`, `>=0.11,<0.20`, `!=2.5.0`, or one exact version.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+
+class Scheme(StrEnum):
+    """A way to compare versions."""
+
+    RELEASE = "release"
+    KERNEL = "kernel"
+    DEBIAN = "debian"
+    PEP440 = "pep440"
+    WORD = "word"
+
+
+SCHEMES = {
+    "kernel": Scheme.KERNEL,
+    "driver": Scheme.RELEASE,
+    "cuda": Scheme.RELEASE,
+    "rocm": Scheme.RELEASE,
+    "python": Scheme.PEP440,
+    "glibc": Scheme.RELEASE,
+    "compute-capability": Scheme.RELEASE,
+}
+"""The schemes of the components that have no file of their own; every other component is a `word` or says its scheme in its file."""
+
+_PART = re.compile(r"^(>=|<=|==|!=|>|<)?\s*(\S+)$")
+_RELEASE = re.compile(r"^\d+(\.\d+)*$")
+_KERNEL = re.compile(r"^(\d+(?:\.\d+)*)(?:[~-]rc(\d+))?")
+_DEBIAN = re.compile(r"^(?:(\d+):)?([0-9A-Za-z.+~-]+?)(?:-([0-9A-Za-z+.~]+))?$")
+
+
+class VersionFormatError(ValueError):
+    """A text that is no version, or no range, of its scheme; the message says which and gives an example."""
+
+
+@functools.total_ordering
+@dataclass(frozen=True, slots=True)
+class _DebianKey:
+    epoch: int
+    upstream: str
+    revision: str
+
+    def __lt__(self, other: _DebianKey) -> bool:
+        return _debian_order(self, other) < 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _DebianKey) and _debian_order(self, other) == 0
+
+    def __hash__(self) -> int:
+        return hash(self.epoch)
+
+
+def _debian_order(left: _DebianKey, right: _DebianKey) -> int:
+    if left.epoch != right.epoch:
+        return left.epoch - right.epoch
+    return _debian_part(left.upstream, right.upstream) or _debian_part(left.revision, right.revision)
+
+
+def _debian_weight(character: str) -> int:
+    """Letters sort before everything else, `~` before even the end of the text (weight 0)."""
+    if character == "~":
+        return -1
+    return ord(character) if character.isalpha() else ord(character) + 256
+
+
+def _debian_part(left: str, right: str) -> int:
+    """Compare two parts by turns: a run without digits, then a run of digits as a number (Policy 5.6.12)."""
+    first, second = 0, 0
+    while first < len(left) or second < len(right):
+        while (first < len(left) and not left[first].isdigit()) or (second < len(right) and not right[second].isdigit()):
+            one = _debian_weight(left[first]) if first < len(left) and not left[first].isdigit() else 0
+            two = _debian_weight(right[second]) if second < len(right) and not right[second].isdigit() else 0
+            if one != two:
+                return one - two
+            first, second = first + 1, second + 1
+        start, begin = first, second
+        while first < len(left) and left[first].isdigit():
+            first += 1
+        while second < len(right) and right[second].isdigit():
+            second += 1
+        difference = int(left[start:first] or "0") - int(right[begin:second] or "0")
+        if difference:
+            return difference
+    return 0
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """The numbers of a dotted text without zeros at its end, so that 12.0 and 12 compare equal."""
+    numbers = [int(part) for part in text.split(".")]
+    while len(numbers) > 1 and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def key(text: str, scheme: Scheme) -> Any:
+    """A value that sorts as the scheme demands; raises VersionFormatError where the text is no version of the scheme."""
+    if scheme is Scheme.WORD:
+        return text
+    if scheme is Scheme.RELEASE:
+        if not _RELEASE.match(text):
+            raise VersionFormatError(f"`{text}` is not a version: numbers separated by dots are expected, like `570.172.08`")
+        return _numbers(text)
+    if scheme is Scheme.KERNEL:
+        found = _KERNEL.match(text)
+        if not found:
+            raise VersionFormatError(f"`{text}` is not a kernel version, like `6.12.107` or `6.12.107+deb13-cloud-amd64`")
+        return (_numbers(found[1]), 0 if found[2] else 1, int(found[2] or 0))
+    if scheme is Scheme.DEBIAN:
+        found = _DEBIAN.match(text)
+        if not found or not found[2][0].isalnum():
+            raise VersionFormatError(f"`{text}` is not a Debian version, like `1.26.3-3+deb13u1`")
+        return _DebianKey(int(found[1] or 0), found[2], found[3] or "")
+    try:
+        return Version(text)
+    except InvalidVersion as error:
+        raise VersionFormatError(f"`{text}` is not a version of a Python package, like `0.33.0`") from error
+
+
+def newest_first(versions: Iterable[str], scheme: Scheme) -> tuple[str, ...]:
+    """Versions in falling order; equal ones in the order of their texts."""
+    return tuple(sorted(sorted(versions), key=lambda text: key(text, scheme), reverse=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Which versions are admitted; `text` is as written."""
+
+    text: str
+    scheme: Scheme
+    parts: tuple[tuple[str, str], ...]
+
+    def admits(self, version: str) -> bool:
+        """Whether the version lies in the range; raises VersionFormatError for a version that is none of the scheme."""
+        if self.scheme is Scheme.PEP440:
+            specifiers = ",".join(f"{operator}{bound}" for operator, bound in self.parts)
+            return SpecifierSet(specifiers).contains(key(version, self.scheme), prereleases=True)
+        return all(_holds(operator, bound, version, self.scheme) for operator, bound in self.parts)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+_ORDER: dict[str, Callable[[Any, Any], bool]] = {
+    ">=": lambda version, bound: bool(version >= bound),
+    "<=": lambda version, bound: bool(version <= bound),
+    ">": lambda version, bound: bool(version > bound),
+    "<": lambda version, bound: bool(version < bound),
+    "==": lambda version, bound: bool(version == bound),
+    "!=": lambda version, bound: bool(version != bound),
+}
+
+
+def _holds(operator: str, bound: str, version: str, scheme: Scheme) -> bool:
+    if bound.endswith(".*"):
+        inside = _starts_with(version, bound[:-2], scheme)
+        return inside if operator == "==" else not inside
+    return _ORDER[operator](key(version, scheme), key(bound, scheme))
+
+
+def _starts_with(version: str, stem: str, scheme: Scheme) -> bool:
+    if scheme is Scheme.DEBIAN:
+        upstream = version.split(":", 1)[-1]
+        return upstream == stem or (upstream.startswith(stem) and not upstream[len(stem)].isdigit())
+    found = _KERNEL.match(version)
+    key(version, scheme)
+    assert found is not None
+    numbers, wanted = [int(part) for part in found[1].split(".")], [int(part) for part in stem.split(".")]
+    numbers += [0] * (len(wanted) - len(numbers))
+    return numbers[: len(wanted)] == wanted
+
+
+def parse_range(text: str, scheme: Scheme) -> Range:
+    """A range from its text; raises VersionFormatError with the part that is wrong."""
+    if scheme is Scheme.WORD:
+        return Range(text, scheme, (("==", text),))
+    parts: list[tuple[str, str]] = []
+    for piece in text.split(","):
+        found = _PART.match(piece.strip())
+        if not found:
+            raise VersionFormatError(f"`{piece.strip()}` is not a range: write `6.12.*`, `>=0.11,<0.20` or one version")
+        operator, bound = found[1] or "==", found[2]
+        if bound.endswith(".*"):
+            if operator not in ("==", "!="):
+                raise VersionFormatError(f"`{piece.strip()}`: `.*` stands alone or after `!=`, not after `{operator}`")
+            key(bound[:-2], scheme)
+            if scheme is Scheme.KERNEL and not _RELEASE.match(bound[:-2]):
+                raise VersionFormatError(f"`{bound}` is not a kernel series, like `6.12.*`")
+        else:
+            key(bound, scheme)
+        parts.append((operator, bound))
+    found_range = Range(text, scheme, tuple(parts))
+    if scheme is Scheme.PEP440:
+        try:
+            SpecifierSet(",".join(f"{operator}{bound}" for operator, bound in parts))
+        except InvalidSpecifier as error:
+            raise VersionFormatError(f"`{text}` is not a range of Python versions: {error}") from error
+    return found_range
