@@ -124,9 +124,9 @@ def test_without_a_package_database_it_cannot_tell(tmp_path: Path) -> None:
 
 
 def test_whiteouts_and_replaced_folders_are_followed(tmp_path: Path) -> None:
-    lower: Files = {"/a/file": b"1", "/b/one": b"1", "/b/two": b"2", "/home/user/file": b"3"}
-    upper: Files = {"/a/.wh.file": b"", "/b/!new": b"4", "/b/.wh..wh..opq": b"", "/home": "var/home"}
+    lower: Files = {"/a/file": b"1", "/b/one": b"1", "/b/two": b"2", "/home/user/file": b"3", "/gone/file": b"5"}
+    upper: Files = {"/a/.wh.file": b"", "/b/!new": b"4", "/b/.wh..wh..opq": b"", "/home": "var/home", "/.wh.gone": b""}
     found = read(lower, tmp_path, upper)
-    assert not {"/a/file", "/b/one", "/b/two", "/home/user/file"} & found.entries.keys()
+    assert not {"/a/file", "/b/one", "/b/two", "/home/user/file", "/gone/file"} & found.entries.keys()
     assert "/b/!new" in found.entries  # stands before the marker in its layer
     assert found.entries["/home"].target == "var/home"

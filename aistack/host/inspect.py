@@ -36,7 +36,7 @@ def _apply(stream: IO[bytes], wanted: Callable[[str], bool], entries: dict[str, 
     own: set[str] = set()  # whiteouts speak of lower layers only, wherever they stand in this one
     with tarfile.open(fileobj=stream, mode="r|") as archive:
         for member in archive:
-            path = "/" + member.name.lstrip("./").rstrip("/")
+            path = _absolute(member.name)
             folder, _, name = path.rpartition("/")
             if name == OPAQUE:
                 _forget(folder, entries, texts, own)
@@ -62,12 +62,16 @@ def _apply(stream: IO[bytes], wanted: Callable[[str], bool], entries: dict[str, 
                 if wanted(path):
                     texts[path] = head + content.read()
             elif member.islnk() and wanted(path):
-                texts[path] = texts.get("/" + member.linkname.lstrip("./"), b"")
+                texts[path] = texts.get(_absolute(member.linkname), b"")
+
+
+def _absolute(name: str) -> str:
+    return "/" + name.removeprefix("./").strip("/")
 
 
 def _entry(member: tarfile.TarInfo, entries: dict[str, Entry]) -> Entry:
     if member.islnk():
-        linked = entries.get("/" + member.linkname.lstrip("./"))
+        linked = entries.get(_absolute(member.linkname))
         size = linked.size if linked else 0
         return Entry(kind="file", mode=member.mode, uid=member.uid, gid=member.gid, size=size)
     kind = "other"
@@ -85,7 +89,7 @@ def _entry(member: tarfile.TarInfo, entries: dict[str, Entry]) -> Entry:
 
 
 def _forget(folder: str, entries: dict[str, Entry], texts: dict[str, bytes], keep: set[str]) -> None:
-    if folder in entries and entries[folder].kind != "directory":
+    if folder not in entries or entries[folder].kind != "directory":
         return
     for path in [path for path in entries if path.startswith(folder + "/") and path not in keep]:
         del entries[path]
