@@ -1,0 +1,169 @@
+"""The words of the node part's own files: units, presets, scripts and settings."""
+
+from __future__ import annotations
+
+GATE = """\
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+Environment=PYTHONPATH=/usr/lib/aistack/python PYTHONDONTWRITEBYTECODE=1
+StandardOutput=journal+console
+StandardError=journal+console
+SyslogIdentifier=aistack
+"""
+
+CHECK = f"""\
+[Unit]
+Description=aistack: is this machine what was promised?
+Documentation=file:///usr/lib/aistack/lock.json
+ConditionPathExists=/usr/lib/aistack/lock.json
+RequiresMountsFor=/var/lib/aistack
+After=systemd-tmpfiles-setup.service local-fs.target
+JobTimeoutSec=900
+
+{GATE}ExecStart=/usr/bin/python3 -m aistack.node.agent check
+TimeoutStartSec=600
+"""
+
+MODELS = f"""\
+[Unit]
+Description=aistack: mount the models that are bound to this system
+Requires=aistack-check.service
+After=aistack-check.service
+
+{GATE}ExecStart=/usr/bin/python3 -m aistack.node.models
+TimeoutStartSec=300
+"""
+
+# Ordered after the first gate without requiring it: a failed first gate is exactly what the second has to act on.
+CONFIRM = f"""\
+[Unit]
+Description=aistack: do the apps answer?
+ConditionPathExists=/usr/lib/aistack/lock.json
+RequiresMountsFor=/var/lib/aistack /boot
+After=aistack-check.service aistack-models.service
+Before=boot-complete.target
+JobTimeoutSec=1800
+
+{GATE}ExecStart=/usr/bin/python3 -m aistack.node.agent confirm
+TimeoutStartSec=1500
+"""
+
+# Early, so that `started` is sent even when everything after it goes wrong; it never delays what comes after it.
+REPORT = """\
+[Unit]
+Description=aistack: report this boot to the virtual machine's host
+DefaultDependencies=no
+ConditionCredential=aistack.report
+After=systemd-udevd.service systemd-tmpfiles-setup-dev.service
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Service]
+Type=exec
+Environment=PYTHONPATH=/usr/lib/aistack/python PYTHONDONTWRITEBYTECODE=1
+ImportCredential=aistack.report
+ExecStart=/usr/bin/python3 -m aistack.node.report
+SyslogIdentifier=aistack-report
+"""
+
+# Not Debian's sshd-keygen.service: that one is bound to the first boot, so a power cut in that minute would leave a node without keys.
+SSH_KEYS = """\
+[Unit]
+Description=aistack: make this machine's ssh host key
+ConditionPathExists=!/etc/ssh/ssh_host_ed25519_key
+Before=ssh.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/bin/ssh-keygen -q -t ed25519 -N "" -C "" -f /etc/ssh/ssh_host_ed25519_key
+"""
+
+SSHD = """\
+HostKey /etc/ssh/ssh_host_ed25519_key
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+"""
+
+# The credentials firstboot.* stay honoured; only the questions on the console go, since nobody sits there.
+FIRST_BOOT_WITHOUT_QUESTIONS = """\
+[Service]
+ExecStart=
+ExecStart=systemd-firstboot
+StandardInput=null
+StandardOutput=journal
+StandardError=journal
+"""
+
+PRESET = """\
+enable getty@.service
+enable remote-fs.target
+enable ssh.service
+enable systemd-network-generator.service
+enable systemd-networkd.service
+enable systemd-pstore.service
+enable systemd-resolved.service
+enable systemd-timesyncd.service
+enable ostree-remount.service
+enable ostree-finalize-staged.path
+enable fstrim.timer
+disable *
+"""
+
+# The last thing that runs: file systems are unmounted, so the host may end the machine here and now. Port 0xf4 is QEMU's
+# isa-debug-exit; the byte 0x3d makes QEMU end with (0x3d << 1) | 1 = 123. The file exists only after a completed boot report.
+SHUTDOWN = """\
+#!/bin/sh
+[ "$1" = poweroff ] && [ -e /run/aistack/exit-status ] && [ -w /dev/port ] || exit 0
+printf '\\075' | dd of=/dev/port bs=1 seek=244 count=1 conv=notrunc 2>/dev/null
+"""
+
+# systemd has no credential for a proxy. An environment generator reaches every service, podman and the containers that it starts.
+PROXY_GENERATOR = """\
+#!/bin/sh
+for name in http_proxy https_proxy no_proxy; do
+    file=/run/credentials/@system/aistack.$name
+    [ -r "$file" ] || continue
+    value=$(head -n 1 "$file")
+    upper=$(printf %s "$name" | tr a-z A-Z)
+    printf '%s=%s\\n%s=%s\\n' "$name" "$value" "$upper" "$value"
+done
+"""
+
+JOURNAL = """\
+[Journal]
+Storage=persistent
+SystemMaxUse=512M
+SystemKeepFree=1G
+MaxRetentionSec=90day
+"""
+
+# A credential network.network.NAME becomes a file that sorts before this one, and the first that matches wins.
+NETWORK = """\
+[Match]
+Type=ether
+Kind=!*
+
+[Network]
+DHCP=yes
+
+[DHCPv4]
+UseDomains=yes
+"""
+
+TMPFILES = """\
+d /var/lib/aistack 0755 root root -
+d /run/aistack 0755 root root -
+d /run/aistack/models 0755 root root -
+d /var/lib/containers 0755 root root -
+"""
+
+LAUNCHER = """\
+#!/usr/bin/python3
+import sys
+sys.path.insert(0, "/usr/lib/aistack/python")
+from aistack.cli import main
+main()
+"""

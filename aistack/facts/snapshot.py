@@ -1,0 +1,125 @@
+"""What a machine really has, as it was read: each reading names who saw it, and one that failed is data too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading(Generic[Value]):
+    """One thing that was read, or the error that came instead; `source` is the file or program that was asked."""
+
+    source: str
+    value: Value | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processor:
+    """`/proc/cpuinfo`: the model's name, how many processors, and the features that all of them have."""
+
+    model: str
+    count: int
+    features: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSystem:
+    """Space of the file system that holds a path, in MiB; free is what an unprivileged writer may use."""
+
+    path: str
+    size_mib: int
+    free_mib: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Modules:
+    """Kernel modules by their names with underscores: those in use (built in or loaded) and those on disk for this kernel."""
+
+    present: frozenset[str]
+    loadable: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class PciDevice:
+    """One device in PCI configuration space; vendor, device and class in hexadecimal without `0x`."""
+
+    address: str
+    vendor: str
+    device: str
+    device_class: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundImage:
+    """One image in the bound store: its manifest digest, its names, and the folders of its layers, lowest first."""
+
+    digest: str
+    names: tuple[str, ...]
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """The booted OSTree deployment.
+
+    `promised_manifest` comes from the deployment's origin file (what the update engine laid down), `manifest` and `lock_identity`
+    from the commit that is really booted. `is_default` is false when the bootloader chose another entry than its first.
+    """
+
+    stateroot: str
+    commit: str
+    serial: int
+    promised_manifest: str | None
+    manifest: str | None
+    lock_identity: str | None
+    is_default: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A machine before its apps run."""
+
+    kernel: Reading[str]
+    architecture: Reading[str]
+    command_line: Reading[str]
+    processor: Reading[Processor]
+    memory_mib: Reading[int]
+    modules: Reading[Modules]
+    file_systems: tuple[Reading[FileSystem], ...]
+    pci: Reading[tuple[PciDevice, ...]]
+    deployment: Reading[Deployment]
+    bound_images: Reading[tuple[BoundImage, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitState:
+    """What systemd says of one unit: `active`, `sub` and `result` in its words."""
+
+    unit: str
+    load: str
+    active: str
+    sub: str
+    result: str
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppState:
+    """One app after its start: its service, and the HTTP status of its health path (None where it has none)."""
+
+    app: str
+    unit: Reading[UnitState]
+    status: Reading[int] | None
+    waited_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppsSnapshot:
+    """A node after its apps were started."""
+
+    apps: tuple[AppState, ...]
+    failed_units: Reading[tuple[str, ...]] = field(default_factory=lambda: Reading(source="systemctl", value=()))

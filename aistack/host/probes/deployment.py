@@ -1,0 +1,64 @@
+"""Which OSTree deployment is booted, and what its commit and its origin file say of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from aistack.facts.snapshot import Deployment, Reading
+from aistack.host.probes.reading import inside, read
+from aistack.host.process import run
+
+MANIFEST_KEY = "ostree.manifest-digest"
+LOCK_KEY = "aistack.lock"
+
+
+def deployment(root: Path) -> Reading[Deployment]:
+    """The booted deployment: found through `ostree=` on the kernel command line, as the initramfs found it."""
+    return read("/proc/cmdline, /ostree, ostree show", lambda: _deployment(root))
+
+
+def _deployment(root: Path) -> Deployment:
+    command_line = inside(root, "/proc/cmdline").read_text()
+    named = re.search(r"(?:^|\s)ostree=(\S+)", command_line)
+    if named is None:
+        raise ValueError("no `ostree=` on the kernel command line")
+    booted = named.group(1)
+    link = inside(root, booted).readlink().as_posix()
+    found = re.search(r"deploy/([^/]+)/deploy/([0-9a-f]{64})\.(\d+)/?$", link)
+    if found is None:
+        raise ValueError(f"{booted} leads to {link}")
+    stateroot, commit, serial = found.group(1), found.group(2), int(found.group(3))
+    origin = inside(root, f"/ostree/deploy/{stateroot}/deploy/{commit}.{serial}.origin").read_text()
+    promised = re.search(r"^manifest-digest=(sha256:[0-9a-f]{64})$", origin, re.MULTILINE)
+    repository = inside(root, "/ostree/repo")
+    return Deployment(
+        stateroot=stateroot,
+        commit=commit,
+        serial=serial,
+        promised_manifest=promised.group(1) if promised else None,
+        manifest=_metadata(repository, commit, MANIFEST_KEY),
+        lock_identity=_metadata(repository, commit, LOCK_KEY),
+        is_default=_is_default(root, booted),
+    )
+
+
+def _metadata(repository: Path, commit: str, key: str) -> str | None:
+    shown = run(["ostree", f"--repo={repository}", "show", f"--print-metadata-key={key}", commit], check=False, timeout=60)
+    if shown.returncode == 0:
+        return shown.stdout.strip().strip("'")
+    if "No such metadata key" in shown.stderr:
+        return None
+    raise ValueError(shown.stderr.strip() or f"ostree show ended with {shown.returncode}")
+
+
+def _is_default(root: Path, booted: str) -> bool:
+    """Whether the booted entry is the bootloader's first, the one with the highest `version`."""
+    entries = [path.read_text() for path in sorted(inside(root, "/boot/loader/entries").glob("*.conf"))]
+    versions = {}
+    for entry in entries:
+        target = re.search(r"^options .*?\bostree=(\S+)", entry, re.MULTILINE)
+        version = re.search(r"^version (\d+)$", entry, re.MULTILINE)
+        if target and version:
+            versions[target.group(1)] = int(version.group(1))
+    return not versions or booted not in versions or versions[booted] == max(versions.values())

@@ -1,0 +1,58 @@
+"""The bound store: which images lie in it and where their layers are; read from containers-storage's own lists, not through podman.
+
+podman needs seconds to start on an emulated machine, and its answer comes from these two files.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from aistack.facts.snapshot import BoundImage, Reading
+from aistack.host.probes.reading import inside, read
+
+STORE = "/usr/lib/bootc/storage"
+
+
+def bound_images(root: Path, store: str = STORE) -> Reading[tuple[BoundImage, ...]]:
+    """Every image whose layers are all there, with its manifest digest; an image that lacks a layer's folder is left out."""
+    return read(f"{store}/overlay-images", lambda: _bound_images(_store(root, store)))
+
+
+def _store(root: Path, store: str) -> Path:
+    # The link in the image is relative, so that it also resolves below another root.
+    return inside(root, store)
+
+
+def _bound_images(store: Path) -> tuple[BoundImage, ...]:
+    parents: dict[str, str | None] = {}
+    for name in ("layers.json", "volatile-layers.json"):
+        path = store / "overlay-layers" / name
+        if path.exists():
+            parents |= {layer["id"]: layer.get("parent") or None for layer in _objects(path)}
+    images = []
+    for image in _objects(store / "overlay-images" / "images.json"):
+        layers = _chain(image.get("layer") or None, parents)
+        folders = tuple(str(store / "overlay" / layer / "diff") for layer in layers)
+        if all(layer in parents for layer in layers) and all(Path(folder).is_dir() for folder in folders):
+            digests = {image["digest"]} | {
+                name.removeprefix("manifest-") for name in image.get("big-data-names") or () if name.startswith("manifest-sha256:")
+            }
+            images += [BoundImage(digest=digest, names=tuple(image.get("names") or ()), layers=folders) for digest in sorted(digests)]
+    return tuple(images)
+
+
+def _chain(top: str | None, parents: dict[str, str | None]) -> tuple[str, ...]:
+    chain: list[str] = []
+    while top is not None and top not in chain:
+        chain.append(top)
+        top = parents.get(top)
+    return tuple(reversed(chain))
+
+
+def _objects(path: Path) -> list[dict[str, Any]]:
+    document = json.loads(path.read_text())
+    if not isinstance(document, list) or not all(isinstance(item, dict) for item in document):
+        raise ValueError(f"{path.name} is not a list of objects")
+    return document

@@ -1,0 +1,30 @@
+"""Turning what can go wrong while reading into data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from aistack.diagnostics import DiagnosticError
+from aistack.facts.snapshot import Reading
+
+Value = TypeVar("Value")
+
+
+def read(source: str, reader: Callable[[], Value]) -> Reading[Value]:
+    """What `reader` returns, or why it could not: a missing file, no permission, a tool that failed, text that is not what it should be."""
+    try:
+        return Reading(source=source, value=reader())
+    except OSError as error:
+        return Reading(source=source, error=f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+    except DiagnosticError as error:
+        details = "; ".join(why for diagnostic in error.diagnostics for why in diagnostic.why)
+        return Reading(source=source, error=f"{error}: {details}" if details else str(error))
+    except (ValueError, KeyError, IndexError) as error:
+        return Reading(source=source, error=f"not understood: {error!r}")
+
+
+def inside(root: Path, path: str) -> Path:
+    """An absolute path of the machine, below `root`."""
+    return root / path.lstrip("/")
