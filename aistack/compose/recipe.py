@@ -1,0 +1,224 @@
+"""The recipe: what is wanted, as its author wrote it. Ranges and versions are text here; the catalog says what they mean.
+
+A recipe is understood alone: no inheritance, anchors, templates, includes or environment.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from aistack.diagnostics import Diagnostic, Label, Severity
+from aistack.facts.decode import Number, Text, decode
+from aistack.facts.document import Node, place_of
+from aistack.facts.version import Scheme, VersionFormatError, parse_range
+
+SCHEMA = "aistack/recipe/v1"
+
+_VERSION = r"[0-9][0-9A-Za-z+~:_-]*(?:\.[0-9A-Za-z+~:_-]+)*"
+_PART = rf"(?:(?:>=|<=|==|!=|>|<)\s*)?{_VERSION}(?:\.\*)?"
+RANGE = rf"{_PART}(?:\s*,\s*{_PART})*"
+"""One version, a series (`6.12.*`), or bounds that must all hold (`>=0.11,<0.20`)."""
+
+
+def range_problem(scheme: Scheme | None = None) -> Callable[[str], str | None]:
+    """A check for `Text`: what is wrong with a range, or None; with a scheme its versions are read too."""
+
+    def check(text: str) -> str | None:
+        for part in text.split(","):
+            if not re.fullmatch(_PART, part.strip()):
+                return _part_problem(part.strip())
+        if scheme is not None:
+            try:
+                parse_range(text, scheme)
+            except VersionFormatError as error:
+                return str(error)
+        return None
+
+    return check
+
+
+def _part_problem(part: str) -> str:
+    if not part:
+        return "there is an empty part beside a comma"
+    sign = re.match(r"[^0-9A-Za-z\s]+", part)
+    if sign and sign[0] not in (">=", "<=", "==", "!=", ">", "<"):
+        return f"`{sign[0]}` is not used here: write `>=`, `<=`, `>`, `<`, `==`, `!=`, or a series like `6.12.*`"
+    if "*" in part:
+        return f"`{part}`: a `*` stands only at the end, after a dot"
+    return f"`{part}` is not a version: it begins with a digit and holds no spaces"
+
+
+Name = Annotated[
+    str,
+    Text(pattern=r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?", what="a name of lower case letters, digits and dashes", example="chat"),
+]
+OsId = Annotated[str, Text(pattern=r"[a-z][a-z0-9.-]*", what="the id of an OS", example="debian-13")]
+ProductId = Annotated[str, Text(pattern=r"[a-z0-9-]+/[a-z0-9.-]+", what="an accelerator's id, vendor/product", example="nvidia/l4")]
+FrameworkId = Annotated[str, Text(pattern=r"[a-z0-9][a-z0-9.+-]*", what="the id of a framework", example="vllm")]
+ModelId = Annotated[
+    str, Text(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*", what="a model's id, owner/name", example="Qwen/Qwen3-8B")
+]
+Range = Annotated[str, Text(pattern=RANGE, what="a version or a range", example=">=0.11", check=range_problem())]
+KernelRange = Annotated[str, Text(pattern=RANGE, what="a version or a range", example="6.12.*", check=range_problem(Scheme.KERNEL))]
+DriverRange = Annotated[str, Text(pattern=RANGE, what="a version or a range", example="550.*", check=range_problem(Scheme.RELEASE))]
+Argument = Annotated[str, Text(pattern=r"[A-Za-z][A-Za-z0-9._-]*", what="an option's name without its dashes", example="max-model-len")]
+Variable = Annotated[str, Text(pattern=r"[A-Za-z_][A-Za-z0-9_]*", what="the name of an environment variable", example="OMP_NUM_THREADS")]
+Setting = Annotated[str, Text(pattern=r"[^\x00-\x1f\x7f]*", what="text on one line", loose=True)]
+Reason = Annotated[str, Text(pattern=r"\s*\S[\s\S]*", what="a reason in words", example="lab node, replaced in spring")]
+Uri = Annotated[str, Text(pattern=r"(?:https?|file|copy)://?[^\s@]+", what="an address without user name or password")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelWish:
+    """Which of the OS's kernels."""
+
+    flavor: Annotated[Name, "the OS's name for a kernel build: `generic`, or `cloud` (smaller, without graphics support)"]
+    version: Annotated[KernelRange | None, "version or range of the upstream kernel; the newest that fits is taken"] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceleratorWish:
+    """The accelerators of each node."""
+
+    product: Annotated[ProductId, "id in the catalog; `aistack list accelerators` shows all"]
+    count: Annotated[int, Number(minimum=1, maximum=1024), "how many of them each node has"] = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverWish:
+    """The accelerator's driver."""
+
+    version: Annotated[DriverRange | None, "version or range; the newest that fits is taken"] = None
+    flavor: Annotated[Literal["open", "proprietary"] | None, "which kernel modules; chosen by the accelerator where not given"] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppWish:
+    """One container: a framework, its models, its settings."""
+
+    framework: Annotated[Mapping[FrameworkId, Range | None], "one framework and its version or range, like `{vllm: '>=0.11'}`"]
+    models: Annotated[tuple[ModelId, ...], "models by the hub's ids; each is mounted read-only under /models"] = ()
+    args: Annotated[Mapping[Argument, Setting | None], "options of the framework's command; `true` or nothing gives a bare flag"] = field(
+        default_factory=dict
+    )
+    environment: Annotated[Mapping[Variable, Setting], "environment variables of the app; never a secret"] = field(default_factory=dict)
+    port: Annotated[int | None, Number(minimum=1, maximum=65535), "TCP port on the node"] = None
+
+    @property
+    def framework_id(self) -> str:
+        """The framework's id (a recipe that was read has exactly one)."""
+        return next(iter(self.framework))
+
+    @property
+    def framework_range(self) -> str | None:
+        """The framework's version or range as written; None: any."""
+        return next(iter(self.framework.values()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeWish:
+    """Settings of the node that are no secrets; keys, host name and network come as credentials when it boots."""
+
+    ssh: Annotated[Literal["credential", "none"], "`credential`: the public keys come as a credential at boot; `none`: no ssh"] = (
+        "credential"
+    )
+    time_zone: Annotated[
+        str, Text(pattern=r"[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)*", what="a time zone", example="Europe/Berlin"), "the node's time zone"
+    ] = "UTC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceWish:
+    """An archive to fetch from instead of the one that the build host is configured for; credentials stay in the tools' own files."""
+
+    kind: Annotated[Literal["apt", "pip"], "what is fetched from it"]
+    uri: Annotated[Uri, "its address"]
+    os: Annotated[OsId | None, "for `apt`: the OS whose packages it holds; the recipe's own where not given"] = None
+    suites: Annotated[tuple[str, ...], "for `apt`: suites; the OS's own where not given"] = ()
+    components: Annotated[tuple[str, ...], "for `apt`: archive components; the OS's own where not given"] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """A finding that is known and accepted, for a reason and for a time."""
+
+    rule: Annotated[str, Text(pattern=r"[A-Z]{2,6}[0-9]{3}|[a-z][a-z0-9-]+", what="a rule's code or name", example="NV140"), "code or name"]
+    because: Annotated[Reason, "why it is acceptable here"]
+    until: Annotated[datetime.date, "the last day on which it is accepted"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What is wanted on a node: an OS, a kernel, an accelerator and its driver, apps with frameworks and models."""
+
+    schema: Annotated[Literal["aistack/recipe/v1"], "the kind of this file and its version"]
+    name: Annotated[Name, "names the images, the lock file and the disk"]
+    arch: Annotated[Literal["amd64", "arm64"], "the nodes' CPU architecture, in Debian's spelling"]
+    os: Annotated[OsId, "the distribution to start from; `aistack list os` shows all"]
+    kernel: Annotated[KernelWish, "which of the OS's kernels"]
+    accelerator: Annotated[AcceleratorWish | None, "the accelerators of each node; leave it out where there are none"] = None
+    driver: Annotated[DriverWish | None, "the accelerator's driver; chosen where not given"] = None
+    apps: Annotated[Mapping[Name, AppWish], "what runs on the node, by name"] = field(default_factory=dict)
+    node: Annotated[NodeWish, "settings of the node"] = field(default_factory=NodeWish)
+    sources: Annotated[tuple[SourceWish, ...], "archives to fetch from instead of the build host's own"] = ()
+    allow: Annotated[tuple[Allowance, ...], "findings that are accepted, each with its reason and its end"] = ()
+
+
+def read(root: Node) -> tuple[Recipe | None, tuple[Diagnostic, ...]]:
+    """A recipe from its document: (recipe, ()) or (None, every problem). Places stay with the document: `place_of(root, path)`."""
+    recipe, problems = decode(Recipe, root)
+    if recipe is None:
+        return None, problems
+    found = tuple(_contradictions(recipe, root))
+    return (None, found) if found else (recipe, ())
+
+
+def _contradictions(recipe: Recipe, root: Node) -> list[Diagnostic]:
+    found: list[Diagnostic] = []
+    ports: dict[int, str] = {}
+    for name, app in recipe.apps.items():
+        where = ("apps", name)
+        if len(app.framework) != 1:
+            message = f"`{'.'.join(where)}.framework` must name one framework, not {len(app.framework)}"
+            hint = "give each framework an app of its own" if app.framework else "write `framework: {NAME: RANGE}`"
+            found.append(_problem("REC001", "one-framework", message, root, (*where, "framework"), hints=(hint,)))
+        for index, model in enumerate(app.models):
+            if any(model.lower() == earlier.lower() for earlier in app.models[:index]):
+                message = f"model `{model}` is listed twice in app `{name}`"
+                found.append(_problem("REC002", "model-twice", message, root, (*where, "models", index), hints=("remove one of the two",)))
+        if app.port is not None and app.port in ports:
+            other = ports[app.port]
+            label = Label(place=place_of(root, ("apps", other, "port")), text=f"app `{other}` has it already")
+            message = f"port {app.port} is taken by two apps, `{other}` and `{name}`"
+            problem = _problem(
+                "REC003", "port-twice", message, root, (*where, "port"), labels=(label,), hints=("give one of them another port",)
+            )
+            found.append(problem)
+        elif app.port is not None:
+            ports[app.port] = name
+    if recipe.driver is not None and recipe.accelerator is None:
+        why = ("without an accelerator there is nothing that a driver would drive",)
+        hints = ("add `accelerator:` or remove `driver:`",)
+        found.append(
+            _problem("REC004", "driver-without-accelerator", "a driver but no accelerator", root, ("driver",), why=why, hints=hints)
+        )
+    return sorted(found, key=lambda problem: problem.place or root.place)
+
+
+def _problem(
+    rule: str,
+    name: str,
+    message: str,
+    root: Node,
+    path: tuple[str | int, ...],
+    *,
+    why: tuple[str, ...] = (),
+    labels: tuple[Label, ...] = (),
+    hints: tuple[str, ...] = (),
+) -> Diagnostic:
+    place = place_of(root, path)
+    return Diagnostic(rule=rule, name=name, severity=Severity.ERROR, message=message, place=place, labels=labels, why=why, hints=hints)
