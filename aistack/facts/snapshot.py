@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-Value = TypeVar("Value")
+Value_co = TypeVar("Value_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading(Generic[Value]):
+class Reading(Generic[Value_co]):
     """One thing that was read, or the error that came instead; `source` is the file or program that was asked."""
 
     source: str
-    value: Value | None = None
+    value: Value_co | None = None
     error: str | None = None
 
 
@@ -62,12 +62,20 @@ class BoundImage:
     layers: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class PromisedImage:
+    """One image that the system binds: its name and manifest digest."""
+
+    name: str
+    digest: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """The booted OSTree deployment.
 
     `promised_manifest` comes from the deployment's origin file (what the update engine laid down), `manifest` and `lock_identity`
-    from the commit that is really booted. `is_default` is false when the bootloader chose another entry than its first.
+    from the commit that is really booted.
     """
 
     stateroot: str
@@ -76,7 +84,6 @@ class Deployment:
     promised_manifest: str | None
     manifest: str | None
     lock_identity: str | None
-    is_default: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +100,7 @@ class Snapshot:
     pci: Reading[tuple[PciDevice, ...]]
     deployment: Reading[Deployment]
     bound_images: Reading[tuple[BoundImage, ...]]
+    promised_images: Reading[tuple[PromisedImage, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

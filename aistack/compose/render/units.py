@@ -45,7 +45,8 @@ After=aistack-check.service aistack-models.service
 Before=boot-complete.target
 JobTimeoutSec=1800
 
-{GATE}ExecStart=/usr/bin/python3 -m aistack.node.agent confirm
+{GATE}PrivateMounts=yes
+ExecStart=/usr/bin/python3 -m aistack.node.agent confirm
 TimeoutStartSec=1500
 """
 

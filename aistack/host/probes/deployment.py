@@ -39,7 +39,6 @@ def _deployment(root: Path) -> Deployment:
         promised_manifest=promised.group(1) if promised else None,
         manifest=_metadata(repository, commit, MANIFEST_KEY),
         lock_identity=_metadata(repository, commit, LOCK_KEY),
-        is_default=_is_default(root, booted),
     )
 
 
@@ -50,15 +49,3 @@ def _metadata(repository: Path, commit: str, key: str) -> str | None:
     if "No such metadata key" in shown.stderr:
         return None
     raise ValueError(shown.stderr.strip() or f"ostree show ended with {shown.returncode}")
-
-
-def _is_default(root: Path, booted: str) -> bool:
-    """Whether the booted entry is the bootloader's first, the one with the highest `version`."""
-    entries = [path.read_text() for path in sorted(inside(root, "/boot/loader/entries").glob("*.conf"))]
-    versions = {}
-    for entry in entries:
-        target = re.search(r"^options .*?\bostree=(\S+)", entry, re.MULTILINE)
-        version = re.search(r"^version (\d+)$", entry, re.MULTILINE)
-        if target and version:
-            versions[target.group(1)] = int(version.group(1))
-    return not versions or booted not in versions or versions[booted] == max(versions.values())

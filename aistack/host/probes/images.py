@@ -6,18 +6,36 @@ podman needs seconds to start on an emulated machine, and its answer comes from 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-from aistack.facts.snapshot import BoundImage, Reading
+from aistack.facts.snapshot import BoundImage, PromisedImage, Reading
 from aistack.host.probes.reading import inside, read
 
+BOUND = "/usr/lib/bootc/bound-images.d"
 STORE = "/usr/lib/bootc/storage"
 
 
 def bound_images(root: Path, store: str = STORE) -> Reading[tuple[BoundImage, ...]]:
     """Every image whose layers are all there, with its manifest digest; an image that lacks a layer's folder is left out."""
     return read(f"{store}/overlay-images", lambda: _bound_images(_store(root, store)))
+
+
+def promised_images(root: Path) -> Reading[tuple[PromisedImage, ...]]:
+    """The images that the booted system binds, from the quadlets that its bound-images.d links to."""
+    return read(BOUND, lambda: _promised(root))
+
+
+def _promised(root: Path) -> tuple[PromisedImage, ...]:
+    promised = []
+    for link in sorted(inside(root, BOUND).iterdir()):
+        text = inside(root, link.readlink().as_posix()).read_text()
+        image = re.search(r"^Image=(\S+)@(sha256:[0-9a-f]{64})$", text, re.MULTILINE)
+        if image is None:
+            raise ValueError(f"{link.name} names no image by digest")
+        promised.append(PromisedImage(name=image.group(1), digest=image.group(2)))
+    return tuple(promised)
 
 
 def _store(root: Path, store: str) -> Path:

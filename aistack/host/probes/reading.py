@@ -21,7 +21,9 @@ def read(source: str, reader: Callable[[], Value]) -> Reading[Value]:
     except DiagnosticError as error:
         details = "; ".join(why for diagnostic in error.diagnostics for why in diagnostic.why)
         return Reading(source=source, error=f"{error}: {details}" if details else str(error))
-    except (ValueError, KeyError, IndexError) as error:
+    except ValueError as error:
+        return Reading(source=source, error=str(error))
+    except (KeyError, IndexError, TypeError) as error:
         return Reading(source=source, error=f"not understood: {error!r}")
 
 

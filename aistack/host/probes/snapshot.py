@@ -25,4 +25,5 @@ def take(root: Path) -> Snapshot:
         pci=machine.pci(root),
         deployment=deployment.deployment(root),
         bound_images=images.bound_images(root),
+        promised_images=images.promised_images(root),
     )

@@ -1,0 +1,210 @@
+"""The gates as programs: read, judge, write what was found to /run/aistack, and (second gate) act on it.
+
+Run by the node's units as `python3 -m aistack.node.agent check|confirm|status`; imports only what it needs, because Python's start is
+most of a gate's time on an emulated machine.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from aistack.compose.lock import Lock, decode
+from aistack.compose.render.system import LOCK_PATH, app_unit
+from aistack.diagnostics import DiagnosticError, ExitCode
+from aistack.facts.snapshot import AppsSnapshot, AppState, Reading, UnitState
+from aistack.host.probes import services
+from aistack.host.probes.deployment import deployment
+from aistack.host.probes.reading import inside, read
+from aistack.host.probes.snapshot import take
+from aistack.node import gate, state
+from aistack.node.decide import MOST_ATTEMPTS, Action, Decision, Situation, State, decide
+from aistack.node.deployments import Deployments
+from aistack.node.deployments.ostree import OstreeDeployments
+from aistack.node.health import Cause, Outcome, Result, check, confirm, verdict
+
+RUN = "/run/aistack"
+ANSWER_SECONDS = 600.0
+PAUSE_SECONDS = 2.0
+RETRY_SECONDS = 10.0
+EXIT_CODES = {Outcome.HEALTHY: ExitCode.OK, Outcome.DEGRADED: ExitCode.OK, Outcome.UNHEALTHY: ExitCode.NO, Outcome.UNKNOWN: ExitCode.UNABLE}
+
+
+def first_gate(root: Path) -> tuple[Result, ...]:
+    """Read the machine below `root` and judge it against the lock there."""
+    return check(take(root), lock_text(root))
+
+
+def lock_text(root: Path) -> Reading[bytes]:
+    """The bytes of this system's lock."""
+    return read(LOCK_PATH, lambda: inside(root, LOCK_PATH).read_bytes())
+
+
+def second_gate(lock: Lock, *, seconds: float) -> tuple[Result, ...]:
+    """Wait at most `seconds` for the apps to answer, and judge them."""
+    return confirm(lock, watch_apps(lock, seconds=seconds))
+
+
+def watch_apps(lock: Lock, *, seconds: float) -> AppsSnapshot:
+    """Ask until every app answers, one can no longer, or the time is over."""
+    start = time.monotonic()
+    answered: dict[str, Reading[int]] = {}
+    while True:
+        states = services.units([app_unit(app.name) for app in lock.apps])
+        for app in lock.apps:
+            unit = states[app_unit(app.name)].value
+            if app.port and app.health and unit and unit.active == "active" and not _is_ok(answered.get(app.name)):
+                answered[app.name] = services.answer(app.port, app.health, timeout=10.0)
+        waited = time.monotonic() - start
+        apps = tuple(
+            AppState(
+                app=app.name,
+                unit=states[app_unit(app.name)],
+                status=answered.get(app.name, Reading(source="HTTP", error="never asked")) if app.port and app.health else None,
+                waited_seconds=waited,
+            )
+            for app in lock.apps
+        )
+        if waited >= seconds or all(_is_settled(app) for app in apps):
+            return AppsSnapshot(apps=apps, failed_units=services.failed_units())
+        time.sleep(PAUSE_SECONDS)
+
+
+def _is_ok(reading: Reading[int] | None) -> bool:
+    return reading is not None and reading.value == 200
+
+
+def _is_settled(app: AppState) -> bool:
+    unit: UnitState | None = app.unit.value
+    if unit is None or unit.load != "loaded" or unit.active in ("failed", "inactive"):
+        return True
+    return unit.active == "active" and (app.status is None or _is_ok(app.status))
+
+
+def run_check(root: Path) -> int:
+    """The first gate: exit 0 lets the apps start, anything else does not. What could not be told is asked again before it counts."""
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        results = first_gate(root)
+        if verdict(results).outcome is not Outcome.UNKNOWN or attempt == MOST_ATTEMPTS:
+            break
+        time.sleep(RETRY_SECONDS)
+    publish("check", results, root)
+    return int(EXIT_CODES[verdict(results).outcome])
+
+
+def run_confirm(root: Path, deployments: Deployments) -> int:
+    """The second gate: judge the apps, remember, and do what the table says."""
+    first = _read_first_gate(root)
+    # With a bad first gate the apps were not started: asking them would only blame them, and the first gate has tried again already.
+    attempt, ask = (1, True) if verdict(first).outcome in (Outcome.HEALTHY, Outcome.DEGRADED) else (MOST_ATTEMPTS, False)
+    while True:
+        results = (*first, *second_gate(decode(inside(root, LOCK_PATH).read_bytes()), seconds=ANSWER_SECONDS)) if ask else first
+        remembered = state.load(inside(root, state.PATH))
+        decision = decide(remembered, _situation(root, deployments, remembered, attempt), verdict(results))
+        if decision.action is not Action.RETRY:
+            break
+        attempt += 1
+        time.sleep(RETRY_SECONDS)
+    if decision.state != remembered:
+        state.save(inside(root, state.PATH), decision.state)
+    publish("confirm", (*results, _decision_result(decision)), root)
+    act(decision, deployments)
+    return int(EXIT_CODES[verdict(results).outcome])
+
+
+def act(decision: Decision, deployments: Deployments) -> None:
+    """Do it; the state has been saved before, so a power cut here is only a boot of the wrong deployment, which the table knows."""
+    state_after = decision.state
+    if decision.action in (Action.CONFIRM, Action.NOTHING):
+        deployments.boot_succeeded()
+    elif decision.action is Action.MAKE_DEFAULT and state_after.confirmed:
+        deployments.make_default(state_after.confirmed)
+        deployments.boot_succeeded()
+    elif decision.action is Action.ROLL_BACK and state_after.confirmed:
+        deployments.make_default(state_after.confirmed)
+        deployments.reboot()
+    elif decision.action is Action.GO_FORWARD and state_after.unfit:
+        deployments.make_default(state_after.unfit)
+        deployments.reboot()
+
+
+def publish(phase: str, results: tuple[Result, ...], root: Path) -> None:
+    """Write the gate's answer to /run/aistack and say it on the console."""
+    uptime = read("/proc/uptime", lambda: float(inside(root, "/proc/uptime").read_text().split()[0])).value or 0.0
+    report = gate.document(phase, results, uptime_seconds=uptime)
+    folder = inside(root, RUN)
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / f".{phase}.json.new"
+    beside.write_text(json.dumps(report, ensure_ascii=False) + "\n")
+    beside.replace(folder / f"{phase}.json")
+    for line in gate.lines(phase, results):
+        print(f"aistack: {line}", flush=True)
+    login = inside(root, "/run/issue.d")
+    login.mkdir(parents=True, exist_ok=True)
+    (login / "50-aistack.issue").write_text(f"aistack: {gate.lines(phase, results)[-1]}\n")
+
+
+def _read_first_gate(root: Path) -> tuple[Result, ...]:
+    def load() -> tuple[Result, ...]:
+        document = json.loads(inside(root, f"{RUN}/check.json").read_text())
+        return tuple(
+            Result(
+                name=item["name"],
+                outcome=Outcome(item["outcome"]),
+                cause=Cause(item["cause"]) if item["cause"] else None,
+                message=item["message"],
+                evidence=tuple(item["evidence"].items()),
+                action=item["action"],
+            )
+            for item in document["results"]
+        )
+
+    reading = read(f"{RUN}/check.json", load)
+    if reading.value is not None:
+        return reading.value
+    return (Result(name="check", outcome=Outcome.UNKNOWN, message=f"the first gate left no answer: {reading.error}"),)
+
+
+def _situation(root: Path, deployments: Deployments, remembered: State, attempt: int) -> Situation:
+    booted = take_booted(root)
+    present = read("deployments", deployments.present).value or ()
+    newer = present[0] if present and present[0] != booted else None
+    return Situation(booted=booted, confirmed_is_here=remembered.confirmed in present, newer=newer, attempt=attempt)
+
+
+def take_booted(root: Path) -> str | None:
+    """The manifest digest of the booted system image, or None when nobody can tell."""
+    reading = deployment(root)
+    return reading.value.manifest if reading.value else None
+
+
+def _decision_result(decision: Decision) -> Result:
+    evidence = (("action", decision.action.value), ("confirmed", decision.state.confirmed or "none"))
+    message = f"{decision.action.value}: {decision.because}"
+    return Result(name="decision", outcome=Outcome.HEALTHY, message=message, evidence=evidence)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one gate; exit code 0 healthy or degraded, 1 unhealthy, 3 could not tell, 2 wrong word."""
+    root = Path("/")
+    try:
+        if arguments == ["check"]:
+            return run_check(root)
+        if arguments == ["confirm"]:
+            return run_confirm(root, OstreeDeployments())
+        if arguments == ["status"]:
+            for line in gate.lines("check", first_gate(root)):
+                print(line)
+            return int(ExitCode.OK)
+    except DiagnosticError as error:
+        for diagnostic in error.diagnostics:
+            print(f"aistack: {'; '.join((diagnostic.message, *diagnostic.why, *diagnostic.hints))}", file=sys.stderr)
+        return int(error.exit_code)
+    print("usage: python3 -m aistack.node.agent check|confirm|status", file=sys.stderr)
+    return int(ExitCode.USAGE)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,45 @@
+"""A gate's answer as JSON and as lines: what /run/aistack holds, what the boot report carries, what a person reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aistack.node.health import Result, verdict
+
+SCHEMA = "aistack/boot-report/v1"
+
+
+def document(phase: str, results: tuple[Result, ...], *, uptime_seconds: float) -> dict[str, Any]:
+    """One report: `phase` is `check` or `confirm`; keys in the order in which a person wants to read them."""
+    judged = verdict(results)
+    return {
+        "schema": SCHEMA,
+        "phase": phase,
+        "uptime_seconds": round(uptime_seconds, 2),
+        "outcome": judged.outcome.value,
+        "cause": judged.cause.value if judged.cause else None,
+        "results": [
+            {
+                "name": result.name,
+                "outcome": result.outcome.value,
+                "cause": result.cause.value if result.cause else None,
+                "message": result.message,
+                "evidence": dict(result.evidence),
+                "action": result.action,
+            }
+            for result in results
+        ],
+    }
+
+
+def lines(phase: str, results: tuple[Result, ...]) -> tuple[str, ...]:
+    """One line per result, the worst last, so that it is the one that stays on a console."""
+    order = ["healthy", "degraded", "unknown", "unhealthy"]
+    shown = sorted(results, key=lambda result: order.index(result.outcome.value))
+    judged = verdict(results)
+    said = [f"{result.outcome.value:<9} {result.name}: {result.message}" for result in shown]
+    said += [
+        f"          {result.name}: to mend it: {result.action}" for result in shown if result.action and result.outcome.value != "healthy"
+    ]
+    cause = f", cause {judged.cause.value}" if judged.cause else ""
+    return (*said, f"{phase}: {judged.outcome.value}{cause}")

@@ -1,0 +1,64 @@
+"""The node's memory between boots: /var/lib/aistack/state.json, replaced as a whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from aistack.diagnostics import unable
+from aistack.node.decide import Experiment, State
+
+PATH = "/var/lib/aistack/state.json"
+SCHEMA = "aistack/node-state/v1"
+
+
+def load(path: Path) -> State:
+    """The remembered state; a node that never confirmed anything has no file. Raises DiagnosticError when it cannot be read."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return State()
+    except OSError as error:
+        raise unable("NODE001", "state-unreadable", f"cannot read `{path}`: {error.strerror}") from error
+    try:
+        document = json.loads(text)
+        if document["schema"] != SCHEMA:
+            raise ValueError(f"its schema is `{document['schema']}`")
+        experiment = document["experiment"]
+        return State(
+            confirmed=document["confirmed"],
+            quarantined=tuple(document["quarantined"]),
+            experiment=None if experiment is None else Experiment(digest=experiment["digest"], failed=tuple(experiment["failed"])),
+            unfit=document["unfit"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise unable(
+            "NODE002",
+            "state-damaged",
+            f"`{path}` is not a node's state",
+            why=(repr(error),),
+            hints=(f"look at it, then remove it: rm {path}",),
+        ) from error
+
+
+def save(path: Path, state: State) -> None:
+    """Write the state so that a power cut leaves either the old or the new one."""
+    write(path, json.dumps({"schema": SCHEMA, **asdict(state)}, indent=2, sort_keys=True) + "\n")
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file as a whole and see it on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.new")
+    with beside.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
