@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aistack.compose.distros import debian
 from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, LockedConversion, LockedModel
@@ -74,8 +78,27 @@ def roots(stack: Stack) -> tuple[RootWish, ...]:
     return tuple(wishes)
 
 
-def seal(stack: Stack, pins: Pins, *, wish: str) -> tuple[Lock, tuple[Diagnostic, ...]]:
-    """The lock of a stack, and what the pins told that the catalog did not know; `wish` is the stack's identity."""
+def wish(stack: Stack) -> str:
+    """The identity (`sha256:…`) of all in a stack that shapes its lock; where facts are written and why they were chosen does not count."""
+    document = _facts([FORMAT, *roots(stack), *(getattr(stack, name) for name in _SHAPING)])
+    return "sha256:" + hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+_SHAPING = ("name", "arch", "accelerator", "accelerator_count", "driver", "kernel", "apps", "models", "node", "memory_mib")
+
+
+def _facts(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _facts(getattr(value, field.name)) for field in dataclasses.fields(value) if field.name != "place"}
+    if isinstance(value, Mapping):
+        return {str(key): _facts(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_facts(item) for item in value]
+    return value
+
+
+def seal(stack: Stack, pins: Pins) -> tuple[Lock, tuple[Diagnostic, ...]]:
+    """The lock of a stack, and what the pins told that the catalog did not know."""
     base = pins.roots["base"]
     kernel = kernel_version_string(base)
     diagnostics = list(_kernel_series(stack, kernel))
@@ -98,7 +121,7 @@ def seal(stack: Stack, pins: Pins, *, wish: str) -> tuple[Lock, tuple[Diagnostic
         models=tuple(_model(stack, id, pins.models[id]) for id in sorted(pins.models)),
         node=stack.node,
         memory_mib=stack.memory_mib,
-        wish=wish,
+        wish=wish(stack),
     )
     return lock, tuple(diagnostics)
 
