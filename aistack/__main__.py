@@ -1,0 +1,5 @@
+"""`python -m aistack`."""
+
+from aistack.cli import main
+
+main()

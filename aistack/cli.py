@@ -1,0 +1,174 @@
+"""The command line: arguments in, exit code out. A verb's own modules are imported when it runs, so that each starts quickly.
+
+To add a verb, write a function here (its docstring is the help, its arguments are the options, its result is the exit code)
+and name it in `VERBS`. Errors need no care: `guarded` turns them into diagnostics and exit codes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from aistack import __version__
+from aistack.diagnostics import DiagnosticError, ExitCode
+
+Verb = Callable[..., ExitCode]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+def check(
+    paths: Annotated[list[Path], typer.Argument(metavar="RECIPE|SNAPSHOT...", help="Files to judge.")],
+    as_json: AsJson = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings and unknowns fail too.")] = False,
+) -> ExitCode:
+    """Say whether recipes can work, and if not why, from which source, and what would mend them."""
+    from aistack.commands import check as command
+
+    return command.check(paths, as_json=as_json, strict=strict, judge=lambda recipe, root: (), environment=os.environ)
+
+
+def explain(
+    rule: Annotated[str | None, typer.Argument(metavar="RULE", help="A code (NV101) or a name; without it all are listed.")] = None,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Explain a rule or an error code in full, with its source."""
+    from aistack.commands import explain as command
+    from aistack.host.catalog_files import load_catalog
+
+    return command.explain(rule, catalog=load_catalog(), as_json=as_json, environment=os.environ)
+
+
+def schema(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="recipe, accelerator, model, framework, os, lock, check, …")],
+) -> ExitCode:
+    """Print the JSON Schema of a kind of file, for editors and for other programs."""
+    from aistack.commands import schema as command
+
+    return command.schema(kind)
+
+
+VERBS: Mapping[str, Mapping[str, Verb]] = {
+    "aistack": {"check": check, "explain": explain, "schema": schema},
+}
+"""The verbs of the program and of each group of verbs, in the order in which help lists them."""
+
+GROUPS: Mapping[str, str] = {}
+"""Verbs that have verbs of their own (under their name in `VERBS`), with their help."""
+
+
+class VerbGroup(TyperGroup):
+    """A group that builds only the verb that was asked for: help and the table of names cost nothing more."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, in the table's order."""
+        return [*VERBS[str(self.name)], *(GROUPS if self.name == "aistack" else ())]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The verb of that name, or None."""
+        if self.name == "aistack" and cmd_name in GROUPS:
+            return _group(cmd_name, GROUPS[cmd_name])
+        function = VERBS[str(self.name)].get(cmd_name)
+        if function is None:
+            return None
+        verb = _typer()
+        verb.command(cmd_name)(guarded(function))
+        return typer.main.get_command(verb)
+
+
+def _typer(**extra: Any) -> typer.Typer:
+    return typer.Typer(
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=extra.pop("add_completion", False),
+        context_settings={"help_option_names": ["-h", "--help"]},
+        **extra,
+    )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"aistack {__version__}")
+        raise typer.Exit()
+
+
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """Compose bootable AI node images: checked, locked, built, verified, updated with rollback."""
+
+
+def _group(name: str, help: str | None = None) -> Any:
+    group = _typer(name=name, help=help, cls=VerbGroup, no_args_is_help=True, add_completion=name == "aistack")
+    group.callback()(_root if name == "aistack" else lambda: None)
+    return typer.main.get_command(group)
+
+
+def guarded(function: Verb) -> Callable[..., NoReturn]:
+    """The verb with every way in which it can end turned into an exit code; nothing else prints a traceback."""
+    import functools
+
+    @functools.wraps(function)
+    def run(**arguments: Any) -> NoReturn:
+        try:
+            exit_code = function(**arguments)
+            sys.stdout.flush()
+        except DiagnosticError as error:
+            exit_code = _tell(error)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            exit_code = ExitCode.INTERRUPTED
+        except BrokenPipeError:
+            # Whoever read our output has enough; Python would complain again when it flushes at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            exit_code = ExitCode.UNABLE
+        except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a report
+            exit_code = _report(error)
+        raise SystemExit(int(exit_code))
+
+    return run
+
+
+def _tell(error: DiagnosticError) -> ExitCode:
+    from aistack.commands.reading import text_for_snippet
+    from aistack.report import terminal
+    from aistack.report.text import colour_wanted
+
+    colour = colour_wanted(sys.stderr, os.environ)
+    sys.stderr.write(terminal.render(error.diagnostics, text_for_snippet, colour=colour).removesuffix("\n"))
+    return error.exit_code
+
+
+def _report(error: Exception) -> ExitCode:
+    import platform
+    import shlex
+    import traceback
+
+    rule = "-" * 72
+    print(f"error: aistack has a bug: {type(error).__name__}: {error}", file=sys.stderr)
+    print("Please report it, with everything between the lines.", file=sys.stderr)
+    print(rule, file=sys.stderr)
+    print(f"aistack {__version__}, Python {platform.python_version()}, {platform.platform()}", file=sys.stderr)
+    print(f"command: aistack {shlex.join(sys.argv[1:])}", file=sys.stderr)
+    print("".join(traceback.format_exception(error)).rstrip(), file=sys.stderr)
+    print(rule, file=sys.stderr)
+    return ExitCode.BUG
+
+
+def main() -> NoReturn:
+    """The program; always ends the process."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")  # a character that the terminal cannot show is no reason to stop
+    try:
+        _group("aistack").main(prog_name="aistack")
+    except KeyboardInterrupt:
+        raise SystemExit(int(ExitCode.INTERRUPTED)) from None
+    raise SystemExit(int(ExitCode.OK))

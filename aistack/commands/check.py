@@ -1,0 +1,100 @@
+"""`aistack check`: judges recipes, and says of every other file of ours what can be said about it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from aistack.commands.reading import read_text, text_for_snippet
+from aistack.compose import recipe as recipes
+from aistack.compose.recipe import Recipe
+from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity
+from aistack.facts.decode import closest, decode
+from aistack.facts.document import Mapping as MappingNode
+from aistack.facts.document import Node, Scalar, parse, place_of
+from aistack.report.text import colour_wanted
+
+SNAPSHOT = "aistack/snapshot/v1"
+
+Judge = Callable[[Recipe, Node], tuple[Diagnostic, ...]]
+"""What the rules say about a recipe that was read without a problem."""
+
+
+def check(paths: Sequence[Path], *, as_json: bool, strict: bool, judge: Judge, environment: Mapping[str, str]) -> ExitCode:
+    """Prints what was found in all files; exit 0 when every recipe can be built.
+
+    Findings go to stdout, the summary to stderr. With `strict`, warnings and unknowns fail too.
+    """
+    found: list[Diagnostic] = []
+    exit_codes = [ExitCode.OK]
+    for path in dict.fromkeys(paths):
+        try:
+            found += check_text(read_text(path), str(path), judge)
+        except DiagnosticError as error:
+            found += error.diagnostics
+            exit_codes.append(error.exit_code)
+    exit_codes.append(verdict(found, strict=strict))
+    # "no" outweighs "could not tell": it would stay a no whatever else came to light.
+    exit_code = next((code for code in (ExitCode.NO, ExitCode.UNABLE) if code in exit_codes), ExitCode.OK)
+    if as_json:
+        from aistack.report import json
+
+        sys.stdout.write(json.render(found, ok=exit_code is ExitCode.OK))
+        return exit_code
+    from aistack.report import terminal
+
+    sys.stdout.write(terminal.render(found, text_for_snippet, colour=colour_wanted(sys.stdout, environment)))
+    sys.stdout.flush()
+    print(f"{terminal.summary(found)} in {len(paths)} file{'s' * (len(paths) != 1)}", file=sys.stderr)
+    return exit_code
+
+
+def verdict(found: Sequence[Diagnostic], *, strict: bool) -> ExitCode:
+    """What the findings mean for the exit code; a file that nothing could judge is `could not tell`."""
+    severities = {diagnostic.severity for diagnostic in found}
+    if Severity.ERROR in severities or (strict and Severity.WARNING in severities):
+        return ExitCode.NO
+    if (strict and Severity.UNKNOWN in severities) or any(diagnostic.rule == "REC010" for diagnostic in found):
+        return ExitCode.UNABLE
+    return ExitCode.OK
+
+
+def check_text(text: str, file: str, judge: Judge) -> tuple[Diagnostic, ...]:
+    """Everything that is wrong with one file; its `schema` says what it is, and a file without one is read as a recipe."""
+    root, problems = parse(text, file)
+    if root is None:
+        return problems
+    schema = root.get("schema") if isinstance(root, MappingNode) else None
+    kind = schema.text if isinstance(schema, Scalar) else recipes.SCHEMA
+    if kind == SNAPSHOT:
+        return (*problems, _not_judged(root))
+    if kind == recipes.SCHEMA:
+        recipe, more = recipes.read(root)
+        if recipe is None or problems:
+            return (*problems, *more)
+        return judge(recipe, root)
+    from aistack.facts.catalog_text import KINDS
+
+    if kind in KINDS:
+        return (*problems, *decode(KINDS[kind][0], root)[1])
+    return (*problems, _unknown_schema(kind, root, (recipes.SCHEMA, SNAPSHOT, *KINDS)))
+
+
+def _not_judged(root: Node) -> Diagnostic:
+    return Diagnostic(
+        rule="REC010",
+        name="snapshot-not-judged",
+        severity=Severity.UNKNOWN,
+        message="snapshots are not yet judged",
+        place=place_of(root, ("schema",)),
+        hints=("`aistack check` judges recipes; on a node, `aistack node check` judges the machine itself",),
+    )
+
+
+def _unknown_schema(kind: str, root: Node, known: tuple[str, ...]) -> Diagnostic:
+    guess = closest(kind, known)
+    hint = f"did you mean `{guess}`?" if guess else f"a recipe begins with `schema: {recipes.SCHEMA}`"
+    place = place_of(root, ("schema",))
+    message = f"`{kind}` is no kind of file that this version reads"
+    return Diagnostic(rule="REC011", name="schema-unknown", severity=Severity.ERROR, message=message, place=place, hints=(hint,))

@@ -1,0 +1,89 @@
+"""Files that the user names: read them, or say in a diagnostic why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from aistack.compose.recipe import Recipe, read
+from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Place, Severity, refuse
+from aistack.facts.document import SIZE_LIMIT, Node, parse
+
+BYTES_LIMIT = 4 * SIZE_LIMIT
+"""More bytes than a text of the allowed size can have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A recipe with the document that it was read from: `place_of(root, path)` finds the place of each of its values."""
+
+    recipe: Recipe
+    root: Node
+    file: str
+
+
+def read_text(path: Path) -> str:
+    """The text of a file; raises DiagnosticError: exit 1 when it is no text, or is not there, exit 3 when it may not be read."""
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(BYTES_LIMIT + 1)
+    except FileNotFoundError as error:
+        hints = _neighbours(path)
+        raise refuse(_problem("DOC011", "file-missing", f"`{path}` does not exist", None, hints)) from error
+    except IsADirectoryError as error:
+        raise refuse(_problem("DOC011", "file-missing", f"`{path}` is a folder, not a file", None, ("name a file in it",))) from error
+    except OSError as error:
+        problem = _problem("DOC012", "file-denied", f"`{path}` cannot be read: {error.strerror}", None)
+        raise DiagnosticError((problem,), ExitCode.UNABLE) from error
+    if len(content) > BYTES_LIMIT:
+        message = f"the file is too large: more than {BYTES_LIMIT} bytes"
+        raise refuse(
+            _problem("DOC008", "yaml-size", message, Place(file=str(path), line=1, column=1), ("is this the file that you meant?",))
+        )
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8")
+        line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+        message = f"not UTF-8 text: byte 0x{content[error.start]:02X}"
+        hints = ("save the file as UTF-8",)
+        raise refuse(_problem("DOC013", "not-utf8", message, Place(file=str(path), line=line, column=column), hints)) from error
+
+
+def read_recipe(path: Path) -> Source:
+    """The recipe in a file; raises DiagnosticError with every problem in it (exit 1)."""
+    root, problems = parse(read_text(path), str(path))
+    if root is None:
+        raise DiagnosticError(problems, ExitCode.NO)
+    recipe, more = read(root)
+    if recipe is None or problems:
+        raise DiagnosticError((*problems, *more), ExitCode.NO)
+    return Source(recipe=recipe, root=root, file=str(path))
+
+
+def text_for_snippet(file: str) -> str | None:
+    """The text of a file that a diagnostic names, from here or from the source tree that the package lies in; None without it."""
+    tree = Path(__file__).resolve().parents[2]
+    for path in (Path(file), tree / file):
+        try:
+            if path.is_file() and path.stat().st_size <= BYTES_LIMIT:
+                return path.read_bytes().decode("utf-8", errors="replace")
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def _neighbours(path: Path) -> tuple[str, ...]:
+    """A hint that names the file that was probably meant."""
+    import difflib  # an import that only a mistake has to pay for
+
+    try:
+        names = sorted(entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml"))
+    except OSError:
+        return ()
+    guesses = difflib.get_close_matches(path.name, names, n=1)
+    return (f"did you mean `{path.with_name(guesses[0])}`?",) if guesses else ()
+
+
+def _problem(rule: str, name: str, message: str, place: Place | None, hints: tuple[str, ...] = ()) -> Diagnostic:
+    return Diagnostic(rule=rule, name=name, severity=Severity.ERROR, message=message, place=place, hints=hints)

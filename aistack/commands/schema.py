@@ -1,0 +1,46 @@
+"""`aistack schema`: the JSON Schema of each kind of file, made from the types that read it, for editors and for other programs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
+from aistack.facts.decode import closest
+from aistack.facts.schema import schema as make_schema
+
+KINDS = ("recipe", "accelerator", "model", "framework", "component", "os", "rules", "lock", "check")
+"""What `aistack schema` knows: files that people write, then documents that aistack writes."""
+
+
+def schema_of(kind: str) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of one kind; raises DiagnosticError (exit 1) for a kind that there is not."""
+    title = f"aistack {kind}"
+    if kind == "recipe":
+        from aistack.compose.recipe import Recipe
+
+        return make_schema(Recipe, title=title)
+    if kind == "lock":
+        from aistack.compose import lock
+
+        return make_schema(lock.Lock, title=title, dashes=False, extra={"schema": {"const": lock.SCHEMA}})
+    if kind == "check":
+        from aistack.report.json import Check
+
+        return make_schema(Check, title=title, dashes=False)
+    from aistack.facts.catalog_text import KINDS as FILES
+
+    for name, (file, _, _) in FILES.items():
+        if name == f"aistack/{kind}/v1":
+            return make_schema(file, title=title)
+    guess = closest(kind, KINDS)
+    hints = ((f"did you mean `{guess}`?",) if guess else ()) + ("known: " + ", ".join(f"`{name}`" for name in KINDS),)
+    raise refuse(
+        Diagnostic(rule="CLI001", name="kind-unknown", severity=Severity.ERROR, message=f"there is no schema `{kind}`", hints=hints)
+    )
+
+
+def schema(kind: str) -> ExitCode:
+    """Prints the schema as JSON."""
+    print(json.dumps(schema_of(kind), indent=2, ensure_ascii=False))
+    return ExitCode.OK
