@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aistack.compose.render import units
+from aistack.compose.render import grub, units
 from aistack.facts.files import Rendered, RenderedFile, RenderedLink
 
 UNITS = "/usr/lib/systemd/system"
@@ -41,6 +41,8 @@ def render_node() -> tuple[Rendered, ...]:
         _file("/usr/lib/tmpfiles.d/aistack.conf", units.TMPFILES),
         _file("/etc/ssh/sshd_config.d/50-aistack.conf", units.SSHD),
         _file("/usr/bin/aistack", units.LAUNCHER, mode=0o755),
+        _file(grub.PROGRAM, grub.SCRIPT, mode=0o755),
+        _file(f"{UNITS}/ostree-finalize-staged.service.d/50-aistack.conf", grub.FINALIZE),
         RenderedLink(path="/usr/lib/bootc/storage", target="../../../sysroot/ostree/bootc/storage"),
     ]
     files += [RenderedLink(path=f"{UNITS}/{target}.wants/{unit}", target=f"../{unit}") for target, unit in WANTED]

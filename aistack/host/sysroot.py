@@ -1,0 +1,191 @@
+"""OSTree deployments: lay out a sysroot, deploy a commit with its kernel arguments, read and reorder what is deployed.
+
+The deployed system's bootloader program is named by OSTREE_GRUB2_EXEC in the environment (aistack.compose.render.grub's script).
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aistack.diagnostics import unable
+from aistack.host.ostree import LOCK_KEY, MANIFEST_KEY, commit_metadata, files_in, libostree
+
+STATEROOT = "aistack"
+KARGS_FOLDER = "/usr/lib/bootc/kargs.d"
+GRUB_PROGRAM = "/usr/libexec/aistack/grub-config"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One bootable version.
+
+    `digest` and `lock` are what the commit says of itself, `promised` the manifest digest that was asked for when it was deployed;
+    `booted` runs now, `default` is what the bootloader starts next, `staged` becomes the default at the next clean shutdown.
+    """
+
+    checksum: str
+    serial: int
+    version: str | None
+    digest: str | None
+    lock: str | None
+    promised: str | None
+    reference: str | None
+    booted: bool
+    default: bool
+    staged: bool
+    pinned: bool
+    kernel_arguments: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """How OSTree names it on disk: `CHECKSUM.SERIAL`."""
+        return f"{self.checksum}.{self.serial}"
+
+
+def image_kargs(repo: Any, commit: str, arch: str) -> tuple[str, ...]:
+    """The kernel arguments that an image asks for (/usr/lib/bootc/kargs.d/*.toml, in the order of their names).
+
+    The format is https://bootc-dev.github.io/bootc/building/kernel-arguments.html; `arch` is as the kernel spells it (`x86_64`).
+    """
+    return parse_kargs(files_in(repo, commit, KARGS_FOLDER), arch)
+
+
+def parse_kargs(files: Mapping[str, bytes], arch: str) -> tuple[str, ...]:
+    """The kernel arguments of the kargs.d files (name to content) that apply to this architecture."""
+    found: list[str] = []
+    for name in sorted(files):
+        if not name.endswith(".toml"):
+            continue
+        try:
+            document = tomllib.loads(files[name].decode())
+            arguments = document["kargs"]
+            if not isinstance(arguments, list) or not all(isinstance(one, str) for one in arguments):
+                raise ValueError("`kargs` must be a list of strings")
+        except (ValueError, KeyError) as error:
+            raise unable("OST010", "kargs-not-understood", f"{KARGS_FOLDER}/{name} cannot be read", why=(str(error),)) from error
+        architectures = document.get("match-architectures")
+        if architectures is None or arch in architectures:
+            found += arguments
+    return tuple(found)
+
+
+def changed_kargs(current: Sequence[str], old_image: Sequence[str], new_image: Sequence[str]) -> tuple[str, ...]:
+    """A node's kernel arguments after an update: what the new image dropped goes, what it added comes, local ones stay in place."""
+    gone = [argument for argument in old_image if argument not in new_image]
+    kept = [argument for argument in current if argument not in gone and not argument.startswith("ostree=")]
+    return (*kept, *(argument for argument in new_image if argument not in kept))
+
+
+def init_sysroot(path: Path) -> Path:
+    """Make an empty sysroot whose bootloader is GRUB through our program; returns its repository's path."""
+    with libostree() as (api, _):
+        from gi.repository import Gio
+
+        (path / "boot" / "grub").mkdir(parents=True)
+        # libostree writes /boot/loader.N/grub.cfg and swaps the link /boot/loader: the switch is one rename.
+        (path / "boot" / "grub" / "grub.cfg").symlink_to("../loader/grub.cfg")
+        for name in ("sys", "proc", "dev", "run", "tmp"):
+            (path / name).mkdir()
+        sysroot = api.Sysroot.new(Gio.File.new_for_path(str(path)))
+        sysroot.ensure_initialized(None)
+        sysroot.load(None)
+        sysroot.init_osname(STATEROOT, None)
+        repo = sysroot.repo()
+        settings = repo.copy_config()
+        settings.set_boolean("sysroot", "readonly", True)
+        settings.set_string("sysroot", "bootloader", "grub2")
+        settings.set_string("core", "min-free-space-size", "64MB")
+        repo.write_config(settings)
+    return path / "ostree" / "repo"
+
+
+@contextmanager
+def opened(path: Path = Path("/"), *, writable: bool = False) -> Iterator[Any]:
+    """A loaded OSTree.Sysroot; `writable` makes the booted one writable, for this process only, and holds its lock."""
+    with libostree() as (api, _):
+        from gi.repository import Gio
+
+        sysroot = api.Sysroot.new(Gio.File.new_for_path(str(path)))
+        if writable:
+            sysroot.initialize_with_mount_namespace(None)
+            sysroot.lock()
+        try:
+            sysroot.load(None)
+            yield sysroot
+        finally:
+            if writable:
+                sysroot.unlock()
+            sysroot.unload()
+
+
+def deployments(sysroot: Any) -> tuple[Deployment, ...]:
+    """What is deployed, in boot order; the first that is not staged is the default."""
+    repo = sysroot.repo()
+    booted = sysroot.get_booted_deployment()
+    found: list[Deployment] = []
+    for one in sysroot.get_deployments():
+        checksum = one.get_csum()
+        metadata = commit_metadata(repo, checksum)
+        options = one.get_bootconfig().get("options") or ""
+        found.append(
+            Deployment(
+                checksum=checksum,
+                serial=one.get_deployserial(),
+                version=metadata.get("version"),
+                digest=metadata.get(MANIFEST_KEY),
+                lock=metadata.get(LOCK_KEY),
+                promised=_origin_value(one, "aistack", "manifest-digest"),
+                reference=_origin_value(one, "origin", "container-image-reference"),
+                booted=booted is not None and one.equal(booted),
+                default=not one.is_staged() and all(earlier.staged for earlier in found),
+                staged=one.is_staged(),
+                pinned=one.is_pinned(),
+                kernel_arguments=tuple(options.split()),
+            )
+        )
+    return tuple(found)
+
+
+def _origin_value(deployment: Any, group: str, key: str) -> str | None:
+    origin = deployment.get_origin()
+    if origin is None or not origin.has_group(group) or key not in origin.get_keys(group)[0]:
+        return None
+    return str(origin.get_string(group, key))
+
+
+def deploy(sysroot: Any, commit: str, *, digest: str, reference: str, kernel_arguments: Sequence[str], staged: bool = False) -> str:
+    """Deploy a commit with exactly these kernel arguments; returns `CHECKSUM.SERIAL`.
+
+    `digest` (the system image's manifest) and `reference` go into the origin file: the promise that the first gate checks.
+    /etc is merged from the booted deployment, or from the newest one. Staged: written out at the next clean shutdown.
+    """
+    from gi.repository import GLib, OSTree
+
+    origin = GLib.KeyFile()
+    origin.set_string("origin", "container-image-reference", reference)
+    origin.set_string("aistack", "manifest-digest", digest)
+    merge = sysroot.get_merge_deployment(STATEROOT)
+    os.environ.setdefault("OSTREE_GRUB2_EXEC", GRUB_PROGRAM)
+    if staged:
+        new = sysroot.stage_tree(STATEROOT, commit, origin, merge, list(kernel_arguments), None)[1]
+    else:
+        new = sysroot.deploy_tree(STATEROOT, commit, origin, merge, list(kernel_arguments), None)[1]
+        flags = OSTree.SysrootSimpleWriteDeploymentFlags.RETAIN_ROLLBACK
+        sysroot.simple_write_deployment(STATEROOT, new, merge, flags, None)
+    return f"{new.get_csum()}.{new.get_deployserial()}"
+
+
+def set_default(sysroot: Any, name: str) -> None:
+    """Make the deployment `CHECKSUM.SERIAL` the one that the bootloader starts; a staged deployment is dropped by OSTree."""
+    every = [one for one in sysroot.get_deployments() if not one.is_staged()]
+    chosen = [one for one in every if f"{one.get_csum()}.{one.get_deployserial()}" == name]
+    if not chosen:
+        raise unable("OST011", "deployment-missing", f"no deployment is called `{name}`")
+    os.environ.setdefault("OSTREE_GRUB2_EXEC", GRUB_PROGRAM)
+    sysroot.write_deployments(chosen + [one for one in every if not one.equal(chosen[0])], None)
