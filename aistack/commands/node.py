@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,9 @@ def node_check(*, as_json: bool = False, level: str = "machine", root: Path = Pa
     results = first_gate(root)
     text = lock_text(root)
     if level == "apps" and text.value is not None:
-        try:
+        # A damaged lock is already what the first gate's result `lock` says.
+        with contextlib.suppress(LockFormatError):
             results = (*results, *second_gate(decode(text.value), seconds=0.0))
-        except LockFormatError:
-            pass  # The first gate's result `lock` says so already.
     judged = verdict(results)
     if as_json:
         report = gate.document("check", results, uptime_seconds=0.0)

@@ -73,12 +73,12 @@ def _memory(text: str) -> int:
 
 
 def _modules(root: Path, version: str | None) -> Modules:
+    if version is None:
+        raise ValueError("which kernel runs is not known")
+    folder = inside(root, f"/usr/lib/modules/{version}")
     present = {entry.name for entry in inside(root, "/sys/module").iterdir()}
-    loadable: set[str] = set()
-    if version is not None:
-        folder = inside(root, f"/usr/lib/modules/{version}")
-        present |= {_module_name(line) for line in (folder / "modules.builtin").read_text().split()}
-        loadable = {_module_name(line.partition(":")[0]) for line in (folder / "modules.dep").read_text().splitlines() if ":" in line}
+    present |= {_module_name(line) for line in (folder / "modules.builtin").read_text().split()}
+    loadable = {_module_name(line.partition(":")[0]) for line in (folder / "modules.dep").read_text().splitlines() if ":" in line}
     return Modules(present=frozenset(present), loadable=frozenset(loadable))
 
 

@@ -1,0 +1,195 @@
+"""The gates' judgement over recorded trees: a healthy one, each thing broken, and each thing that could not be read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from node_samples import APP, KERNEL, LOCK, lay, lock_text, snapshot
+
+from aistack.compose.lock import LockedAccelerator
+from aistack.facts.snapshot import AppsSnapshot, AppState, Deployment, PciDevice, Reading, Snapshot, UnitState
+from aistack.host.probes.machine import processor
+from aistack.host.probes.snapshot import take
+from aistack.node.health import Cause, Outcome, Result, check, confirm, verdict
+
+
+def result(results: tuple[Result, ...], name: str) -> Result:
+    return next(result for result in results if result.name == name)
+
+
+def test_a_healthy_node_is_healthy_in_every_result(tmp_path: Path) -> None:
+    results = check(snapshot(lay(tmp_path)), lock_text())
+    assert {result.outcome for result in results} == {Outcome.HEALTHY}, results
+    assert {"lock", "lock-identity", "deployment", "kernel", "modules", "processor", "memory", "images", "accelerator"} <= {
+        r.name for r in results
+    }
+    assert verdict(results).cause is None
+
+
+def edit(path: str, old: str, new: str) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        text = (root / path).read_text()
+        assert old in text
+        (root / path).write_text(text.replace(old, new))
+
+    return change
+
+
+def remove(path: str) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        (root / path).unlink()
+
+    return change
+
+
+def lose_a_layer(root: Path) -> None:
+    (next((root / "usr/lib/bootc/storage/overlay").iterdir()) / "diff").rmdir()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "name", "outcome", "cause"),
+    [
+        (edit("proc/sys/kernel/osrelease", "6.12.107", "6.12.106"), "kernel", Outcome.UNHEALTHY, Cause.SOFTWARE),
+        (edit("proc/sys/kernel/arch", "x86_64", "aarch64"), "architecture", Outcome.UNHEALTHY, Cause.UNKNOWN),
+        (edit("proc/cpuinfo", "avx2 ", ""), "processor", Outcome.UNHEALTHY, Cause.UNKNOWN),
+        (edit("proc/cpuinfo", "flags", "flugs"), "processor", Outcome.UNKNOWN, None),
+        (edit("proc/meminfo", "2013268", "1013268"), "memory", Outcome.UNHEALTHY, Cause.UNKNOWN),
+        (edit("proc/meminfo", "MemTotal", "MemTotl"), "memory", Outcome.UNKNOWN, None),
+        (edit(f"usr/lib/modules/{KERNEL}/modules.dep", "overlay.ko", "other.ko"), "modules", Outcome.UNHEALTHY, Cause.SOFTWARE),
+        (remove(f"usr/lib/modules/{KERNEL}/modules.dep"), "modules", Outcome.UNKNOWN, None),
+        (remove("proc/sys/kernel/osrelease"), "kernel", Outcome.UNKNOWN, None),
+        (edit("usr/lib/bootc/storage/overlay-images/images.json", "0001", "0009"), "images", Outcome.UNHEALTHY, Cause.SOFTWARE),
+        (edit("usr/lib/bootc/storage/overlay-images/images.json", "]", ""), "images", Outcome.UNKNOWN, None),
+        (remove("usr/lib/bootc/storage/overlay-images/images.json"), "images", Outcome.UNKNOWN, None),
+        (remove("usr/lib/bootc/bound-images.d/app-embed.image"), "images", Outcome.UNHEALTHY, Cause.SOFTWARE),
+        (edit("usr/share/containers/systemd/app-embed.image", "@sha256:", ":"), "images", Outcome.UNKNOWN, None),
+        (lose_a_layer, "images", Outcome.UNHEALTHY, Cause.SOFTWARE),
+    ],
+)
+def test_each_thing_broken_is_seen(
+    tmp_path: Path, break_it: Callable[[Path], None], name: str, outcome: Outcome, cause: Cause | None
+) -> None:
+    break_it(lay(tmp_path))
+    found = result(check(snapshot(tmp_path), lock_text()), name)
+    assert (found.outcome, found.cause) == (outcome, cause), found
+
+
+@pytest.mark.parametrize("path", ["proc/cpuinfo", "proc/meminfo", "proc/cmdline", "proc/sys/kernel/osrelease"])
+def test_a_truncated_file_is_unknown_and_never_a_crash(tmp_path: Path, path: str) -> None:
+    lay(tmp_path)
+    (tmp_path / path).write_text("")
+    assert verdict(check(take(tmp_path), lock_text())).outcome is Outcome.UNKNOWN
+
+
+def test_no_permission_is_unknown(tmp_path: Path) -> None:
+    lay(tmp_path)
+    (tmp_path / "proc/meminfo").chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        found = result(check(snapshot(tmp_path), lock_text()), "memory")
+    finally:
+        os.seteuid(user)
+    assert found.outcome is Outcome.UNKNOWN
+    assert "Permission denied" in found.message
+
+
+def test_something_else_in_a_file_s_place_is_unknown(tmp_path: Path) -> None:
+    lay(tmp_path)
+    (tmp_path / "proc/meminfo").unlink()
+    (tmp_path / "proc/meminfo").mkdir()
+    found = result(check(snapshot(tmp_path), lock_text()), "memory")
+    assert found.outcome is Outcome.UNKNOWN
+    assert "directory" in found.message
+
+
+def test_an_empty_tree_is_unknown_in_every_result_that_needs_it(tmp_path: Path) -> None:
+    judged = verdict(check(take(tmp_path), Reading(source="lock", error="No such file")))
+    assert judged.outcome is Outcome.UNKNOWN
+    assert {"lock", "deployment", "processor", "memory", "modules"} <= set(judged.failed)
+
+
+def deployed(taken: Snapshot, **changes: str | None) -> Snapshot:
+    assert taken.deployment.value is not None
+    value: Deployment = replace(taken.deployment.value, **changes)  # type: ignore[arg-type]
+    return replace(taken, deployment=Reading(source="ostree", value=value))
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "outcome"),
+    [
+        ({"manifest": "sha256:" + "1" * 64}, "deployment", Outcome.UNHEALTHY),
+        ({"manifest": None}, "deployment", Outcome.UNKNOWN),
+        ({"promised_manifest": None}, "deployment", Outcome.UNKNOWN),
+        ({"lock_identity": "sha256:" + "1" * 64}, "lock-identity", Outcome.UNHEALTHY),
+        ({"lock_identity": None}, "lock-identity", Outcome.UNKNOWN),
+    ],
+)
+def test_another_deployment_than_the_promised_one(tmp_path: Path, changes: dict[str, str | None], name: str, outcome: Outcome) -> None:
+    assert result(check(deployed(snapshot(lay(tmp_path)), **changes), lock_text()), name).outcome is outcome
+
+
+def test_a_damaged_lock_is_the_image_s_fault(tmp_path: Path) -> None:
+    (found,) = check(snapshot(lay(tmp_path)), Reading(source="lock", value=b'{"schema": "aistack/lock/v1"}'))
+    assert (found.outcome, found.cause) == (Outcome.UNHEALTHY, Cause.SOFTWARE)
+
+
+@pytest.mark.parametrize("seen", [0, 1, 2])
+def test_a_promised_accelerator_that_cannot_be_seen_is_never_healthy(tmp_path: Path, seen: int) -> None:
+    lock = replace(LOCK, accelerator=LockedAccelerator(product="nvidia/l4", count=2))
+    devices = tuple(PciDevice(address=f"0000:0{i}:00.0", vendor="10de", device="27b8", device_class="030200") for i in range(seen))
+    taken = replace(snapshot(lay(tmp_path, lock), lock), pci=Reading(source="pci", value=devices))
+    found = result(check(taken, lock_text(lock)), "accelerator")
+    assert found.outcome is (Outcome.UNHEALTHY if seen < 2 else Outcome.UNKNOWN)
+    unreadable = replace(taken, pci=Reading(source="pci", error="Permission denied"))
+    assert result(check(unreadable, lock_text(lock)), "accelerator").outcome is Outcome.UNKNOWN
+
+
+def test_a_feature_counts_only_when_every_processor_has_it(tmp_path: Path) -> None:
+    lay(tmp_path)
+    text = (tmp_path / "proc/cpuinfo").read_text()
+    (tmp_path / "proc/cpuinfo").write_text(text.replace("avx2 ", "", 1))
+    reading = processor(tmp_path)
+    assert reading.value is not None
+    assert reading.value.count == 2
+    assert reading.value.features == {"fpu", "sse2", "fma"}
+
+
+def app(active: str = "active", status: Reading[int] | None = None, load: str = "loaded") -> AppsSnapshot:
+    unit = UnitState(unit="app-embed.service", load=load, active=active, sub="x", result="exit-code")
+    return AppsSnapshot(apps=(AppState(app=APP.name, unit=Reading(source="systemctl", value=unit), status=status, waited_seconds=3),))
+
+
+@pytest.mark.parametrize(
+    ("apps", "outcome"),
+    [
+        (app(status=Reading(source="GET", value=200)), Outcome.HEALTHY),
+        (app(status=None), Outcome.HEALTHY),
+        (app(status=Reading(source="GET", value=503)), Outcome.UNHEALTHY),
+        (app(status=Reading(source="GET", error="Connection refused")), Outcome.UNHEALTHY),
+        (app(active="failed"), Outcome.UNHEALTHY),
+        (app(active="activating"), Outcome.UNHEALTHY),
+        (app(active="inactive", load="not-found"), Outcome.UNHEALTHY),
+        (AppsSnapshot(apps=(AppState(app=APP.name, unit=Reading(source="systemctl", error="no bus"), status=None),)), Outcome.UNKNOWN),
+        (AppsSnapshot(apps=()), Outcome.UNKNOWN),
+        (replace(app(status=None), failed_units=Reading(source="systemctl", value=("efi.automount",))), Outcome.DEGRADED),
+        (replace(app(status=None), failed_units=Reading(source="systemctl", error="no bus")), Outcome.UNKNOWN),
+    ],
+)
+def test_the_second_gate(apps: AppsSnapshot, outcome: Outcome) -> None:
+    assert verdict(confirm(LOCK, apps)).outcome is outcome
+
+
+def test_an_app_above_an_accelerator_is_not_blamed_for_it() -> None:
+    lock = replace(LOCK, accelerator=LockedAccelerator(product="nvidia/l4", count=1))
+    assert verdict(confirm(lock, app(active="failed"))).cause is Cause.UNKNOWN
+    assert verdict(confirm(LOCK, app(active="failed"))).cause is Cause.SOFTWARE
+
+
+def test_no_result_is_no_health() -> None:
+    assert verdict(()).outcome is Outcome.UNKNOWN
