@@ -96,7 +96,7 @@ class Accelerator:
     """A product; memory is for one piece: `memory_gib` as marketed, `memory_bytes` what programs see (both None for a CPU).
 
     `open_modules` says whether the open kernel modules are `required`, `supported` or `unsupported`; `driver_minimum` is the first
-    driver that knows the product, `driver_last_branch` the last branch that does (None: not ended). `interconnect` is one of
+    driver that knows the product. `interconnect` is one of
     `none`, `pcie`, `nvlink-bridge`, `nvswitch`, `nvl72`.
     `recalled` names the fields that no document confirms: rules treat them as unknown.
     """
@@ -112,7 +112,6 @@ class Accelerator:
     memory_gib: int | None = None
     memory_bytes: int | None = None
     driver_minimum: str | None = None
-    driver_last_branch: str | None = None
     open_modules: Literal["required", "supported", "unsupported"] | None = None
     interconnect: Literal["none", "pcie", "nvlink-bridge", "nvswitch", "nvl72"] | None = None
     host: str | None = None
@@ -210,7 +209,9 @@ class Framework:
 
     `serve` is the command with `{model}` (the model's folder in the app) and `{port}`; a recipe's `args` are appended.
     `models` says how many models it serves: `none`, `one` or `many`. `formats` are the formats that it loads.
-    `cpu_features` are spelled as in /proc/cpuinfo; `vendors` are the accelerator vendors that this delivery can use.
+    `cpu_features` (by architecture) are spelled as in /proc/cpuinfo; `vendors` are the accelerator vendors that this delivery can use.
+    `memory_mib` is what it needs beside the models, `memory_fraction` the part of an accelerator's memory that it takes by itself,
+    `options` its own names for settings that rules ask about.
     """
 
     schema: Literal["aistack/framework/v1"] = "aistack/framework/v1"
@@ -228,6 +229,8 @@ class Framework:
     cpu_features: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     vendors: tuple[str, ...]
     memory_mib: int | None = None
+    memory_fraction: float | None = None
+    options: Mapping[Literal["context", "memory-fraction", "tensor-parallel"], str] = field(default_factory=dict)
     releases: tuple[Release, ...]
     source: Source
     checked: Checked

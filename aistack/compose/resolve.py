@@ -1,0 +1,391 @@
+"""From a recipe to a stack: the newest combination that no rule forbids, or the least bad one and what forbids it.
+
+Order of the components: kernel, driver, then for each app its framework and what the framework pulls in (torch, …); the newest
+candidate first. The OS, the accelerator and the models are given by the recipe. Offline and deterministic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from aistack.compose.recipe import AppWish, Recipe
+from aistack.compose.rules import rules
+from aistack.compose.rules.data import fits
+from aistack.compose.rules.situation import Finding, Part, Path, Rule, Situation, Value
+from aistack.compose.search import Assignment, Conflict, Domain, least_bad, search
+from aistack.compose.search import Outcome as SearchOutcome
+from aistack.diagnostics import Severity
+from aistack.facts.catalog import Catalog, Driver, Framework, Kernel, Model, Release
+from aistack.facts.version import Scheme, key
+
+Candidate = Kernel | Driver | Release | None
+Verdict = tuple[Rule, Finding]
+
+NO_RELEASE = Rule(
+    code="RS101",
+    name="no-release",
+    severity=Severity.ERROR,
+    about="stack",
+    reads=frozenset(),
+    judge=lambda situation: iter(()),
+    explanation="""A range in the recipe admits no release that the catalog knows.
+
+Kernels and drivers are those that the OS offers as packages; frameworks are those whose releases were read.
+`aistack show ID` lists them. A newer release may exist: update aistack, whose catalog travels with it.""",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """What was chosen. `violations` is empty when everything fits; `rejected` is by variable, as `search` gives it."""
+
+    situation: Situation
+    assignment: Mapping[str, Candidate]
+    violations: tuple[Verdict, ...]
+    rejected: Mapping[str, tuple[tuple[Candidate, Verdict], ...]] = field(default_factory=dict)
+    considered: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """By variable: how many releases are known, and how many of them the recipe admits."""
+
+
+def resolve(
+    recipe: Recipe, catalog: Catalog, today: str, *, without: frozenset[Path] = frozenset(), allowed: frozenset[str] = frozenset()
+) -> Resolution:
+    """The stack of a recipe on the day `today` (`2026-11-22`).
+
+    `without` are ranges and choices of the recipe to disregard (to find which of them conflict); `allowed` are codes of rules
+    that the recipe accepts, which then do not constrain.
+    """
+    problem = _Problem(recipe, catalog, today, without, allowed)
+    variables = problem.variables()
+    outcome: SearchOutcome[Candidate, Verdict] = search(variables, problem.domain, problem.conflicts)
+    assignment = outcome.assignment
+    violations: tuple[Verdict, ...] = ()
+    if assignment is None:
+        assignment, violations = least_bad(variables, problem.domain, problem.conflicts)
+    situation = problem.situation(assignment)
+    missing = tuple(problem.missing(assignment))
+    considered = {variable: problem.counts(assignment, variable) for variable in variables}
+    return Resolution(
+        situation=situation,
+        assignment=assignment,
+        violations=(*problem.given(), *missing, *violations),
+        rejected=outcome.rejected,
+        considered=considered,
+    )
+
+
+def findings(situation: Situation, catalog: Catalog) -> Iterator[Verdict]:
+    """Everything that any rule says about a complete situation."""
+    for rule in rules(catalog):
+        for judged in _views(rule, situation):
+            for finding in rule.judge(judged):
+                yield rule, finding
+
+
+def severity(rule: Rule, finding: Finding) -> Severity:
+    """How much a finding matters."""
+    return finding.severity or rule.severity
+
+
+def _views(rule: Rule, situation: Situation) -> Iterable[Situation]:
+    if rule.about == "app":
+        return (replace(situation, part=part) for part in situation.parts)
+    return (situation,)
+
+
+class _Problem:
+    """The recipe as variables, candidates and conflicts; holds what the search asks again and again."""
+
+    def __init__(self, recipe: Recipe, catalog: Catalog, today: str, without: frozenset[Path], allowed: frozenset[str]) -> None:
+        self.recipe, self.catalog, self.today, self.without = recipe, catalog, today, without
+        self.os = catalog.systems.get(recipe.os)
+        self.accelerator = catalog.accelerator(recipe.accelerator.product) if recipe.accelerator else None
+        self.rules = tuple(
+            rule for rule in rules(catalog) if rule.severity is Severity.ERROR and rule.about != "stack" and rule.code not in allowed
+        )
+        self.pulled = {name: self._pulled(self._framework(app)) for name, app in recipe.apps.items()}
+
+    def variables(self) -> tuple[str, ...]:
+        """In the order of the search: `kernel`, `driver`, `app/NAME`, `app/NAME/COMPONENT`."""
+        found = ["kernel"] if self.os else []
+        if self.os and self.accelerator and self.accelerator.vendor != "cpu":
+            found.append("driver")
+        for name in self.recipe.apps:
+            found += [f"app/{name}", *(f"app/{name}/{component}" for component in self.pulled[name])]
+        return tuple(found)
+
+    def domain(self, assignment: Assignment[Candidate], variable: str) -> Domain[Candidate]:
+        """The candidates that the recipe admits, newest first; one None where there is none."""
+        known, shaped_by = self._known(assignment, variable)
+        admitted = tuple(candidate for candidate in known if self._admits(variable, candidate))
+        return Domain(candidates=admitted or (None,), shaped_by=shaped_by)
+
+    def counts(self, assignment: Assignment[Candidate], variable: str) -> tuple[int, int]:
+        """How many candidates are known, and how many of them the recipe admits."""
+        known, _ = self._known(assignment, variable)
+        return len(known), sum(1 for candidate in known if self._admits(variable, candidate))
+
+    def conflicts(self, assignment: Assignment[Candidate], variable: str) -> list[Conflict[Verdict]]:
+        """What the rules say that could not judge before this variable was chosen."""
+        before, after = self._decided(assignment, without=variable), self._decided(assignment)
+        situation = self.situation(assignment)
+        name = variable.split("/")[1] if variable.startswith("app/") else None
+        part = next((part for part in situation.parts if part.name == name), None)
+        found = []
+        for rule in self.rules:
+            if (rule.about == "app") is (part is None) or not rule.reads <= after or rule.reads <= before:
+                continue
+            view = situation if part is None else replace(situation, part=part)
+            for finding in rule.judge(view):
+                if severity(rule, finding) is Severity.ERROR:
+                    found.append(Conflict((rule, finding), self._culprits(rule, assignment, name)))
+        return found
+
+    def given(self) -> Iterator[Verdict]:
+        """What the rules say about that which is not chosen but given."""
+        situation = self.situation({})
+        decided = self._decided({})
+        for rule in self.rules:
+            for view in _views(rule, situation):
+                if rule.reads <= decided:
+                    yield from ((rule, finding) for finding in rule.judge(view) if severity(rule, finding) is Severity.ERROR)
+
+    def missing(self, assignment: Assignment[Candidate]) -> Iterator[Verdict]:
+        """Where the recipe admits nothing that is known."""
+        for variable, candidate in assignment.items():
+            known, _ = self._known(assignment, variable)
+            if candidate is None and (known or variable == "driver"):
+                yield NO_RELEASE, self._no_release(variable, known)
+
+    def situation(self, assignment: Assignment[Candidate]) -> Situation:
+        """What the rules see under an assignment."""
+        kernel, driver = assignment.get("kernel"), assignment.get("driver")
+        assert kernel is None or isinstance(kernel, Kernel)
+        assert driver is None or isinstance(driver, Driver)
+        return Situation(
+            recipe=self.recipe,
+            catalog=self.catalog,
+            today=self.today,
+            os=self.os,
+            accelerator=self.accelerator,
+            kernel=kernel,
+            driver=driver,
+            values=self._node_values(kernel, driver),
+            parts=tuple(self._part(name, app, assignment) for name, app in self.recipe.apps.items()),
+        )
+
+    def _framework(self, app: AppWish) -> Framework | None:
+        return self.catalog.frameworks.get(app.framework_id)
+
+    def _pulled(self, framework: Framework | None) -> tuple[str, ...]:
+        """The components that any release of a framework pulls in, and what those pull in, in a fixed order."""
+        found: list[str] = []
+        waiting = list(framework.releases) if framework else []
+        while waiting:
+            release = waiting.pop(0)
+            for name in sorted(release.needs):
+                if name in self.catalog.components and name not in found:
+                    found.append(name)
+                    waiting += self.catalog.components[name].releases
+        return tuple(found)
+
+    def _known(self, assignment: Assignment[Candidate], variable: str) -> tuple[tuple[Candidate, ...], frozenset[str]]:
+        """Every candidate that the catalog knows, newest first, and the variables on which the list depends."""
+        if variable == "kernel":
+            return _newest(self.os.kernels if self.os else (), Scheme.KERNEL), frozenset()
+        if variable == "driver":
+            vendor = self.accelerator.vendor if self.accelerator else None
+            return _newest(
+                (driver for driver in self.os.drivers if driver.vendor == vendor) if self.os else (), Scheme.RELEASE
+            ), frozenset()
+        _, app, *component = variable.split("/")
+        if not component:
+            framework = self._framework(self.recipe.apps[app])
+            return (_newest(framework.releases, framework.versions) if framework else ()), frozenset()
+        owner = self.catalog.components[component[0]]
+        pullers = [name for name in assignment if name == f"app/{app}" or name.startswith(f"app/{app}/")]
+        wanted = {
+            puller: release.needs[owner.id]
+            for puller in pullers
+            if puller != variable and isinstance(release := assignment[puller], Release) and owner.id in release.needs
+        }
+        if not wanted:
+            return (), frozenset(pullers) - {variable}
+        fitting = tuple(
+            release
+            for release in owner.releases
+            if all(fits(Value(text=release.version, path=()), text, owner.versions) for text in wanted.values())
+        )
+        if not fitting and len(wanted) == 1 and _is_exact(text := next(iter(wanted.values()))):
+            fitting = (Release(version=text.removeprefix("==")),)  # pinned to a release that the catalog does not know: all else is unknown
+        return _newest(fitting, owner.versions), frozenset(pullers) - {variable}
+
+    def _admits(self, variable: str, candidate: Candidate) -> bool:
+        """Whether the recipe admits the candidate."""
+        recipe = self.recipe
+        if isinstance(candidate, Kernel):
+            return self._wants(("kernel", "flavor"), recipe.kernel.flavor, candidate.flavor, Scheme.WORD) and self._wants(
+                ("kernel", "version"), recipe.kernel.version, candidate.version, Scheme.KERNEL
+            )
+        if isinstance(candidate, Driver):
+            wish = recipe.driver
+            return wish is None or (
+                self._wants(("driver", "version"), wish.version, candidate.version, Scheme.RELEASE)
+                and self._wants(("driver", "flavor"), wish.flavor, candidate.flavor, Scheme.WORD)
+            )
+        if candidate is None or variable.count("/") > 1:
+            return True
+        name = variable.split("/")[1]
+        app = recipe.apps[name]
+        path = ("apps", name, "framework", app.framework_id)
+        return self._wants(path, app.framework_range, candidate.version, self.catalog.scheme(app.framework_id))
+
+    def _wants(self, path: Path, wanted: str | None, text: str, scheme: Scheme) -> bool:
+        return wanted is None or path in self.without or fits(Value(text=text, path=path), wanted, scheme) is True
+
+    def _decided(self, assignment: Assignment[Candidate], without: str | None = None) -> frozenset[str]:
+        """The components that have been decided (some of them: that there is none)."""
+        found = {"os", "accelerator", "vendor", "architecture", "compute-capability", "interconnect"}
+        chosen = {variable for variable in assignment if variable != without}
+        if "kernel" in chosen:
+            found |= {"kernel", "kernel-flavor", "kernel-drm", "kernel-realtime"}
+        if "driver" in chosen or "driver" not in self.variables():
+            found |= {"driver", "driver-flavor"}
+        app = (without or next(reversed(list(assignment)), "")).split("/")
+        if app[0] == "app":
+            name = app[1]
+            if f"app/{name}" in chosen:
+                found |= {"framework", "python", "glibc", *self.catalog.frameworks}
+                found |= {component for component in self.catalog.components if component not in self.pulled[name]}
+            found |= {component for component in self.pulled[name] if f"app/{name}/{component}" in chosen}
+            if f"app/{name}" in chosen and all(f"app/{name}/{component}" in chosen for component in self.pulled[name]):
+                found |= {"brought", *self._brought()}
+        return frozenset(found)
+
+    def _brought(self) -> frozenset[str]:
+        releases = [release for owner in self.catalog.components.values() for release in owner.releases]
+        releases += [release for framework in self.catalog.frameworks.values() for release in framework.releases]
+        return frozenset(name for release in releases for name in release.brings)
+
+    def _culprits(self, rule: Rule, assignment: Assignment[Candidate], app: str | None) -> frozenset[str]:
+        """The variables that a rule's verdict depends on."""
+        found = set()
+        for component in rule.reads:
+            if component.startswith("kernel"):
+                found.add("kernel")
+            elif component.startswith("driver"):
+                found.add("driver")
+            elif app is not None and component not in self._decided({}):
+                found |= {f"app/{app}", *(f"app/{app}/{name}" for name in self.pulled[app])}
+        return frozenset(found & set(assignment))
+
+    def _node_values(self, kernel: Kernel | None, driver: Driver | None) -> dict[str, Value]:
+        recipe, product = self.recipe, self.accelerator
+        found = {"os": Value(text=recipe.os, path=("os",))}
+        if kernel is not None:
+            at: Path = ("kernel", "version") if recipe.kernel.version else ("kernel", "flavor")
+            found["kernel"] = Value(text=kernel.version, path=at)
+            found["kernel-flavor"] = Value(text=kernel.flavor, path=("kernel", "flavor"))
+            found["kernel-drm"] = Value(text=str(kernel.drm).lower(), path=("kernel", "flavor"))
+            found["kernel-realtime"] = Value(text=str(kernel.realtime).lower(), path=("kernel", "flavor"))
+        if product is not None:
+            at = ("accelerator", "product")
+            found["accelerator"] = Value(text=product.id, path=at)
+            found["vendor"] = Value(text=product.vendor, path=at)
+            for name, text in (
+                ("architecture", product.architecture),
+                ("compute-capability", product.compute_capability),
+                ("interconnect", product.interconnect),
+            ):
+                if product.vendor != "cpu":
+                    found[name] = Value(text=text, path=at, because=f"{product.name} has {name.replace('-', ' ')} {text}" if text else "")
+        if driver is not None:
+            asked = recipe.driver is not None and recipe.driver.version is not None
+            offered = f"{self.os.name} offers driver {driver.version}" if self.os else ""
+            at = ("driver", "version") if asked else ("driver",) if recipe.driver else ("accelerator", "product")
+            exact = asked and recipe.driver is not None and recipe.driver.version == driver.version
+            found["driver"] = Value(text=driver.version, path=at, because="" if exact else offered)
+            flavored = recipe.driver is not None and recipe.driver.flavor is not None
+            found["driver-flavor"] = Value(text=driver.flavor, path=("driver", "flavor") if flavored else at)
+        return found
+
+    def _part(self, name: str, app: AppWish, assignment: Assignment[Candidate]) -> Part:
+        framework = self._framework(app)
+        models: tuple[tuple[str, Model | None], ...] = tuple((model, self.catalog.model(model)) for model in app.models)
+        root = self.catalog.systems.get(framework.delivery.os) if framework else None
+        part = Part(name=name, wish=app, framework=framework, root=root, models=models)
+        release = assignment.get(f"app/{name}")
+        if framework is None or not isinstance(release, Release):
+            return part
+        path: Path = ("apps", name, "framework", app.framework_id)
+        told = f"{framework.id} {release.version}"
+        values = {framework.id: Value(text=release.version, path=path, because=told)}
+        if root is not None:
+            values["python"] = Value(text=root.python, path=path, because=f"its root is {root.name} with Python {root.python}")
+            values["glibc"] = Value(text=root.glibc, path=path, because=f"its root is {root.name} with glibc {root.glibc}")
+        pulled: dict[str, Release | None] = {}
+        _bring(values, release, framework.id, path, told)
+        for component in self.pulled[name]:
+            found = assignment.get(f"app/{name}/{component}")
+            pulled[component] = found if isinstance(found, Release) else None
+            if isinstance(found, Release):
+                chain = f"{told} needs {component} {found.version}"
+                values[component] = Value(text=found.version, path=path, because=chain)
+                _bring(values, found, component, path, chain)
+                if not found.brings:
+                    for brought in self._brings_of(component):
+                        values.setdefault(brought, Value(text=None, path=path, because=chain))
+        return replace(part, release=release, pulled=pulled, values=values)
+
+    def _brings_of(self, component: str) -> frozenset[str]:
+        return frozenset(name for release in self.catalog.components[component].releases for name in release.brings)
+
+    def _no_release(self, variable: str, known: tuple[Candidate, ...]) -> Finding:
+        texts = list(dict.fromkeys(_described(candidate) for candidate in known if candidate is not None))
+        listed = ", ".join(texts[:6]) + (f" and {len(texts) - 6} more" if len(texts) > 6 else "")
+        recipe = self.recipe
+        os_name = self.os.name if self.os else recipe.os
+        if variable == "kernel":
+            wanted = (
+                f"`{recipe.kernel.version}` of flavor `{recipe.kernel.flavor}`" if recipe.kernel.version else f"`{recipe.kernel.flavor}`"
+            )
+            path: Path = ("kernel", "version") if recipe.kernel.version else ("kernel", "flavor")
+            return Finding(message=f"{os_name} offers no kernel {wanted}", path=path, label=f"known: {listed}")
+        if variable == "driver":
+            vendor = self.accelerator.vendor if self.accelerator else ""
+            wish = recipe.driver
+            wanted = " ".join(word for word in (wish.version, wish.flavor) if word) if wish else ""
+            path = ("driver", "version") if wish and wish.version else ("driver",) if wish else ("accelerator", "product")
+            label = f"known: {listed}" if listed else None
+            return Finding(message=f"{os_name} offers no {vendor} driver{f' `{wanted}`' if wanted else ''}", path=path, label=label)
+        name = variable.split("/")[1]
+        app = recipe.apps[name]
+        return Finding(
+            message=f"app `{name}`: no known release of {app.framework_id} is `{app.framework_range}`",
+            path=("apps", name, "framework", app.framework_id),
+            label=f"known: {listed}",
+        )
+
+
+def _bring(values: dict[str, Value], release: Release, owner: str, path: Path, told: str) -> None:
+    """Enter what a release brings along, with the sentence that tells it."""
+    for name, text in release.brings.items():
+        carried = f"{name.upper() if name in ('cuda', 'rocm') else name} {text}"
+        values[name] = Value(text=text, path=path, because=f"{told}, whose wheel carries {carried}")
+
+
+def _is_exact(text: str) -> bool:
+    return not text.startswith((">", "<", "!")) and "*" not in text and "," not in text
+
+
+def _described(candidate: Candidate) -> str:
+    if isinstance(candidate, Kernel | Driver):
+        return f"{candidate.version} ({candidate.flavor})"
+    return candidate.version if candidate is not None else ""
+
+
+def _newest(candidates: Iterable[Kernel] | Iterable[Driver] | Iterable[Release], scheme: Scheme) -> tuple[Candidate, ...]:
+    """Newest first; equal versions keep the order of the catalog."""
+    order: Callable[[Kernel | Driver | Release], object] = lambda candidate: key(candidate.version, scheme)  # noqa: E731
+    return tuple(sorted(candidates, key=order, reverse=True))  # type: ignore[arg-type]

@@ -1,0 +1,191 @@
+"""Rules about accelerators and their drivers, where a product's own facts or arithmetic decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aistack.compose.rules.data import story
+from aistack.compose.rules.situation import Finding, Proposal, Situation, code_rule
+from aistack.diagnostics import Severity
+from aistack.facts.decode import closest
+from aistack.facts.version import Scheme, key
+
+PRODUCT = ("accelerator", "product")
+
+
+def _known(situation: Situation) -> Iterator[Finding]:
+    """The recipe's accelerator must be in the catalog.
+
+    Its memory, its architecture and the drivers that know it stand there, each with a source. `aistack list accelerators` shows all.
+    """
+    wish = situation.recipe.accelerator
+    if wish is not None and situation.accelerator is None:
+        guess = closest(wish.product, situation.catalog.accelerators)
+        yield Finding(
+            message=f"accelerator `{wish.product}` is not in the catalog",
+            path=PRODUCT,
+            hints=(f"did you mean `{guess}`?",) if guess else ("`aistack list accelerators` shows what is known",),
+            proposals=(Proposal(path=PRODUCT, value=guess),) if guess else (),
+        )
+
+
+def _host(situation: Situation) -> Iterator[Finding]:
+    """An accelerator that is soldered to its own processor fixes the node's architecture.
+
+    Grace Hopper and Grace Blackwell boards have arm64 processors, so a recipe for them says `arch: arm64`.
+    """
+    product = situation.accelerator
+    if product is not None and product.host is not None and product.host != situation.recipe.arch:
+        yield Finding(
+            message=f"{product.name} has an {product.host} processor, the recipe is for {situation.recipe.arch}",
+            path=("arch",),
+            also=((PRODUCT, "asked here"),),
+            source=product.source[0],
+            checked=product.checked,
+            place=f"accelerators/{product.id}",
+            proposals=(Proposal(path=("arch",), value=product.host),),
+        )
+
+
+def _driver_minimum(situation: Situation) -> Iterator[Finding]:
+    """A driver must be at least the first one that lists the product.
+
+    An older driver loads but finds no device. Where the catalog's minimum is not confirmed by a document, an older driver
+    gives `unknown` instead of an error.
+    """
+    product, driver = situation.accelerator, situation.driver
+    if product is None or driver is None or product.driver_minimum is None:
+        return
+    if key(driver.version, Scheme.RELEASE) >= key(product.driver_minimum, Scheme.RELEASE):
+        return
+    path = ("driver", "version") if situation.recipe.driver else PRODUCT
+    if "driver-minimum" in product.recalled:
+        yield Finding(
+            severity=Severity.UNKNOWN,
+            message=f"could not tell whether driver {driver.version} knows {product.name}: its first driver, "
+            f"{product.driver_minimum}, is not confirmed by a document",
+            path=path,
+            source=product.source[0],
+            checked=product.checked,
+            place=f"accelerators/{product.id}",
+        )
+        return
+    yield Finding(
+        message=f"driver {driver.version} is too old for {product.name}",
+        path=path,
+        label=f"needs {product.driver_minimum} or newer",
+        also=((PRODUCT, "asked here"),),
+        why=story(situation, ("driver",)),
+        source=product.source[0],
+        checked=product.checked,
+        place=f"accelerators/{product.id}",
+    )
+
+
+def _open_modules(situation: Situation) -> Iterator[Finding]:
+    """The driver's kernel modules come in two flavors, `open` and `proprietary`, and not every product works with both.
+
+    Grace Hopper and every Blackwell product need the open modules; products older than Turing have no GSP and need the proprietary ones.
+    """
+    product, driver = situation.accelerator, situation.driver
+    if product is None or driver is None or product.open_modules in (None, "supported"):
+        return
+    wanted = "open" if product.open_modules == "required" else "proprietary"
+    if driver.flavor != wanted:
+        yield Finding(
+            message=f"{product.name} works with the {wanted} kernel modules only, not with the {driver.flavor} ones",
+            path=("driver", "flavor"),
+            label=f"needs `{wanted}`",
+            also=((PRODUCT, "asked here"),),
+            source="https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/610/kernel-modules.html",
+            checked=product.checked,
+            place=f"accelerators/{product.id}",
+            proposals=(Proposal(path=("driver", "flavor"), value=wanted),),
+        )
+
+
+def _kernel_newer_than_driver(situation: Situation) -> Iterator[Finding]:
+    """A kernel that is newer than anything the driver's package was fixed for may not compile its modules.
+
+    The package's changelog and its configuration tests say which kernels it handles. A newer kernel is a risk, not a proven failure.
+    """
+    driver, kernel = situation.driver, situation.kernel
+    if driver is None or kernel is None or driver.newest_kernel is None:
+        return
+    series = kernel.version.split(".")[:2]
+    if key(".".join(series), Scheme.KERNEL) > key(driver.newest_kernel, Scheme.KERNEL):
+        yield Finding(
+            message=f"driver {driver.version} is known to build for kernels up to {driver.newest_kernel}, not for {kernel.version}",
+            path=("kernel", "version"),
+            place=f"systems/{situation.os.id}" if situation.os else None,
+        )
+
+
+def covers(architectures: tuple[str, ...], capability: str) -> bool | None:
+    """Whether code for these compute capabilities runs on `capability`: True, False, or None where only PTX could be compiled for it.
+
+    Machine code runs on the same major version with an equal or higher minor one; `+PTX` is compiled upwards by the driver.
+    """
+    have = tuple(int(part) for part in capability.split("."))
+    just_in_time = False
+    for built in architectures:
+        numbers = tuple(int(part) for part in built.removesuffix("+PTX").rstrip("abcdefghijklmnopqrstuvwxyz").split("."))
+        if numbers[0] == have[0] and numbers <= have:
+            return True
+        just_in_time = just_in_time or (built.endswith("+PTX") and numbers <= have)
+    return None if just_in_time else False
+
+
+def _architecture_in_build(situation: Situation) -> Iterator[Finding]:
+    """The wheel of torch must hold code for the accelerator's compute capability.
+
+    Machine code for X.y runs on X.z with z at least y, and on no other major version; PTX is compiled by the driver when a program
+    starts, which is slow and needs a driver as new as the CUDA that made it. Without either, the first kernel fails with
+    "no kernel image is available for execution on the device".
+    """
+    part, capability = situation.part, situation.value("compute-capability")
+    release = part.pulled.get("torch") if part else None
+    if part is None or release is None or capability is None or capability.text is None:
+        return
+    path = (*part.path, "framework", part.wish.framework_id)
+    why = story(situation, ("torch",))
+    place = f"components/torch/{release.version}"
+    if not release.architectures:
+        yield Finding(
+            severity=Severity.UNKNOWN,
+            message=f"could not tell whether torch {release.version} has code for compute capability {capability.text}",
+            path=path,
+            why=why,
+            place=place,
+        )
+        return
+    answer = covers(release.architectures, capability.text)
+    built = ", ".join(release.architectures)
+    if answer is None:
+        yield Finding(
+            severity=Severity.WARNING,
+            message=f"torch {release.version} has no machine code for compute capability {capability.text}, only PTX to compile at start",
+            path=path,
+            label=f"built for {built}",
+            why=why,
+            place=place,
+        )
+    elif answer is False:
+        yield Finding(
+            message=f"torch {release.version} has no code for compute capability {capability.text}",
+            path=path,
+            label=f"built for {built}",
+            also=((PRODUCT, "asked here"),),
+            why=why,
+            place=place,
+        )
+
+
+RULES = (
+    code_rule(_known, "AC101", "accelerator-unknown", "node", "accelerator"),
+    code_rule(_host, "AC102", "accelerator-host", "node", "accelerator"),
+    code_rule(_driver_minimum, "AC103", "accelerator-driver-minimum", "node", "accelerator", "driver"),
+    code_rule(_open_modules, "AC104", "accelerator-open-modules", "node", "accelerator", "driver"),
+    code_rule(_kernel_newer_than_driver, "KR102", "kernel-newer-than-driver", "node", "kernel", "driver", severity=Severity.WARNING),
+    code_rule(_architecture_in_build, "AC105", "architecture-in-build", "app", "compute-capability", "torch"),
+)

@@ -1,0 +1,159 @@
+"""Rules about apps: the framework, what its release needs, its models and its port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from aistack.compose.rules.data import fits, in_words, story
+from aistack.compose.rules.situation import Finding, Part, Path, Proposal, Situation, code_rule
+from aistack.facts.catalog import Release
+from aistack.facts.decode import closest
+
+
+def _path(part: Part) -> Path:
+    return (*part.path, "framework", part.wish.framework_id)
+
+
+def _framework_known(situation: Situation) -> Iterator[Finding]:
+    """An app's framework must be in the catalog: its command, its packages or wheels, and its releases stand there.
+
+    `aistack list frameworks` shows what is known.
+    """
+    part = situation.part
+    if part is not None and part.framework is None:
+        name = part.wish.framework_id
+        guess = closest(name, situation.catalog.frameworks)
+        yield Finding(
+            message=f"app `{part.name}`: framework `{name}` is not in the catalog",
+            path=_path(part),
+            hints=(f"did you mean `{guess}`?",) if guess else ("known: " + ", ".join(sorted(situation.catalog.frameworks)),),
+        )
+
+
+def _framework_accelerator(situation: Situation) -> Iterator[Finding]:
+    """A framework, as it is delivered here, must be able to use the node's accelerator.
+
+    A wheel that is built for CUDA does nothing for a CPU, and a distribution's CPU build leaves an expensive accelerator idle.
+    """
+    part = situation.part
+    if part is None or part.framework is None:
+        return
+    product = situation.accelerator
+    if situation.recipe.accelerator is not None and product is None:
+        return  # an unknown accelerator is reported by itself
+    vendor = product.vendor if product else "cpu"
+    if vendor not in part.framework.vendors:
+        usable = " or ".join(part.framework.vendors)
+        have = f"the accelerator is {product.id}" if product else "the recipe has no accelerator"
+        yield Finding(
+            message=f"app `{part.name}`: {part.framework.name}, as it is delivered, runs on {usable}; {have}",
+            path=_path(part),
+            also=((("accelerator", "product"), "asked here"),) if product else (),
+            place=f"frameworks/{part.framework.id}",
+        )
+
+
+def _unmet(situation: Situation, owner: str, release: Release, needs: Mapping[str, str], place: str) -> Iterator[Finding]:
+    part = situation.part
+    assert part is not None
+    for component, wanted in needs.items():
+        value = situation.value(component)
+        if value is None:
+            continue
+        if fits(value, wanted, situation.catalog.scheme(component)) is False:
+            yield Finding(
+                message=f"{owner} {release.version} needs {component} {in_words(wanted)}, the app has {value.text}",
+                path=_path(part),
+                label=f"{component} is {value.text}",
+                why=(*story(situation, (owner,)), *((value.because,) if value.because else ())),
+                place=place,
+            )
+
+
+def _release_needs(situation: Situation) -> Iterator[Finding]:
+    """What a framework's release says about Python, the C library and the accelerator must hold in the app.
+
+    The catalog takes it from the release's own metadata.
+    """
+    part = situation.part
+    if part is not None and part.framework is not None and part.release is not None:
+        needs = {name: wanted for name, wanted in part.release.needs.items() if name not in situation.catalog.components}
+        place = f"frameworks/{part.framework.id}/{part.release.version}"
+        yield from _unmet(situation, part.framework.id, part.release, needs, place)
+
+
+def _component_needs(situation: Situation) -> Iterator[Finding]:
+    """What a component's release (torch, …) says about Python and the C library must hold in the app that pulls it in."""
+    part = situation.part
+    if part is None:
+        return
+    for name, release in part.pulled.items():
+        if release is not None:
+            yield from _unmet(situation, name, release, release.needs, f"components/{name}/{release.version}")
+
+
+def _models(situation: Situation) -> Iterator[Finding]:
+    """An app must have as many models as its framework serves: none, exactly one, or at least one."""
+    part = situation.part
+    if part is None or part.framework is None:
+        return
+    count, wanted = len(part.models), part.framework.models
+    wrong = {"none": count > 0, "one": count != 1, "many": count == 0}[wanted]
+    if wrong:
+        serves = {"none": "no model", "one": "exactly one model", "many": "at least one model"}[wanted]
+        yield Finding(
+            message=f"app `{part.name}` has {count} models, but {part.framework.name} serves {serves}",
+            path=(*part.path, "models") if count else part.path,
+            place=f"frameworks/{part.framework.id}",
+            hints=("give each model an app of its own",) if count > 1 and wanted == "one" else (),
+        )
+
+
+def _format(situation: Situation) -> Iterator[Finding]:
+    """The framework must load the model's format, or the catalog must know how to convert to one that it loads."""
+    part = situation.part
+    if part is None or part.framework is None:
+        return
+    for index, (_, model) in enumerate(part.models):
+        if model is None or model.format in part.framework.formats:
+            continue
+        if part.framework.conversion is not None and part.framework.conversion.format in part.framework.formats:
+            continue
+        formats = " or ".join(part.framework.formats) or "no model"
+        yield Finding(
+            message=f"`{model.id}` is published as {model.format}, but {part.framework.name} loads {formats}",
+            path=(*part.path, "models", index),
+            place=f"frameworks/{part.framework.id}",
+        )
+
+
+def _port(situation: Situation) -> Iterator[Finding]:
+    """An app that listens needs a port, and a program whose port is fixed by its configuration keeps that one."""
+    part = situation.part
+    if part is None or part.framework is None:
+        return
+    settable = any("{port}" in word for word in part.framework.serve)
+    if part.wish.port is None and part.framework.port is None and settable:
+        yield Finding(
+            message=f"app `{part.name}` has no port, and {part.framework.name} has none of its own",
+            path=part.path,
+            hints=("add `port: 8000`",),
+        )
+    if part.framework.port is not None and not settable and part.wish.port not in (None, part.framework.port):
+        yield Finding(
+            message=f"{part.framework.name} listens on port {part.framework.port} here, not on {part.wish.port}",
+            path=(*part.path, "port"),
+            place=f"frameworks/{part.framework.id}",
+            proposals=(Proposal(path=(*part.path, "port"), value=str(part.framework.port)),),
+        )
+
+
+RULES = (
+    code_rule(_framework_known, "AP101", "framework-unknown", "app"),
+    code_rule(_framework_accelerator, "AP102", "framework-accelerator", "app"),
+    code_rule(_release_needs, "AP103", "release-needs", "app", "framework"),
+    code_rule(_component_needs, "AP104", "component-needs", "app", "brought"),
+    code_rule(_models, "AP105", "app-models", "app"),
+    code_rule(_format, "AP106", "model-format", "app"),
+    code_rule(_port, "AP107", "app-port", "app"),
+)

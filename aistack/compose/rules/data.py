@@ -1,0 +1,162 @@
+"""Data rules: where every `when` fits, every `needs` must fit. What is not known gives `unknown`, never silence, never an error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from aistack.compose.rules.situation import Finding, Rule, Situation, Value
+from aistack.diagnostics import Severity
+from aistack.facts.catalog import Case, Catalog, DataRule
+from aistack.facts.version import Range, Scheme, VersionFormatError, parse_range
+
+NODE = frozenset(
+    {
+        "accelerator",
+        "architecture",
+        "compute-capability",
+        "driver",
+        "driver-flavor",
+        "interconnect",
+        "kernel",
+        "kernel-drm",
+        "kernel-flavor",
+        "kernel-realtime",
+        "os",
+        "vendor",
+    }
+)
+"""The components of a node; every other component belongs to an app."""
+
+_WORDS = {">=": "{} or newer", "<": "older than {}", "<=": "{} or older", ">": "newer than {}", "!=": "not {}", "==": "{}"}
+
+
+def as_rule(rule: DataRule, catalog: Catalog) -> Rule:
+    """A rule that judges by the data."""
+    reads = frozenset(component for case in rule.cases for component in (*case.when, *case.needs))
+
+    def judge(situation: Situation) -> Iterator[Finding]:
+        for number, case in enumerate(rule.cases):
+            yield from _judge_case(rule, case, number, situation)
+
+    return Rule(
+        code=rule.id,
+        name=rule.name,
+        severity=Severity(rule.severity),
+        about="node" if reads <= NODE else "app",
+        reads=reads,
+        judge=judge,
+        explanation=explain(rule),
+        allowable=rule.allowable,
+        source=rule.source,
+        checked=rule.checked,
+        place=f"rules/{rule.id}",
+    )
+
+
+def explain(rule: DataRule) -> str:
+    """The rule in words, from its cases."""
+    lines = [rule.because.strip(), ""]
+    for case in rule.cases:
+        when = " and ".join(f"{component} is {in_words(wanted)}" for component, wanted in case.when.items())
+        needs = " and ".join(f"{component} must be {in_words(wanted)}" for component, wanted in case.needs.items())
+        lines.append(f"- where {when}: {needs}" if when else f"- {needs}")
+    return "\n".join(lines)
+
+
+def in_words(wanted: str | tuple[str, ...]) -> str:
+    """A range or a list of values as words: `580.65.06 or newer`, `open`."""
+    if isinstance(wanted, tuple):
+        return " or ".join(wanted)
+    try:
+        parts = parse_range(wanted, Scheme.DEBIAN).parts
+    except VersionFormatError:
+        return wanted
+    return " and ".join(_WORDS[operator].format(bound) for operator, bound in parts)
+
+
+def fits(value: Value | None, wanted: str | tuple[str, ...], scheme: Scheme) -> bool | None:
+    """Whether the value lies in the range or list; None where it is not known."""
+    if value is None or value.text is None:
+        return None
+    if isinstance(wanted, tuple):
+        return value.text in wanted
+    try:
+        return parse_range(wanted, scheme).admits(value.text)
+    except VersionFormatError:
+        return None
+
+
+def _judge_case(rule: DataRule, case: Case, number: int, situation: Situation) -> Iterator[Finding]:
+    unknown: list[str] = []
+    for component, wanted in case.when.items():
+        value = situation.value(component)
+        if value is None:
+            return  # the stack has no such component: the rule does not speak of it
+        answer = fits(value, wanted, situation.catalog.scheme(component))
+        if answer is False:
+            return
+        if answer is None:
+            unknown.append(component)
+    for component, wanted in case.needs.items():
+        value = situation.value(component)
+        if value is None:
+            continue  # whether a component must be there at all is another rule's question
+        answer = fits(value, wanted, situation.catalog.scheme(component))
+        if answer is None or (answer is False and unknown):
+            missing = " and ".join(sorted({*unknown, *([component] if answer is None else [])}))
+            yield Finding(
+                severity=Severity.UNKNOWN,
+                message=f"could not tell whether {component} is {in_words(wanted)}: {missing} is not known",
+                path=value.path,
+                place=f"rules/{rule.id}/{number}",
+                why=story(situation, (*case.when, *case.needs)),
+            )
+        elif answer is False:
+            yield Finding(
+                message=_fill(rule.message, situation),
+                path=value.path,
+                label=f"needs {in_words(wanted)}",
+                also=tuple(
+                    (found.path, f"asks for {name} {found.text}")
+                    for name in case.when
+                    if (found := situation.value(name)) is not None and found.path != value.path and found.path[0] == "apps"
+                ),
+                why=story(situation, (*case.when, *case.needs)),
+                place=f"rules/{rule.id}/{number}",
+            )
+
+
+def story(situation: Situation, components: tuple[str, ...]) -> tuple[str, ...]:
+    """How the components came into the stack, one sentence for the app and one for each value that the recipe does not name."""
+    sentences = []
+    part = situation.part
+    if part is not None:
+        chain = [value.because for name in components if (value := part.values.get(name)) is not None and value.because]
+        longest = max(chain, key=len, default="")
+        if longest:
+            sentences.append(f"app `{part.name}`: {longest}")
+    sentences += [
+        value.because
+        for name in components
+        if (value := situation.values.get(name)) is not None and value.because and name != "accelerator"
+    ]
+    return tuple(dict.fromkeys(sentences))
+
+
+def _fill(message: str, situation: Situation) -> str:
+    """The message with each `{component}` replaced by its text."""
+
+    def text(found: re.Match[str]) -> str:
+        value = situation.value(found[1])
+        return value.text if value is not None and value.text is not None else f"(no {found[1]})"
+
+    return re.sub(r"\{([a-z0-9.-]+)\}", text, message)
+
+
+def ranges(rule: DataRule, catalog: Catalog) -> Iterator[tuple[str, Range]]:
+    """Every range of a rule with its component; raises VersionFormatError for one that cannot be read."""
+    for case in rule.cases:
+        for component, wanted in (*case.when.items(), *case.needs.items()):
+            if isinstance(wanted, str):
+                yield component, parse_range(wanted, catalog.scheme(component))
