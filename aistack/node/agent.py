@@ -117,9 +117,9 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
 def act(decision: Decision, deployments: Deployments) -> None:
     """Do it; the state has been saved before, so a power cut here is only a boot of the wrong deployment, which the table knows."""
     state_after = decision.state
-    if decision.action in (Action.CONFIRM, Action.NOTHING):
+    if decision.action is Action.NOTHING:
         deployments.boot_succeeded()
-    elif decision.action is Action.MAKE_DEFAULT and state_after.confirmed:
+    elif decision.action in (Action.CONFIRM, Action.MAKE_DEFAULT) and state_after.confirmed:
         deployments.make_default(state_after.confirmed)
         deployments.boot_succeeded()
     elif decision.action is Action.ROLL_BACK and state_after.confirmed:
