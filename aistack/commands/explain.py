@@ -34,10 +34,10 @@ class Explanation:
 
 def explanations(catalog: Catalog) -> tuple[Explanation, ...]:
     """Every page, sorted by code."""
-    from aistack.compose.rules.registry import all_rules
+    from aistack.compose.rules import rules
 
     found = [Explanation(code=page.code, name=page.name, kind="message", severity=Severity.ERROR, text=page.text) for page in pages.PAGES]
-    for rule in all_rules(catalog):
+    for rule in rules(catalog):
         place = catalog.places.get(rule.place) if rule.place else None
         found.append(
             Explanation(
