@@ -28,7 +28,20 @@ EPOCH = 1_577_836_800
 """SOURCE_DATE_EPOCH of everything that is built, 2020-01-01: fixed, so that one changed package changes only what it brings."""
 
 TOOL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-DPKG_OPTIONS = ("force-unsafe-io",)
+USERS = "/usr/lib/sysusers.d/"
+"""Files here are put in before the packages are configured, so that a system user's number does not depend on their order."""
+
+DPKG_OPTIONS = (
+    "force-unsafe-io",  # a build that is cut off is thrown away
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-include=/usr/share/locale/locale.alias",
+    "path-exclude=/usr/share/lintian/*",
+    "path-exclude=/usr/share/bug/*",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +123,7 @@ def make_tar(
         report.mkdir()
         repository(store, root.packages, folder / "repository")
         _write_overlay(files, folder / "files.tar")
+        _write_overlay([file for file in files if file.path.startswith(USERS)], folder / "users.tar")
         (folder / "script").write_text(f"set -eu\n{script}\n")
         hook = folder / "hook"
         hook.write_text(HOOK)
@@ -128,6 +142,7 @@ def make_tar(
             '--aptopt=APT::Install-Recommends "false"',
             '--aptopt=Acquire::Languages "none"',
             "--include=" + ",".join(_wanted(package) for package in root.packages),
+            '--essential-hook=tar --directory "$1" --extract --file "$AISTACK_BUILD/users.tar"',
             f"--customize-hook={hook}",
             "",
             "-",

@@ -1,0 +1,220 @@
+"""Debian as a node's OS, an app's root and the tools root: package names, files and build scripts, as text.
+
+The scripts run with sh inside the new root, as its root user, without a network. The layout they leave is the bootable container's,
+https://bootc-dev.github.io/bootc/bootc-images.html, with OSTree as Debian packages it.
+"""
+
+from __future__ import annotations
+
+from aistack.facts.catalog import Os
+from aistack.facts.files import Rendered, RenderedFile, RenderedLink
+
+BASE = (
+    "ca-certificates",
+    "crun",
+    "dbus",
+    "dracut",
+    "e2fsprogs",
+    "gir1.2-ostree-1.0",
+    "grub-common",  # grub-editenv: boot counting
+    "iproute2",
+    "kmod",
+    "libpam-systemd",
+    "netavark",
+    "nftables",
+    "openssh-server",
+    "ostree",
+    "ostree-boot",
+    "podman",
+    "python3",
+    "python3-gi",
+    "python3-packaging",
+    "python3-typer",
+    "python3-yaml",
+    "skopeo",
+    "systemd",
+    "systemd-resolved",
+    "systemd-sysv",
+    "systemd-timesyncd",
+    "tzdata",
+    "udev",
+    "zstd",
+)
+
+TOOLS = (
+    "containers-storage",
+    "dosfstools",
+    "e2fsprogs",
+    "fdisk",
+    "gir1.2-ostree-1.0",
+    "grub-common",
+    "grub-efi-amd64-signed",
+    "grub-pc-bin",
+    "mtools",
+    "ostree",
+    "python3",
+    "python3-gi",
+    "python3-packaging",
+    "python3-yaml",
+    "qemu-utils",
+    "shim-signed",
+    "skopeo",
+    "zstd",
+)
+
+
+def base_packages(os: Os) -> tuple[str, ...]:
+    """What a node's OS consists of beside its kernel and driver: as little as boots, updates itself and runs containers."""
+    return tuple(sorted({*BASE, *os.packages}))
+
+
+def tools_packages() -> tuple[str, ...]:
+    """The programs that import images into OSTree and write disks."""
+    return TOOLS
+
+
+def app_packages(os: Os) -> tuple[str, ...]:
+    """What every app's root has beside the essential packages and its own: certificates, to speak TLS."""
+    return ("ca-certificates",)
+
+
+def base_files() -> tuple[Rendered, ...]:
+    """The files of a base that no package brings, sorted by path; the node part's are beside them."""
+    files: list[Rendered] = [
+        _file("/usr/lib/dracut/dracut.conf.d/90-aistack.conf", DRACUT),
+        _file("/usr/lib/ostree/prepare-root.conf", PREPARE_ROOT),
+        _file("/usr/lib/bootc/kargs.d/10-aistack.toml", KERNEL_ARGUMENTS),
+        _file("/usr/lib/systemd/system.conf.d/50-aistack-watchdog.conf", WATCHDOG),
+        _file("/usr/lib/sysusers.d/00-aistack.conf", USERS),
+        _file("/usr/lib/tmpfiles.d/aistack-base.conf", TMPFILES),
+        _file("/etc/containers/storage.conf", CONTAINERS_STORAGE),
+        RenderedLink(path="/etc/resolv.conf", target="../run/systemd/resolve/stub-resolv.conf"),
+        RenderedLink(path="/etc/localtime", target="../usr/share/zoneinfo/Etc/UTC"),
+    ]
+    return tuple(sorted(files, key=lambda file: file.path))
+
+
+def _file(path: str, text: str) -> RenderedFile:
+    return RenderedFile(path=path, content=text.encode())
+
+
+# Made for any machine, not for the one that builds; display drivers carry firmware and are loaded from the real root.
+DRACUT = """\
+hostonly="no"
+hostonly_cmdline="no"
+reproducible="yes"
+early_microcode="no"
+compress="zstd -9 -q -T0"
+add_dracutmodules+=" ostree "
+omit_dracutmodules+=" plymouth drm network iscsi nfs nbd multipath mdraid lvm crypt btrfs dmraid i18n resume terminfo "
+omit_drivers+=" amdgpu radeon nouveau nvidia i915 xe "
+install_optional_items+=" /usr/bin/less "
+"""
+
+# Debian 13 builds ostree without composefs: asking for it here would fail the boot.
+PREPARE_ROOT = """\
+[sysroot]
+readonly = true
+"""
+
+# No partition is to be guessed: the deployment says where / and /boot are. A panic restarts, so that boot counting can act.
+KERNEL_ARGUMENTS = """\
+kargs = ["quiet", "audit=0", "panic=10", "systemd.gpt_auto=0", "console=tty0", "console=ttyS0,115200"]
+match-architectures = ["x86_64"]
+"""
+
+WATCHDOG = """\
+[Manager]
+RuntimeWatchdogSec=60s
+RebootWatchdogSec=10min
+"""
+
+# Fixed numbers: files below /var keep them from one base to the next, whatever order packages are configured in.
+USERS = """\
+g systemd-journal 899
+g input 898
+g sgx 897
+g kvm 896
+g render 895
+g systemd-coredump 894
+g clock 893
+u! messagebus 890 "System Message Bus" /nonexistent /usr/sbin/nologin
+u! systemd-network 889 "systemd Network Management" / /usr/sbin/nologin
+u! systemd-resolve 888 "systemd Resolver" / /usr/sbin/nologin
+u! systemd-timesync 887 "systemd Time Synchronization" / /usr/sbin/nologin
+u! sshd 886:65534 "sshd user" /run/sshd /usr/sbin/nologin
+g _ssh 885
+"""
+
+TMPFILES = """\
+L /var/lib/dpkg - - - - ../../usr/lib/sysimage/dpkg
+d /var/home 0755 root root -
+d /var/srv 0755 root root -
+d /var/opt 0755 root root -
+d /var/mnt 0755 root root -
+d /var/roothome 0700 root root -
+"""
+
+CONTAINERS_STORAGE = """\
+[storage]
+driver = "overlay"
+runroot = "/run/containers/storage"
+graphroot = "/var/lib/containers/storage"
+"""
+
+_CLEAN = """\
+rm -f /etc/machine-id /var/lib/dbus/machine-id /etc/ssh/ssh_host_* /etc/fstab /etc/.pwd.lock
+rm -f /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid-
+rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+find /var/log -type f -delete
+rm -f /var/cache/ldconfig/aux-cache /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/lib/dpkg/lock* /var/lib/dpkg/triggers/Lock
+# Byte code that is valid by content (every file's time is reset) and trusted as it lies (the root is read-only).
+if command -v python3 >/dev/null; then
+    # One process, in the order of names, so that the bytes are the same each time; a template that is not Python is no error.
+    python3 -m compileall -q -f --invalidation-mode unchecked-hash /usr/lib/python3* /usr/share/python3 /usr/lib/aistack/python || true
+fi
+"""
+
+_BASE = """\
+set -- /usr/lib/modules/*
+[ $# -eq 1 ] || { echo "a base holds one kernel, not $#: $*" >&2; exit 1; }
+kernel=${1##*/}
+cp "/boot/vmlinuz-$kernel" "$1/vmlinuz"
+for kind in System.map config; do [ ! -e "/boot/$kind-$kernel" ] || mv "/boot/$kind-$kernel" "$1/$kind"; done
+DRACUT_NO_XATTR=1 dracut --quiet --force --no-hostonly --reproducible --kver "$kernel" "$1/initramfs.img"
+[ -s "$1/initramfs.img" ]
+chmod 0644 "$1/initramfs.img"
+rm -rf /boot/* /vmlinuz* /initrd.img*
+
+# Which units start is said once, by the presets, not by each package as it is installed.
+rm -rf /etc/systemd/system/* /etc/systemd/user/* /etc/rc?.d
+systemctl preset-all --quiet
+"""
+
+_LAYOUT = """\
+mkdir -p /usr/lib/sysimage
+mv /var/lib/dpkg /usr/lib/sysimage/dpkg
+rm -rf /var/lib/systemd/deb-systemd-helper* /var/lib/systemd/deb-systemd-user-helper* /var/cache/debconf /var/lib/ucf /var/lib/pam \\
+    /var/lib/apt /var/cache/apt /var/log/apt /var/tmp/* /var/backups
+list=/usr/lib/tmpfiles.d/00-aistack-var.conf
+(cd / && find var -mindepth 1 -type d ! -path 'var/tmp*' -printf 'd /%p %#m %U %G -\\n') | LC_ALL=C sort > $list
+rm -rf /var/* /var/.[!.]* /home /srv /opt /mnt /media /root /tmp/* /run/*
+mkdir -p /sysroot /efi
+ln -s var/home /home
+ln -s var/srv /srv
+ln -s var/opt /opt
+ln -s var/mnt /mnt
+ln -s run/media /media
+ln -s var/roothome /root
+ln -s sysroot/ostree /ostree
+"""
+
+
+def base_script() -> str:
+    """What makes an installed root a bootable image: initramfs, presets, layout."""
+    return _BASE + _CLEAN + _LAYOUT
+
+
+def app_script() -> str:
+    """What an app's root need not carry is removed; the list of packages stays, so that it can be told what is inside."""
+    return _CLEAN + "rm -rf /var/cache/* /var/lib/apt /boot /media /mnt /srv /home /tmp/* /run/*\n"

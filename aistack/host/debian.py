@@ -1,0 +1,224 @@
+"""Images from locked Debian packages: the base that a node boots and the roots that apps start from, layer by layer.
+
+Both are streamed: the finished root is read once, as a tar archive, and parted into layers on the way; no foreign owner's file stays
+on this machine's disk. What the files and scripts say is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from aistack.diagnostics import unable
+from aistack.facts.files import Rendered
+from aistack.facts.pins import LockedRoot
+from aistack.host import layers, oci, rootfs
+from aistack.host.layers import Entry, Layer
+from aistack.host.store import Store
+
+VIRTUAL = ("dev", "proc", "run", "sys", "tmp")
+"""Folders that are empty in an image: what belongs there is made when it runs."""
+
+REST, KERNEL, FIRMWARE, INITRAMFS, NODE, DATABASE = "rest", "kernel", "firmware", "initramfs", "node", "database"
+LAST = (KERNEL, FIRMWARE, INITRAMFS, NODE, DATABASE)
+BIG_PACKAGE = 1_400_000
+GROUP = "io.aistack.layer"
+NODE_FOLDER = "usr/lib/aistack/"
+GENERATED = re.compile(
+    r"usr/lib/sysimage/dpkg(/|$)|var/lib/dpkg(/|$)|etc/ld\.so\.cache$|etc/(passwd|group|shadow|gshadow|subuid|subgid)$"
+    r"|etc/ssl/certs/|.*/gconv-modules\.cache$|.*/gschemas\.compiled$|usr/lib/udev/hwdb\.bin$|usr/lib/systemd/catalog/database$"
+)
+
+
+def build_base(
+    store: Store,
+    root: LockedRoot,
+    *,
+    files: Sequence[Rendered],
+    script: str,
+    labels: Mapping[str, str] | None = None,
+    compressor: tuple[str, ...] = layers.ZSTD,
+    log: Path | None = None,
+) -> str:
+    """Build the bootable base image of a locked root; returns its manifest's digest. The packages must be in the store."""
+    built = build_layers(store, root, files=files, script=script, compressor=compressor, log=log)
+    check_base(built.paths)
+    settings = oci.Settings(command=("/sbin/init",), stop_signal="SIGRTMIN+3")
+    return oci.write_image(
+        store, built.layers, arch=root.arch, settings=settings, labels={"containers.bootc": "1", "ostree.bootable": "1", **(labels or {})}
+    )
+
+
+def build_app_root(
+    store: Store,
+    root: LockedRoot,
+    *,
+    files: Sequence[Rendered] = (),
+    script: str,
+    settings: oci.Settings | None = None,
+    labels: Mapping[str, str] | None = None,
+    more: Sequence[Layer] = (),
+    compressor: tuple[str, ...] = layers.ZSTD,
+    log: Path | None = None,
+) -> str:
+    """Build an app's image from a locked root, with the layers `more` on top; returns its manifest's digest."""
+    built = build_layers(store, root, files=files, script=script, compressor=compressor, log=log)
+    return oci.write_image(store, (*built.layers, *more), arch=root.arch, settings=settings, labels=labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """The layers of a root, lowest first, and every path in it (no leading slash) with its kind."""
+
+    layers: tuple[Layer, ...]
+    paths: Mapping[str, bytes]
+
+
+def build_layers(
+    store: Store,
+    root: LockedRoot,
+    *,
+    files: Sequence[Rendered] = (),
+    script: str = "",
+    compressor: tuple[str, ...] = layers.ZSTD,
+    log: Path | None = None,
+) -> Built:
+    """Install a locked root, put `files` in, run `script` inside, and write the result as layers grouped by what changes together."""
+    big = {package.name for package in root.packages if package.size >= BIG_PACKAGE}
+    given = {file.path.strip("/") for file in files}
+    with rootfs.make_tar(store, root, files=files, script=script, log=log) as unpacked:
+        assign = _assignment(unpacked.owners, big, given)
+        return split(store, unpacked.stream, assign, compressor=compressor)
+
+
+def _assignment(owners: Mapping[str, str], big: set[str], given: set[str]) -> Callable[[str], str]:
+    def assign(path: str) -> str:
+        if GENERATED.match(path):
+            return DATABASE
+        if path in given or path.startswith(NODE_FOLDER):
+            return NODE
+        if re.fullmatch(r"usr/lib/modules/[^/]+/initramfs\.img", path):
+            return INITRAMFS
+        owner = owners.get("/" + re.sub(r"__pycache__/([^/]+)\.cpython-\d+(?:\.opt-\d)?\.pyc$", r"\1.py", path), "")
+        if path.startswith("usr/lib/modules/") or owner.startswith("linux-image-"):
+            return KERNEL
+        if owner.startswith("firmware-"):
+            return FIRMWARE
+        return owner if owner in big else REST
+
+    return assign
+
+
+def split(store: Store, stream: IO[bytes], assign: Callable[[str], str], *, compressor: tuple[str, ...] = layers.ZSTD) -> Built:
+    """Part a tar archive into layers in one reading; `assign` names the layer of a path.
+
+    A hard link goes where its target went. Every layer carries the folders above its entries, as they are in the archive.
+    Device nodes, sockets and the contents of /dev, /proc, /run, /sys and /tmp are left out; times become 0.
+    """
+    paths: dict[str, bytes] = {}
+    folders: dict[str, Entry] = {}
+    homes: dict[str, str] = {}
+    written: dict[str, layers.Written] = {}
+    with ExitStack() as stack, tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as archive:
+        for member in archive:
+            entry = entry_of(member)
+            if entry is None:
+                continue
+            home = REST if entry.kind == layers.DIRECTORY else assign(entry.path)
+            if entry.kind == layers.HARD_LINK:
+                home = homes.get(entry.target, home)
+            if home not in written:
+                written[home] = stack.enter_context(layers.writing(store, compressor=compressor, annotations=((GROUP, home),)))
+            writer = written[home].writer
+            for parent in layers.parents(entry.path):
+                if parent not in writer.paths:
+                    writer.add(folders.get(parent, Entry(path=parent, kind=layers.DIRECTORY, mode=0o755)))
+            writer.add(entry, archive.extractfile(member) if entry.kind == layers.FILE else None)
+            paths[entry.path] = entry.kind
+            homes[entry.path] = home
+            if entry.kind == layers.DIRECTORY:
+                folders[entry.path] = entry
+    order = sorted(written, key=lambda name: (name != REST, LAST.index(name) + 1 if name in LAST else 0, name))
+    return Built(layers=tuple(written[name].result() for name in order), paths=paths)
+
+
+def entry_of(member: tarfile.TarInfo) -> Entry | None:
+    """The normalised entry of an archive's member; None for what an image does not hold. Raises on a path that leaves the root."""
+    path = _inside(member.name)
+    if not path or (path.partition("/")[0] in VIRTUAL and "/" in path):
+        return None
+    kinds = {
+        tarfile.REGTYPE: layers.FILE,
+        tarfile.AREGTYPE: layers.FILE,
+        tarfile.CONTTYPE: layers.FILE,
+        tarfile.GNUTYPE_SPARSE: layers.FILE,
+    }
+    kind = {tarfile.LNKTYPE: layers.HARD_LINK, tarfile.SYMTYPE: layers.SYMBOLIC_LINK, tarfile.DIRTYPE: layers.DIRECTORY, **kinds}.get(
+        member.type
+    )
+    if kind is None:
+        return None
+    xattrs = tuple(
+        (name.removeprefix("SCHILY.xattr."), value.encode("utf-8", "surrogateescape"))
+        for name, value in sorted(member.pax_headers.items())
+        if name.startswith(("SCHILY.xattr.security.capability", "SCHILY.xattr.user."))
+    )
+    return Entry(
+        path=path,
+        kind=kind,
+        mode=member.mode & 0o7777,
+        uid=member.uid,
+        gid=member.gid,
+        size=member.size if kind == layers.FILE else 0,
+        target=_inside(member.linkname) if kind == layers.HARD_LINK else member.linkname if kind == layers.SYMBOLIC_LINK else "",
+        xattrs=xattrs,
+    )
+
+
+def _inside(name: str) -> str:
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise unable("OCI005", "path-outside", f"the archive's member `{name}` leaves the root")
+    return "/".join(parts)
+
+
+def check_base(paths: Mapping[str, bytes]) -> None:
+    """What a bootable container must and must not hold; raises DiagnosticError naming everything that is wrong."""
+    problems = list(_lint(paths))
+    if problems:
+        raise unable(
+            "IMG001",
+            "base-not-bootable",
+            "the built base is not a bootable container",
+            why=tuple(problems[:12]),
+            hints=("a package may have brought what an image must not hold",),
+        )
+
+
+def _lint(paths: Mapping[str, bytes]) -> Iterator[str]:
+    kernels = sorted(path.split("/")[3] for path in paths if re.fullmatch(r"usr/lib/modules/[^/]+/vmlinuz", path))
+    if len(kernels) != 1:
+        yield f"kernels: {', '.join(kernels) or 'none'}; there must be one"
+    for kernel in kernels:
+        if f"usr/lib/modules/{kernel}/initramfs.img" not in paths:
+            yield f"no initramfs for {kernel}"
+    for path in paths:
+        if path.startswith("boot/"):
+            yield f"/{path}: /boot must be empty"
+        elif path.startswith("var/"):
+            yield f"/{path}: /var must be empty, its folders are made by tmpfiles.d"
+        elif path.startswith("etc/ssh/ssh_host_") or path == "etc/machine-id":
+            yield f"/{path}: an image must not hold a machine's identity"
+    if "usr/etc" in paths:
+        yield "/usr/etc: only a deployment has it"
+    for link in ("ostree", "home", "srv", "opt", "mnt", "root"):
+        if paths.get(link) != layers.SYMBOLIC_LINK:
+            yield f"/{link} is not a link"
+    for needed in ("sysroot", "usr/lib/ostree/prepare-root.conf", "usr/lib/sysimage/dpkg/status"):
+        if needed not in paths:
+            yield f"/{needed} is missing"
