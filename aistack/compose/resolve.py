@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from aistack.compose.recipe import AppWish, Recipe
 from aistack.compose.rules import rules
-from aistack.compose.rules.data import fits
+from aistack.compose.rules.data import UPPER, fits
 from aistack.compose.rules.situation import Finding, Part, Path, Rule, Situation, Value
+from aistack.compose.rules.wish import NO_RELEASE
 from aistack.compose.search import Assignment, Conflict, Domain, least_bad, search
 from aistack.compose.search import Outcome as SearchOutcome
 from aistack.diagnostics import Severity
@@ -22,27 +23,18 @@ from aistack.facts.version import Scheme, key
 Candidate = Kernel | Driver | Release | None
 Verdict = tuple[Rule, Finding]
 
-NO_RELEASE = Rule(
-    code="RS101",
-    name="no-release",
-    severity=Severity.ERROR,
-    about="stack",
-    reads=frozenset(),
-    judge=lambda situation: iter(()),
-    explanation="""A range in the recipe admits no release that the catalog knows.
-
-Kernels and drivers are those that the OS offers as packages; frameworks are those whose releases were read.
-`aistack show ID` lists them. A newer release may exist: update aistack, whose catalog travels with it.""",
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """What was chosen. `violations` is empty when everything fits; `rejected` is by variable, as `search` gives it."""
+    """What was chosen. `rejected` is by variable, as `search` gives it.
+
+    `violations` is empty when a choice fits; `given` is wrong whatever is chosen (an unknown OS, a port that is taken, …).
+    """
 
     situation: Situation
     assignment: Mapping[str, Candidate]
     violations: tuple[Verdict, ...]
+    given: tuple[Verdict, ...] = ()
     rejected: Mapping[str, tuple[tuple[Candidate, Verdict], ...]] = field(default_factory=dict)
     considered: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """By variable: how many releases are known, and how many of them the recipe admits."""
@@ -69,7 +61,8 @@ def resolve(
     return Resolution(
         situation=situation,
         assignment=assignment,
-        violations=(*problem.given(), *missing, *violations),
+        violations=(*missing, *violations),
+        given=tuple(problem.given()),
         rejected=outcome.rejected,
         considered=considered,
     )
@@ -104,6 +97,7 @@ class _Problem:
         self.rules = tuple(
             rule for rule in rules(catalog) if rule.severity is Severity.ERROR and rule.about != "stack" and rule.code not in allowed
         )
+        self.admitted: dict[str, tuple[Candidate, ...]] = {}
         self.pulled = {name: self._pulled(self._framework(app)) for name, app in recipe.apps.items()}
 
     def variables(self) -> tuple[str, ...]:
@@ -118,7 +112,11 @@ class _Problem:
     def domain(self, assignment: Assignment[Candidate], variable: str) -> Domain[Candidate]:
         """The candidates that the recipe admits, newest first; one None where there is none."""
         known, shaped_by = self._known(assignment, variable)
-        admitted = tuple(candidate for candidate in known if self._admits(variable, candidate))
+        admitted = self.admitted.get(variable)
+        if admitted is None:
+            admitted = tuple(candidate for candidate in known if self._admits(variable, candidate))
+            if variable.count("/") < 2:  # what a component offers depends on its app's framework, all else on nothing
+                self.admitted[variable] = admitted
         return Domain(candidates=admitted or (None,), shaped_by=shaped_by)
 
     def counts(self, assignment: Assignment[Candidate], variable: str) -> tuple[int, int]:
@@ -371,7 +369,7 @@ class _Problem:
 def _bring(values: dict[str, Value], release: Release, owner: str, path: Path, told: str) -> None:
     """Enter what a release brings along, with the sentence that tells it."""
     for name, text in release.brings.items():
-        carried = f"{name.upper() if name in ('cuda', 'rocm') else name} {text}"
+        carried = f"{name.upper() if name in UPPER else name} {text}"
         values[name] = Value(text=text, path=path, because=f"{told}, whose wheel carries {carried}")
 
 

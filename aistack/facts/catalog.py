@@ -246,12 +246,16 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataRule:
-    """A rule that a vendor's document states; `message` and `because` are for the reader, `severity` is `error` or `warning`."""
+    """A rule that a vendor's document states; `message` may name components (`{driver}`).
+
+    `label` stands beside the wish that is wrong; without it the range that it should have does.
+    """
 
     id: str
     name: str
     severity: Literal["error", "warning"]
     message: str
+    label: str | None = None
     because: str
     cases: tuple[Case, ...]
     allowable: bool = False

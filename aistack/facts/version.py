@@ -112,6 +112,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
+@functools.lru_cache(maxsize=8192)
 def key(text: str, scheme: Scheme) -> Any:
     """A value that sorts as the scheme demands; raises VersionFormatError where the text is no version of the scheme."""
     if scheme is Scheme.WORD:
@@ -141,6 +142,11 @@ def newest_first(versions: Iterable[str], scheme: Scheme) -> tuple[str, ...]:
     return tuple(sorted(sorted(versions), key=lambda text: key(text, scheme), reverse=True))
 
 
+@functools.lru_cache(maxsize=4096)
+def _specifiers(parts: tuple[tuple[str, str], ...]) -> SpecifierSet:
+    return SpecifierSet(",".join(f"{operator}{bound}" for operator, bound in parts))
+
+
 @dataclass(frozen=True, slots=True)
 class Range:
     """Which versions are admitted; `text` is as written."""
@@ -152,8 +158,7 @@ class Range:
     def admits(self, version: str) -> bool:
         """Whether the version lies in the range; raises VersionFormatError for a version that is none of the scheme."""
         if self.scheme is Scheme.PEP440:
-            specifiers = ",".join(f"{operator}{bound}" for operator, bound in self.parts)
-            return SpecifierSet(specifiers).contains(key(version, self.scheme), prereleases=True)
+            return _specifiers(self.parts).contains(key(version, self.scheme), prereleases=True)
         return all(_holds(operator, bound, version, self.scheme) for operator, bound in self.parts)
 
     def __str__(self) -> str:
@@ -189,6 +194,7 @@ def _starts_with(version: str, stem: str, scheme: Scheme) -> bool:
     return numbers[: len(wanted)] == wanted
 
 
+@functools.lru_cache(maxsize=4096)
 def parse_range(text: str, scheme: Scheme) -> Range:
     """A range from its text; raises VersionFormatError with the part that is wrong."""
     if scheme is Scheme.WORD:
@@ -211,7 +217,7 @@ def parse_range(text: str, scheme: Scheme) -> Range:
     found_range = Range(text, scheme, tuple(parts))
     if scheme is Scheme.PEP440:
         try:
-            SpecifierSet(",".join(f"{operator}{bound}" for operator, bound in parts))
+            _specifiers(found_range.parts)
         except InvalidSpecifier as error:
             raise VersionFormatError(f"`{text}` is not a range of Python versions: {error}") from error
     return found_range

@@ -28,6 +28,9 @@ NODE = frozenset(
 )
 """The components of a node; every other component belongs to an app."""
 
+UPPER = frozenset({"cuda", "rocm"})
+"""Components that are written in capitals in a sentence."""
+
 _WORDS = {">=": "{} or newer", "<": "older than {}", "<=": "{} or older", ">": "newer than {}", "!=": "not {}", "==": "{}"}
 
 
@@ -116,9 +119,9 @@ def _judge_case(rule: DataRule, case: Case, number: int, situation: Situation) -
             yield Finding(
                 message=_fill(rule.message, situation),
                 path=value.path,
-                label=f"needs {in_words(wanted)}",
+                label=rule.label or f"needs {in_words(wanted)}",
                 also=tuple(
-                    (found.path, f"asks for {name} {found.text}")
+                    (found.path, f"brings {name.upper() if name in UPPER else name} {found.text}")
                     for name in case.when
                     if (found := situation.value(name)) is not None and found.path != value.path and found.path[0] == "apps"
                 ),

@@ -1,0 +1,139 @@
+"""From what was resolved to the stack: the values that pinning and building need, with the story of each choice."""
+
+from __future__ import annotations
+
+from aistack.compose.memory import node_memory_mib
+from aistack.compose.resolve import Candidate, Resolution
+from aistack.compose.rules.situation import Part
+from aistack.compose.stack import Choice, Rejection, Stack, StackApp, Wheels
+from aistack.facts.catalog import Catalog, Driver, Kernel, Model, Release
+
+
+def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
+    """The stack of a resolution without violations; None where something that it needs is not known (a model, a framework)."""
+    situation, recipe = resolution.situation, resolution.situation.recipe
+    if situation.os is None or situation.kernel is None or (recipe.accelerator and situation.accelerator is None):
+        return None
+    apps = [_app(part, catalog, recipe.arch) for part in situation.parts]
+    if any(app is None for app in apps):
+        return None
+    complete = tuple(app for app in apps if app is not None)
+    models: dict[str, Model] = {model.id: model for app in complete for model in app.models}
+    frameworks = [(part.framework, app.models) for part, app in zip(situation.parts, complete, strict=True) if part.framework]
+    return Stack(
+        name=recipe.name,
+        arch=recipe.arch,
+        os=situation.os,
+        kernel=situation.kernel,
+        accelerator=situation.accelerator,
+        accelerator_count=recipe.accelerator.count if recipe.accelerator else 0,
+        driver=situation.driver,
+        apps=complete,
+        models=tuple(models[name] for name in sorted(models)),
+        node=(("ssh", recipe.node.ssh), ("time-zone", recipe.node.time_zone)),
+        memory_mib=node_memory_mib(tuple(frameworks), on_processor=situation.accelerator is None or situation.accelerator.vendor == "cpu"),
+        choices=choices(resolution),
+        catalog=catalog.identity,
+    )
+
+
+def _app(part: Part, catalog: Catalog, arch: str) -> StackApp | None:
+    framework, release, root = part.framework, part.release, part.root
+    models = tuple(model for _, model in part.models if model is not None)
+    if framework is None or release is None or root is None or len(models) != len(part.models):
+        return None
+    converted = framework.conversion is not None and any(model.format not in framework.formats for model in models)
+    conversion = framework.conversion if converted else None
+    wheels = None
+    if framework.delivery.wheels:
+        requirements = tuple(requirement.replace("{version}", release.version) for requirement in framework.delivery.wheels)
+        wheels = Wheels(python=".".join(root.python.split(".")[:2]), requirements=requirements)
+    return StackApp(
+        name=part.name,
+        framework=framework.id,
+        version=release.version,
+        os=root,
+        packages=framework.delivery.packages,
+        wheels=wheels,
+        command=(*framework.serve, *_arguments(part)),
+        environment=tuple(sorted({**framework.environment, **part.wish.environment}.items())),
+        port=part.wish.port or framework.port,
+        health=framework.health,
+        models=models,
+        format=None if not models else conversion.format if conversion else models[0].format,
+        conversion=conversion,
+        conversion_os=catalog.systems[conversion.os] if conversion else None,
+        cpu_features=framework.cpu_features.get(arch, ()),
+    )
+
+
+def _arguments(part: Part) -> tuple[str, ...]:
+    """The recipe's `args` as options: `true` or nothing gives a bare flag, `false` leaves the option out."""
+    found: list[str] = []
+    for name, value in part.wish.args.items():
+        if value != "false":
+            found += [f"--{name}"] if value in (None, "", "true") else [f"--{name}", str(value)]
+    return tuple(found)
+
+
+def choices(resolution: Resolution) -> tuple[Choice, ...]:
+    """Each component's version with the reason for it, in the order of the search."""
+    situation = resolution.situation
+    recipe = situation.recipe
+    found = [Choice(component="os", version=recipe.os, why=("the recipe names it",))]
+    if situation.accelerator is not None:
+        found.append(Choice(component="accelerator", version=situation.accelerator.id, why=("the recipe names it",)))
+    for variable, candidate in resolution.assignment.items():
+        if candidate is None:
+            continue
+        _, *app = variable.split("/")
+        component = app[1] if len(app) == 2 else None
+        part = next((part for part in situation.parts if app and part.name == app[0]), None)
+        name = variable if part is None else component or part.wish.framework_id
+        found.append(
+            Choice(
+                component=name,
+                version=candidate.version,
+                app=part.name if part else None,
+                why=_why(resolution, variable, candidate, part, component),
+                rejected=_rejected(resolution, variable),
+            )
+        )
+        if part is not None and isinstance(candidate, Release):
+            found += [
+                Choice(component=brought, version=text, app=part.name, why=(f"the wheel of {name} {candidate.version} carries it",))
+                for brought, text in candidate.brings.items()
+            ]
+    return tuple(found)
+
+
+def _why(resolution: Resolution, variable: str, candidate: Candidate, part: Part | None, component: str | None) -> tuple[str, ...]:
+    recipe, situation = resolution.situation.recipe, resolution.situation
+    known, admitted = resolution.considered[variable]
+    if component is not None and part is not None:
+        return (f"{part.wish.framework_id} {part.release.version if part.release else ''} needs it",)
+    if part is not None:
+        wanted = f"the recipe asks for `{part.wish.framework_range}`" if part.wish.framework_range else "the recipe leaves the version open"
+        return (f"{wanted}: {admitted} of {known} known releases",)
+    os_name = situation.os.name if situation.os else recipe.os
+    if isinstance(candidate, Kernel):
+        version = f" `{recipe.kernel.version}`" if recipe.kernel.version else ""
+        return (f"the recipe asks for flavor `{recipe.kernel.flavor}`{version}; {os_name} offers {candidate.version}",)
+    if isinstance(candidate, Driver):
+        wish = recipe.driver
+        asked = [text for text in ((wish.version, wish.flavor) if wish else ()) if text]
+        wanted = "the recipe asks for " + " ".join(f"`{text}`" for text in asked) if asked else "the recipe leaves the driver open"
+        return (f"{wanted}; {os_name} offers {candidate.version} ({candidate.flavor})",)
+    return ()
+
+
+def _rejected(resolution: Resolution, variable: str) -> tuple[Rejection, ...]:
+    return tuple(
+        Rejection(version=candidate.version, rule=rule.code, name=rule.name, reason=_sentence(finding.message, finding.label, finding.why))
+        for candidate, (rule, finding) in resolution.rejected.get(variable, ())
+        if candidate is not None
+    )
+
+
+def _sentence(message: str, label: str | None, why: tuple[str, ...]) -> str:
+    return message + (f" ({label})" if label else "") + (f": {why[0]}" if why else "")
