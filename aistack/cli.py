@@ -31,7 +31,7 @@ def check(
     """Say whether recipes can work, and if not why, from which source, and what would mend them."""
     from aistack.commands import check as command
 
-    return command.check(paths, as_json=as_json, strict=strict, judge=lambda recipe, root: (), environment=os.environ)
+    return command.check(paths, as_json=as_json, strict=strict, environment=os.environ)
 
 
 def explain(
@@ -54,12 +54,37 @@ def schema(
     return command.schema(kind)
 
 
+def node_check(
+    as_json: AsJson = False,
+    level: Annotated[str, typer.Option("--level", help="`machine`, or `apps` to ask the apps too.")] = "machine",
+) -> ExitCode:
+    """Judge this machine now by what its lock promises; changes nothing."""
+    from aistack.commands import node as command
+
+    return command.node_check(as_json=as_json, level=level)
+
+
+def node_status(as_json: AsJson = False) -> ExitCode:
+    """Say which system is booted, confirmed and quarantined, and what the gates found at this boot."""
+    from aistack.commands import node as command
+
+    return command.node_status(as_json=as_json)
+
+
+def node_agent(gate: Annotated[str, typer.Argument(metavar="check|confirm|status", help="Which gate to run.")]) -> ExitCode:
+    """Run one gate of a boot: what the node's own services call."""
+    from aistack.node import agent
+
+    return ExitCode(agent.main([gate]))
+
+
 VERBS: Mapping[str, Mapping[str, Verb]] = {
     "aistack": {"check": check, "explain": explain, "schema": schema},
+    "node": {"check": node_check, "status": node_status, "agent": node_agent},
 }
 """The verbs of the program and of each group of verbs, in the order in which help lists them."""
 
-GROUPS: Mapping[str, str] = {}
+GROUPS: Mapping[str, str] = {"node": "See and judge the machine that this runs on."}
 """Verbs that have verbs of their own (under their name in `VERBS`), with their help."""
 
 

@@ -21,11 +21,17 @@ Judge = Callable[[Recipe, Node], tuple[Diagnostic, ...]]
 """What the rules say about a recipe that was read without a problem."""
 
 
-def check(paths: Sequence[Path], *, as_json: bool, strict: bool, judge: Judge, environment: Mapping[str, str]) -> ExitCode:
+def check(paths: Sequence[Path], *, as_json: bool, strict: bool, environment: Mapping[str, str]) -> ExitCode:
     """Prints what was found in all files; exit 0 when every recipe can be built.
 
     Findings go to stdout, the summary to stderr. With `strict`, warnings and unknowns fail too.
     """
+
+    def judge(recipe: Recipe, root: Node) -> tuple[Diagnostic, ...]:
+        from aistack.commands.judging import judge_source  # a file that cannot be read needs no rules
+
+        return judge_source(recipe, root, environment).diagnostics
+
     found: list[Diagnostic] = []
     exit_codes = [ExitCode.OK]
     for path in dict.fromkeys(paths):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -15,6 +16,8 @@ from aistack.facts.decode import closest
 from aistack.report.text import Paint, colour_wanted, printable
 
 SCHEMA = "aistack/explain/v1"
+COLUMNS = 100
+"""Where the text of a page is wrapped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +70,16 @@ def explain(wanted: str | None, *, catalog: Catalog, as_json: bool, environment:
     else:
         width = max(len(page.name) for page in found)
         for page in found:
-            print(printable(f"{page.code:<8} {page.name:<{width}}  {_first_line(page.text)}").rstrip())
+            print(printable(f"{page.code:<8} {page.name:<{width}}  {_summary(page.text, 120 - width)}").rstrip())
     return ExitCode.OK
 
 
 def page_text(page: Explanation, paint: Paint) -> str:
     """One page as text for a terminal."""
     heads = [f"{paint(page.code, 1)} {paint(page.name, 1)} ({page.severity})", ""]
-    heads += [printable(line) for line in page.text.strip().splitlines()]
+    for line in page.text.strip().splitlines():
+        item = "  " if line.startswith(("- ", "* ")) else ""
+        heads += textwrap.wrap(printable(line), COLUMNS, subsequent_indent=item, break_long_words=False, break_on_hyphens=False) or [""]
     facts = [f"source: {source}" for source in page.source]
     facts += [f"checked: {page.checked}"] if page.checked else []
     facts += [f"written in: {page.place}"] if page.place else []
@@ -88,8 +93,11 @@ def page_text(page: Explanation, paint: Paint) -> str:
     return "\n".join([*heads, *(["", *facts] if facts else [])]) + "\n"
 
 
-def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0] if text.strip() else ""
+def _summary(text: str, columns: int) -> str:
+    """The first sentence of the first line, cut where it is too long for the list."""
+    first = text.strip().splitlines()[0] if text.strip() else ""
+    sentence = first.split(". ")[0]
+    return textwrap.shorten(sentence, columns, placeholder=" …").removesuffix(".")
 
 
 def _find(wanted: str, found: tuple[Explanation, ...]) -> Explanation:

@@ -93,6 +93,7 @@ Whoever wants the driver wants a device: without `accelerator:` no check would e
     ),
     Page("REC010", "snapshot-not-judged", "The file describes an existing machine; this version reads such files but does not judge them."),
     Page("REC011", "schema-unknown", "The first key, `schema:`, says what a file is and in which version of its form."),
+    Page("REC012", "stack-incomplete", "No rule speaks against the recipe, but the catalog lacks a fact without which it cannot be built."),
     Page("CLI001", "kind-unknown", "The command line names a kind of thing that there is not."),
     Page("CLI002", "page-unknown", "There is no rule or code of that name; `aistack explain` lists all."),
 )
