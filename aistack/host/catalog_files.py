@@ -20,6 +20,8 @@ from aistack.facts.catalog import Catalog
 FOLDERS = ("accelerators", "models", "recipes/os", "recipes/frameworks")
 COMPILED = "catalog/catalog.json"
 """The compiled catalog in an installed package, beside its modules."""
+RECIPES = "catalog/recipes"
+"""The example recipes in an installed package."""
 
 
 def package() -> Path:
@@ -49,6 +51,12 @@ def read_texts(root: Path) -> dict[str, str]:
     """Every YAML text of the catalog below `root`, by its name relative to it."""
     found = sorted(path for folder in FOLDERS for path in (root / folder).rglob("*.yaml"))
     return {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in found}
+
+
+def example_recipes() -> tuple[Path, ...]:
+    """The recipes that come with aistack, by name: a checkout's, or those in the installed package."""
+    root = package().parent
+    return tuple(sorted((root / "recipes" if is_checkout(root) else package() / RECIPES).glob("*.yaml")))
 
 
 def compile_catalog(root: Path) -> bytes:

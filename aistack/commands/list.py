@@ -1,0 +1,130 @@
+"""`aistack list`: what the catalog knows, one line for each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from aistack.compose.recipe import read
+from aistack.compose.rules import rules
+from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
+from aistack.facts.catalog import Catalog
+from aistack.facts.decode import closest
+from aistack.facts.document import parse
+from aistack.facts.version import newest_first
+from aistack.report.text import printable, width
+
+SCHEMA = "aistack/list/v1"
+
+Row = dict[str, Any]
+
+
+def list_kind(kind: str, *, catalog: Catalog, recipes: Sequence[Path], as_json: bool) -> ExitCode:
+    """Prints one kind (`accelerators`, `models`, …); raises DiagnosticError (exit 1) for a kind that there is not."""
+    kinds: dict[str, Callable[[], list[Row]]] = {
+        "accelerators": lambda: _accelerators(catalog),
+        "models": lambda: _models(catalog),
+        "frameworks": lambda: _frameworks(catalog),
+        "os": lambda: _systems(catalog),
+        "rules": lambda: _rules(catalog),
+        "recipes": lambda: _recipes(recipes),
+    }
+    if kind not in kinds:
+        guess = closest(kind, kinds)
+        hints = (f"did you mean `{guess}`?",) if guess else ("known: " + ", ".join(f"`{name}`" for name in kinds),)
+        raise refuse(
+            Diagnostic(rule="CLI003", name="list-unknown", severity=Severity.ERROR, message=f"there is no list of `{kind}`", hints=hints)
+        )
+    rows = kinds[kind]()
+    if as_json:
+        print(json.dumps({"schema": SCHEMA, "kind": kind, "items": rows}, indent=2, ensure_ascii=False))
+    else:
+        sys.stdout.write(table(rows))
+    return ExitCode.OK
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Rows as aligned columns; the last is not padded."""
+    lines = [[printable("" if value is None else str(value)) for value in row.values()] for row in rows]
+    widths = [max(width(line[column]) for line in lines) for column in range(len(lines[0]))] if lines else []
+    return "".join(
+        "  ".join(cell + " " * (wide - width(cell)) for cell, wide in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
+    )
+
+
+def _accelerators(catalog: Catalog) -> list[Row]:
+    return [
+        {
+            "id": product.id,
+            "name": product.name,
+            "memory": f"{product.memory_gib} GiB" if product.memory_gib else None,
+            "architecture": product.architecture,
+        }
+        for product in sorted(catalog.accelerators.values(), key=lambda product: product.id)
+    ]
+
+
+def _models(catalog: Catalog) -> list[Row]:
+    return [
+        {
+            "id": model.id,
+            "kind": model.kind,
+            "weights": f"{model.weights_bytes / 1e9:.1f} GB" if model.weights_bytes else None,
+            "licence": model.licence,
+            "gated": "gated" if model.gated else "",
+        }
+        for model in sorted(catalog.models.values(), key=lambda model: model.id.lower())
+    ]
+
+
+def _frameworks(catalog: Catalog) -> list[Row]:
+    return [
+        {
+            "id": framework.id,
+            "newest": newest_first((release.version for release in framework.releases), framework.versions)[0],
+            "releases": len(framework.releases),
+            "runs-on": ", ".join(framework.vendors),
+            "from": f"{framework.delivery.os}{' and PyPI' if framework.delivery.wheels else ''}",
+        }
+        for framework in sorted(catalog.frameworks.values(), key=lambda framework: framework.id)
+    ]
+
+
+def _systems(catalog: Catalog) -> list[Row]:
+    return [
+        {
+            "id": system.id,
+            "name": system.name,
+            "roles": ", ".join(system.roles),
+            "kernels": ", ".join(f"{kernel.flavor} {kernel.version}" for kernel in system.kernels),
+            "eol": system.eol,
+        }
+        for system in sorted(catalog.systems.values(), key=lambda system: system.id)
+    ]
+
+
+def _rules(catalog: Catalog) -> list[Row]:
+    return [
+        {
+            "code": rule.code,
+            "name": rule.name,
+            "severity": rule.severity.value,
+            "kind": "data" if rule.code in catalog.rules else "code",
+            "about": rule.explanation.strip().splitlines()[0] if rule.explanation.strip() else "",
+        }
+        for rule in rules(catalog)
+    ]
+
+
+def _recipes(paths: Sequence[Path]) -> list[Row]:
+    rows = []
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        root, _ = parse(text, str(path))
+        recipe = read(root)[0] if root is not None else None
+        about = text.splitlines()[0].lstrip("# ") if text.startswith("#") else ""
+        rows.append({"file": str(path), "name": recipe.name if recipe else None, "about": about})
+    return rows
