@@ -21,7 +21,7 @@ from urllib.parse import quote
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.files import Rendered, RenderedFile
 from aistack.facts.pins import LockedPackage, LockedRoot
-from aistack.host import deb, layers, process
+from aistack.host import accounts, deb, layers, process
 from aistack.host.store import Store
 
 EPOCH = 1_577_836_800
@@ -29,7 +29,7 @@ EPOCH = 1_577_836_800
 
 TOOL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 USERS = "/usr/lib/sysusers.d/"
-"""Files here are put in before the packages are configured, so that a system user's number does not depend on their order."""
+"""Users and groups named in files here are made before any package is configured: their numbers do not depend on an order."""
 
 DPKG_OPTIONS = (
     "force-unsafe-io",  # a build that is cut off is thrown away
@@ -123,7 +123,12 @@ def make_tar(
         report.mkdir()
         repository(store, root.packages, folder / "repository")
         _write_overlay(files, folder / "files.tar")
-        _write_overlay([file for file in files if file.path.startswith(USERS)], folder / "users.tar")
+        users = b"".join(file.content for file in files if isinstance(file, RenderedFile) and file.path.startswith(USERS))
+        for name, text in accounts.lines(users.decode(), epoch=EPOCH).items():
+            (folder / name).write_text(text)
+        early = folder / "early"
+        early.write_text(EARLY)
+        early.chmod(0o755)
         (folder / "script").write_text(f"set -eu\n{script}\n")
         hook = folder / "hook"
         hook.write_text(HOOK)
@@ -142,7 +147,7 @@ def make_tar(
             '--aptopt=APT::Install-Recommends "false"',
             '--aptopt=Acquire::Languages "none"',
             "--include=" + ",".join(_wanted(package) for package in root.packages),
-            '--essential-hook=tar --directory "$1" --extract --file "$AISTACK_BUILD/users.tar"',
+            f"--essential-hook={early}",
             f"--customize-hook={hook}",
             "",
             "-",
@@ -180,6 +185,14 @@ def _wanted(package: LockedPackage) -> str:
     arch = "" if package.arch == "all" else f":{package.arch}"
     return f"{package.name}{arch}={package.version}"
 
+
+EARLY = """#!/bin/sh
+set -eu
+rm -f "$1/etc/resolv.conf" "$1/etc/hostname"
+for name in passwd group shadow gshadow; do
+    [ ! -s "$AISTACK_BUILD/$name" ] || cat "$AISTACK_BUILD/$name" >> "$1/etc/$name"
+done
+"""
 
 HOOK = """#!/bin/sh
 set -eu

@@ -106,7 +106,7 @@ reproducible="yes"
 early_microcode="no"
 compress="zstd -9 -q -T0"
 add_dracutmodules+=" ostree "
-omit_dracutmodules+=" plymouth drm network iscsi nfs nbd multipath mdraid lvm crypt btrfs dmraid i18n resume terminfo "
+omit_dracutmodules+=" plymouth drm hwdb network iscsi nfs nbd multipath mdraid lvm crypt btrfs dmraid i18n resume terminfo "
 omit_drivers+=" amdgpu radeon nouveau nvidia i915 xe "
 install_optional_items+=" /usr/bin/less "
 """
@@ -163,7 +163,7 @@ graphroot = "/var/lib/containers/storage"
 """
 
 _CLEAN = """\
-rm -f /etc/machine-id /var/lib/dbus/machine-id /etc/ssh/ssh_host_* /etc/fstab /etc/.pwd.lock
+rm -f /etc/machine-id /etc/.resolv.conf.systemd-resolved.bak /var/lib/dbus/machine-id /etc/ssh/ssh_host_* /etc/fstab /etc/.pwd.lock
 rm -f /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid-
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 find /var/log -type f -delete
@@ -179,6 +179,7 @@ _BASE = """\
 set -- /usr/lib/modules/*
 [ $# -eq 1 ] || { echo "a base holds one kernel, not $#: $*" >&2; exit 1; }
 kernel=${1##*/}
+echo "$(date +%T) initramfs for $kernel"
 cp "/boot/vmlinuz-$kernel" "$1/vmlinuz"
 for kind in System.map config; do [ ! -e "/boot/$kind-$kernel" ] || mv "/boot/$kind-$kernel" "$1/$kind"; done
 DRACUT_NO_XATTR=1 dracut --quiet --force --no-hostonly --reproducible --kver "$kernel" "$1/initramfs.img"
@@ -186,6 +187,7 @@ DRACUT_NO_XATTR=1 dracut --quiet --force --no-hostonly --reproducible --kver "$k
 chmod 0644 "$1/initramfs.img"
 rm -rf /boot/* /vmlinuz* /initrd.img*
 
+echo "$(date +%T) units and byte code"
 # Which units start is said once, by the presets, not by each package as it is installed.
 rm -rf /etc/systemd/system/* /etc/systemd/user/* /etc/rc?.d
 systemctl preset-all --quiet
