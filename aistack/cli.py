@@ -45,6 +45,42 @@ def explain(
     return command.explain(rule, catalog=load_catalog(), as_json=as_json, environment=os.environ)
 
 
+def why(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe.")],
+    component: Annotated[str, typer.Argument(metavar="COMPONENT", help="kernel, driver, vllm, APP/torch, cuda, …")],
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Tell why a component has its version, and what spoke against newer ones."""
+    from aistack.commands import why as command
+    from aistack.commands.judging import judge_source
+    from aistack.commands.reading import read_recipe
+
+    source = read_recipe(recipe)
+    return command.why(component, judge_source(source.recipe, source.root, os.environ), as_json=as_json)
+
+
+def list_kind(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="accelerators, models, frameworks, os, rules or recipes")],
+    as_json: AsJson = False,
+) -> ExitCode:
+    """List what the catalog knows."""
+    from aistack.commands import list as command
+    from aistack.host.catalog_files import example_recipes, load_catalog
+
+    return command.list_kind(kind, catalog=load_catalog(), recipes=example_recipes(), as_json=as_json)
+
+
+def show(
+    id: Annotated[str, typer.Argument(metavar="ID", help="nvidia/l4, Qwen/Qwen3-8B, vllm, debian-13, NV101, …")],
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Show everything that the catalog knows about one thing, with its sources."""
+    from aistack.commands import show as command
+    from aistack.host.catalog_files import load_catalog
+
+    return command.show(id, catalog=load_catalog(), as_json=as_json)
+
+
 def schema(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="recipe, accelerator, model, framework, os, lock, check, …")],
 ) -> ExitCode:
@@ -79,7 +115,7 @@ def node_agent(gate: Annotated[str, typer.Argument(metavar="check|confirm|status
 
 
 VERBS: Mapping[str, Mapping[str, Verb]] = {
-    "aistack": {"check": check, "explain": explain, "schema": schema},
+    "aistack": {"check": check, "explain": explain, "why": why, "list": list_kind, "show": show, "schema": schema},
     "node": {"check": node_check, "status": node_status, "agent": node_agent},
 }
 """The verbs of the program and of each group of verbs, in the order in which help lists them."""
@@ -106,13 +142,22 @@ class VerbGroup(TyperGroup):
         verb.command(cmd_name)(guarded(function))
         return typer.main.get_command(verb)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The verb that the arguments name; a misspelt one ends with exit 2 and the one that was probably meant."""
+        if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            from aistack.facts.decode import closest
+
+            guess = closest(args[0], self.list_commands(ctx))
+            ctx.fail(f"there is no verb `{args[0]}`" + (f"; did you mean `{guess}`?" if guess else ""))
+        return super().resolve_command(ctx, args)
+
 
 def _typer(**extra: Any) -> typer.Typer:
     return typer.Typer(
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         add_completion=extra.pop("add_completion", False),
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
         **extra,
     )
 
@@ -130,7 +175,7 @@ def _root(
 
 
 def _group(name: str, help: str | None = None) -> Any:
-    group = _typer(name=name, help=help, cls=VerbGroup, no_args_is_help=True, add_completion=name == "aistack")
+    group = _typer(name=name, help=help or _root.__doc__, cls=VerbGroup, no_args_is_help=True, add_completion=name == "aistack")
     group.callback()(_root if name == "aistack" else lambda: None)
     return typer.main.get_command(group)
 

@@ -96,6 +96,13 @@ Whoever wants the driver wants a device: without `accelerator:` no check would e
     Page("REC012", "stack-incomplete", "No rule speaks against the recipe, but the catalog lacks a fact without which it cannot be built."),
     Page("CLI001", "kind-unknown", "The command line names a kind of thing that there is not."),
     Page("CLI002", "page-unknown", "There is no rule or code of that name; `aistack explain` lists all."),
+    Page("CLI003", "list-unknown", "`aistack list` knows accelerators, models, frameworks, os, rules and recipes."),
+    Page("CLI004", "id-unknown", "The catalog has no entry of that id; `aistack list KIND` lists the ids."),
+    Page("CLI005", "component-unknown", "The recipe's stack has no component of that name; the message lists those that it has."),
+    Page("CT001", "catalog-schema", "A file in the catalog's folders begins with `schema:`, which says what it is."),
+    Page("CT002", "catalog-name", "A catalog file is named after the id in it, so that each fact has one place."),
+    Page("CT003", "catalog-twice", "Two data rules have one id: codes are never used twice."),
+    Page("CT010", "catalog-missing", "This installation has no catalog, so nothing can be judged; it was damaged or built wrongly."),
 )
 
 PAGES = READING
