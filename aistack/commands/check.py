@@ -33,14 +33,15 @@ def check(paths: Sequence[Path], *, as_json: bool, strict: bool, environment: Ma
         return judge_source(recipe, root, environment).diagnostics
 
     found: list[Diagnostic] = []
-    exit_codes = [ExitCode.OK]
+    exit_codes: list[ExitCode] = []
     for path in dict.fromkeys(paths):
         try:
-            found += check_text(read_text(path), str(path), judge)
+            judged = check_text(read_text(path), str(path), judge)
+            exit_codes.append(verdict(judged, strict=strict))
+            found += judged
         except DiagnosticError as error:
-            found += error.diagnostics
             exit_codes.append(error.exit_code)
-    exit_codes.append(verdict(found, strict=strict))
+            found += error.diagnostics
     # "no" outweighs "could not tell": it would stay a no whatever else came to light.
     exit_code = next((code for code in (ExitCode.NO, ExitCode.UNABLE) if code in exit_codes), ExitCode.OK)
     if as_json:

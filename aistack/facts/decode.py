@@ -289,13 +289,12 @@ def _decode_word(bare: Any, extras: tuple[Any, ...], node: Scalar, where: str, p
 def _decode_text(extras: tuple[Any, ...], node: Scalar, where: str, problems: list[Diagnostic], is_key: bool) -> str | None:
     for limit in (extra for extra in extras if isinstance(extra, Text)):
         wrong = limit.check(node.text) if limit.check else None
-        if limit.pattern is not None and not re.fullmatch(limit.pattern, node.text):
-            wrong = wrong or f"it must match {limit.pattern}"
-        if wrong is not None:
+        if wrong is not None or (limit.pattern is not None and not re.fullmatch(limit.pattern, node.text)):
             hints = (f"for example `{limit.example}`",) if limit.example else ()
             subject = "the key" if is_key else _subject(where)
-            message = f"{subject} must be {limit.what}, not `{_short(node.text)}`"
-            problems.append(_problem("DOC024", "bad-value", message, node.place, why=(wrong,), hints=hints))
+            found = f"`{_short(node.text)}`" if node.text.strip() else "empty"
+            message = f"{subject} must be {limit.what}, not {found}"
+            problems.append(_problem("DOC024", "bad-value", message, node.place, why=(wrong,) if wrong else (), hints=hints))
             return None
     return node.text
 
