@@ -120,6 +120,7 @@ def _parallel(situation: Situation) -> Iterator[Finding]:
             also=((("accelerator",), "count is given here"),),
             proposals=(Proposal(path=path, value=str(count)), Proposal(path=("accelerator", "count"), value=str(wanted))),
         )
+        return
     for index, (_, model) in enumerate(part.models):
         if model is None or model.attention_heads is None:
             continue

@@ -1,0 +1,161 @@
+"""The shipped catalog: every fact has its source, every name and range means something."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from aistack.compose.rules import CODE_RULES, find, rules
+from aistack.compose.rules.data import NODE, ranges
+from aistack.diagnostics import DiagnosticError
+from aistack.facts import pages
+from aistack.facts.catalog import Catalog, Component, Framework
+from aistack.facts.catalog_text import compile_texts, dump, load
+from aistack.facts.version import key, parse_range
+from aistack.host.catalog_files import compile_catalog, load_catalog, read_texts
+
+ROOT = Path(__file__).resolve().parent.parent
+APP = {"cuda", "python", "glibc", "rocm"}
+"""Components of an app that are no file of their own."""
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return load_catalog()
+
+
+def owners(catalog: Catalog) -> list[Framework | Component]:
+    """Everything that has releases."""
+    return [*catalog.frameworks.values(), *catalog.components.values()]
+
+
+def test_every_file_is_read() -> None:
+    texts = read_texts(ROOT)
+    catalog, problems = compile_texts(texts)
+    assert problems == ()
+    entries = [catalog.systems, catalog.accelerators, catalog.models, catalog.frameworks, catalog.components]
+    rule_files = sum("aistack/rules/" in text for text in texts.values())
+    assert sum(len(entry) for entry in entries) + rule_files == len(texts)
+
+
+def test_every_entry_has_source_and_date(catalog: Catalog) -> None:
+    for kind in (catalog.systems, catalog.accelerators, catalog.models, catalog.frameworks, catalog.components, catalog.rules):
+        for name, entry in kind.items():
+            assert entry.source, name
+            assert all(re.match(r"https://|PyPI: \S|Debian: \S", source) for source in entry.source), (name, entry.source)
+            assert re.fullmatch(r"20\d\d-\d\d-\d\d", entry.checked), name
+
+
+def test_ids_are_unique_without_case_and_with_aliases(catalog: Catalog) -> None:
+    for kind in (catalog.models, catalog.accelerators):
+        names = [name.lower() for name in kind]
+        assert len(names) == len(set(names))
+    aliases = [alias for product in catalog.accelerators.values() for alias in product.aliases]
+    assert len(aliases) == len({*aliases} - set(catalog.accelerators))
+
+
+def test_versions_and_ranges_can_be_read(catalog: Catalog) -> None:
+    for owner in owners(catalog):
+        versions = [release.version for release in owner.releases]
+        assert len(versions) == len(set(versions)), owner.id
+        for version in versions:
+            key(version, owner.versions)
+        for release in owner.releases:
+            for component, wanted in release.needs.items():
+                parse_range(wanted, catalog.scheme(component))
+            for component, version in release.brings.items():
+                key(version, catalog.scheme(component))
+    for model in catalog.models.values():
+        for framework, wanted in model.frameworks.items():
+            parse_range(wanted, catalog.frameworks[framework].versions)
+    for rule in catalog.rules.values():
+        assert list(ranges(rule, catalog)) or any(case.needs for case in rule.cases), rule.id
+
+
+def test_releases_stand_newest_first(catalog: Catalog) -> None:
+    for owner in owners(catalog):
+        for newer, older in itertools.pairwise(owner.releases):
+            assert key(newer.version, owner.versions) > key(older.version, owner.versions), (owner.id, older.version)
+
+
+def test_references_exist(catalog: Catalog) -> None:
+    known = NODE | APP | set(catalog.frameworks) | set(catalog.components)
+    for rule in catalog.rules.values():
+        for case in rule.cases:
+            assert {*case.when, *case.needs} <= known, rule.id
+        assert set(re.findall(r"\{([^}]*)\}", rule.message)) <= known, rule.id
+    for owner in owners(catalog):
+        for release in owner.releases:
+            assert {*release.needs, *release.brings} <= known, (owner.id, release.version)
+    for framework in catalog.frameworks.values():
+        assert "app" in catalog.systems[framework.delivery.os].roles, framework.id
+        if framework.conversion:
+            assert framework.conversion.os in catalog.systems, framework.id
+            assert framework.conversion.format in framework.formats, framework.id
+    for system in catalog.systems.values():
+        suites = {suite.name for suite in system.suites}
+        assert {part.suite for part in system.kernels} <= suites, system.id
+        assert bool(system.kernels) is ("base" in system.roles), system.id
+    fields = {"interconnect", "driver-minimum", "memory-gib", "memory-bytes"}
+    assert {name for product in catalog.accelerators.values() for name in product.recalled} <= fields
+
+
+def test_every_pinned_component_is_known_where_a_release_is_recent(catalog: Catalog) -> None:
+    """`vllm` pins torch exactly; the pins of the releases since 0.11 must lead to facts, or nothing could be judged."""
+    torch = {release.version for release in catalog.components["torch"].releases}
+    vllm = catalog.frameworks["vllm"]
+    recent = [release for release in vllm.releases if key(release.version, vllm.versions) >= key("0.11", vllm.versions)]
+    assert recent and all(release.needs["torch"] in torch for release in recent)
+
+
+def test_model_arithmetic_agrees(catalog: Catalog) -> None:
+    """Where a model's geometry is known, the bytes per token follow from it (attention with latents aside)."""
+    seen = 0
+    for model in catalog.models.values():
+        if model.layers and model.kv_heads and model.head_dim and model.kv_bytes_per_token:
+            full = 2 * model.layers * model.kv_heads * model.head_dim * 2
+            assert model.kv_bytes_per_token <= full, model.id
+            seen += model.kv_bytes_per_token == full
+    assert seen >= 20
+
+
+def test_codes_and_names_are_one_space(catalog: Catalog) -> None:
+    found = rules(catalog)
+    every = [rule.code for rule in found] + [page.code for page in pages.PAGES]
+    assert len(every) == len(set(every))
+    names = [rule.name for rule in found]
+    assert len(names) == len(set(names))
+    for rule in found:
+        assert re.fullmatch(r"[A-Z]{2,3}\d{3}", rule.code)
+        assert rule.explanation.strip(), rule.code
+        assert find(catalog, rule.code) is not None and find(catalog, rule.name) is not None
+    assert {rule.code for rule in CODE_RULES}.isdisjoint(catalog.rules)
+
+
+def test_compiled_form_is_the_same_catalog() -> None:
+    data = compile_catalog(ROOT)
+    catalog, _ = compile_texts(read_texts(ROOT))
+    assert load(data) == catalog
+    assert dump(load(data)) == data
+
+
+def test_a_changed_text_is_never_stale(tmp_path: Path, catalog: Catalog) -> None:
+    from aistack.host import catalog_files
+
+    texts = read_texts(ROOT)
+    for name, text in texts.items():
+        target = tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+    environment = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    assert catalog_files._from_checkout(tmp_path, environment) == catalog
+    changed = tmp_path / "accelerators/nvidia/l4.yaml"
+    changed.write_text(changed.read_text().replace("memory-gib: 24", "memory-gib: 25"))
+    assert catalog_files._from_checkout(tmp_path, environment).accelerators["nvidia/l4"].memory_gib == 25
+    changed.write_text(changed.read_text().replace("id: nvidia/l4", "id: nvidia/l5"))
+    with pytest.raises(DiagnosticError) as stopped:
+        catalog_files._from_checkout(tmp_path, environment)
+    assert [found.name for found in stopped.value.diagnostics] == ["catalog-name"]

@@ -1,0 +1,232 @@
+"""The verdict on recipes: what is chosen, what is refused and why, and that every fix that is offered works."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from aistack.compose.fixes import change, minimal_conflict
+from aistack.compose.judge import Judgement, judge
+from aistack.compose.recipe import Recipe, read
+from aistack.compose.stack import complete
+from aistack.diagnostics import Diagnostic, Severity
+from aistack.facts.catalog import Catalog
+from aistack.facts.document import Node, parse, places
+from aistack.host.catalog_files import load_catalog
+
+ROOT = Path(__file__).resolve().parent.parent
+TODAY = "2026-11-22"
+L4 = (ROOT / "recipes/l4-vllm-qwen3-8b.yaml").read_text()
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return load_catalog()
+
+
+def read_text(text: str) -> tuple[Recipe, Node]:
+    root, problems = parse(text, "recipe.yaml")
+    assert root is not None and problems == ()
+    recipe, more = read(root)
+    assert recipe is not None, more
+    return recipe, root
+
+
+def judged(text: str, catalog: Catalog, today: str = TODAY) -> Judgement:
+    recipe, root = read_text(text)
+    return judge(recipe, catalog, places(root), today)
+
+
+def found(judgement: Judgement, rule: str) -> Diagnostic:
+    (diagnostic,) = (diagnostic for diagnostic in judgement.diagnostics if diagnostic.rule == rule)
+    return diagnostic
+
+
+def errors(judgement: Judgement) -> list[str]:
+    return [diagnostic.rule for diagnostic in judgement.diagnostics if diagnostic.severity is Severity.ERROR]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_recipes_resolve(path: Path, catalog: Catalog) -> None:
+    judgement = judged(path.read_text(), catalog)
+    assert errors(judgement) == []
+    assert judgement.stack is not None and judgement.stack.name == path.stem
+
+
+def test_newest_vllm_that_runs_on_the_packaged_driver(catalog: Catalog) -> None:
+    stack = judged(L4, catalog).stack
+    assert stack is not None and stack.driver is not None
+    (app,) = stack.apps
+    assert (stack.driver.version, app.version) == ("550.163.01", "0.19.1")
+    assert (app.wheels.requirements, app.wheels.python) == (("vllm==0.19.1",), "3.13") if app.wheels else False
+    assert complete(app)[:3] == ("vllm", "serve", "/models/Qwen/Qwen3-8B")
+    assert complete(app)[-2:] == ("--max-model-len", "32768")
+    choice = stack.choice("vllm")
+    assert choice is not None
+    assert [rejection.version for rejection in choice.rejected][:2] == ["0.33.0", "0.32.0"]
+    assert {rejection.rule for rejection in choice.rejected} == {"NV101"}
+    assert stack.choice("cuda", "chat") is not None and stack.choice("cuda", "chat").version == "12.8"  # type: ignore[union-attr]
+
+
+def test_too_new_a_framework_is_refused_with_its_story(catalog: Catalog) -> None:
+    judgement = judged(L4.replace(">=0.11", "0.33.*"), catalog)
+    diagnostic = found(judgement, "NV101")
+    assert diagnostic.message == "driver 550.163.01 is too old for CUDA 13.0"
+    assert diagnostic.place is not None and diagnostic.place.line == 8
+    assert [label.text for label in diagnostic.labels] == ["needs 580.65.06 or newer", "brings CUDA 13.0"]
+    assert diagnostic.why[0] == "app `chat`: vllm 0.33.0 needs torch 2.14.0, whose wheel carries CUDA 13.0"
+    assert diagnostic.rule_place is not None and diagnostic.rule_place.file == "accelerators/nvidia/stack.yaml"
+    assert diagnostic.checked == "2026-11-22" and diagnostic.source is not None and "docs.nvidia.com" in diagnostic.source
+    assert [(fix.text, fix.proved) for fix in diagnostic.fixes] == [("set `vllm: 0.19.1`", True)]
+    assert judgement.stack is None
+
+
+WRONG = {
+    "unknown os": (("debian-13", "debian-31"), "OS101"),
+    "os of apps only": (("debian-13", "debian-14"), "OS102"),
+    "arch": (("amd64", "arm64"), "OS103"),
+    "flavor": (("generic", "genric"), "KR101"),
+    "no drm": (('{flavor: generic, version: "6.12.*"}', "{flavor: cloud}"), "NV106"),
+    "realtime": (('{flavor: generic, version: "6.12.*"}', "{flavor: realtime}"), "NV107"),
+    "no such kernel": (("6.12.*", "6.19.*"), "RS101"),
+    "no such driver": (("550.*", "580.*"), "RS101"),
+    "no such release": ((">=0.11", ">=1.0"), "RS101"),
+    "unknown accelerator": (("nvidia/l4", "nvidia/l44"), "AC101"),
+    "driver does not know it": (("nvidia/l4", "nvidia/b200"), "AC103"),
+    "old accelerator, open modules": (("nvidia/l4", "nvidia/v100-32gb"), "AC104"),
+    "arm board": (("nvidia/l4", "nvidia/gb10"), "AC102"),
+    "framework for another accelerator": (("nvidia/l4", "cpu/x86-64"), "AP102"),
+    "unknown framework": (("vllm", "vlllm"), "AP101"),
+    "no model": (("models: [Qwen/Qwen3-8B]", "models: []"), "AP105"),
+    "two models": (("[Qwen/Qwen3-8B]", "[Qwen/Qwen3-8B, Qwen/Qwen3-0.6B]"), "AP105"),
+    "release does not know the model": ((">=0.11", "0.5.5"), "MD103"),
+    "python too new": ((">=0.11", "0.10.0"), "AP103"),
+    "context": (("32768", "65536"), "MD104"),
+    "parallel": (("{max-model-len: 32768}", "{max-model-len: 8192, tensor-parallel-size: 3}"), "MD105"),
+    "too large": (("Qwen/Qwen3-8B", "meta-llama/Llama-3.1-70B-Instruct"), "ME101"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_recipes(name: str, catalog: Catalog) -> None:
+    (old, new), rule = WRONG[name]
+    assert old in L4
+    judgement = judged(L4.replace(old, new), catalog)
+    assert rule in errors(judgement)
+    assert judgement.stack is None
+    for diagnostic in judgement.diagnostics:
+        assert diagnostic.place is not None, diagnostic
+        assert not re.search(r"\{[a-z-]+\}|None|\(no ", diagnostic.message), diagnostic.message
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_offered_fixes_work(name: str, catalog: Catalog) -> None:
+    """Write each fix into the text where it says, and judge that text."""
+    (old, new), _ = WRONG[name]
+    text = L4.replace(old, new)
+    for diagnostic in judged(text, catalog).diagnostics:
+        for fix in diagnostic.fixes:
+            assert fix.proved
+            if fix.place is None or fix.replacement is None:
+                continue
+            lines = text.split("\n")
+            line, start = lines[fix.place.line - 1], fix.place.column - 1
+            lines[fix.place.line - 1] = line[:start] + fix.replacement + line[start + fix.place.length :]
+            mended = judged("\n".join(lines), catalog)
+            assert errors(mended) == [], (fix, errors(mended))
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("flavor", "set `flavor: generic`"),
+        ("no drm", "set `flavor: generic`"),
+        ("no such kernel", 'set `version: "6.12.*"`'),
+        ("no such driver", "set `version: 550.163.01`"),
+        ("no such release", "set `vllm: 0.19.1`"),
+        ("unknown accelerator", "set `product: nvidia/l4`"),
+        ("old accelerator, open modules", "set `flavor: proprietary`"),
+        ("python too new", "set `vllm: 0.19.1`"),
+        ("parallel", "set `tensor-parallel-size: 1`"),
+    ],
+)
+def test_fixes_that_are_found(name: str, fix: str, catalog: Catalog) -> None:
+    (old, new), rule = WRONG[name]
+    assert fix in [offered.text for offered in found(judged(L4.replace(old, new), catalog), rule).fixes]
+
+
+def test_two_problems_are_both_told_and_no_half_fix_is_offered(catalog: Catalog) -> None:
+    judgement = judged(L4.replace(">=0.11", "0.33.*").replace("32768", "65536"), catalog)
+    assert {"NV101", "MD104"} <= set(errors(judgement))
+    assert all(diagnostic.fixes == () for diagnostic in judgement.diagnostics)
+    assert any("no single change" in hint for hint in found(judgement, "NV101").hints)
+
+
+def test_minimal_conflict_names_only_what_matters(catalog: Catalog) -> None:
+    recipe, _ = read_text(L4.replace(">=0.11", "0.33.*"))
+    assert minimal_conflict(recipe, catalog, TODAY, frozenset()) == (("apps", "chat", "framework", "vllm"),)
+    assert minimal_conflict(read_text(L4)[0], catalog, TODAY, frozenset()) == ()
+
+
+def test_unknown_facts_are_unknown(catalog: Catalog) -> None:
+    judgement = judged(L4.replace("Qwen/Qwen3-8B", "example/never-heard-of"), catalog)
+    assert found(judgement, "MD101").severity is Severity.UNKNOWN
+    assert errors(judgement) == [] and judgement.stack is None
+
+
+def test_verdict_does_not_depend_on_the_order_of_apps(catalog: Catalog) -> None:
+    web = "  web:\n    framework: {nginx: '>=1.26'}\n"
+    first = L4.replace("apps:\n", f"apps:\n{web}")
+    last = L4.replace("node:", f"{web}node:")
+    stacks = [judged(text, catalog).stack for text in (first, last)]
+    assert all(stack is not None for stack in stacks)
+    versions = [sorted((app.name, app.version) for app in stack.apps) for stack in stacks if stack]
+    assert versions[0] == versions[1] == [("chat", "0.19.1"), ("web", "1.26.3")]
+
+
+ALLOW = L4.replace("node:", "allow:\n  - {rule: RULE, because: lab node, until: 2027-01-31}\nnode:")
+
+
+def test_allow_accepts_a_warning(catalog: Catalog) -> None:
+    assert found(judged(L4, catalog), "ME101").severity is Severity.WARNING
+    with_code = judged(L4.replace("debian-13", "debian-13"), catalog, "2028-09-01")
+    assert found(with_code, "OS104").severity is Severity.WARNING
+    text = ALLOW.replace("RULE", "os-end-of-life").replace("2027-01-31", "2029-01-31")
+    accepted = found(judged(text, catalog, "2028-09-01"), "OS104")
+    assert accepted.severity is Severity.INFO
+    assert accepted.why[-1] == "allowed until 2029-01-31: lab node"
+
+
+@pytest.mark.parametrize(
+    ("rule", "today", "complaint", "severity"),
+    [
+        ("NV999", TODAY, "AL101", Severity.ERROR),
+        ("cuda-driver-minimun", TODAY, "AL101", Severity.ERROR),
+        ("NV101", TODAY, "AL102", Severity.ERROR),
+        ("OS104", TODAY, "AL104", Severity.WARNING),
+        ("OS104", "2027-02-01", "AL103", Severity.WARNING),
+    ],
+)
+def test_allow_is_judged_itself(rule: str, today: str, complaint: str, severity: Severity, catalog: Catalog) -> None:
+    diagnostic = found(judged(ALLOW.replace("RULE", rule), catalog, today), complaint)
+    assert diagnostic.severity is severity
+    assert diagnostic.place is not None and diagnostic.place.line >= 16
+
+
+def test_change_reaches_every_kind_of_value() -> None:
+    recipe, _ = read_text(L4)
+    for path, value in (
+        (("os",), "debian-14"),
+        (("kernel", "version"), "7.*"),
+        (("accelerator", "count"), "2"),
+        (("apps", "chat", "framework", "vllm"), "0.19.1"),
+        (("apps", "chat", "args", "new"), "1"),
+        (("apps", "chat", "models", 0), "Qwen/Qwen3-0.6B"),
+        (("apps", "chat", "port"), "9000"),
+    ):
+        changed = change(recipe, path, value)
+        assert changed is not None and changed != recipe, path
+    assert change(recipe, ("apps", "nobody", "port"), "1") is None
+    assert change(recipe, ("kernel", "colour"), "red") is None
