@@ -23,6 +23,9 @@ _PART = rf"(?:(?:>=|<=|==|!=|>|<)\s*)?{_VERSION}(?:\.\*)?"
 RANGE = rf"{_PART}(?:\s*,\s*{_PART})*"
 """One version, a series (`6.12.*`), or bounds that must all hold (`>=0.11,<0.20`)."""
 
+DRIVER_RANGE = RANGE.replace(_VERSION, r"[0-9]+(?:\.[0-9]+)*")
+"""The same of versions that are numbers and dots only."""
+
 
 def range_problem(scheme: Scheme | None = None) -> Callable[[str], str | None]:
     """A check for `Text`: what is wrong with a range, or None; with a scheme its versions are read too."""
@@ -64,7 +67,7 @@ ModelId = Annotated[
 ]
 Range = Annotated[str, Text(pattern=RANGE, what="a version or a range", example=">=0.11", check=range_problem())]
 KernelRange = Annotated[str, Text(pattern=RANGE, what="a version or a range", example="6.12.*", check=range_problem(Scheme.KERNEL))]
-DriverRange = Annotated[str, Text(pattern=RANGE, what="a version or a range", example="550.*", check=range_problem(Scheme.RELEASE))]
+DriverRange = Annotated[str, Text(pattern=DRIVER_RANGE, what="a version or a range", example="550.*", check=range_problem(Scheme.RELEASE))]
 Argument = Annotated[str, Text(pattern=r"[A-Za-z][A-Za-z0-9._-]*", what="an option's name without its dashes", example="max-model-len")]
 Variable = Annotated[str, Text(pattern=r"[A-Za-z_][A-Za-z0-9_]*", what="the name of an environment variable", example="OMP_NUM_THREADS")]
 Setting = Annotated[str, Text(pattern=r"[^\x00-\x1f\x7f]*", what="text on one line", loose=True)]
