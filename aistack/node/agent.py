@@ -109,25 +109,34 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
         time.sleep(RETRY_SECONDS)
     if decision.state != remembered:
         state.save(inside(root, state.PATH), decision.state)
-    publish("confirm", (*results, _decision_result(decision)), root)
-    act(decision, deployments)
+    done = act(decision, deployments)
+    results = (*results, done)
+    publish("confirm", results, root)
+    if decision.action in (Action.ROLL_BACK, Action.GO_FORWARD) and done.outcome is Outcome.HEALTHY:
+        deployments.reboot()
     return int(EXIT_CODES[verdict(results).outcome])
 
 
-def act(decision: Decision, deployments: Deployments) -> None:
-    """Do it; the state has been saved before, so a power cut here is only a boot of the wrong deployment, which the table knows."""
-    state_after = decision.state
-    if decision.action is Action.NOTHING:
-        deployments.boot_succeeded()
-    elif decision.action in (Action.CONFIRM, Action.MAKE_DEFAULT) and state_after.confirmed:
-        deployments.make_default(state_after.confirmed)
-        deployments.boot_succeeded()
-    elif decision.action is Action.ROLL_BACK and state_after.confirmed:
-        deployments.make_default(state_after.confirmed)
-        deployments.reboot()
-    elif decision.action is Action.GO_FORWARD and state_after.unfit:
-        deployments.make_default(state_after.unfit)
-        deployments.reboot()
+def act(decision: Decision, deployments: Deployments) -> Result:
+    """Tell the bootloader, and say how that went; the state was saved before, so a power cut here only boots what the table knows."""
+    first = decision.state.unfit if decision.action is Action.GO_FORWARD else decision.state.confirmed
+    message = f"{decision.action.value}: {decision.because}"
+    evidence = (("action", decision.action.value), ("confirmed", decision.state.confirmed or "none"))
+    try:
+        if decision.action in (Action.CONFIRM, Action.MAKE_DEFAULT, Action.ROLL_BACK, Action.GO_FORWARD) and first is not None:
+            deployments.make_default(first)
+        if decision.action in (Action.CONFIRM, Action.MAKE_DEFAULT, Action.NOTHING):
+            deployments.boot_succeeded()
+    except DiagnosticError as error:
+        why = tuple(line for diagnostic in error.diagnostics for line in diagnostic.why)
+        return Result(
+            name="decision",
+            outcome=Outcome.DEGRADED,
+            message=f"{message}; but the bootloader could not be told: {error}",
+            evidence=(*evidence, ("why", "; ".join(why))),
+            action="look at `ostree admin status` and /boot",
+        )
+    return Result(name="decision", outcome=Outcome.HEALTHY, message=message, evidence=evidence)
 
 
 def publish(phase: str, results: tuple[Result, ...], root: Path) -> None:
@@ -178,12 +187,6 @@ def take_booted(root: Path) -> str | None:
     """The manifest digest of the booted system image, or None when nobody can tell."""
     reading = deployment(root)
     return reading.value.manifest if reading.value else None
-
-
-def _decision_result(decision: Decision) -> Result:
-    evidence = (("action", decision.action.value), ("confirmed", decision.state.confirmed or "none"))
-    message = f"{decision.action.value}: {decision.because}"
-    return Result(name="decision", outcome=Outcome.HEALTHY, message=message, evidence=evidence)
 
 
 def main(arguments: list[str]) -> int:

@@ -38,7 +38,7 @@ def render_node() -> tuple[Rendered, ...]:
         _file("/usr/lib/systemd/system-environment-generators/50-aistack-proxy", units.PROXY_GENERATOR, mode=0o755),
         _file("/usr/lib/systemd/journald.conf.d/50-aistack.conf", units.JOURNAL),
         _file("/usr/lib/systemd/network/90-aistack.network", units.NETWORK),
-        _file("/usr/lib/tmpfiles.d/aistack.conf", units.TMPFILES),
+        _file("/usr/lib/tmpfiles.d/00-aistack.conf", units.TMPFILES),
         _file("/etc/ssh/sshd_config.d/50-aistack.conf", units.SSHD),
         _file("/usr/bin/aistack", units.LAUNCHER, mode=0o755),
         _file(grub.PROGRAM, grub.SCRIPT, mode=0o755),

@@ -55,8 +55,8 @@ def render_system(lock: Lock, images: Mapping[str, str]) -> tuple[Rendered, ...]
     for model in lock.models:
         files += _bound(f"model-{slug(model.id)}", model_image(model.id), images)
     settings = dict(lock.node)
-    time_zone = settings.get("time-zone", "UTC")
-    if time_zone not in ("UTC", "credential"):
+    time_zone = settings.get("time-zone", "credential")
+    if time_zone != "credential":
         files.append(RenderedLink(path="/etc/localtime", target=f"../usr/share/zoneinfo/{time_zone}"))
     if settings.get("ssh", "credential") in ("off", "no", "none", "false"):
         files += [RenderedLink(path=f"/etc/systemd/system/{unit}", target="/dev/null") for unit in ("ssh.service", "ssh.socket")]
