@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aistack.compose.memory import node_memory_mib
 from aistack.compose.resolve import Candidate, Resolution
 from aistack.compose.rules.situation import Part
@@ -44,6 +46,8 @@ def _app(part: Part, catalog: Catalog, arch: str) -> StackApp | None:
         return None
     converted = framework.conversion is not None and any(model.format not in framework.formats for model in models)
     conversion = framework.conversion if converted else None
+    if conversion is not None:
+        conversion = replace(conversion, argv=tuple(word.replace("{model}", models[0].id) for word in conversion.argv))
     wheels = None
     if framework.delivery.wheels:
         requirements = tuple(requirement.replace("{version}", release.version) for requirement in framework.delivery.wheels)

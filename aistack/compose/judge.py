@@ -162,7 +162,8 @@ def _mended(
         return replace(diagnostic, hints=(*diagnostic.hints, hint))
     found = proved(recipe, proposals, places, works)
     if found or not proposals or diagnostic.severity is not Severity.ERROR:
-        return replace(diagnostic, fixes=(*diagnostic.fixes, *found))
+        hints = tuple(hint for hint in diagnostic.hints if not (found and hint.startswith("did you mean")))  # the fix says it
+        return replace(diagnostic, fixes=(*diagnostic.fixes, *found), hints=hints)
     return replace(diagnostic, hints=(*diagnostic.hints, "no single change that was tried makes the recipe resolve"))
 
 

@@ -153,8 +153,14 @@ class _Problem:
         """Where the recipe admits nothing that is known."""
         for variable, candidate in assignment.items():
             known, _ = self._known(assignment, variable)
-            if candidate is None and (known or variable == "driver"):
+            if candidate is not None or (variable == "kernel" and not self._flavored()):
+                continue  # an unknown flavor is told by itself
+            if known or (variable == "driver" and self.os is not None and "base" in self.os.roles):
                 yield NO_RELEASE, self._no_release(variable, known)
+
+    def _flavored(self) -> list[Kernel]:
+        """The OS's kernels of the flavor that the recipe asks for."""
+        return [kernel for kernel in (self.os.kernels if self.os else ()) if kernel.flavor == self.recipe.kernel.flavor]
 
     def situation(self, assignment: Assignment[Candidate]) -> Situation:
         """What the rules see under an assignment."""
@@ -349,6 +355,7 @@ class _Problem:
                 f"`{recipe.kernel.version}` of flavor `{recipe.kernel.flavor}`" if recipe.kernel.version else f"`{recipe.kernel.flavor}`"
             )
             path: Path = ("kernel", "version") if recipe.kernel.version else ("kernel", "flavor")
+            listed = ", ".join(kernel.version for kernel in self._flavored())
             return Finding(message=f"{os_name} offers no kernel {wanted}", path=path, label=f"known: {listed}")
         if variable == "driver":
             vendor = self.accelerator.vendor if self.accelerator else ""

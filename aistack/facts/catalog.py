@@ -195,7 +195,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """A change of format before serving: `argv` runs in a throw-away root, the model at /in, its result under /out."""
+    """A change of format before serving: `argv` runs in a throw-away root, the model at /in, its result under /out.
+
+    `{model}` in it is the model's id.
+    """
 
     format: str
     os: str

@@ -65,7 +65,10 @@ def _unmet(situation: Situation, owner: str, release: Release, needs: Mapping[st
                 message=f"{owner} {release.version} needs {component} {in_words(wanted)}, the app has {value.text}",
                 path=_path(part),
                 label=f"{component} is {value.text}",
-                why=(*story(situation, (owner,)), *((value.because,) if value.because else ())),
+                why=(
+                    *(story(situation, (owner,)) if owner != part.wish.framework_id else ()),
+                    *((value.because,) if value.because else ()),
+                ),
                 place=place,
             )
 

@@ -117,7 +117,7 @@ def _parallel(situation: Situation) -> Iterator[Finding]:
         yield Finding(
             message=f"`{found[0]}: {wanted}`, but the node has {count} accelerator{'' if count == 1 else 's'}",
             path=path,
-            also=((("accelerator",), "count is given here"),),
+            also=((("accelerator", "count"), "given here"),),
             proposals=(Proposal(path=path, value=str(count)), Proposal(path=("accelerator", "count"), value=str(wanted))),
         )
         return
