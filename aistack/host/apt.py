@@ -124,11 +124,11 @@ def update(apt: Apt, *, fresh_seconds: float = FRESH_SECONDS) -> None:
     stamp.unlink(missing_ok=True)
     done = process.run(["apt-get", "update", "--error-on=any", "-q"], check=False, env=apt.environment, timeout=900)
     if done.returncode != 0:
-        raise _update_failed(done.stdout + done.stderr, apt)
+        raise update_failed(done.stdout + done.stderr, apt)
     stamp.touch()
 
 
-def _update_failed(said: str, apt: Apt) -> DiagnosticError:
+def update_failed(said: str, apt: Apt) -> DiagnosticError:
     lines = tuple(line for line in said.splitlines() if line.startswith(("E:", "W:", "Err:")))[:8]
     hints: tuple[str, ...]
     suites = ", ".join(archive.suite for archive in apt.archives)
@@ -285,7 +285,8 @@ def _address(package: LockedPackage, archives: Sequence[Archive]) -> str:
             "PKG002", "no-package-source", f"no package source for `{suite}`, from which `{package.name}` {package.version} is locked",
             why=(f"sources: {', '.join(archive.suite for archive in archives) or 'none'}",),
         )  # fmt: skip
-    return f"{archive.uri}/{package.filename}"
+    uri = re.sub(r"^file:", "copy:", archive.uri)  # a mirror on a disk: apt would only name its file, not bring it
+    return f"{uri}/{package.filename}"
 
 
 def _digest(file: Path) -> str:
@@ -297,12 +298,17 @@ def _digest(file: Path) -> str:
 
 
 def _fetch_failed(package: LockedPackage, said: str, apt: Apt) -> DiagnosticError:
-    lines = tuple(line for line in said.splitlines() if line.startswith(("E:", "Err:", "W:")) or "404" in line)[:6]
-    if "404" not in said:
+    lines = tuple(line for line in said.splitlines() if line.startswith(("E:", "Err:", "W:")))[:6]
+    try:
+        update(apt, fresh_seconds=0)
+        offered = _index(apt, {package.name})
+    except DiagnosticError as error:
+        offered = {(package.name, package.version, package.arch): package}
+        lines += tuple(diagnostic.message for diagnostic in error.diagnostics)
+    if (package.name, package.version, package.arch) in offered:
         hints = ("check the network and the proxy (`apt-config dump | grep -i proxy`)",)
         return unable("PKG011", "package-unreachable", f"`{package.name}` {package.version} could not be fetched", why=lines, hints=hints)
-    update(apt)
-    now = _versions(apt, {package.name}).get(package.name, ())
+    now = sorted({version for _, version, _ in offered})
     return unable(
         "PKG012",
         "package-gone",

@@ -96,8 +96,10 @@ def build_layers(
         return split(store, unpacked.stream, assign, compressor=compressor)
 
 
-def _assignment(owners: Mapping[str, str], big: set[str], given: set[str]) -> Callable[[str], str]:
-    def assign(path: str) -> str:
+def _assignment(owners: Mapping[str, str], big: set[str], given: set[str]) -> Callable[[str, bytes], str]:
+    def assign(path: str, kind: bytes) -> str:
+        if kind == layers.DIRECTORY:  # many packages share a folder: it belongs to none of them
+            return NODE if path.startswith(NODE_FOLDER) else REST
         if GENERATED.match(path):
             return DATABASE
         if path in given or path.startswith(NODE_FOLDER):
@@ -114,8 +116,8 @@ def _assignment(owners: Mapping[str, str], big: set[str], given: set[str]) -> Ca
     return assign
 
 
-def split(store: Store, stream: IO[bytes], assign: Callable[[str], str], *, compressor: tuple[str, ...] = layers.ZSTD) -> Built:
-    """Part a tar archive into layers in one reading; `assign` names the layer of a path.
+def split(store: Store, stream: IO[bytes], assign: Callable[[str, bytes], str], *, compressor: tuple[str, ...] = layers.ZSTD) -> Built:
+    """Part a tar archive into layers in one reading; `assign` names the layer of a path and its kind.
 
     A hard link goes where its target went. Every layer carries the folders above its entries, as they are in the archive.
     Device nodes, sockets and the contents of /dev, /proc, /run, /sys and /tmp are left out; times become 0.
@@ -129,7 +131,7 @@ def split(store: Store, stream: IO[bytes], assign: Callable[[str], str], *, comp
             entry = entry_of(member)
             if entry is None:
                 continue
-            home = REST if entry.kind == layers.DIRECTORY else assign(entry.path)
+            home = assign(entry.path, entry.kind)
             if entry.kind == layers.HARD_LINK:
                 home = homes.get(entry.target, home)
             if home not in written:

@@ -146,6 +146,7 @@ def make_tar(
             *(f"--dpkgopt={option}" for option in DPKG_OPTIONS),
             '--aptopt=APT::Install-Recommends "false"',
             '--aptopt=Acquire::Languages "none"',
+            '--aptopt=APT::Sandbox::User "root"',
             "--include=" + ",".join(_wanted(package) for package in root.packages),
             f"--essential-hook={early}",
             f"--customize-hook={hook}",
