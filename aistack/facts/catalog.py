@@ -65,7 +65,8 @@ class Os:
     """A distribution to start from.
 
     `roles` says what it may be used for: `base` (a node boots it) or `app` (an app's root). `keyring` is the archive's keyring
-    file, and `keyring_package` the package that brings it. `packages` makes a base complete, without its kernel.
+    file, and `keyring_package` the package that brings it. `packages` are those that a base needs beside the ones
+    that every node of the family has.
     """
 
     schema: Literal["aistack/os/v1"] = "aistack/os/v1"
