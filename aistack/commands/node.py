@@ -13,8 +13,9 @@ from aistack.facts.snapshot import Deployment, Reading
 from aistack.host.probes.deployment import deployment
 from aistack.host.probes.reading import inside
 from aistack.node import gate, state
-from aistack.node.agent import EXIT_CODES, RUN, first_gate, lock_text, second_gate
+from aistack.node.agent import EXIT_CODES, RUN, first_gate, lock_text
 from aistack.node.health import verdict
+from aistack.node.second_gate import second_gate
 
 CHECK_SCHEMA = "aistack/node-check/v1"
 STATUS_SCHEMA = "aistack/node-status/v1"

@@ -1,7 +1,7 @@
 """The gates as programs: read, judge, write what was found to /run/aistack, and (second gate) act on it.
 
-Run by the node's units as `python3 -m aistack.node.agent check|confirm|status`; imports only what it needs, because Python's start is
-most of a gate's time on an emulated machine.
+Run by the node's units as `python3 -m aistack.node.agent check|confirm|status`. It imports only what the first gate needs, because
+Python's start is most of that gate's time on an emulated machine.
 """
 
 from __future__ import annotations
@@ -11,23 +11,16 @@ import sys
 import time
 from pathlib import Path
 
-from aistack.compose.lock import Lock, decode
-from aistack.compose.render.system import LOCK_PATH, app_unit
+from aistack.compose.render.system import LOCK_PATH
 from aistack.diagnostics import DiagnosticError, ExitCode
-from aistack.facts.snapshot import AppsSnapshot, AppState, Reading, UnitState
-from aistack.host.probes import services
-from aistack.host.probes.deployment import deployment
+from aistack.facts.snapshot import Reading
 from aistack.host.probes.reading import inside, read
 from aistack.host.probes.snapshot import take
-from aistack.node import gate, state
-from aistack.node.decide import MOST_ATTEMPTS, Action, Decision, Situation, State, decide
-from aistack.node.deployments import Deployments
-from aistack.node.deployments.ostree import OstreeDeployments
-from aistack.node.health import Cause, Outcome, Result, check, confirm, verdict
+from aistack.node import gate
+from aistack.node.decide import MOST_ATTEMPTS
+from aistack.node.health import Outcome, Result, check, verdict
 
 RUN = "/run/aistack"
-ANSWER_SECONDS = 600.0
-PAUSE_SECONDS = 2.0
 RETRY_SECONDS = 10.0
 EXIT_CODES = {Outcome.HEALTHY: ExitCode.OK, Outcome.DEGRADED: ExitCode.OK, Outcome.UNHEALTHY: ExitCode.NO, Outcome.UNKNOWN: ExitCode.UNABLE}
 
@@ -42,47 +35,6 @@ def lock_text(root: Path) -> Reading[bytes]:
     return read(LOCK_PATH, lambda: inside(root, LOCK_PATH).read_bytes())
 
 
-def second_gate(lock: Lock, *, seconds: float) -> tuple[Result, ...]:
-    """Wait at most `seconds` for the apps to answer, and judge them."""
-    return confirm(lock, watch_apps(lock, seconds=seconds))
-
-
-def watch_apps(lock: Lock, *, seconds: float) -> AppsSnapshot:
-    """Ask until every app answers, one can no longer, or the time is over."""
-    start = time.monotonic()
-    answered: dict[str, Reading[int]] = {}
-    while True:
-        states = services.units([app_unit(app.name) for app in lock.apps])
-        for app in lock.apps:
-            unit = states[app_unit(app.name)].value
-            if app.port and app.health and unit and unit.active == "active" and not _is_ok(answered.get(app.name)):
-                answered[app.name] = services.answer(app.port, app.health, timeout=10.0)
-        waited = time.monotonic() - start
-        apps = tuple(
-            AppState(
-                app=app.name,
-                unit=states[app_unit(app.name)],
-                status=answered.get(app.name, Reading(source="HTTP", error="never asked")) if app.port and app.health else None,
-                waited_seconds=waited,
-            )
-            for app in lock.apps
-        )
-        if waited >= seconds or all(_is_settled(app) for app in apps):
-            return AppsSnapshot(apps=apps, failed_units=services.failed_units())
-        time.sleep(PAUSE_SECONDS)
-
-
-def _is_ok(reading: Reading[int] | None) -> bool:
-    return reading is not None and reading.value == 200
-
-
-def _is_settled(app: AppState) -> bool:
-    unit: UnitState | None = app.unit.value
-    if unit is None or unit.load != "loaded" or unit.active in ("failed", "inactive"):
-        return True
-    return unit.active == "active" and (app.status is None or _is_ok(app.status))
-
-
 def run_check(root: Path) -> int:
     """The first gate: exit 0 lets the apps start, anything else does not. What could not be told is asked again before it counts."""
     for attempt in range(1, MOST_ATTEMPTS + 1):
@@ -92,51 +44,6 @@ def run_check(root: Path) -> int:
         time.sleep(RETRY_SECONDS)
     publish("check", results, root)
     return int(EXIT_CODES[verdict(results).outcome])
-
-
-def run_confirm(root: Path, deployments: Deployments) -> int:
-    """The second gate: judge the apps, remember, and do what the table says."""
-    first = _read_first_gate(root)
-    # With a bad first gate the apps were not started: asking them would only blame them, and the first gate has tried again already.
-    attempt, ask = (1, True) if verdict(first).outcome in (Outcome.HEALTHY, Outcome.DEGRADED) else (MOST_ATTEMPTS, False)
-    while True:
-        results = (*first, *second_gate(decode(inside(root, LOCK_PATH).read_bytes()), seconds=ANSWER_SECONDS)) if ask else first
-        remembered = state.load(inside(root, state.PATH))
-        decision = decide(remembered, _situation(root, deployments, remembered, attempt), verdict(results))
-        if decision.action is not Action.RETRY:
-            break
-        attempt += 1
-        time.sleep(RETRY_SECONDS)
-    if decision.state != remembered:
-        state.save(inside(root, state.PATH), decision.state)
-    done = act(decision, deployments)
-    results = (*results, done)
-    publish("confirm", results, root)
-    if decision.action in (Action.ROLL_BACK, Action.GO_FORWARD) and done.outcome is Outcome.HEALTHY:
-        deployments.reboot()
-    return int(EXIT_CODES[verdict(results).outcome])
-
-
-def act(decision: Decision, deployments: Deployments) -> Result:
-    """Tell the bootloader, and say how that went; the state was saved before, so a power cut here only boots what the table knows."""
-    first = decision.state.unfit if decision.action is Action.GO_FORWARD else decision.state.confirmed
-    message = f"{decision.action.value}: {decision.because}"
-    evidence = (("action", decision.action.value), ("confirmed", decision.state.confirmed or "none"))
-    try:
-        if decision.action in (Action.CONFIRM, Action.MAKE_DEFAULT, Action.ROLL_BACK, Action.GO_FORWARD) and first is not None:
-            deployments.make_default(first)
-        if decision.action in (Action.CONFIRM, Action.MAKE_DEFAULT, Action.NOTHING):
-            deployments.boot_succeeded()
-    except DiagnosticError as error:
-        why = tuple(line for diagnostic in error.diagnostics for line in diagnostic.why)
-        return Result(
-            name="decision",
-            outcome=Outcome.DEGRADED,
-            message=f"{message}; but the bootloader could not be told: {error}",
-            evidence=(*evidence, ("why", "; ".join(why))),
-            action="look at `ostree admin status` and /boot",
-        )
-    return Result(name="decision", outcome=Outcome.HEALTHY, message=message, evidence=evidence)
 
 
 def publish(phase: str, results: tuple[Result, ...], root: Path) -> None:
@@ -155,40 +62,6 @@ def publish(phase: str, results: tuple[Result, ...], root: Path) -> None:
     (login / "50-aistack.issue").write_text(f"aistack: {gate.lines(phase, results)[-1]}\n")
 
 
-def _read_first_gate(root: Path) -> tuple[Result, ...]:
-    def load() -> tuple[Result, ...]:
-        document = json.loads(inside(root, f"{RUN}/check.json").read_text())
-        return tuple(
-            Result(
-                name=item["name"],
-                outcome=Outcome(item["outcome"]),
-                cause=Cause(item["cause"]) if item["cause"] else None,
-                message=item["message"],
-                evidence=tuple(item["evidence"].items()),
-                action=item["action"],
-            )
-            for item in document["results"]
-        )
-
-    reading = read(f"{RUN}/check.json", load)
-    if reading.value is not None:
-        return reading.value
-    return (Result(name="check", outcome=Outcome.UNKNOWN, message=f"the first gate left no answer: {reading.error}"),)
-
-
-def _situation(root: Path, deployments: Deployments, remembered: State, attempt: int) -> Situation:
-    booted = take_booted(root)
-    present = read("deployments", deployments.present).value or ()
-    newer = present[0] if present and present[0] != booted else None
-    return Situation(booted=booted, confirmed_is_here=remembered.confirmed in present, newer=newer, attempt=attempt)
-
-
-def take_booted(root: Path) -> str | None:
-    """The manifest digest of the booted system image, or None when nobody can tell."""
-    reading = deployment(root)
-    return reading.value.manifest if reading.value else None
-
-
 def main(arguments: list[str]) -> int:
     """Run one gate; exit code 0 healthy or degraded, 1 unhealthy, 3 could not tell, 2 wrong word."""
     root = Path("/")
@@ -196,6 +69,9 @@ def main(arguments: list[str]) -> int:
         if arguments == ["check"]:
             return run_check(root)
         if arguments == ["confirm"]:
+            from aistack.node.deployments.ostree import OstreeDeployments
+            from aistack.node.second_gate import run_confirm
+
             return run_confirm(root, OstreeDeployments())
         if arguments == ["status"]:
             for line in gate.lines("check", first_gate(root)):

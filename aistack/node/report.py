@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aistack.diagnostics import DiagnosticError
+from aistack.host.probes import services
 from aistack.host.process import run
 from aistack.node.gate import SCHEMA
 
@@ -22,6 +23,7 @@ RUN = Path("/run/aistack")
 PORTS = Path("/dev/virtio-ports")
 PORT_SECONDS = 120.0
 PAUSE_SECONDS = 0.5
+FAILED_UNITS_SECONDS = 15.0
 LINES_OF_A_FAILED_UNIT = 15
 
 
@@ -35,14 +37,19 @@ def main() -> int:
         return 3
     _send(port, {"phase": "started"})
     unsent = ["check", "confirm"]
+    told: set[str] = set()
+    looked = time.monotonic()
     heard = b""
     while b"finish\n" not in heard:
         heard += _listen(port)
+        if unsent and time.monotonic() - looked > FAILED_UNITS_SECONDS:
+            # A gate that dies leaves no answer: its failed unit is then the answer.
+            _tell_failed_units(port, told)
+            looked = time.monotonic()
         while unsent and (RUN / f"{unsent[0]}.json").exists():
             document = json.loads((RUN / f"{unsent[0]}.json").read_text())
             if unsent.pop(0) == "confirm":
-                for unit in _failed_units():
-                    _send(port, {"phase": "failed-unit", "unit": unit, "lines": _said(unit)})
+                _tell_failed_units(port, told)
             _send(port, document)
     RUN.mkdir(parents=True, exist_ok=True)
     (RUN / "exit-status").touch()
@@ -78,12 +85,14 @@ def _send(port: int, document: dict[str, Any]) -> None:
         unwritten = unwritten[os.write(port, unwritten) :]
 
 
-def _failed_units() -> list[str]:
-    try:
-        listed = run(["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--full", "--no-pager"], timeout=60)
-    except DiagnosticError as error:
-        return [f"unknown: {error}"]
-    return [line.split()[0] for line in listed.stdout.splitlines() if line.strip()]
+def _tell_failed_units(port: int, told: set[str]) -> None:
+    failed = services.failed_units()
+    for unit in failed.value or ():
+        if unit not in told:
+            told.add(unit)
+            _send(port, {"phase": "failed-unit", "unit": unit, "lines": _said(unit)})
+    if failed.error is not None:
+        print(f"failed units are not known: {failed.error}", file=sys.stderr)
 
 
 def _said(unit: str) -> list[str]:

@@ -58,7 +58,7 @@ def render_system(lock: Lock, images: Mapping[str, str]) -> tuple[Rendered, ...]
     time_zone = settings.get("time-zone", "credential")
     if time_zone != "credential":
         files.append(RenderedLink(path="/etc/localtime", target=f"../usr/share/zoneinfo/{time_zone}"))
-    if settings.get("ssh", "credential") in ("off", "no", "none", "false"):
+    if settings.get("ssh", "credential") == "none":
         files += [RenderedLink(path=f"/etc/systemd/system/{unit}", target="/dev/null") for unit in ("ssh.service", "ssh.socket")]
     return tuple(sorted(files, key=lambda file: file.path))
 

@@ -45,8 +45,7 @@ After=aistack-check.service aistack-models.service
 Before=boot-complete.target
 JobTimeoutSec=1800
 
-{GATE}PrivateMounts=yes
-ExecStart=/usr/bin/python3 -m aistack.node.agent confirm
+{GATE}ExecStart=/usr/bin/python3 -m aistack.node.agent confirm
 TimeoutStartSec=1500
 """
 

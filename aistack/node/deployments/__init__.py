@@ -14,8 +14,8 @@ class Deployments(Protocol):
     def make_default(self, digest: str) -> None:
         """Make the bootloader start this deployment from now on; raises DiagnosticError when that fails."""
 
-    def boot_succeeded(self) -> None:
-        """Tell the bootloader to stop counting: this boot was good."""
+    def stop_counting(self) -> None:
+        """Tell the bootloader to count no more boots: from here on the order of the deployments alone says what starts."""
 
     def reboot(self) -> None:
         """Start the machine again in an orderly way; returns at once."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aistack.diagnostics import unable
-from aistack.host.process import find, run
+from aistack.host import sysroot
+from aistack.host.process import run
 
-GRUB_GENERATOR = "/usr/lib/aistack/grub-gen"
-ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "OSTREE_GRUB2_EXEC": GRUB_GENERATOR}
+GRUB_ENVIRONMENT = "boot/grub/grubenv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,43 +20,27 @@ class OstreeDeployments:
     root: Path = Path("/")
 
     def present(self) -> tuple[str, ...]:
-        """The digests in the bootloader's order; a deployment whose origin names no digest is shown as its commit."""
-        return tuple(self._digest(stateroot, commit) for stateroot, commit in self._listed())
+        """The digests in the bootloader's order, staged ones left out; one that promises no digest is shown as its commit."""
+        with sysroot.opened(self.root) as opened:
+            return tuple(one.promised or one.checksum for one in sysroot.deployments(opened) if not one.staged)
 
     def make_default(self, digest: str) -> None:
-        """Let OSTree write the bootloader's entries anew with this deployment first."""
-        listed = self.present()
-        if digest not in listed:
-            raise unable("NODE003", "deployment-missing", f"no deployment on this node is {digest}", why=listed)
-        index = listed.index(digest)
-        if index == 0:
-            return
-        # /sysroot is read-only; the units that call this have a mount namespace of their own, so this stays inside.
-        run(["mount", "-o", "remount,rw", str(self.root / "sysroot")], timeout=60)
-        run(["ostree", "admin", "set-default", str(index)], env=ENVIRONMENT, timeout=300)
+        """Let OSTree write the bootloader's entries anew with this deployment first; nothing is written when it is first already."""
+        with sysroot.opened(self.root, writable=True) as opened:
+            listed = [one for one in sysroot.deployments(opened) if not one.staged]
+            chosen = next((one for one in listed if one.promised == digest), None)
+            if chosen is None:
+                here = tuple(f"here: {one.promised or one.checksum}" for one in listed)
+                raise unable("NODE003", "deployment-missing", f"no deployment on this node is {digest}", why=here)
+            if not chosen.default:
+                sysroot.set_default(opened, f"{chosen.checksum}.{chosen.serial}")
 
-    def boot_succeeded(self) -> None:
+    def stop_counting(self) -> None:
         """Clear GRUB's boot counter where one is set; a machine without one has nothing to clear."""
-        path = self.root / "boot/grub/grubenv"
-        if not path.exists() or find("grub-editenv") is None:
-            return
-        listed = run(["grub-editenv", str(path), "list"], timeout=60).stdout
-        if re.search(r"^boot_counter=", listed, re.MULTILINE):
-            run(["grub-editenv", str(path), "set", "boot_success=1"], timeout=60)
+        path = self.root / GRUB_ENVIRONMENT
+        if path.exists() and re.search(r"^boot_counter=", run(["grub-editenv", str(path), "list"], timeout=60).stdout, re.MULTILINE):
             run(["grub-editenv", str(path), "unset", "boot_counter"], timeout=60)
 
     def reboot(self) -> None:
         """Ask systemd, without waiting: this very service has to end first."""
         run(["systemctl", "--no-block", "reboot"], timeout=60)
-
-    def _listed(self) -> tuple[tuple[str, str], ...]:
-        status = run(["ostree", "admin", "status"], env=ENVIRONMENT, timeout=120).stdout
-        return tuple(re.findall(r"^[* ] (\S+) ([0-9a-f]{64}\.\d+)", status, re.MULTILINE))
-
-    def _digest(self, stateroot: str, commit: str) -> str:
-        origin = self.root / f"ostree/deploy/{stateroot}/deploy/{commit}.origin"
-        try:
-            found = re.search(r"^manifest-digest=(\S+)$", origin.read_text(), re.MULTILINE)
-        except OSError:
-            found = None
-        return found.group(1) if found else commit

@@ -1,0 +1,152 @@
+"""The second gate: wait for the apps, judge them, remember, and do what the table says."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from aistack.compose.lock import Lock, decode
+from aistack.compose.render.system import LOCK_PATH, app_unit
+from aistack.diagnostics import DiagnosticError
+from aistack.facts.snapshot import AppsSnapshot, AppState, Reading, UnitState
+from aistack.host.probes import services
+from aistack.host.probes.deployment import deployment
+from aistack.host.probes.reading import inside, read
+from aistack.node import state
+from aistack.node.agent import EXIT_CODES, RETRY_SECONDS, RUN, publish
+from aistack.node.decide import MOST_ATTEMPTS, Action, Decision, Situation, State, decide
+from aistack.node.deployments import Deployments
+from aistack.node.health import Cause, Outcome, Result, confirm, verdict
+
+ANSWER_SECONDS = 600.0
+PAUSE_SECONDS = 2.0
+MANY_RESTARTS = 3
+
+
+def run_confirm(root: Path, deployments: Deployments) -> int:
+    """The second gate: judge the apps, remember, and do what the table says."""
+    first = _read_first_gate(root)
+    # With a bad first gate the apps were not started: asking them would only blame them, and the first gate has tried again already.
+    attempt, ask = (1, True) if verdict(first).outcome in (Outcome.HEALTHY, Outcome.DEGRADED) else (MOST_ATTEMPTS, False)
+    while True:
+        results = (*first, *second_gate(decode(inside(root, LOCK_PATH).read_bytes()), seconds=ANSWER_SECONDS)) if ask else first
+        try:
+            remembered = state.load(inside(root, state.PATH))
+        except DiagnosticError as error:
+            hints = tuple(hint for diagnostic in error.diagnostics for hint in diagnostic.hints)
+            lost = Result(name="state", outcome=Outcome.UNKNOWN, message=str(error), action="; ".join(hints) or None)
+            publish("confirm", (*results, lost), root)
+            return int(EXIT_CODES[Outcome.UNKNOWN])
+        decision = decide(remembered, _situation(root, deployments, remembered, attempt), verdict(results))
+        if decision.action is not Action.RETRY:
+            break
+        attempt += 1
+        time.sleep(RETRY_SECONDS)
+    if decision.state != remembered:
+        state.save(inside(root, state.PATH), decision.state)
+    done = act(decision, deployments)
+    results = (*results, done)
+    publish("confirm", results, root)
+    if decision.action in (Action.ROLL_BACK, Action.GO_FORWARD) and done.outcome is Outcome.HEALTHY:
+        deployments.reboot()
+    return int(EXIT_CODES[verdict(results).outcome])
+
+
+def act(decision: Decision, deployments: Deployments) -> Result:
+    """Tell the bootloader, and say how that went; the state was saved before, so a power cut here only boots what the table knows."""
+    first = decision.state.unfit if decision.action is Action.GO_FORWARD else decision.state.confirmed
+    message = f"{decision.action.value}: {decision.because}"
+    evidence = (("action", decision.action.value), ("confirmed", decision.state.confirmed or "none"))
+    try:
+        if decision.action in (Action.CONFIRM, Action.MAKE_DEFAULT, Action.ROLL_BACK, Action.GO_FORWARD) and first is not None:
+            deployments.make_default(first)
+        if decision.action in (Action.CONFIRM, Action.MAKE_DEFAULT, Action.ROLL_BACK, Action.GO_FORWARD, Action.NOTHING):
+            # Before a reboot too: a counter that runs out would start the second entry, which is now the one that is left.
+            deployments.stop_counting()
+    except DiagnosticError as error:
+        why = tuple(line for diagnostic in error.diagnostics for line in diagnostic.why)
+        return Result(
+            name="decision",
+            outcome=Outcome.DEGRADED,
+            message=f"{message}; but the bootloader could not be told: {error}",
+            evidence=(*evidence, ("why", "; ".join(why))),
+            action="look at `ostree admin status` and /boot",
+        )
+    return Result(name="decision", outcome=Outcome.HEALTHY, message=message, evidence=evidence)
+
+
+def second_gate(lock: Lock, *, seconds: float) -> tuple[Result, ...]:
+    """Wait at most `seconds` for the apps to answer, and judge them."""
+    return confirm(lock, watch_apps(lock, seconds=seconds))
+
+
+def watch_apps(lock: Lock, *, seconds: float) -> AppsSnapshot:
+    """Ask until every app answers, one can no longer, or the time is over."""
+    start = time.monotonic()
+    answered: dict[str, Reading[int]] = {}
+    while True:
+        states = services.units([app_unit(app.name) for app in lock.apps])
+        for app in lock.apps:
+            unit = states[app_unit(app.name)].value
+            if app.port and app.health and unit and unit.active == "active" and not _is_ok(answered.get(app.name)):
+                answered[app.name] = services.answer(app.port, app.health, timeout=10.0)
+        waited = time.monotonic() - start
+        apps = tuple(
+            AppState(
+                app=app.name,
+                unit=states[app_unit(app.name)],
+                status=answered.get(app.name, Reading(source="HTTP", error="never asked")) if app.port and app.health else None,
+                waited_seconds=waited,
+            )
+            for app in lock.apps
+        )
+        if waited >= seconds or all(_is_settled(app) for app in apps):
+            return AppsSnapshot(apps=apps, failed_units=services.failed_units())
+        time.sleep(PAUSE_SECONDS)
+
+
+def _is_ok(reading: Reading[int] | None) -> bool:
+    return reading is not None and reading.value == 200
+
+
+def _is_settled(app: AppState) -> bool:
+    unit: UnitState | None = app.unit.value
+    if unit is None or unit.load != "loaded" or unit.active in ("failed", "inactive"):
+        return True
+    if unit.active != "active" and unit.restarts >= MANY_RESTARTS:
+        return True
+    return unit.active == "active" and (app.status is None or _is_ok(app.status))
+
+
+def _read_first_gate(root: Path) -> tuple[Result, ...]:
+    def load() -> tuple[Result, ...]:
+        document = json.loads(inside(root, f"{RUN}/check.json").read_text())
+        return tuple(
+            Result(
+                name=item["name"],
+                outcome=Outcome(item["outcome"]),
+                cause=Cause(item["cause"]) if item["cause"] else None,
+                message=item["message"],
+                evidence=tuple(item["evidence"].items()),
+                action=item["action"],
+            )
+            for item in document["results"]
+        )
+
+    reading = read(f"{RUN}/check.json", load)
+    if reading.value is not None:
+        return reading.value
+    return (Result(name="check", outcome=Outcome.UNKNOWN, message=f"the first gate left no answer: {reading.error}"),)
+
+
+def _situation(root: Path, deployments: Deployments, remembered: State, attempt: int) -> Situation:
+    booted = _booted(root)
+    present = read("deployments", deployments.present).value or ()
+    newer = present[0] if present and present[0] != booted else None
+    return Situation(booted=booted, confirmed_is_here=remembered.confirmed in present, newer=newer, attempt=attempt)
+
+
+def _booted(root: Path) -> str | None:
+    reading = deployment(root)
+    return reading.value.manifest if reading.value else None
