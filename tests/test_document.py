@@ -146,6 +146,7 @@ yaml_like = st.text(alphabet=st.sampled_from(list("ab:- \n\t[]{},'\"#&*!|>%@?~<.
 
 
 @given(st.text() | yaml_like)
+@example("?")
 @example("? ? ? a")
 @example("- - - a\n -")
 @example("a: |\n")

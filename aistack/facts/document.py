@@ -258,10 +258,12 @@ class _Reader:
         mark, end = event.start_mark, event.end_mark
         if mark is None or end is None:
             return Place(file=self.file, line=1, column=1)
+        if mark.line >= len(self.lines):  # nothing was written, and the parser looked for it behind the end
+            return Place(file=self.file, line=len(self.lines), column=len(self.lines[-1]) + 1)
         length = 1
         if end.line == mark.line:
             length = max(1, end.column - mark.column)
-        elif isinstance(event, yaml.ScalarEvent) and mark.line < len(self.lines):
+        elif isinstance(event, yaml.ScalarEvent):
             length = max(1, len(self.lines[mark.line].rstrip()) - mark.column)
         return Place(file=self.file, line=mark.line + 1, column=mark.column + 1, length=length)
 
