@@ -20,6 +20,7 @@ def dotted(parts: list[int]) -> str:
     return ".".join(map(str, parts))
 
 
+@settings(deadline=None)
 @given(numbers, numbers)
 def test_release_compares_number_by_number(left: list[int], right: list[int]) -> None:
     width = max(len(left), len(right))
@@ -29,6 +30,7 @@ def test_release_compares_number_by_number(left: list[int], right: list[int]) ->
     assert (one == two) is (padded[0] == padded[1])
 
 
+@settings(deadline=None)
 @given(st.lists(debian_text, min_size=3, max_size=3))
 def test_debian_order_is_total(texts: list[str]) -> None:
     one, two, three = (key(text, Scheme.DEBIAN) for text in texts)
@@ -83,6 +85,7 @@ def test_ranges(scheme: Scheme, text: str, inside: list[str], outside: list[str]
     assert str(wanted) == text
 
 
+@settings(deadline=None)
 @given(numbers, numbers, st.sampled_from([">=", "<=", ">", "<", "!=", ""]))
 def test_ranges_agree_with_the_order(version: list[int], bound: list[int], operator: str) -> None:
     one, two = key(dotted(version), Scheme.RELEASE), key(dotted(bound), Scheme.RELEASE)

@@ -1,0 +1,164 @@
+"""Resolving small catalogs made at random gives what trying every combination in order gives."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aistack.compose.recipe import DriverWish, Recipe, read
+from aistack.compose.resolve import resolve
+from aistack.facts.catalog import Catalog, Driver, Release
+from aistack.facts.document import parse
+from aistack.facts.version import Scheme, key
+from aistack.host.catalog_files import load_catalog
+
+TODAY = "2026-11-22"
+DRIVERS = ("470.256.02", "520.61.05", "535.274.02", "550.163.01", "580.65.06", "580.178.04")
+CUDAS = ("11.8", "12.1", "12.8", "13.0")
+FLOORS = {"11": "450.80.02", "12": "525.60.13", "13": "580.65.06"}
+RECIPE = """
+schema: aistack/recipe/v1
+name: random
+arch: amd64
+os: debian-13
+kernel: {flavor: generic}
+accelerator: {product: nvidia/a100-sxm-80gb}
+apps:
+  one: {framework: {vllm: null}, models: [Qwen/Qwen3-0.6B], port: 8000}
+"""
+
+
+@functools.cache
+def shipped() -> Catalog:
+    return load_catalog()
+
+
+def wanted(drivers: str | None, frameworks: tuple[str | None, ...]) -> Recipe:
+    root, _ = parse(RECIPE.strip(), "recipe.yaml")
+    assert root is not None
+    recipe, problems = read(root)
+    assert recipe is not None, problems
+    app = recipe.apps["one"]
+    apps = {f"app{number}": replace(app, framework={"vllm": text}, port=8000 + number) for number, text in enumerate(frameworks)}
+    return replace(recipe, apps=apps, driver=DriverWish(version=drivers))
+
+
+@st.composite
+def catalogs(draw: st.DrawFn) -> Catalog:
+    """The shipped catalog with a handful of drivers, and of releases of vllm and torch that pin each other at random."""
+    base = shipped()
+    torch = tuple(
+        Release(version=f"2.{minor}.0", brings={"cuda": draw(st.sampled_from(CUDAS))}, architectures=("8.0",))
+        for minor in range(draw(st.integers(1, 4)))
+    )
+    pins = st.sampled_from([release.version for release in torch] + [">=2.0", "<2.2"])
+    python = st.sampled_from([">=3.9", ">=3.9,<3.13", ">=3.13"])
+    vllm = tuple(
+        Release(version=f"0.{minor}.0", needs={"torch": draw(pins), "python": draw(python)}) for minor in range(draw(st.integers(1, 5)))
+    )
+    offered = draw(st.lists(st.sampled_from(DRIVERS), min_size=1, max_size=4, unique=True))
+    system = base.systems["debian-13"]
+    drivers = tuple(replace(system.drivers[0], version=version, newest_kernel=None) for version in offered)
+    model = replace(base.models["Qwen/Qwen3-0.6B"], frameworks={})
+    return replace(
+        base,
+        accelerators={name: base.accelerators[name] for name in ("nvidia/a100-sxm-80gb",)},
+        rules={name: rule for name, rule in base.rules.items() if name.startswith("NV")},
+        systems={"debian-13": replace(system, drivers=drivers)},
+        frameworks={"vllm": replace(base.frameworks["vllm"], releases=vllm)},
+        components={"torch": replace(base.components["torch"], releases=torch)},
+        models={model.id: model},
+        places={},
+    )
+
+
+def newest(releases: tuple[Release, ...]) -> list[Release]:
+    return sorted(releases, key=lambda release: key(release.version, Scheme.RELEASE), reverse=True)
+
+
+def admitted(text: str | None, version: str) -> bool:
+    """The ranges of this test, written out once more by hand."""
+    numbers = [int(part) for part in version.split(".")]
+    if text is None:
+        return True
+    for part in text.split(","):
+        if part.endswith(".*"):
+            stem = [int(number) for number in part[:-2].split(".")]
+            if numbers[: len(stem)] != stem:
+                return False
+            continue
+        operator, bound = (part[:2], part[2:]) if part[:2] == ">=" else (part[:1], part[1:]) if part[:1] == "<" else ("", part)
+        other = [int(number) for number in bound.split(".")]
+        width = max(len(numbers), len(other))
+        mine, theirs = numbers + [0] * (width - len(numbers)), other + [0] * (width - len(other))
+        if not {">=": mine >= theirs, "<": mine < theirs, "": mine == theirs}[operator]:
+            return False
+    return True
+
+
+def fits(driver: Driver, vllm: Release, torch: Release) -> bool:
+    floor = FLOORS[torch.brings["cuda"].split(".")[0]]
+    return (
+        admitted(f">={floor}", driver.version)
+        and admitted(">=450.80.02", driver.version)
+        and admitted(vllm.needs["torch"], torch.version)
+        and admitted(vllm.needs["python"], "3.13.5")
+    )
+
+
+def brute_force(catalog: Catalog, drivers: str | None, frameworks: tuple[str | None, ...]) -> list[str] | None:
+    torches = newest(catalog.components["torch"].releases)
+    offered = sorted(catalog.systems["debian-13"].drivers, key=lambda driver: key(driver.version, Scheme.RELEASE), reverse=True)
+    for driver in offered:
+        if not admitted(drivers, driver.version):
+            continue
+        chosen: list[str] = [driver.version]
+        for text in frameworks:
+            releases = [release for release in newest(catalog.frameworks["vllm"].releases) if admitted(text, release.version)]
+            pair = next(((vllm, torch) for vllm in releases for torch in torches if fits(driver, vllm, torch)), None)
+            if pair is None:
+                break
+            chosen += [pair[0].version, pair[1].version]
+        else:
+            return chosen
+    return None
+
+
+RANGES = st.sampled_from([None, ">=0.1", "<0.3", "0.2.*", "0.0.0", ">=0.1,<0.4"])
+
+
+@settings(max_examples=120, deadline=None)
+@given(catalogs(), st.sampled_from([None, "550.*", ">=535", "<580"]), st.lists(RANGES, min_size=1, max_size=3))
+def test_resolves_as_brute_force_does(catalog: Catalog, drivers: str | None, frameworks: list[str | None]) -> None:
+    recipe = wanted(drivers, tuple(frameworks))
+    expected = brute_force(catalog, drivers, tuple(frameworks))
+    resolution = resolve(recipe, catalog, TODAY)
+    if expected is None:
+        assert resolution.violations, [(name, getattr(candidate, "version", None)) for name, candidate in resolution.assignment.items()]
+        return
+    assert resolution.violations == () and resolution.given == ()
+    found = [candidate.version for variable, candidate in resolution.assignment.items() if variable != "kernel" and candidate]
+    assert found == expected, (found, expected)
+    assert resolve(recipe, catalog, TODAY).assignment == resolution.assignment
+
+
+@settings(max_examples=40, deadline=None)
+@given(catalogs(), RANGES)
+def test_a_wish_never_widens(catalog: Catalog, text: str | None) -> None:
+    """What resolves under a range resolves without it, to nothing older."""
+    narrow = resolve(wanted(None, (text,)), catalog, TODAY)
+    if narrow.violations:
+        return
+    wide = resolve(wanted(None, (None,)), catalog, TODAY)
+    assert wide.violations == ()
+    pairs = [
+        (wide.assignment[variable], narrow.assignment[variable])
+        for variable in ("driver", "app/app0")
+        if wide.assignment["driver"] == narrow.assignment["driver"] or variable == "driver"
+    ]
+    for newer, older in pairs:
+        assert newer is not None and older is not None
+        assert key(newer.version, Scheme.RELEASE) >= key(older.version, Scheme.RELEASE)
