@@ -105,4 +105,107 @@ Whoever wants the driver wants a device: without `accelerator:` no check would e
     Page("CT010", "catalog-missing", "This installation has no catalog, so nothing can be judged; it was damaged or built wrongly."),
 )
 
-PAGES = READING
+LOCK = (
+    Page(
+        "LOCK001",
+        "kernel-moved",
+        """The kernel that the archive serves is not one that the recipe admits any more.
+An archive keeps the newest kernel only; the lock is made from what it serves, never from what it once served.""",
+    ),
+    Page(
+        "LOCK002",
+        "release-unknown",
+        """The archive serves a release that the catalog does not know yet.
+The lock holds what is served. The rules judged the release that the catalog knows, so what they say may be out of date.""",
+    ),
+    Page("LOCK003", "lock-missing", "The recipe has no lock beside it, and this verb works from the lock alone."),
+    Page("LOCK004", "lock-unreadable", "The lock is damaged, or was written by a version that this one does not understand. Make it anew."),
+    Page("LOCK005", "lock-not-written", "The lock was made, but could not be written beside the recipe."),
+    Page("LOCK006", "lock-needs-network", "There is no lock of this recipe as it now is, and pinning asks archives and hubs."),
+)
+
+HOST = (
+    Page("HOST001", "tool-missing", "A program that this step runs is not installed; `aistack doctor` lists all that are missing."),
+    Page("HOST002", "tool-failed", "A program that was run ended badly; its own last lines stand below."),
+    Page("HOST003", "tool-too-slow", "A program did not end within the time that it was given, and was ended."),
+    Page("HOST010", "layer-unreadable", "A layer in the store cannot be read as an archive."),
+    Page(
+        "HOST020",
+        "no-mount-permission",
+        """Throw-away roots are entered in a mount namespace of their own, which this root user may not make.
+That is so in an ordinary container.""",
+    ),
+    Page(
+        "HOST021",
+        "no-user-namespace",
+        """A plain user builds inside a user namespace, because a root holds files of many owners.
+The kernel must allow such namespaces, and /etc/subuid and /etc/subgid must lend ids to the user.""",
+    ),
+)
+
+PACKAGES = (
+    Page("PKG001", "apt-unreadable", "A file of this machine's apt configuration cannot be read."),
+    Page(
+        "PKG002",
+        "no-package-source",
+        """This machine's apt knows no archive of the wanted OS.
+aistack names no mirror: it uses those of the build host's own apt, or those under `sources:` in the recipe.""",
+    ),
+    Page("PKG003", "package-lists-not-trusted", "The archive's lists have no valid signature by the OS's own keyring, or are too old."),
+    Page("PKG004", "package-lists-unreachable", "The archive's lists could not be fetched or read."),
+    Page("PKG005", "package-not-found", "The archive has no package of that name."),
+    Page("PKG006", "package-not-fetched", "A locked package is not in the store, and nothing may be fetched now."),
+    Page("PKG007", "package-broken", "A file in the store cannot be read as a Debian package."),
+    Page("PKG008", "package-not-as-locked", "A package's own name, version or architecture is not what the lock says of it."),
+    Page("PKG009", "root-differs-from-lock", "After the installation the package database does not list exactly the locked packages."),
+    Page(
+        "PKG010",
+        "packages-conflict",
+        "apt finds no set of packages in which all the wanted ones can stand together; its own words say which.",
+    ),
+    Page("PKG011", "package-unreachable", "A locked package could not be fetched from the archive."),
+    Page(
+        "PKG012",
+        "package-gone",
+        """The archive no longer has a locked package.
+Mirrors keep the newest version only. Lock its successor, or name an archive that keeps old packages under `sources:`.""",
+    ),
+)
+
+IMAGES = (
+    Page("IMG001", "base-not-bootable", "The built base breaks the contract of bootable containers; the list says where."),
+    Page("OCI001", "layer-content", "A file changed while it was written into a layer."),
+    Page("OCI002", "store-write", "The store's file system refused to take what was built: it is full, or read-only."),
+    Page("OCI003", "not-an-image", "What was named is not an image that can be read."),
+    Page("OCI004", "blob-missing", "A part of an image that was built earlier is not in the store any more."),
+    Page("OCI005", "path-outside", "A member of an archive points outside the folder that it would be unpacked to."),
+    Page("VER001", "image-differs-from-lock", "The built image, read back without running it, does not hold what the lock promised."),
+)
+
+DISK = (
+    Page("DSK001", "menu-program-missing", "The image lacks the program that writes the boot menu, so it cannot be laid down on a disk."),
+    Page("DSK002", "flag-not-set", "The file system on the disk did not take the flag that keeps a deployment from being changed."),
+    Page("GRB001", "environment-damaged", "The small file in which GRUB counts boots does not have its form."),
+    Page("GRB002", "environment-full", "The small file in which GRUB counts boots has no room for more."),
+    Page("OST001", "libostree-missing", "OSTree is used through its library, which is not there or cannot be loaded."),
+    Page("OST002", "ostree-failed", "OSTree could not do what was asked; its own words stand in the message."),
+    Page("OST003", "digest-not-understood", "An image is named by a digest that is not sha256."),
+    Page("OST004", "layout-blob-missing", "A part of the image that is being imported is not there."),
+    Page("OST005", "blob-damaged", "The bytes of a part do not have the digest by which they are named."),
+    Page("OST006", "layer-type-unknown", "A layer is packed in a way that this version cannot read."),
+    Page("OST007", "hard-link-broken", "A hard link in a layer points to something that the layer does not hold."),
+    Page("OST010", "kargs-not-understood", "A file of kernel arguments in the image cannot be read."),
+    Page("OST011", "deployment-not-on-disk", "No deployment on the disk has that name."),
+    Page("QEM001", "firmware-missing", "QEMU boots by UEFI with a firmware file that is not installed."),
+)
+
+NODE = (
+    Page("NODE001", "state-unreadable", "What this node remembers of its deployments cannot be read."),
+    Page("NODE002", "state-damaged", "What this node remembers of its deployments does not have its form; nothing is decided on a guess."),
+    Page("NODE003", "deployment-missing", "A decision names a deployment that this node does not have."),
+    Page("NODE004", "bound-images-unreadable", "The store of images that the system brought along cannot be read."),
+    Page("NODE005", "model-missing", "The lock promises a model whose image is not on this node."),
+    Page("NODE010", "not-a-node", "This machine was not made by aistack: it has no lock, so nothing was promised about it."),
+)
+
+PAGES = (*READING, *LOCK, *HOST, *PACKAGES, *IMAGES, *DISK, *NODE)

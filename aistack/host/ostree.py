@@ -178,7 +178,7 @@ def _path(layout: Path, digest: str) -> Path:
         raise unable("OST003", "digest-not-understood", f"`{digest}` is not a sha256 digest")
     path = layout / "blobs" / "sha256" / hex_digest
     if not path.is_file():
-        raise unable("OST004", "blob-missing", f"the layout has no blob {digest}", why=(str(path),))
+        raise unable("OST004", "layout-blob-missing", f"the layout has no blob {digest}", why=(str(path),))
     return path
 
 

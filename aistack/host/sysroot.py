@@ -186,6 +186,6 @@ def set_default(sysroot: Any, name: str) -> None:
     every = [one for one in sysroot.get_deployments() if not one.is_staged()]
     chosen = [one for one in every if f"{one.get_csum()}.{one.get_deployserial()}" == name]
     if not chosen:
-        raise unable("OST011", "deployment-missing", f"no deployment is called `{name}`")
+        raise unable("OST011", "deployment-not-on-disk", f"no deployment is called `{name}`")
     os.environ.setdefault("OSTREE_GRUB2_EXEC", GRUB_PROGRAM)
     sysroot.write_deployments(chosen + [one for one in every if not one.equal(chosen[0])], None)
