@@ -213,8 +213,11 @@ def test_a_root_is_unpacked_and_entered(small: tuple[Store, LockedRoot]) -> None
 @pytest.mark.system
 def test_an_app_root_is_the_same_twice_and_carries_no_leftovers(small: tuple[Store, LockedRoot]) -> None:
     store, root = small
-    first, second = (debian.build_app_root(store, root, files=FILES, script=debian_text.app_script()) for _ in range(2))
+    ours = sorted(Path("/var/lib/apt/lists").glob("*"))
+    script = debian_text.app_script() + "rm -rf /tmp/*\n"
+    first, second = (debian.build_app_root(store, root, files=FILES, script=script) for _ in range(2))
     assert first == second
+    assert sorted(Path("/var/lib/apt/lists").glob("*")) == ours  # this machine's own lists are not touched
     found: dict[str, tarfile.TarInfo] = {}
     for layer in oci.read_image(store, first).layers:
         found |= contents(store, layer)

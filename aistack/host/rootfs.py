@@ -142,6 +142,9 @@ def make_tar(
             "--mode=root",
             "--variant=essential",
             "--format=tar",
+            # After the hooks nothing of mmdebstrap's may run apt: were its configuration in the root gone by then (a script may empty
+            # /tmp), apt would clean this machine's lists instead.
+            "--skip=cleanup/apt",
             f"--architectures={root.arch}",
             *(f"--dpkgopt={option}" for option in DPKG_OPTIONS),
             '--aptopt=APT::Install-Recommends "false"',
@@ -200,6 +203,7 @@ set -eu
 cp "$1/var/lib/dpkg/status" "$AISTACK_BUILD/report/status"
 mkdir "$AISTACK_BUILD/report/info"
 cp "$1"/var/lib/dpkg/info/*.list "$AISTACK_BUILD/report/info/"
+rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/archives/*.deb "$1"/var/cache/apt/*.bin
 rm -f "$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/0000* "$1/etc/apt/apt.conf.d/99mmdebstrap"
 rm -f "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap" "$1/etc/resolv.conf" "$1/etc/hostname"
 tar --directory "$1" --extract --preserve-permissions --keep-directory-symlink --file "$AISTACK_BUILD/files.tar"

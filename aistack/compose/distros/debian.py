@@ -175,7 +175,9 @@ rm -f /var/cache/ldconfig/aux-cache /var/cache/debconf/*-old /var/lib/dpkg/*-old
 # Byte code that is valid by content (every file's time is reset) and trusted as it lies (the root is read-only).
 if command -v python3 >/dev/null; then
     # One process, in the order of names, so that the bytes are the same each time; a template that is not Python is no error.
-    python3 -m compileall -q -f --invalidation-mode unchecked-hash /usr/lib/python3* /usr/share/python3 /usr/lib/aistack/python || true
+    for folder in /usr/lib/python3* /usr/share/python3 /usr/lib/aistack/python; do
+        [ ! -d "$folder" ] || python3 -m compileall -q -f --invalidation-mode unchecked-hash "$folder" || true
+    done
 fi
 """
 
@@ -206,7 +208,7 @@ rm -rf /var/lib/systemd/deb-systemd-helper* /var/lib/systemd/deb-systemd-user-he
     /var/lib/apt /var/cache/apt /var/log/apt /var/tmp/* /var/backups
 list=/usr/lib/tmpfiles.d/00-aistack-var.conf
 (cd / && find var -mindepth 1 -type d ! -path 'var/tmp*' -printf 'd /%p %#m %U %G -\\n') | LC_ALL=C sort > $list
-rm -rf /var/* /var/.[!.]* /home /srv /opt /mnt /media /root /tmp/* /run/*
+rm -rf /var/* /var/.[!.]* /home /srv /opt /mnt /media /root
 mkdir -p /sysroot /efi
 ln -s var/home /home
 ln -s var/srv /srv
@@ -225,4 +227,4 @@ def base_script() -> str:
 
 def app_script() -> str:
     """What an app's root need not carry is removed; the list of packages stays, so that it can be told what is inside."""
-    return _CLEAN + "rm -rf /var/cache/* /var/lib/apt /boot /media /mnt /srv /home /tmp/* /run/*\n"
+    return _CLEAN + "rm -rf /var/cache/* /var/lib/apt /boot /media /mnt /srv /home\n"
