@@ -90,7 +90,10 @@ def test_references_exist(catalog: Catalog) -> None:
     for owner in owners(catalog):
         for release in owner.releases:
             assert {*release.needs, *release.brings} <= known, (owner.id, release.version)
+    kinds = {model.kind for model in catalog.models.values()}
     for framework in catalog.frameworks.values():
+        assert set(framework.kinds) <= kinds and bool(framework.kinds) is (framework.models != "none"), framework.id
+        assert set(re.findall(r"\{[^}]*\}", " ".join(framework.serve))) <= {"{model}", "{id}", "{port}"}, framework.id
         assert "app" in catalog.systems[framework.delivery.os].roles, framework.id
         if framework.conversion:
             assert framework.conversion.os in catalog.systems, framework.id

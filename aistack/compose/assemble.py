@@ -59,7 +59,7 @@ def _app(part: Part, catalog: Catalog, arch: str) -> StackApp | None:
         os=root,
         packages=framework.delivery.packages,
         wheels=wheels,
-        command=(*framework.serve, *_arguments(part)),
+        command=(*framework.serve, *(framework.kinds.get(models[0].kind, ()) if models else ()), *_arguments(part)),
         environment=tuple(sorted({**framework.environment, **part.wish.environment}.items())),
         port=part.wish.port or framework.port,
         health=framework.health,

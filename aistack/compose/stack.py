@@ -42,7 +42,7 @@ class Wheels:
 class StackApp:
     """One container: its root is `packages` of `os`, plus `wheels` where the framework comes from a Python index.
 
-    `command` and `environment` may hold `{model}` (the folder of the app's first model, see `model_path`) and `{port}`;
+    `command` may hold `{model}` (the folder of the app's first model, see `model_path`), `{id}` (that model's id) and `{port}`;
     `complete` fills them. `health` is the path that answers 200. `format` is what the framework loads (`gguf`, `safetensors`), None
     without a model; `conversion` (with its root's OS) is set where the models are published in another format.
     """
@@ -93,7 +93,14 @@ def model_path(model: Model) -> str:
 
 
 def complete(app: StackApp) -> tuple[str, ...]:
-    """The app's command with `{model}` and `{port}` filled in."""
-    model = model_path(app.models[0]) if app.models else ""
-    port = "" if app.port is None else str(app.port)
-    return tuple(part.replace("{model}", model).replace("{port}", port) for part in app.command)
+    """The app's command with `{model}`, `{id}` and `{port}` filled in."""
+    values = {"{port}": "" if app.port is None else str(app.port)}
+    if app.models:
+        values |= {"{model}": model_path(app.models[0]), "{id}": app.models[0].id}
+    return tuple(_filled(word, values) for word in app.command)
+
+
+def _filled(word: str, values: dict[str, str]) -> str:
+    for name, text in values.items():
+        word = word.replace(name, text)
+    return word

@@ -211,8 +211,9 @@ class Conversion:
 class Framework:
     """A serving framework, or any program that an app runs.
 
-    `serve` is the command with `{model}` (the model's folder in the app) and `{port}`; a recipe's `args` are appended.
-    `models` says how many models it serves: `none`, `one` or `many`. `formats` are the formats that it loads.
+    `serve` is the command with `{model}` (the model's folder in the app), `{id}` (the model's id) and `{port}`; the options that the
+    model's kind needs (`kinds`) and a recipe's `args` are appended. `models` says how many models it serves: `none`, `one` or
+    `many`; `formats` are the formats that it loads.
     `cpu_features` (by architecture) are spelled as in /proc/cpuinfo; `vendors` are the accelerator vendors that this delivery can use.
     `memory_mib` is what it needs beside the models, `memory_fraction` the part of an accelerator's memory that it takes by itself,
     `options` its own names for settings that rules ask about.
@@ -226,6 +227,7 @@ class Framework:
     formats: tuple[str, ...] = ()
     delivery: Delivery
     serve: tuple[str, ...]
+    kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int | None = None
     health: str | None = None

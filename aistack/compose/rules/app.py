@@ -130,6 +130,21 @@ def _format(situation: Situation) -> Iterator[Finding]:
         )
 
 
+def _kind(situation: Situation) -> Iterator[Finding]:
+    """The framework, as it is known here, must serve models of that kind (text, embedding, …)."""
+    part = situation.part
+    if part is None or part.framework is None or not part.framework.kinds:
+        return
+    for index, (_, model) in enumerate(part.models):
+        if model is not None and model.kind not in part.framework.kinds:
+            serves = " or ".join(part.framework.kinds)
+            yield Finding(
+                message=f"`{model.id}` is a model for {model.kind}, but {part.framework.name} serves {serves} here",
+                path=(*part.path, "models", index),
+                place=f"frameworks/{part.framework.id}",
+            )
+
+
 def _port(situation: Situation) -> Iterator[Finding]:
     """An app that listens needs a port, and a program whose port is fixed by its configuration keeps that one."""
     part = situation.part
@@ -158,5 +173,6 @@ RULES = (
     code_rule(_component_needs, "AP104", "component-needs", "app", "brought"),
     code_rule(_models, "AP105", "app-models", "app"),
     code_rule(_format, "AP106", "model-format", "app"),
+    code_rule(_kind, "AP108", "model-kind", "app"),
     code_rule(_port, "AP107", "app-port", "app"),
 )
