@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from plain_yaml import plain
 
 from aistack.diagnostics import Diagnostic
-from aistack.facts import document
 from aistack.facts.decode import Key, Number, Text, closest, decode
-from aistack.facts.document import Node, Scalar, parse
+from aistack.facts.document import Node, parse
 from aistack.facts.schema import schema
 
 
@@ -177,25 +176,6 @@ def test_the_root_must_be_a_mapping(text: str) -> None:
 def test_numbers_of_any_length_are_no_trap() -> None:
     # Python refuses to convert very long numbers; that must be a diagnostic.
     assert [found.rule for found in problems_of(HEAD + f"parts: {{a: {{port: {'9' * 5000}}}}}\n")] == ["DOC023"]
-
-
-def plain(found: Node) -> Any:
-    """A node as an editor's YAML library reads it (the core schema of YAML 1.2)."""
-    if isinstance(found, document.Mapping):
-        return {key.text: plain(value) for key, value in found}
-    if isinstance(found, document.Sequence):
-        return [plain(item) for item in found.items]
-    assert isinstance(found, Scalar)
-    if found.is_null:
-        return None
-    if found.quoted:
-        return found.text
-    if found.text in ("true", "false"):
-        return found.text == "true"
-    try:
-        return json.loads(found.text)
-    except ValueError:
-        return found.text
 
 
 def test_the_schema_describes_what_decode_reads() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from plain_yaml import plain
 
 from aistack.compose.recipe import RANGE, Allowance, KernelWish, Recipe, SourceWish, range_problem, read
-from aistack.facts import document
-from aistack.facts.document import Node, Scalar, parse, place_of
+from aistack.facts.document import Node, parse, place_of
 from aistack.facts.schema import schema
 from aistack.facts.version import Scheme
 
@@ -52,23 +51,6 @@ def node_of(text: str) -> Node:
     assert problems == ()
     assert root is not None
     return root
-
-
-def plain(found: Node) -> Any:
-    """A node as an editor's YAML library reads it (the core schema of YAML 1.2)."""
-    if isinstance(found, document.Mapping):
-        return {key.text: plain(value) for key, value in found}
-    if isinstance(found, document.Sequence):
-        return [plain(item) for item in found.items]
-    assert isinstance(found, Scalar)
-    if found.is_null:
-        return None
-    if found.quoted:
-        return found.text
-    try:
-        return json.loads(found.text)
-    except ValueError:
-        return found.text
 
 
 def codes(text: str) -> list[tuple[str, int]]:
