@@ -151,14 +151,15 @@ def _bind(work: Path, layout: Path, storage: Path, name: str, digest: str) -> No
     single.mkdir()
     manifest = layout / "blobs" / "sha256" / digest.partition(":")[2]
     if not manifest.is_file():
-        raise unable("OST004", "blob-missing", f"the layout has no blob {digest}", why=(f"bound image: {name}",))
+        raise unable("OST004", "layout-blob-missing", f"the layout has no blob {digest}", why=(f"bound image: {name}",))
     media_type = json.loads(manifest.read_bytes())["mediaType"]
     index = {"schemaVersion": 2, "manifests": [{"mediaType": media_type, "digest": digest, "size": manifest.stat().st_size}]}
     (single / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     (single / "index.json").write_text(json.dumps(index))
     (single / "blobs").symlink_to((layout / "blobs").resolve())
-    # The name with a digest makes skopeo refuse anything that would change a byte of the manifest.
-    target = f"containers-storage:[overlay@{storage}+/run/containers]{name}@{digest}"
+    # The name with a digest makes skopeo refuse anything that would change a byte of the manifest; a mount of its own over the store's
+    # folder would outlive it, and keep that folder from being removed.
+    target = f"containers-storage:[overlay@{storage}+/run/containers:overlay.skip_mount_home=true]{name}@{digest}"
     process.run(["skopeo", "--insecure-policy", "copy", "--quiet", f"oci:{single}", target])
     shutil.rmtree(single)
 
@@ -195,10 +196,10 @@ def _make_immutable(disk: Path, offset: int, path: str) -> None:
 
 
 def _esp(work: Path, disk: Path, plan: Layout) -> None:
-    blocks = str(plan.esp.size * 1024)
+    # One sector for each cluster: firmware takes a FAT32 with fewer than 65525 clusters for something else and does not read it.
     process.run(
-        ["mkfs.fat", "-F", "32", "-S", str(SECTOR), "-i", plan.identity.esp_volume, "-n", "ESP", "--invariant",
-         "--offset", str(plan.esp.offset // SECTOR), str(disk), blocks]
+        ["mkfs.fat", "-F", "32", "-s", "1", "-S", str(SECTOR), "-i", plan.identity.esp_volume, "-n", "ESP",
+         "--offset", str(plan.esp.offset // SECTOR), str(disk), str(plan.esp.size * 1024)]
     )  # fmt: skip
     stub = work / "stub.cfg"
     stub.write_text(disk_layout.search_boot(plan.identity, then="configfile $prefix/grub.cfg\n"))

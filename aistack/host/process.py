@@ -134,3 +134,24 @@ def stream(
                 process.stdin.close()
     if returncode != 0:
         raise failure(argv, returncode, log.read_text(errors="replace"))
+
+
+@contextmanager
+def background(argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program beside this one, both streams into `log`; the caller judges its end, and leaving the block kills it.
+
+    It is also killed when this process dies without leaving the block.
+    """
+    setpriv = find("setpriv")
+    guarded = [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else list(argv)
+    with log.open("wb") as talk:
+        try:
+            process = subprocess.Popen(guarded, stdin=subprocess.DEVNULL, stdout=talk, stderr=subprocess.STDOUT, env=env)
+        except FileNotFoundError as error:
+            raise unable("HOST001", "tool-missing", f"`{argv[0]}` is not installed", why=(str(error),)) from error
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
