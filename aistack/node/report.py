@@ -42,15 +42,15 @@ def main() -> int:
     heard = b""
     while b"finish\n" not in heard:
         heard += _listen(port)
-        if unsent and time.monotonic() - looked > FAILED_UNITS_SECONDS:
-            # A gate that dies leaves no answer: its failed unit is then the answer.
-            _tell_failed_units(port, told)
-            looked = time.monotonic()
         while unsent and (RUN / f"{unsent[0]}.json").exists():
             document = json.loads((RUN / f"{unsent[0]}.json").read_text())
             if unsent.pop(0) == "confirm":
                 _tell_failed_units(port, told)
             _send(port, document)
+        if unsent and time.monotonic() - looked > FAILED_UNITS_SECONDS:
+            # A gate that dies leaves no answer: its failed unit is then the answer.
+            _tell_failed_units(port, told)
+            looked = time.monotonic()
     RUN.mkdir(parents=True, exist_ok=True)
     (RUN / "exit-status").touch()
     _send(port, {"phase": "finished"})

@@ -33,8 +33,6 @@ def render_node() -> tuple[Rendered, ...]:
         _file(f"{UNITS}/aistack-report.service", units.REPORT),
         _file(f"{UNITS}/aistack-ssh-keys.service", units.SSH_KEYS),
         _file(f"{UNITS}/systemd-firstboot.service.d/50-aistack.conf", units.FIRST_BOOT_WITHOUT_QUESTIONS),
-        _file(f"{UNITS}/ostree-finalize-staged.service.d/50-aistack.conf", grub.FINALIZE),
-        _file(grub.PROGRAM, grub.SCRIPT, mode=0o755),
         _file("/usr/lib/systemd/system-preset/00-aistack.preset", units.PRESET),
         _file("/usr/lib/systemd/system-shutdown/50-aistack", units.SHUTDOWN, mode=0o755),
         _file("/usr/lib/systemd/system-environment-generators/50-aistack-proxy", units.PROXY_GENERATOR, mode=0o755),

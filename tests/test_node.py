@@ -1,0 +1,246 @@
+"""The node's programs over recorded trees: the first gate, the second gate's decision, the verbs, the report over a real port."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from node_samples import COMMIT, LOCK, MANIFEST, digests, lay
+
+from aistack.commands.node import node_check, node_status
+from aistack.compose.lock import identity
+from aistack.diagnostics import DiagnosticError, ExitCode, unable
+from aistack.host.probes.deployment import deployment
+from aistack.host.probes.images import bound_images
+from aistack.node import agent, models, report, second_gate, state
+from aistack.node.decide import Experiment, State
+
+
+@dataclass(slots=True)
+class Bootloader:
+    """The edge of the machine: an update engine that remembers what it was told."""
+
+    order: list[str]
+    told: list[str] = field(default_factory=list)
+    broken: bool = False
+
+    def present(self) -> tuple[str, ...]:
+        return tuple(self.order)
+
+    def make_default(self, digest: str) -> None:
+        if self.broken:
+            raise unable("TEST", "broken", "no space left on /boot")
+        self.told.append(f"default {digest}")
+
+    def stop_counting(self) -> None:
+        self.told.append("stop counting")
+
+    def reboot(self) -> None:
+        self.told.append("reboot")
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A recorded node whose `ostree` answers from a small table: the program is the edge, and a repository takes root to make."""
+    program = tmp_path / "bin/ostree"
+    program.parent.mkdir()
+    answers = f"*=ostree.manifest-digest*) echo \"'{MANIFEST}'\" ;;\n*=aistack.lock*) echo \"'{identity(LOCK)}'\" ;;\n"
+    program.write_text(f'#!/bin/sh\ncase "$*" in\n{answers}esac\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(agent, "RETRY_SECONDS", 0.0)
+    yield lay(tmp_path / "root")
+
+
+def written(root: Path, phase: str) -> dict[str, object]:
+    document = json.loads((root / f"run/aistack/{phase}.json").read_text())
+    assert isinstance(document, dict)
+    return document
+
+
+def test_the_first_gate_of_a_healthy_node(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert agent.run_check(tree) == 0
+    document = written(tree, "check")
+    assert (document["schema"], document["phase"], document["outcome"]) == ("aistack/boot-report/v1", "check", "healthy")
+    assert document["uptime_seconds"] == 41.52
+    assert capsys.readouterr().out.splitlines()[-1] == "aistack: check: healthy"
+    assert (tree / "run/issue.d/50-aistack.issue").read_text() == "aistack: check: healthy\n"
+
+
+def test_a_bad_first_gate_stops_the_apps_and_is_acted_on(tree: Path) -> None:
+    (tree / "proc/sys/kernel/osrelease").write_text("6.1.0-other\n")
+    modules = tree / "usr/lib/modules"
+    (modules / "6.1.0-other").symlink_to(next(modules.iterdir()).name)
+    assert agent.run_check(tree) == 1
+    state.save(tree / "var/lib/aistack/state.json", State(confirmed="sha256:old"))
+    bootloader = Bootloader(order=[MANIFEST, "sha256:old"])
+    assert second_gate.run_confirm(tree, bootloader) == 1
+    assert bootloader.told == ["default sha256:old", "stop counting", "reboot"]
+    assert state.load(tree / "var/lib/aistack/state.json") == State(confirmed="sha256:old", quarantined=(MANIFEST,))
+    assert written(tree, "confirm")["cause"] == "software"
+
+
+def test_a_bootloader_that_cannot_be_told_is_reported_and_nothing_reboots(tree: Path) -> None:
+    (tree / "proc/sys/kernel/arch").write_text("aarch64\n")
+    agent.run_check(tree)
+    state.save(tree / "var/lib/aistack/state.json", State(confirmed="sha256:old"))
+    bootloader = Bootloader(order=[MANIFEST, "sha256:old"], broken=True)
+    assert second_gate.run_confirm(tree, bootloader) == 1
+    assert bootloader.told == []
+    assert "no space left" in json.dumps(written(tree, "confirm"))
+    assert state.load(tree / "var/lib/aistack/state.json").experiment == Experiment(digest=MANIFEST, failed=("architecture",))
+
+
+def test_no_answer_of_the_first_gate_is_never_confirmed(tree: Path) -> None:
+    bootloader = Bootloader(order=[MANIFEST])
+    assert second_gate.run_confirm(tree, bootloader) == 3
+    assert bootloader.told == []
+    assert written(tree, "confirm")["outcome"] == "unknown"
+
+
+def test_a_damaged_memory_is_reported_and_nothing_is_done(tree: Path) -> None:
+    (tree / "proc/sys/kernel/arch").write_text("aarch64\n")
+    agent.run_check(tree)
+    path = tree / "var/lib/aistack/state.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"schema": "aistack/node-state/v1"')
+    bootloader = Bootloader(order=[MANIFEST])
+    assert second_gate.run_confirm(tree, bootloader) == 3
+    assert bootloader.told == []
+    assert "is not a node's state" in json.dumps(written(tree, "confirm"))
+
+
+@pytest.mark.parametrize(
+    "remembered", [State(), State(confirmed="a", quarantined=("b", "c"), experiment=Experiment(digest="d", failed=("e",)), unfit="f")]
+)
+def test_the_memory_comes_back_as_it_went(tmp_path: Path, remembered: State) -> None:
+    state.save(tmp_path / "deep/state.json", remembered)
+    assert state.load(tmp_path / "deep/state.json") == remembered
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["state.json"]
+
+
+def test_the_booted_deployment_is_told_by_kernel_origin_and_commit(tree: Path) -> None:
+    read = deployment(tree).value
+    assert read is not None
+    assert (read.stateroot, read.commit, read.serial) == ("aistack", COMMIT, 0)
+    assert read.promised_manifest == read.manifest == MANIFEST
+    (tree / "proc/cmdline").write_text("root=UUID=1 quiet\n")
+    assert deployment(tree).error == "no `ostree=` on the kernel command line"
+
+
+def test_models_are_mounted_from_their_layers_lowest_first(tree: Path) -> None:
+    images = bound_images(tree).value
+    assert images is not None
+    (model,) = (image for image in images if image.digest == digests(LOCK)["localhost/aistack/model-org--model-1"])
+    assert [Path(layer).parent.name[-1] for layer in model.layers] == ["a", "b"]
+    argv = models.mount_argv(model.layers, "/x")
+    assert argv[:4] == ["mount", "-t", "overlay", "-o"]
+    assert argv[4] == f"ro,nosuid,nodev,noexec,lowerdir+={model.layers[1]},lowerdir+={model.layers[0]}"
+    assert models.mount_argv(["/one"], "/x") == ["mount", "-o", "bind,ro,nosuid,nodev,noexec", "/one", "/x"]
+
+
+def test_a_model_that_is_not_on_the_node_is_named(tree: Path) -> None:
+    (tree / "usr/lib/bootc/storage/overlay-images/images.json").write_text("[]")
+    with pytest.raises(DiagnosticError, match="model Org/Model-1 is not on this node"):
+        models.mount_models(tree)
+
+
+def test_the_verbs_on_a_node(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    agent.run_check(tree)
+    capsys.readouterr()
+    assert node_check(as_json=True, root=tree) is ExitCode.OK
+    checked = json.loads(capsys.readouterr().out)
+    assert (checked["schema"], checked["ok"], checked["outcome"]) == ("aistack/node-check/v1", True, "healthy")
+    assert node_status(as_json=True, root=tree) is ExitCode.OK
+    status = json.loads(capsys.readouterr().out)
+    assert (status["is_node"], status["name"], status["booted"], status["check"], status["confirm"]) == (
+        True,
+        "example",
+        MANIFEST,
+        "healthy",
+        None,
+    )
+    assert node_status(root=tree) is ExitCode.OK
+    assert "confirmed    none" in capsys.readouterr().out
+
+
+def test_the_verbs_on_any_other_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert node_check(as_json=True, root=tmp_path) is ExitCode.UNABLE
+    checked = json.loads(capsys.readouterr().out)
+    assert (checked["ok"], checked["outcome"]) == (False, "unknown")
+    with pytest.raises(DiagnosticError, match="no aistack node") as caught:
+        node_status(root=tmp_path)
+    assert caught.value.exit_code is ExitCode.NO
+    assert node_status(as_json=True, root=tmp_path) is ExitCode.NO
+    assert json.loads(capsys.readouterr().out)["is_node"] is False
+
+
+def test_the_gates_need_nothing_but_the_standard_library() -> None:
+    names = ["agent", "second_gate", "report", "models"]
+    script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent.parent)!r})\n"
+    script += "".join(f"import aistack.node.{name}\n" for name in names) + "print(*sys.modules)"
+    said = subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert not {"typer", "yaml", "click", "rich", "gi"} & set(said.stdout.split())
+
+
+def test_the_report_is_sent_in_order_and_ends_when_the_host_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a pseudo-terminal in place of the virtio port; `systemctl` and `journalctl` are the machine's edge."""
+    import pty
+    import tty
+
+    host, guest = pty.openpty()
+    tty.setraw(guest)
+    (tmp_path / "ports").mkdir()
+    (tmp_path / "ports/org.aistack.report").symlink_to(os.ttyname(guest))
+    (tmp_path / "aistack.report").write_text("org.aistack.report")
+    log = tmp_path / "asked"
+    for name, body in (
+        ("systemctl", f'echo "$*" >> {log}; case "$1" in list-units) echo "broken.service loaded failed failed x" ;; esac'),
+        ("journalctl", "echo why it broke"),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(report, "PORTS", tmp_path / "ports")
+    monkeypatch.setattr(report, "RUN", tmp_path / "run")
+    monkeypatch.setattr(report, "PAUSE_SECONDS", 0.02)
+    ended: list[int] = []
+    guest_side = threading.Thread(target=lambda: ended.append(report.main()))
+    guest_side.start()
+    with os.fdopen(host, "r+b", buffering=0) as stream:
+
+        def hear() -> dict[str, object]:
+            line = b""
+            while not line.endswith(b"\n"):
+                line += stream.read(1)
+            document = json.loads(line)
+            assert isinstance(document, dict)
+            assert document["schema"] == "aistack/boot-report/v1"
+            return document
+
+        assert hear()["phase"] == "started"
+        (tmp_path / "run").mkdir()
+        for phase in ("check", "confirm"):
+            (tmp_path / f"run/.{phase}").write_text(json.dumps({"schema": "aistack/boot-report/v1", "phase": phase, "outcome": "healthy"}))
+            (tmp_path / f"run/.{phase}").rename(tmp_path / f"run/{phase}.json")
+        assert hear()["phase"] == "check"
+        failed = hear()
+        assert (failed["phase"], failed["unit"], failed["lines"]) == ("failed-unit", "broken.service", ["why it broke"])
+        assert hear()["phase"] == "confirm"
+        assert not (tmp_path / "run/exit-status").exists()
+        stream.write(b"finish\n")
+        assert hear()["phase"] == "finished"
+        guest_side.join(timeout=10)
+    os.close(guest)
+    assert ended == [0]
+    assert (tmp_path / "run/exit-status").exists()
+    assert log.read_text().splitlines()[-1] == "--no-block poweroff"
