@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from aistack.compose.assemble import assemble
 from aistack.compose.fixes import alternatives, minimal_conflict, proved
@@ -16,6 +17,9 @@ from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, Label, Place, Severity
 from aistack.facts.catalog import Catalog
 from aistack.facts.decode import closest
+
+_ENTRIES = ("accelerators", "components", "frameworks", "models", "systems")
+"""The fields of a catalog whose entries carry a source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,7 @@ def _diagnostic(rule: Rule, finding: Finding, places: Mapping[Path, Place], cata
     labels += [Label(place=other, text=text) for path, text in finding.also if (other := _place(path, places)) and other != place]
     why = finding.why
     found = severity(rule, finding)
+    source, checked = _source(rule, finding, catalog)
     if accepted is not None and found in (Severity.ERROR, Severity.WARNING):
         found = Severity.INFO
         why = (*why, f"allowed until {accepted.until.isoformat()}: {accepted.because.strip()}")
@@ -114,11 +119,23 @@ def _diagnostic(rule: Rule, finding: Finding, places: Mapping[Path, Place], cata
         place=place,
         labels=tuple(labels),
         why=why,
-        source=finding.source or (rule.source[0] if rule.source else None),
+        source=source,
         rule_place=catalog.places.get(finding.place or rule.place or ""),
-        checked=finding.checked or rule.checked,
+        checked=checked,
         hints=finding.hints,
     )
+
+
+def _source(rule: Rule, finding: Finding, catalog: Catalog) -> tuple[str | None, str | None]:
+    """Where the deciding fact stands, and when it was read: the finding's own, else the rule's, else the catalog entry's."""
+    if finding.source:
+        return finding.source, finding.checked
+    if rule.source:
+        return rule.source[0], rule.checked
+    kind, _, name = (finding.place or "").partition("/")
+    entries: Mapping[str, Any] = getattr(catalog, kind) if kind in _ENTRIES else {}
+    entry = entries.get(name) or entries.get(name.rpartition("/")[0])
+    return (entry.source[0], entry.checked) if entry else (None, None)
 
 
 def _place(path: Path, places: Mapping[Path, Place]) -> Place | None:

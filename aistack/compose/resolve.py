@@ -356,20 +356,24 @@ class _Problem:
             )
             path: Path = ("kernel", "version") if recipe.kernel.version else ("kernel", "flavor")
             listed = ", ".join(kernel.version for kernel in self._flavored())
-            return Finding(message=f"{os_name} offers no kernel {wanted}", path=path, label=f"known: {listed}")
+            return Finding(
+                message=f"{os_name} offers no kernel {wanted}", path=path, label=f"known: {listed}", place=f"systems/{recipe.os}"
+            )
         if variable == "driver":
             vendor = self.accelerator.vendor if self.accelerator else ""
             wish = recipe.driver
             wanted = " ".join(word for word in (wish.version, wish.flavor) if word) if wish else ""
             path = ("driver", "version") if wish and wish.version else ("driver",) if wish else ("accelerator", "product")
             label = f"known: {listed}" if listed else None
-            return Finding(message=f"{os_name} offers no {vendor} driver{f' `{wanted}`' if wanted else ''}", path=path, label=label)
+            message = f"{os_name} offers no {vendor} driver{f' `{wanted}`' if wanted else ''}"
+            return Finding(message=message, path=path, label=label, place=f"systems/{recipe.os}")
         name = variable.split("/")[1]
         app = recipe.apps[name]
         return Finding(
             message=f"app `{name}`: no known release of {app.framework_id} is `{app.framework_range}`",
             path=("apps", name, "framework", app.framework_id),
             label=f"known: {listed}",
+            place=f"frameworks/{app.framework_id}",
         )
 
 

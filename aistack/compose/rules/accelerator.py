@@ -40,8 +40,6 @@ def _host(situation: Situation) -> Iterator[Finding]:
             message=f"{product.name} has an {product.host} processor, the recipe is for {situation.recipe.arch}",
             path=("arch",),
             also=((PRODUCT, "asked here"),),
-            source=product.source[0],
-            checked=product.checked,
             place=f"accelerators/{product.id}",
             proposals=(Proposal(path=("arch",), value=product.host),),
         )
@@ -65,8 +63,6 @@ def _driver_minimum(situation: Situation) -> Iterator[Finding]:
             message=f"could not tell whether driver {driver.version} knows {product.name}: its first driver, "
             f"{product.driver_minimum}, is not confirmed by a document",
             path=path,
-            source=product.source[0],
-            checked=product.checked,
             place=f"accelerators/{product.id}",
         )
         return
@@ -76,8 +72,6 @@ def _driver_minimum(situation: Situation) -> Iterator[Finding]:
         label=f"needs {product.driver_minimum} or newer",
         also=((PRODUCT, "asked here"),),
         why=story(situation, ("driver",)),
-        source=product.source[0],
-        checked=product.checked,
         place=f"accelerators/{product.id}",
     )
 

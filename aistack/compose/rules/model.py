@@ -64,8 +64,6 @@ def _framework(situation: Situation) -> Iterator[Finding]:
                 path=(*part.path, "framework", part.wish.framework_id),
                 label=f"needs {in_words(wanted)}",
                 also=(((*part.path, "models", index), "asked here"),),
-                source=model.source[0],
-                checked=model.checked,
                 place=f"models/{model.id}",
             )
 
@@ -96,8 +94,6 @@ def _context(situation: Situation) -> Iterator[Finding]:
                 path=path,
                 label=f"at most {model.max_context}",
                 also=(((*part.path, "models", index), "asked here"),),
-                source=model.source[0],
-                checked=model.checked,
                 place=f"models/{model.id}",
                 proposals=(Proposal(path=path, value=str(model.max_context)),),
             )
@@ -200,8 +196,6 @@ def _judge_fit(situation: Situation, part: Part, model: Model, index: int) -> It
             f"with {10} % for the forward pass {in_gib(found.comfortable)}",
             f"{framework.name} takes {fraction:g} of the memory that programs see",
         ),
-        source=model.source[0],
-        checked=model.checked,
         place=f"models/{model.id}",
         proposals=tuple(proposals),
     )

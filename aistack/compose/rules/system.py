@@ -37,8 +37,6 @@ def _os_base(situation: Situation) -> Iterator[Finding]:
         yield Finding(
             message=f"{os.name} is known as the root of an app only, not as the system of a node",
             path=("os",),
-            source=os.source[0],
-            checked=os.checked,
             place=f"systems/{os.id}",
             proposals=tuple(Proposal(path=("os",), value=name) for name in bases),
         )
@@ -68,8 +66,6 @@ def _os_supported(situation: Situation) -> Iterator[Finding]:
         yield Finding(
             message=f"{os.name} reached its end of life on {os.eol}{longer}",
             path=("os",),
-            source=os.source[0],
-            checked=os.checked,
             place=f"systems/{os.id}",
         )
 
