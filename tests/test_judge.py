@@ -199,6 +199,14 @@ def test_allow_accepts_a_warning(catalog: Catalog) -> None:
     assert accepted.why[-1] == "allowed until 2029-01-31: lab node"
 
 
+def test_an_allowed_rule_does_not_constrain(catalog: Catalog) -> None:
+    cloud = ALLOW.replace("RULE", "NV106").replace('{flavor: generic, version: "6.12.*"}', "{flavor: cloud}")
+    judgement = judged(cloud, catalog)
+    assert found(judgement, "NV106").severity is Severity.INFO
+    assert judgement.stack is not None and judgement.stack.kernel.flavor == "cloud"
+    assert errors(judged(cloud, catalog, "2027-02-01")) == ["NV106"]
+
+
 @pytest.mark.parametrize(
     ("rule", "today", "complaint", "severity"),
     [
