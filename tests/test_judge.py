@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,25 @@ def test_unknown_facts_are_unknown(catalog: Catalog) -> None:
     judgement = judged(L4.replace("Qwen/Qwen3-8B", "example/never-heard-of"), catalog)
     assert found(judgement, "MD101").severity is Severity.UNKNOWN
     assert errors(judgement) == [] and judgement.stack is None
+
+
+def test_a_pin_that_leads_to_no_facts_is_unknown(catalog: Catalog) -> None:
+    """The framework pins a torch that the catalog does not have: which CUDA it carries is not known, so nothing is refused."""
+    vllm = catalog.frameworks["vllm"]
+    release = replace(vllm.releases[0], version="0.99.0", needs={"torch": "9.9.9"})
+    changed = replace(catalog, frameworks={**catalog.frameworks, "vllm": replace(vllm, releases=(release, *vllm.releases))})
+    judgement = judged(L4, changed)
+    assert errors(judgement) == []
+    diagnostic = found(judgement, "NV101")
+    assert diagnostic.severity is Severity.UNKNOWN
+    assert diagnostic.message == "could not tell whether driver is 580.65.06 or newer: cuda is not known"
+
+
+def test_modules_are_chosen_by_the_accelerator(catalog: Catalog) -> None:
+    text = L4.replace("nvidia/l4", "nvidia/v100-32gb").replace(", flavor: open", "")
+    stack = judged(text, catalog).stack
+    assert stack is not None and stack.driver is not None
+    assert (stack.driver.version, stack.driver.flavor) == ("550.163.01", "proprietary")
 
 
 def test_verdict_does_not_depend_on_the_order_of_apps(catalog: Catalog) -> None:
