@@ -17,10 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.system
 
 
-def run(argv: Sequence[str | Path], folder: Path, wanted: int = 0) -> str:
+def run(argv: Sequence[str | Path], folder: Path, wanted: int = 0, home: Path | None = None) -> str:
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     done = subprocess.run(
-        argv, cwd=folder, env=environment | {"HOME": str(folder)}, capture_output=True, text=True, timeout=300, check=False
+        argv, cwd=folder, env=environment | {"HOME": str(home or folder)}, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == wanted, done.stdout + done.stderr
     return done.stdout
@@ -55,7 +55,7 @@ def test_it_judges_and_explains(installed: Path) -> None:
 def test_its_catalog_is_the_trees(installed: Path) -> None:
     program = "from aistack.host.catalog_files import load_catalog; print(load_catalog().identity)"
     there = run([installed / "env/bin/python", "-c", program], installed)
-    here = run([sys.executable, "-c", program], ROOT)
+    here = run([sys.executable, "-c", program], ROOT, home=installed)
     assert there == here
 
 
