@@ -174,7 +174,7 @@ def test_any_range_is_judged_without_an_exception(text: str, scheme: Scheme) -> 
 lines = WHOLE.splitlines()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.tuples(st.integers(0, len(lines) - 1), st.sampled_from(["drop", "twice", "tab", "brace", "colon", "null", "cut"])), max_size=4

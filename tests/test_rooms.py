@@ -98,7 +98,7 @@ def test_pure_rooms_have_no_effects(path: Path) -> None:
 
 def starts_process(source: str) -> list[str]:
     """Calls that start a program or fork; a constant such as `subprocess.PIPE` starts nothing."""
-    names = [ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)]
+    names = [ast.unparse(node.func) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     started = re.compile(
         r"subprocess\.(run|Popen|call|check_\w+|get\w+)|os\.(system|popen|fork\w*|exec\w+|spawn\w+|posix_spawn\w*)|pty\.\w+|multiprocessing\.\w+"
     )

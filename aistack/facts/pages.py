@@ -208,4 +208,33 @@ NODE = (
     Page("NODE010", "not-a-node", "This machine was not made by aistack: it has no lock, so nothing was promised about it."),
 )
 
-PAGES = (*READING, *LOCK, *HOST, *PACKAGES, *IMAGES, *DISK, *NODE)
+MODELS = (
+    Page(
+        "HUB001",
+        "hub-not-reached",
+        """The hub that serves models did not answer.
+HF_ENDPOINT names another; a folder or a Python package that carries the same bytes will do as well: the digests decide.""",
+    ),
+    Page("HUB002", "hub-model-gated", "The hub hands this model only to accounts that accepted its licence; accept it, then set HF_TOKEN."),
+    Page("HUB003", "hub-model-unknown", "The hub has no such model, or does not show it to this account."),
+    Page("HUB004", "revision-unknown", "The hub has the model, but not the revision that was asked for."),
+    Page("HUB005", "model-file-wrong", "The bytes that came are not those that were pinned; nothing of them was kept."),
+    Page("HUB006", "model-not-fetched", "A locked model is not in the store, and nothing may be fetched now."),
+    Page("HUB007", "model-file-nowhere", "None of a model's sources has a file that the lock names."),
+    Page("HUB008", "client-missing", "Models are fetched through the hub's own client, which comes with `aistack[build]`."),
+    Page("HUB009", "no-weights", "The model is published in formats only that may run code when they are loaded; those are not taken."),
+    Page("MDL001", "model-file-not-stored", "A file of a model has to be in the store before its image is made."),
+    Page("MDL002", "conversion-empty", "The change of format ended well but left nothing."),
+)
+
+WHEELS = (
+    Page("WHL001", "wheels-unresolved", "No set of Python packages satisfies all the requirements; the resolver's own words say why."),
+    Page("WHL002", "no-wheel", "A Python package has no wheel for the app's Python and architecture; nothing is compiled."),
+    Page("WHL003", "wheel-not-fetched", "A locked wheel is not in the store, and nothing may be fetched now."),
+    Page("WHL004", "wheel-gone", "No index offers the wheel with the locked digest any more; lock again."),
+    Page("WHL005", "wheel-unsafe", "A wheel holds a path that would leave the folder into which it is unpacked."),
+    Page("WHL006", "wheel-digest-wrong", "The bytes that came are not those that were locked; nothing of them was kept."),
+    Page("WHL007", "wheel-not-reached", "The index, or the file that it names, could not be read."),
+)
+
+PAGES = (*READING, *LOCK, *HOST, *PACKAGES, *IMAGES, *MODELS, *WHEELS, *DISK, *NODE)

@@ -187,7 +187,7 @@ def _speaking(id: str, revision: str | None) -> Iterator[Any]:
         yield hub
     except errors.GatedRepoError as error:
         raise unable(
-            "HUB002", "model-gated", f"the licence of {id} has to be accepted before its files can be had", why=(_said(error),),
+            "HUB002", "hub-model-gated", f"the licence of {id} has to be accepted before its files can be had", why=(_said(error),),
             hints=(f"accept it at {page}", login, "`--without-models` builds the rest"),
         ) from None  # fmt: skip
     except errors.RevisionNotFoundError as error:
@@ -196,14 +196,14 @@ def _speaking(id: str, revision: str | None) -> Iterator[Any]:
         ) from None
     except (errors.RepositoryNotFoundError, errors.DisabledRepoError) as error:
         raise unable(
-            "HUB003", "model-unknown", f"the hub has no model {id}, or does not show it to you", why=(_said(error),),
+            "HUB003", "hub-model-unknown", f"the hub has no model {id}, or does not show it to you", why=(_said(error),),
             hints=(f"see {page}", f"if it is private: {login}", "`--without-models` builds the rest"),
         ) from None  # fmt: skip
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         if status in (401, 403):
             raise unable(
-                "HUB003", "model-unknown", f"the hub refuses to show {id}", why=(_said(error),),
+                "HUB003", "hub-model-unknown", f"the hub refuses to show {id}", why=(_said(error),),
                 hints=(f"see {page}", login, "`--without-models` builds the rest"),
             ) from None  # fmt: skip
         raise _not_reached_error(id, f"HTTP {status}: {_said(error)}", page) from None

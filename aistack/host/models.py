@@ -8,7 +8,7 @@ from pathlib import Path
 import aistack
 from aistack.diagnostics import unable
 from aistack.facts.pins import LockedFile
-from aistack.host import layers, oci, rootfs
+from aistack.host import layers, oci, process, rootfs
 from aistack.host.layers import Layer
 from aistack.host.store import Store
 
@@ -16,7 +16,7 @@ LARGE = 4 << 20
 """Bytes from which a file has a layer of its own; smaller ones share the first layer."""
 
 NOBODY = "65534:65534"
-PACKAGE = "/usr/lib/aistack/python"
+PACKAGE = "/run/aistack/python"
 INPUT, OUTPUT = "/in", "/out"
 ENVIRONMENT = {
     "PYTHONPATH": PACKAGE,
@@ -40,6 +40,8 @@ def convert(
         model, out = scratch / "in", scratch / "out"
         out.mkdir()
         _lay_out(store, files, model)
+        # The root is read-only while it is used, so its mount points are made before; a second conversion finds them there.
+        process.run([*rootfs.privileges(), "mkdir", "-p", *(str(root / name.strip("/")) for name in (INPUT, OUTPUT))])
         binds = (
             rootfs.Bind(source=model, target=INPUT),
             rootfs.Bind(source=out, target=OUTPUT, writable=True),
@@ -60,7 +62,7 @@ def convert(
 def _lay_out(store: Store, files: Sequence[LockedFile], folder: Path) -> None:
     for file in files:
         if not store.has(file.sha256):
-            raise unable("MDL001", "model-not-fetched", f"`{file.path}` is not in the store", hints=("build once without `--offline`",))
+            raise unable("MDL001", "model-file-not-stored", f"`{file.path}` is not in the store", hints=("build once without `--offline`",))
         target = folder / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -78,7 +80,7 @@ def model_image(
     """
     for file in files:
         if not store.has(file.sha256):
-            raise unable("MDL001", "model-not-fetched", f"`{file.path}` is not in the store", hints=("build once without `--offline`",))
+            raise unable("MDL001", "model-file-not-stored", f"`{file.path}` is not in the store", hints=("build once without `--offline`",))
     small = sorted((file for file in files if file.size < LARGE), key=lambda file: file.path)
     large = sorted((file for file in files if file.size >= LARGE), key=lambda file: file.path)
     written: list[Layer] = []
