@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from aistack.compose import seal
-from aistack.compose.lock import Lock, LockFormatError, decode, encode, identity
+from aistack.compose.lock import Lock, LockFormatError, decode, encode
 from aistack.compose.recipe import SourceWish
 from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse, unable
-from aistack.facts.catalog import Model, Os, Suite
+from aistack.facts.catalog import Model, Suite
 from aistack.facts.pins import LockedRoot, LockedWheel
 from aistack.host import apt, apt_sources, hub, wheels
 from aistack.host.apt_sources import Archive
@@ -61,7 +60,7 @@ def make(stack: Stack, places: Places, progress: Progress) -> tuple[Lock, tuple[
     roots: dict[str, LockedRoot] = {}
     for wish in seal.roots(stack):
         progress.say(f"resolving {len(wish.packages)} packages of {wish.os.id} for `{wish.name}`")
-        archives = archives_of(wish.os, wish.suites, places)
+        archives = archives_of(wish.os.id, wish.suites, places)
         roots[wish.name] = apt.resolve(places.store, archives, wish.packages, wish.arch, wish.os.id, environment=places.environment)
     models = {}
     for model in stack.models:
@@ -75,12 +74,12 @@ def make(stack: Stack, places: Places, progress: Progress) -> tuple[Lock, tuple[
     return seal.seal(stack, seal.Pins(roots=roots, models=models, wheels=locked_wheels))
 
 
-def archives_of(system: Os, suites: Sequence[Suite], places: Places) -> tuple[Archive, ...]:
+def archives_of(os_id: str, suites: Sequence[Suite], places: Places) -> tuple[Archive, ...]:
     """The archives of an OS's suites: from the recipe's `sources`, else from this machine's own apt configuration."""
     named = {
         (apt_sources.VARIABLE_SECURITY if "security" in source.uri else apt_sources.VARIABLE): source.uri
         for source in places.sources
-        if source.kind == "apt" and source.os in (None, system.id)
+        if source.kind == "apt" and source.os in (None, os_id)
     }
     found: list[Archive] = []
     for suite in suites:
@@ -110,7 +109,12 @@ def ensure(stack: Stack, path: Path, places: Places, progress: Progress, *, anew
     if found is not None:
         return found, False
     if places.offline:
-        raise unable("LOCK006", "lock-needs-network", f"{path} is not the lock of this recipe, and making one needs a network", hints=("run once without `--offline`",))
+        raise unable(
+            "LOCK006",
+            "lock-needs-network",
+            f"{path} is not the lock of this recipe, and making one needs a network",
+            hints=("run once without `--offline`",),
+        )
     lock, diagnostics = make(stack, places, progress)
     errors = tuple(found for found in diagnostics if found.severity is Severity.ERROR)
     if errors:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,11 +38,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What shapes the output beside the lock: tools by name and version, digests of our own code and rendered files."""
+    """What shapes the output beside the lock: tools by name and version, and the digest of what each kind of step adds of our own.
+
+    `ours` maps a kind of step to the digest of the files, scripts and code that are aistack's part of it.
+    """
 
     tools: Mapping[str, str]
-    node_part: str
-    base_files: str
+    ours: Mapping[str, str]
 
 
 def plan(lock: Lock, surroundings: Surroundings, *, models: bool = True) -> tuple[Step, ...]:
@@ -51,7 +53,8 @@ def plan(lock: Lock, surroundings: Surroundings, *, models: bool = True) -> tupl
 
     def add(kind: str, name: str, inputs: Sequence[Step], **content: Any) -> Step:
         named = {tool: surroundings.tools[tool] for tool in TOOLS_OF.get(kind, ())}
-        text = json.dumps({**content, "tools": named}, sort_keys=True, separators=(",", ":"))
+        shaped = {**content, "tools": named, "ours": surroundings.ours.get(kind, "")}
+        text = json.dumps(shaped, sort_keys=True, separators=(",", ":"))
         step = Step(kind=kind, name=name, inputs=tuple(one.id for one in inputs), content=text)
         steps.append(step)
         return step
@@ -62,8 +65,6 @@ def plan(lock: Lock, surroundings: Surroundings, *, models: bool = True) -> tupl
         lock.os,
         (),
         packages=packages(lock.root("base")),
-        node_part=surroundings.node_part,
-        files=surroundings.base_files,
         kernel=lock.component("kernel"),
         compressor=lock.compressor,
     )
@@ -71,10 +72,29 @@ def plan(lock: Lock, surroundings: Surroundings, *, models: bool = True) -> tupl
     if models:
         bound += [_model(add, lock, model) for model in lock.models]
     if models or not lock.models:
-        system = add("system-image", lock.name, (base, *bound), lock=identity(lock))
+        node_part = add("node-part", "", (tools,))
+        system = add("system-image", lock.name, (base, node_part, *bound), lock=identity(lock))
+        add("verify", lock.name, (system, *bound))
         add("disk", lock.name, (tools, system))
     return tuple(steps)
 
+
+def to_do(steps: Sequence[Step], done: Callable[[Step], bool]) -> tuple[Step, ...]:
+    """The steps that must be carried out, in order: those that are not done and lead to an artifact that is not done.
+
+    A throw-away root whose users are all done is not made again, though it may be long gone.
+    """
+    needed: set[str] = set()
+    chosen: list[Step] = []
+    for step in reversed(steps):
+        if (step.kind not in ROOTS or step.id in needed) and not done(step):
+            chosen.append(step)
+            needed.update(step.inputs)
+    return tuple(reversed(chosen))
+
+
+ROOTS = ("tools-root", "converter-root")
+"""Steps whose output is thrown away sooner or later: they are means, not artifacts."""
 
 TOOLS_OF = {
     "tools-root": ("mmdebstrap",),
@@ -82,6 +102,7 @@ TOOLS_OF = {
     "app-image": ("mmdebstrap", "zstd"),
     "converter-root": ("mmdebstrap",),
     "converted-model": ("bwrap",),
+    "node-part": ("zstd",),
     "system-image": ("zstd",),
 }
 

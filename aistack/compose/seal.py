@@ -118,7 +118,7 @@ def seal(stack: Stack, pins: Pins) -> tuple[Lock, tuple[Diagnostic, ...]]:
         accelerator=LockedAccelerator(product=stack.accelerator.id, count=stack.accelerator_count) if stack.accelerator else None,
         roots=tuple(sorted(pins.roots.items())),
         apps=tuple(apps),
-        models=tuple(_model(stack, id, pins.models[id]) for id in sorted(pins.models)),
+        models=tuple(_model(stack, name, pins.models[name]) for name in sorted(pins.models)),
         node=stack.node,
         memory_mib=stack.memory_mib,
         wish=wish(stack),

@@ -88,10 +88,13 @@ class Store:
 
     @contextmanager
     def produce(self, step: str) -> Iterator[Path]:
-        """A folder to fill; it becomes the step's output, whole, when the block ends without an error."""
+        """A folder to fill; it becomes the step's output, whole, when the block ends without an error, in the place of an older one."""
         (self.path / "outputs").mkdir(parents=True, exist_ok=True)
         with self.scratch() as folder:
-            yield folder
+            fresh = folder / "output"
+            fresh.mkdir()
+            yield fresh
             final = self.path / "outputs" / step
-            if not final.is_dir():
-                folder.rename(final)
+            if final.is_dir():
+                final.rename(folder / "older")
+            fresh.rename(final)

@@ -1,0 +1,105 @@
+"""`aistack build`: carries out the plan of a lock, step by step; what the store already holds is not made again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aistack.commands import making
+from aistack.commands.lock import Places
+from aistack.compose.lock import Lock
+from aistack.compose.plan import Step, plan, to_do
+from aistack.diagnostics import DiagnosticError
+from aistack.host import oci
+from aistack.host.store import Store
+from aistack.report.progress import Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """The outputs of a plan: for each step its output's document, and how long it took now (None: it was already there)."""
+
+    steps: tuple[Step, ...]
+    outputs: Mapping[str, Mapping[str, Any]]
+    seconds: Mapping[str, float | None]
+
+    def find(self, kind: str, name: str | None = None) -> tuple[Step, Mapping[str, Any]] | None:
+        """The step of a kind (and name) with its output's document, None when the plan has no such step."""
+        for step in self.steps:
+            if step.kind == kind and name in (None, step.name) and step.id in self.outputs:
+                return step, self.outputs[step.id]
+        return None
+
+    def images(self) -> dict[str, str]:
+        """Manifest digests of all images, by the steps' titles (`app-image chat`)."""
+        return {step.title: self.outputs[step.id]["image"] for step in self.steps if "image" in self.outputs.get(step.id, {})}
+
+
+def build(lock: Lock, places: Places, progress: Progress, *, models: bool = True, only: str | None = None) -> Built:
+    """Makes everything that the plan of `lock` lacks. `only` is a kind of step: that kind, and what it needs.
+
+    Raises DiagnosticError (exit 3) when a step fails; what was finished before stays.
+    """
+    steps = planned(lock, models=models, only=only)
+    store = places.store
+    done = {step.id: found for step in steps if (found := output(store, step)) is not None}
+    pending = to_do(steps, lambda step: step.id in done)
+    progress.total = len([step for step in steps if step.id in done or step in pending])
+    maker = making.Maker(steps=steps, lock=lock, places=places, progress=progress, outputs=dict(done))
+    seconds: dict[str, float | None] = {}
+    for step in steps:
+        if step in pending:
+            started = time.monotonic()
+            progress.begin(step.title)
+            with store.produce(step.id) as folder:
+                document = maker.make(step, folder)
+                (folder / "output.json").write_text(json.dumps({"step": step.title, **document}, indent=2, sort_keys=True) + "\n")
+            maker.outputs[step.id] = document
+            seconds[step.id] = time.monotonic() - started
+            progress.done(step.title)
+        elif step.id in done:
+            seconds[step.id] = None
+            progress.skip(step.title)
+    return Built(steps=steps, outputs=maker.outputs, seconds=seconds)
+
+
+def planned(lock: Lock, *, models: bool = True, only: str | None = None) -> tuple[Step, ...]:
+    """The plan of a lock on this machine; `only` keeps the steps of one kind and what they need."""
+    steps = plan(lock, making.surroundings(), models=models)
+    if only is None:
+        return steps
+    wanted = {step.id for step in steps if step.kind == only}
+    for step in reversed(steps):
+        if step.id in wanted:
+            wanted.update(step.inputs)
+    return tuple(step for step in steps if step.id in wanted)
+
+
+def output(store: Store, step: Step) -> Mapping[str, Any] | None:
+    """What a finished step left, None when it was not done or is no longer whole."""
+    folder = store.output(step.id)
+    if folder is None:
+        return None
+    try:
+        document: dict[str, Any] = json.loads((folder / "output.json").read_text())
+        if "image" in document:
+            oci.read_image(store, document["image"])
+        if "layer" in document and not store.has(document["layer"]["digest"].removeprefix("sha256:")):
+            return None
+        if "root" in document and not (store.path / "roots" / document["root"]).is_dir():
+            return None
+        if any(not Path(folder, name).is_file() for name in document.get("files", {}).values()):
+            return None
+    except (OSError, ValueError, DiagnosticError):
+        return None
+    return document
+
+
+def pending(lock: Lock, store: Store, steps: Sequence[Step]) -> Iterator[tuple[Step, bool]]:
+    """Each step, and whether it still has to be carried out."""
+    left = to_do(steps, lambda step: output(store, step) is not None)
+    return ((step, step in left) for step in steps)

@@ -1,0 +1,251 @@
+"""How each kind of step is carried out: the plan's words on one side, the tools of `host` on the other."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from aistack.commands import verifying
+from aistack.commands.lock import Places, archives_of
+from aistack.compose import render
+from aistack.compose.distros import debian as debian_text
+from aistack.compose.lock import Lock, LockedApp, LockedModel, identity
+from aistack.compose.plan import Step, Surroundings
+from aistack.diagnostics import unable
+from aistack.facts.catalog import Suite
+from aistack.facts.files import Rendered, RenderedFile
+from aistack.facts.pins import LockedFile, LockedRoot
+from aistack.host import (
+    apt,
+    apt_sources,
+    debian,
+    disk,
+    disk_fill,
+    disk_layout,
+    grub,
+    hub,
+    layers,
+    models,
+    oci,
+    ostree,
+    own_files,
+    process,
+    rootfs,
+    sysroot,
+)
+from aistack.report.progress import Progress
+
+VERSIONS = {"mmdebstrap": "--version", "zstd": "--version", "bwrap": "--version"}
+CODE: Mapping[str, tuple[ModuleType, ...]] = {
+    "base-image": (debian, layers, rootfs),
+    "app-image": (debian, layers, rootfs, models),
+    "converted-model": (models,),
+    "model-image": (models, layers),
+    "system-image": (render.system, layers),
+    "disk": (disk, disk_fill, disk_layout, grub, ostree, sysroot),
+}
+"""Modules of ours whose text shapes a step's output."""
+
+
+@functools.cache
+def surroundings() -> Surroundings:
+    """What this machine's tools and this aistack add to a plan."""
+    tools = {tool: _version(tool, option) for tool, option in VERSIONS.items()}
+    ours = {kind: _digest([Path(str(module.__file__)).read_bytes() for module in modules]) for kind, modules in CODE.items()}
+    files = [part for file in base_files() for part in (file.path.encode(), _content(file))]
+    code = [part for file in own_files.node_part() for part in (file.path.encode(), file.content)]
+    ours["base-image"] = _digest([ours["base-image"].encode(), *files, debian_text.base_script().encode()])
+    ours["app-image"] = _digest([ours["app-image"].encode(), debian_text.app_script().encode()])
+    ours["node-part"] = _digest(code)
+    return Surroundings(tools=tools, ours=ours)
+
+
+def base_files() -> tuple[Rendered, ...]:
+    """Every file of a base that no package brings: the OS's settings and the node's units."""
+    return tuple(sorted((*debian_text.base_files(), *render.render_node()), key=lambda file: file.path))
+
+
+@dataclass(slots=True)
+class Maker:
+    """Carries out the steps of a plan; `outputs` grows with each, by the step's id."""
+
+    steps: Sequence[Step]
+    lock: Lock
+    places: Places
+    progress: Progress
+    outputs: dict[str, Mapping[str, Any]]
+
+    def make(self, step: Step, folder: Path) -> dict[str, Any]:
+        """The document of the step's output; files that it names lie in `folder`."""
+        log = folder / "log"
+        match step.kind:
+            case "tools-root":
+                return self._root(self.lock.root("tools"), step, log)
+            case "converter-root":
+                return self._root(self.lock.root(f"converter-{step.name}"), step, log)
+            case "node-part":
+                root = self.places.store.path / "roots" / self.outputs[step.inputs[0]]["root"]
+                return {"layer": asdict(own_files.node_layer(self.places.store, root))}
+            case "base-image":
+                packages = self.fetched(self.lock.root("base"))
+                image = debian.build_base(self.places.store, packages, files=base_files(), script=debian_text.base_script(), log=log)
+                return {"image": image}
+            case "app-image":
+                return {"image": self._app(next(app for app in self.lock.apps if app.name == step.name), log)}
+            case "converted-model":
+                return self._converted(self.lock.model(step.name), step, log)
+            case "model-image":
+                return {"image": self._model(self.lock.model(step.name), step)}
+            case "system-image":
+                return {"image": self._system(step)}
+            case "verify":
+                return self._verify()
+            case "disk":
+                return self._disk(step, folder)
+        raise ValueError(f"no way to make `{step.kind}`")
+
+    def fetched(self, root: LockedRoot) -> LockedRoot:
+        """The root, with all of its packages in the store."""
+        store = self.places.store
+        missing = apt.missing(store, root)
+        if missing and self.places.offline:
+            raise unable(
+                "PKG006",
+                "package-not-fetched",
+                f"{len(missing)} locked packages are not in the store, `{missing[0].name}` {missing[0].version} first",
+                hints=("build once without `--offline`",),
+            )
+        total, arrived = sum(package.size for package in missing), 0
+
+        def advance(size: int) -> None:
+            nonlocal arrived
+            arrived += size
+            self.progress.advance(f"fetching {len(missing)} packages", arrived, total)
+
+        if missing:
+            apt.fetch(store, root, self._archives(root), environment=self.places.environment, advance=advance)
+        return root
+
+    def _archives(self, root: LockedRoot) -> tuple[apt_sources.Archive, ...]:
+        wanted: dict[str, list[str]] = {}
+        for package in root.packages:
+            suite, _, component = package.origin.rpartition("/")
+            wanted.setdefault(suite, []).append(component)
+        suites = [Suite(name=suite, components=tuple(dict.fromkeys(components))) for suite, components in sorted(wanted.items())]
+        return archives_of(root.os, suites, self.places)
+
+    def _root(self, root: LockedRoot, step: Step, log: Path) -> dict[str, Any]:
+        rootfs.make_root(self.places.store, self.fetched(root), step.id, log=log)
+        return {"root": step.id}
+
+    def _app(self, app: LockedApp, log: Path) -> str:
+        root = self.fetched(self.lock.root(app.root))
+        return debian.build_app_root(
+            self.places.store,
+            root,
+            script=debian_text.app_script(),
+            settings=models.app_settings(command=app.command, environment=app.environment, port=app.port),
+            labels=models.app_labels(name=app.name, framework=app.framework, version=app.version),
+            log=log,
+        )
+
+    def _converted(self, model: LockedModel, step: Step, log: Path) -> dict[str, Any]:
+        assert model.conversion is not None
+        (root,) = (self.outputs[one]["root"] for one in step.inputs)
+        self._fetch_model(model)
+        files = models.convert(
+            self.places.store, self.places.store.path / "roots" / root, files=model.files, argv=model.conversion.argv, log=log
+        )
+        return {"model": [{"path": file.path, "sha256": file.sha256, "size": file.size} for file in files]}
+
+    def _model(self, model: LockedModel, step: Step) -> str:
+        if step.inputs:
+            files = tuple(LockedFile(**file) for file in self.outputs[step.inputs[0]]["model"])
+        else:
+            self._fetch_model(model)
+            files = model.files
+        return models.model_image(
+            self.places.store, id=model.id, revision=model.revision, licence=model.licence, files=files, arch=self.lock.arch
+        )
+
+    def _fetch_model(self, model: LockedModel) -> None:
+        hub.fetch(
+            self.places.store,
+            model.id,
+            model.revision,
+            model.files,
+            sources=model.sources,
+            folder=self.places.models_from,
+            offline=self.places.offline,
+            advance=self.progress.advance,
+        )
+
+    @property
+    def images(self) -> dict[str, str]:
+        """Manifest digests of the images that are there, by their steps' titles."""
+        return {step.title: self.outputs[step.id]["image"] for step in self.steps if "image" in self.outputs.get(step.id, {})}
+
+    def bound(self) -> dict[str, str]:
+        """The images that the system binds: their names in the bound store, and manifest digests."""
+        titles = {f"app-image {app.name}": render.app_image(app.name) for app in self.lock.apps}
+        titles |= {f"model-image {model.id}": render.model_image(model.id) for model in self.lock.models}
+        return {titles[title]: digest for title, digest in self.images.items() if title in titles}
+
+    def _system(self, step: Step) -> str:
+        store = self.places.store
+        node_part = next(self.outputs[one]["layer"] for one in step.inputs if "layer" in self.outputs[one])
+        base = oci.read_image(store, self.images[f"base-image {self.lock.os}"])
+        entries = [
+            layers.file_entry(file.path, file.content, mode=file.mode)
+            if isinstance(file, RenderedFile)
+            else layers.link_entry(file.path, file.target)
+            for file in render.render_system(self.lock, self.bound())
+        ]
+        top = layers.write_layer(store, entries)
+        labels = {**dict(base.labels), "io.aistack.lock": identity(self.lock), "org.opencontainers.image.title": self.lock.name}
+        return oci.write_image(
+            store, (*base.layers, own_files.as_layer(node_part), top), arch=base.arch, settings=base.settings, labels=labels
+        )
+
+    def _disk(self, step: Step, folder: Path) -> dict[str, Any]:
+        tools = self.places.store.path / "roots" / self.outputs[step.inputs[0]]["root"]
+        made = disk.make(
+            self.places.store,
+            tools,
+            folder,
+            seed=step.id,
+            digest=self.images[f"system-image {self.lock.name}"],
+            reference=f"localhost/aistack/{self.lock.name}:latest",
+            bound=self.bound(),
+            arch=self.lock.arch,
+            progress=self.progress.say,
+        )
+        files = {"raw": made.raw.name} | ({"qcow2": made.qcow2.name} if made.qcow2 else {})
+        return {"files": files, "commit": made.filled.commit, "bytes": made.filled.size, "seconds": made.filled.seconds}
+
+    def _verify(self) -> dict[str, Any]:
+        names = {f"app-{app.name}": self.images[f"app-image {app.name}"] for app in self.lock.apps}
+        found = verifying.verify(self.places.store, self.lock, self.images[f"system-image {self.lock.name}"], names, self.bound())
+        verifying.require(found)
+        return {"findings": verifying.documents(found)}
+
+
+def _content(file: Rendered) -> bytes:
+    return file.content if isinstance(file, RenderedFile) else file.target.encode()
+
+
+def _version(tool: str, option: str) -> str:
+    said = process.run([process.require(tool, tool), option], timeout=30)
+    return (said.stdout or said.stderr).strip().splitlines()[0]
+
+
+def _digest(parts: list[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()

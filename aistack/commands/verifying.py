@@ -1,0 +1,58 @@
+"""Holding built images against their lock: reads them back from the store and hands what they hold to the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from aistack.compose import verify as checks
+from aistack.compose.lock import Lock
+from aistack.compose.verify import Finding, Outcome
+from aistack.diagnostics import Diagnostic, Severity, refuse
+from aistack.facts.filesystem import Filesystem
+from aistack.host import inspect, oci
+from aistack.host.store import Store
+
+Findings = Mapping[str, Sequence[Finding]]
+"""What the checks found, by the image that they looked at."""
+
+
+def verify(store: Store, lock: Lock, system: str, apps: Mapping[str, str], bound: Mapping[str, str]) -> Findings:
+    """Checks a system image and its apps' images (`app-NAME` → manifest digest); `bound` names every image that the lock promises."""
+    promised = {name.rsplit("/", 1)[-1]: digest for name, digest in bound.items()}
+    found: dict[str, Sequence[Finding]] = {"system": checks.verify_system(_read(store, system), lock, promised)}
+    for app in lock.apps:
+        name = f"app-{app.name}"
+        found[name] = checks.verify_app(_read(store, apps[name]), lock, app)
+    return found
+
+
+def require(found: Findings) -> None:
+    """Raises DiagnosticError (exit 1) with every check that failed."""
+    failed = [
+        Diagnostic(
+            rule="VER001",
+            name="image-differs-from-lock",
+            severity=Severity.ERROR,
+            message=f"{image}: `{finding.name}`: {finding.message}",
+            why=("read back from the built image, without running it",),
+        )
+        for image, findings in found.items()
+        for finding in findings
+        if finding.outcome is Outcome.NO
+    ]
+    if failed:
+        raise refuse(*failed)
+
+
+def documents(found: Findings) -> dict[str, Any]:
+    """The findings as JSON."""
+    return {image: [asdict(finding) for finding in findings] for image, findings in found.items()}
+
+
+def _read(store: Store, digest: str) -> Filesystem:
+    image = oci.read_image(store, digest)
+    layers = [(store.blob(layer.digest.removeprefix("sha256:")), layer.media_type) for layer in image.layers]
+    with store.scratch() as folder:
+        return inspect.filesystem(layers, checks.wanted, folder)

@@ -1,0 +1,50 @@
+"""aistack's own files, as a node carries them: the package's modules, compiled for the node's Python, and the compiled catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aistack.facts.files import RenderedFile
+from aistack.host import catalog_files, layers, rootfs
+from aistack.host.layers import Layer
+from aistack.host.rootfs import Bind
+from aistack.host.store import Store
+
+FOLDER = "/usr/lib/aistack/python"
+WORK = "/run/node"
+
+
+def node_part() -> tuple[RenderedFile, ...]:
+    """Every module of the running aistack, and its catalog, at their places on a node; sorted by path."""
+    package = catalog_files.package()
+    modules = [path for path in package.rglob("*.py") if "__pycache__" not in path.parts]
+    found = [RenderedFile(path=f"{FOLDER}/aistack/{path.relative_to(package).as_posix()}", content=path.read_bytes()) for path in modules]
+    found.append(RenderedFile(path=f"{FOLDER}/aistack/{catalog_files.COMPILED}", content=catalog_files.catalog_bytes()))
+    return tuple(sorted(found))
+
+
+def node_layer(store: Store, root: Path) -> Layer:
+    """The layer of `node_part`, with byte code made by the Python in `root`, which is that of the node's OS.
+
+    The byte code is trusted as it lies: /usr is read-only on a node, so that nothing there can be newer.
+    """
+    with store.scratch() as scratch:
+        for file in node_part():
+            target = scratch / file.path.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.content)
+        argv = ["python3", "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash", "-s", WORK, "-p", "/", WORK + FOLDER]
+        rootfs.enter(root, argv, binds=(Bind(source=scratch, target=WORK, writable=True),))
+        entries = [
+            (layers.Entry(path=path.relative_to(scratch).as_posix(), size=path.stat().st_size), path)
+            for path in sorted(scratch.rglob("*"))
+            if path.is_file()
+        ]
+        return layers.write_layer(store, entries, annotations=(("io.aistack.layer", "aistack"),))
+
+
+def as_layer(document: Mapping[str, Any]) -> Layer:
+    """A layer from the document that `dataclasses.asdict` made of it."""
+    return Layer(**{**document, "annotations": tuple((name, value) for name, value in document["annotations"])})
