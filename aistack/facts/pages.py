@@ -237,4 +237,14 @@ WHEELS = (
     Page("WHL007", "wheel-not-reached", "The index, or the file that it names, could not be read."),
 )
 
-PAGES = (*READING, *LOCK, *HOST, *PACKAGES, *IMAGES, *MODELS, *WHEELS, *DISK, *NODE)
+RUNNING = (
+    Page("POD001", "podman-client-missing", "Images are loaded through podman's own Python client, which comes with `aistack[build]`."),
+    Page("POD002", "podman-no-service", "podman answers through a service that it starts for the purpose; that did not start."),
+    Page("POD003", "podman-refused", "podman could not do what was asked; its own words stand below."),
+    Page("POD004", "image-not-loaded", "podman took an image but does not list it afterwards."),
+    Page("REQ001", "app-not-reached", "The node is up, but nothing answers where its app should listen."),
+    Page("REQ002", "answer-wrong", "The app answers, but not with what its model really gives."),
+    Page("REQ003", "reference-unreadable", "The recorded answer, with which an app's answer is compared, cannot be read."),
+)
+
+PAGES = (*READING, *LOCK, *HOST, *PACKAGES, *IMAGES, *MODELS, *WHEELS, *DISK, *RUNNING, *NODE)
