@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from debian_archive import DebianArchive
 
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.host import apt, apt_sources
 from aistack.host.store import Store
-from tests.debian_archive import DebianArchive
 
 DEB822 = """\
 # the main archive

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from debian_archive import DebianArchive
 
 from aistack.compose.distros import debian as debian_text
 from aistack.diagnostics import DiagnosticError
@@ -18,7 +19,6 @@ from aistack.facts.files import Rendered, RenderedFile, RenderedLink
 from aistack.facts.pins import LockedPackage, LockedRoot
 from aistack.host import accounts, apt, apt_sources, deb, debian, layers, oci, rootfs
 from aistack.host.store import Store
-from tests.debian_archive import DebianArchive
 
 
 def archive(members: Iterable[tuple[tarfile.TarInfo, bytes]]) -> io.BytesIO:
