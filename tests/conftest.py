@@ -1,4 +1,4 @@
-"""What several test files share: real things that are made once."""
+"""What all tests share: no time limit for each example (machines are busy), the same examples on every CI run, and a tools root."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from aistack.compose.distros import debian
 from aistack.host import apt, apt_sources, rootfs
 from aistack.host.store import Store, default_path
+
+settings.register_profile("aistack", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("aistack")
 
 
 @pytest.fixture(scope="session")

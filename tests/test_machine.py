@@ -34,7 +34,7 @@ def run(tmp_path: Path, code: bytes, **limits: float) -> Boot:
     disk = tmp_path / "disk.raw"
     disk.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
     before = disk.read_bytes()
-    hardware = Hardware(disk=disk, firmware=Firmware.BIOS, memory_mib=64, processors=1, watchdog=False)
+    hardware = Hardware(disk=disk, firmware=Firmware.BIOS, memory_mib=64, processors=1)
     chosen = Limits(
         report=limits.get("report", 60), still=limits.get("still", 30), gates=60, finish=10, resets=int(limits.get("resets", 0))
     )
