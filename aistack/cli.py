@@ -28,7 +28,7 @@ def check(
     as_json: AsJson = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings and unknowns fail too.")] = False,
 ) -> ExitCode:
-    """Say whether recipes can work, and if not why, from which source, and what would mend them."""
+    """Judge recipes: what cannot work, why, and what would mend it."""
     from aistack.commands import check as command
 
     return command.check(paths, as_json=as_json, strict=strict, environment=os.environ)
@@ -38,7 +38,7 @@ def explain(
     rule: Annotated[str | None, typer.Argument(metavar="RULE", help="A code (NV101) or a name; without it all are listed.")] = None,
     as_json: AsJson = False,
 ) -> ExitCode:
-    """Explain a rule or an error code in full, with its source."""
+    """Explain a rule or another code in full, with its source."""
     from aistack.commands import explain as command
     from aistack.host.catalog_files import load_catalog
 
@@ -50,7 +50,7 @@ def why(
     component: Annotated[str, typer.Argument(metavar="COMPONENT", help="kernel, driver, vllm, APP/torch, cuda, …")],
     as_json: AsJson = False,
 ) -> ExitCode:
-    """Tell why a component has its version, and what spoke against newer ones."""
+    """Tell why a component has its version and not a newer one."""
     from aistack.commands import why as command
     from aistack.commands.judging import judge_source
     from aistack.commands.reading import read_recipe
@@ -74,7 +74,7 @@ def show(
     id: Annotated[str, typer.Argument(metavar="ID", help="nvidia/l4, Qwen/Qwen3-8B, vllm, debian-13, NV101, …")],
     as_json: AsJson = False,
 ) -> ExitCode:
-    """Show everything that the catalog knows about one thing, with its sources."""
+    """Show what the catalog knows about one thing, with its sources."""
     from aistack.commands import show as command
     from aistack.host.catalog_files import load_catalog
 
@@ -84,7 +84,7 @@ def show(
 def schema(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="recipe, accelerator, model, framework, os, lock, check, …")],
 ) -> ExitCode:
-    """Print the JSON Schema of a kind of file, for editors and for other programs."""
+    """Print the JSON Schema of a kind of file, for editors."""
     from aistack.commands import schema as command
 
     return command.schema(kind)
@@ -101,7 +101,7 @@ def node_check(
 
 
 def node_status(as_json: AsJson = False) -> ExitCode:
-    """Say which system is booted, confirmed and quarantined, and what the gates found at this boot."""
+    """Say which system is booted, and what the gates found."""
     from aistack.commands import node as command
 
     return command.node_status(as_json=as_json)

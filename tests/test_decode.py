@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Annotated, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from plain_yaml import plain
@@ -135,6 +135,7 @@ def test_values() -> None:
         ("ratio: nan\n", ("DOC023", 3, 8, "`ratio` must be a number, not `nan`")),
         ("ratio: -1\n", ("DOC024", 3, 8, "`ratio` is `-1`, but must be at least 0")),
         ("on: yes\n", ("DOC023", 3, 5, "`on` must be `true` or `false`, not `yes`")),
+        ("words: [a, true]\n", ("DOC023", 3, 12, "`words[1]` must be text, not `true`")),
         ("on: 'true'\n", ("DOC023", 3, 5, "`on` must be `true` or `false`, not `true`")),
         ("size:\n", ("DOC023", 3, 1, "`size` is empty, but must be `small` or `large`")),
     ],
@@ -217,6 +218,7 @@ def test_any_node_gives_a_value_or_diagnostics(text: str) -> None:
         assert problem.message
 
 
+@example({"words": "[true]"})
 @given(st.dictionaries(keys.filter(lambda key: key not in ("schema", "version")), nodes, max_size=4))
 def test_schema_and_decode_agree(entries: dict[str, str]) -> None:
     """What decode accepts the schema accepts too: an editor underlines nothing that aistack would read."""

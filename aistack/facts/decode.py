@@ -4,7 +4,7 @@ A class that is read from YAML is an ordinary frozen dataclass. What may stand i
 
 | annotation | what is read |
 | --- | --- |
-| `str` | the text as it was written (`12.10` stays `12.10`) |
+| `str` | the text as it was written (`12.10` stays `12.10`); `true` and `false` need quotes |
 | `int`, `float`, `bool` | whole number, decimal number, `true` or `false`; never quoted |
 | `datetime.date` | `2026-11-22` |
 | `Literal["a", "b"]`, a `StrEnum` | one of the words |
@@ -42,8 +42,8 @@ Value = TypeVar("Value")
 class Text:
     """Narrows `str`: `pattern` must match the whole text; `what` names the thing in messages, `example` shows one.
 
-    `check` returns what is wrong with the text, or None (for what a pattern cannot say). `loose` allows `true` and numbers in
-    the schema as well, for values that are handed on as text.
+    `check` returns what is wrong with the text, or None (for what a pattern cannot say). `loose` allows `true` and `false`
+    without quotes as well, for values that are handed on as text.
     """
 
     pattern: str | None = None
@@ -287,7 +287,12 @@ def _decode_word(bare: Any, extras: tuple[Any, ...], node: Scalar, where: str, p
 
 
 def _decode_text(extras: tuple[Any, ...], node: Scalar, where: str, problems: list[Diagnostic], is_key: bool) -> str | None:
-    for limit in (extra for extra in extras if isinstance(extra, Text)):
+    limits = [extra for extra in extras if isinstance(extra, Text)]
+    if node.text in ("true", "false") and not (node.quoted or is_key or any(limit.loose for limit in limits)):
+        hint = f"quote it where text is meant: `'{node.text}'`"
+        problems.append(_wrong_type(_described(str, extras), node, node.place, where, hints=(hint,)))
+        return None
+    for limit in limits:
         wrong = limit.check(node.text) if limit.check else None
         if wrong is not None or (limit.pattern is not None and not re.fullmatch(limit.pattern, node.text)):
             hints = (f"for example `{limit.example}`",) if limit.example else ()
