@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import subprocess
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,8 +42,6 @@ def member(
 
 
 def contents(store: Store, layer: layers.Layer) -> dict[str, tarfile.TarInfo]:
-    import subprocess
-
     data = subprocess.run(["zstd", "-dqc", str(store.blob(layer.digest[7:]))], capture_output=True, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         return {one.name: one for one in tar}
@@ -172,13 +171,15 @@ SUITES = ("trixie", "trixie-updates", "trixie-security")
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, LockedRoot]:
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, LockedRoot]]:
     """A store that holds a small real root's packages."""
-    store = Store(tmp_path_factory.mktemp("store"))
+    folder = tmp_path_factory.mktemp("store")
+    store = Store(folder)
     archives = apt_sources.archives(SUITES, environment=os.environ)
     root = apt.resolve(store, archives, ["ca-certificates"], "amd64", "debian-13", environment=os.environ)
     apt.fetch(store, root, archives, environment=os.environ)
-    return store, root
+    yield store, root
+    shutil.rmtree(folder)
 
 
 FILES: tuple[Rendered, ...] = (
