@@ -20,7 +20,7 @@ class CatalogHook(BuildHookInterface[Any]):
             return
         root = Path(self.root)
         sys.path.insert(0, str(root))
-        from aistack.host.catalog_files import COMPILED, RECIPES, compile_catalog
+        from aistack.host.catalog_files import COMPILED, RECIPES, REFERENCE_ENDING, REFERENCES, compile_catalog
 
         folder = Path(self.directory) / "catalog"
         folder.mkdir(parents=True, exist_ok=True)
@@ -30,3 +30,5 @@ class CatalogHook(BuildHookInterface[Any]):
         include[str(compiled)] = f"aistack/{COMPILED}"
         for recipe in sorted((root / "recipes").glob("*.yaml")):
             include[str(recipe)] = f"aistack/{RECIPES}/{recipe.name}"
+        for recorded in sorted((root / "models").rglob(f"*{REFERENCE_ENDING}")):
+            include[str(recorded)] = f"aistack/{REFERENCES}/{recorded.relative_to(root / 'models').as_posix()}"

@@ -114,13 +114,146 @@ def node_agent(gate: Annotated[str, typer.Argument(metavar="check|confirm|status
     return ExitCode(agent.main([gate]))
 
 
+Offline = Annotated[bool, typer.Option("--offline", help="Use what the store holds and no network.")]
+ModelsFrom = Annotated[Path | None, typer.Option("--models-from", metavar="DIR", help="Take models from DIR/ORG/NAME; the digests decide.")]
+WithoutModels = Annotated[bool, typer.Option("--without-models", help="Build everything that needs no weights.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe.")]
+FirmwareName = Annotated[str, typer.Option("--firmware", metavar="uefi|bios", help="How the machine starts.")]
+
+
+def lock(
+    recipe: RecipeFile,
+    anew: Annotated[bool, typer.Option("--anew", help="Pin everything again, though the lock still fits.")] = False,
+    models_from: ModelsFrom = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Pin every byte that a recipe needs, in NAME.lock.json beside it."""
+    from aistack.commands import build_verbs as command
+    from aistack.commands.opening import Options
+
+    return command.lock(recipe, Options(models_from=models_from), anew=anew, dry_run=dry_run, as_json=as_json)
+
+
+def plan(recipe: RecipeFile, without_models: WithoutModels = False, as_json: AsJson = False) -> ExitCode:
+    """Show the steps from a lock to a disk, and which of them are done."""
+    from aistack.commands import build_verbs as command
+    from aistack.commands.opening import Options
+
+    return command.plan(recipe, Options(without_models=without_models), as_json=as_json)
+
+
+def build(
+    recipe: RecipeFile,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="KIND", help="One kind of step, like `app-image`, and what it needs.")
+    ] = None,
+    load: Annotated[bool, typer.Option("--load", help="Put the images into this user's podman too.")] = False,
+    offline: Offline = False,
+    models_from: ModelsFrom = None,
+    without_models: WithoutModels = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Build the images and the disk of a recipe; what is there already is not built again."""
+    from aistack.commands import build_verbs as command
+    from aistack.commands.opening import Options
+
+    options = Options(offline=offline, models_from=models_from, without_models=without_models)
+    return command.build(recipe, options, only=only, load=load, dry_run=dry_run, as_json=as_json)
+
+
+def verify(recipe: RecipeFile, as_json: AsJson = False) -> ExitCode:
+    """Hold the built images against the lock, without running them."""
+    from aistack.commands import build_verbs as command
+
+    return command.verify(recipe, as_json=as_json)
+
+
+def boot(
+    recipe: RecipeFile, firmware: FirmwareName = "uefi", offline: Offline = False, models_from: ModelsFrom = None, as_json: AsJson = False
+) -> ExitCode:
+    """Boot the built disk in QEMU, through both gates, and ask its apps."""
+    from aistack.commands import up as command
+    from aistack.commands.opening import Options
+
+    return command.boot(recipe, Options(offline=offline, models_from=models_from), firmware=firmware, as_json=as_json)
+
+
+def up(
+    recipe: RecipeFile,
+    firmware: FirmwareName = "uefi",
+    again: Annotated[bool, typer.Option("--again", help="Boot though this disk has booted before.")] = False,
+    offline: Offline = False,
+    models_from: ModelsFrom = None,
+    without_models: WithoutModels = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """All of it: check, lock, build, verify, disk, boot, ask."""
+    from aistack.commands import up as command
+    from aistack.commands.opening import Options
+
+    options = Options(offline=offline, models_from=models_from, without_models=without_models)
+    return command.up(recipe, options, firmware=firmware, again=again, dry_run=dry_run, as_json=as_json)
+
+
+def doctor(
+    missing_packages: Annotated[bool, typer.Option("--missing-packages", help="Print only the packages to install, on one line.")] = False,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Say what this machine lacks, each with the line that mends it."""
+    from aistack.commands import doctor as command
+    from aistack.host.store import Store, default_path
+
+    store = Store(default_path(os.environ))
+    return command.doctor(as_json=as_json, missing_packages=missing_packages, store=store, environment=os.environ)
+
+
+def store_show(as_json: AsJson = False) -> ExitCode:
+    """Say where the store lies and how much it holds."""
+    from aistack.commands import store as command
+    from aistack.host.store import Store, default_path
+
+    return command.show(Store(default_path(os.environ)), as_json=as_json)
+
+
+def store_prune(
+    everything: Annotated[bool, typer.Option("--all", help="Remove what was fetched and built, too.")] = False, dry_run: DryRun = False
+) -> ExitCode:
+    """Remove unfinished work and throw-away roots."""
+    from aistack.commands import store as command
+    from aistack.host.store import Store, default_path
+
+    return command.prune(Store(default_path(os.environ)), everything=everything, dry_run=dry_run)
+
+
 VERBS: Mapping[str, Mapping[str, Verb]] = {
-    "aistack": {"check": check, "explain": explain, "why": why, "list": list_kind, "show": show, "schema": schema},
+    "aistack": {
+        "check": check,
+        "explain": explain,
+        "why": why,
+        "list": list_kind,
+        "show": show,
+        "schema": schema,
+        "lock": lock,
+        "plan": plan,
+        "build": build,
+        "verify": verify,
+        "boot": boot,
+        "up": up,
+        "doctor": doctor,
+    },
+    "store": {"show": store_show, "prune": store_prune},
     "node": {"check": node_check, "status": node_status, "agent": node_agent},
 }
 """The verbs of the program and of each group of verbs, in the order in which help lists them."""
 
-GROUPS: Mapping[str, str] = {"node": "See and judge the machine that this runs on."}
+GROUPS: Mapping[str, str] = {
+    "store": "See and clean what was fetched and built.",
+    "node": "See and judge the machine that this runs on.",
+}
 """Verbs that have verbs of their own (under their name in `VERBS`), with their help."""
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from aistack.diagnostics import DiagnosticError, ExitCode
-from aistack.host import apt_sources, rootfs, tools
+from aistack.host import apt_sources, qemu, rootfs, tools
 from aistack.host.store import Store
 
 SCHEMA = "aistack/doctor/v1"
@@ -39,11 +39,11 @@ def examine(store: Store) -> Iterator[Finding]:
             yield Finding(name=tool.name, outcome="missing", message=f"needed to {tool.purpose}", mend=f"apt-get install {tool.package}")
     yield _privilege()
     yield from _archives()
-    works, seen = tools.kvm_is_usable()
-    if works:
-        yield Finding(name="kvm", outcome="ok", message=seen)
+    accelerator, why = qemu.find_accelerator()
+    if accelerator is qemu.Accelerator.KVM:
+        yield Finding(name="kvm", outcome="ok", message=why)
     else:
-        yield Finding(name="kvm", outcome="note", message=f"{seen}; boots run under emulation, about ten times slower")
+        yield Finding(name="kvm", outcome="note", message=f"{why}; boots run under emulation, about ten times slower")
     yield _disk(store.path)
     yield _memory()
 

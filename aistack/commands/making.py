@@ -190,12 +190,6 @@ class Maker:
         """Manifest digests of the images that are there, by their steps' titles."""
         return {step.title: self.outputs[step.id]["image"] for step in self.steps if "image" in self.outputs.get(step.id, {})}
 
-    def bound(self) -> dict[str, str]:
-        """The images that the system binds: their names in the bound store, and manifest digests."""
-        titles = {f"app-image {app.name}": render.app_image(app.name) for app in self.lock.apps}
-        titles |= {f"model-image {model.id}": render.model_image(model.id) for model in self.lock.models}
-        return {titles[title]: digest for title, digest in self.images.items() if title in titles}
-
     def _system(self, step: Step) -> str:
         store = self.places.store
         node_part = next(self.outputs[one]["layer"] for one in step.inputs if "layer" in self.outputs[one])
@@ -204,7 +198,7 @@ class Maker:
             layers.file_entry(file.path, file.content, mode=file.mode)
             if isinstance(file, RenderedFile)
             else layers.link_entry(file.path, file.target)
-            for file in render.render_system(self.lock, self.bound())
+            for file in render.render_system(self.lock, bound(self.lock, self.images))
         ]
         top = layers.write_layer(store, entries)
         labels = {**dict(base.labels), "io.aistack.lock": identity(self.lock), "org.opencontainers.image.title": self.lock.name}
@@ -221,7 +215,7 @@ class Maker:
             seed=step.id,
             digest=self.images[f"system-image {self.lock.name}"],
             reference=f"localhost/aistack/{self.lock.name}:latest",
-            bound=self.bound(),
+            bound=bound(self.lock, self.images),
             arch=self.lock.arch,
             progress=self.progress.say,
         )
@@ -230,9 +224,18 @@ class Maker:
 
     def _verify(self) -> dict[str, Any]:
         names = {f"app-{app.name}": self.images[f"app-image {app.name}"] for app in self.lock.apps}
-        found = verifying.verify(self.places.store, self.lock, self.images[f"system-image {self.lock.name}"], names, self.bound())
+        found = verifying.verify(
+            self.places.store, self.lock, self.images[f"system-image {self.lock.name}"], names, bound(self.lock, self.images)
+        )
         verifying.require(found)
         return {"findings": verifying.documents(found)}
+
+
+def bound(lock: Lock, images: Mapping[str, str]) -> dict[str, str]:
+    """The images that a system binds: their names in the bound store, and manifest digests; `images` are by their steps' titles."""
+    titles = {f"app-image {app.name}": render.app_image(app.name) for app in lock.apps}
+    titles |= {f"model-image {model.id}": render.model_image(model.id) for model in lock.models}
+    return {titles[title]: digest for title, digest in images.items() if title in titles}
 
 
 def _content(file: Rendered) -> bytes:

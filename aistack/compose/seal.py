@@ -178,7 +178,8 @@ def _upstream(root: LockedRoot, name: str) -> str | None:
     if package is None:
         return None
     without_epoch = package.version.split(":", 1)[-1]
-    return re.split(r"[+~]|-[^-]*$", without_epoch)[0]
+    without_revision = without_epoch.rsplit("-", 1)[0]
+    return re.split(r"[+~]", without_revision)[0]
 
 
 def _kernel_series(stack: Stack, kernel: str) -> tuple[Diagnostic, ...]:

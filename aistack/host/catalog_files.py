@@ -18,6 +18,7 @@ from aistack.facts import catalog_text, decode, document, version
 from aistack.facts.catalog import Catalog
 
 FOLDERS = ("accelerators", "models", "recipes/os", "recipes/frameworks")
+REFERENCES, REFERENCE_ENDING = "catalog/models", ".embedding.json"
 COMPILED = "catalog/catalog.json"
 """The compiled catalog in an installed package, beside its modules."""
 RECIPES = "catalog/recipes"
@@ -57,6 +58,14 @@ def example_recipes() -> tuple[Path, ...]:
     """The recipes that come with aistack, by name: a checkout's, or those in the installed package."""
     root = package().parent
     return tuple(sorted((root / "recipes" if is_checkout(root) else package() / RECIPES).glob("*.yaml")))
+
+
+def reference(model: str) -> Path | None:
+    """The recorded answer of a model (`ORG/NAME`), a JSON file beside its facts; None where none was recorded."""
+    root = package().parent
+    folder = root / "models" if is_checkout(root) else package() / REFERENCES
+    path = folder / f"{model}{REFERENCE_ENDING}"
+    return path if path.is_file() else None
 
 
 def compile_catalog(root: Path) -> bytes:

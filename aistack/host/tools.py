@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,23 +55,3 @@ TOOLS = (
 def missing(tools: Sequence[Tool] = TOOLS) -> tuple[Tool, ...]:
     """The tools that this machine lacks."""
     return tuple(tool for tool in tools if not tool.found())
-
-
-def kvm_is_usable(device: Path = Path("/dev/kvm")) -> tuple[bool, str]:
-    """Whether KVM can be opened by this user, and what was seen."""
-    if not device.exists():
-        return False, f"{device} does not exist"
-    if not os.access(device, os.R_OK | os.W_OK):
-        return False, f"{device} may not be opened by this user (join the group `kvm`)"
-    try:
-        with device.open("r+b", buffering=0) as stream:
-            import fcntl
-
-            version = fcntl.ioctl(stream, 0xAE00)  # KVM_GET_API_VERSION, linux/kvm.h
-            if version != 12:
-                return False, f"{device} speaks version {version}, not 12"
-            machine = fcntl.ioctl(stream, 0xAE01, 0)  # KVM_CREATE_VM: refused where nesting is off
-            os.close(machine)
-    except OSError as error:
-        return False, f"{device}: {error.strerror}"
-    return True, f"{device} works"

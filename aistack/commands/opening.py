@@ -1,0 +1,63 @@
+"""What every verb that builds begins with: the recipe resolved and judged, and the places that bytes come from and go to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aistack.commands.judging import stack_of
+from aistack.commands.lock import Places, ensure, lock_path
+from aistack.commands.reading import text_for_snippet
+from aistack.compose.lock import Lock
+from aistack.compose.stack import Stack
+from aistack.host.store import Store, default_path
+from aistack.report.progress import Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the build verbs have in common."""
+
+    offline: bool = False
+    models_from: Path | None = None
+    without_models: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A recipe that was judged fit to build."""
+
+    recipe: Path
+    stack: Stack
+    places: Places
+    progress: Progress
+
+    def lock(self) -> tuple[Lock, bool]:
+        """The recipe's lock, made now (true) where the one beside it is missing or of another wish."""
+        return ensure(self.stack, lock_path(self.recipe), self.places, self.progress)
+
+
+def progress_on_stderr() -> Progress:
+    """Progress for people, on the terminal's error stream."""
+    return Progress(stream=sys.stderr, terminal=sys.stderr.isatty())
+
+
+def opened(recipe: Path, options: Options, environment: Mapping[str, str] = os.environ) -> Opened:
+    """Judges a recipe and tells its warnings on stderr; raises DiagnosticError when it must not be built."""
+    source, stack, findings = stack_of(recipe, environment)
+    if findings:
+        from aistack.report import terminal
+        from aistack.report.text import colour_wanted
+
+        sys.stderr.write(terminal.render(findings, text_for_snippet, colour=colour_wanted(sys.stderr, environment)))
+    places = Places(
+        store=Store(default_path(environment)),
+        environment=environment,
+        models_from=options.models_from,
+        sources=source.recipe.sources,
+        offline=options.offline,
+    )
+    return Opened(recipe=recipe, stack=stack, places=places, progress=progress_on_stderr())

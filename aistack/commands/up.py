@@ -1,0 +1,94 @@
+"""`aistack up` and `aistack boot`: from a recipe to a booted node that answers, doing only what is not yet done."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from aistack.commands import boot as booting
+from aistack.commands import build as building
+from aistack.commands.build_verbs import plan, show_built
+from aistack.commands.lock import lock_path
+from aistack.commands.opening import Options, opened
+from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
+from aistack.host.qemu import Firmware
+from aistack.report.progress import duration
+
+SCHEMA = "aistack/up/v1"
+
+
+def up(recipe: Path, options: Options, *, firmware: str, again: bool, dry_run: bool, as_json: bool) -> ExitCode:
+    """Checks, locks, builds, verifies, makes the disk, boots it, asks the apps; `again` boots though it was done before."""
+    if dry_run:
+        return plan(recipe, options, as_json=as_json)
+    chosen = _firmware(firmware)
+    started = time.monotonic()
+    found = opened(recipe, options)
+    progress, store = found.progress, found.places.store
+    checked = time.monotonic()
+    lock, made = found.lock()
+    locked = time.monotonic()
+    if not made:
+        progress.say(f"{lock_path(recipe)}: still fits the recipe")
+    built = building.build(lock, found.places, progress, models=not options.without_models)
+    finished = time.monotonic()
+    disk = built.find("disk")
+    seen = None
+    fresh = False
+    if disk is not None:
+        seen = None if again else booting.evidence(store, disk[0].id, chosen)
+        fresh = seen is None
+        if seen is None:
+            progress.say(f"booting by {firmware}")
+            seen = booting.boot(built, lock, store, chosen, progress)
+        else:
+            progress.say(f"boot by {firmware}: already done; `--again` boots once more")
+    ended = time.monotonic()
+    spent = {"check": checked - started, "lock": locked - checked, "build": finished - locked, "boot": ended - finished}
+    if as_json:
+        print(json.dumps(_document(recipe, seen, fresh, spent, built), indent=2))
+        return ExitCode.OK
+    print(f"lock: {lock_path(recipe)}")
+    show_built(built, lock, store, as_json=False)
+    for line in booting.sentences(seen) if seen else ("not booted: built without its models",):
+        print(line if fresh or seen is None else f"earlier: {line}")
+    print("time: " + ", ".join(f"{name} {duration(seconds)}" for name, seconds in spent.items()))
+    return ExitCode.OK
+
+
+def boot(recipe: Path, options: Options, *, firmware: str, as_json: bool) -> ExitCode:
+    """Boots what was built from a recipe's lock; builds what is missing first."""
+    chosen = _firmware(firmware)
+    found = opened(recipe, options)
+    lock, _ = found.lock()
+    built = building.build(lock, found.places, found.progress)
+    seen = booting.boot(built, lock, found.places.store, chosen, found.progress)
+    if as_json:
+        print(json.dumps(seen, indent=2))
+    else:
+        for line in booting.sentences(seen):
+            print(line)
+    return ExitCode.OK
+
+
+def _firmware(name: str) -> Firmware:
+    if name not in tuple(Firmware):
+        message = f"`{name}` is no firmware"
+        raise refuse(
+            Diagnostic(rule="CLI006", name="firmware-unknown", severity=Severity.ERROR, message=message, hints=("`uefi` or `bios`",))
+        )
+    return Firmware(name)
+
+
+def _document(recipe: Path, seen: Any, fresh: bool, spent: dict[str, float], built: building.Built) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "recipe": str(recipe),
+        "lock": str(lock_path(recipe)),
+        "images": built.images(),
+        "booted_now": fresh,
+        "boot": seen,
+        "seconds": {name: round(seconds, 2) for name, seconds in spent.items()},
+    }
