@@ -44,6 +44,7 @@ SCRIPT = f"""\
 set -eu
 [ "$1" = -o ]
 entries=$(ls "${{2%/*}}"/entries/*.conf | sort -Vr)
+[ -n "$entries" ]
 {{
 cat <<'EOF'
 {HEADER}EOF
