@@ -122,6 +122,7 @@ def fetch(
             continue
         try:
             if place == "hub":
+                _require_reached(id, revision)
                 for file in missing:
                     _download(store, id, revision, file)
                     arrived()
@@ -157,6 +158,12 @@ def _pin_hub(id: str, store: Store, revision: str | None, wanted: Sequence[str])
         else:
             files.append(_download(store, id, commit, LockedFile(path=path, sha256="", size=int(siblings[path].size or 0))))
     return Pinned(revision=commit, files=tuple(files))
+
+
+def _require_reached(id: str, revision: str) -> None:
+    # Asked once and without patience: the client's downloads try again for half a minute before they say that nobody is there.
+    with _speaking(id, revision) as hub:
+        hub.HfApi().model_info(id, revision=revision, timeout=SECONDS)
 
 
 def _download(store: Store, id: str, revision: str, file: LockedFile) -> LockedFile:

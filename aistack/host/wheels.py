@@ -121,6 +121,7 @@ def _resolve(requirements: Sequence[str], python: str, arch: str, environment: M
     settings = {**environment, **indexes(environment), "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
     argv = [
         _uv(), "pip", "compile", "--quiet", "--no-header", "--format=pylock.toml", "--generate-hashes", "--only-binary=:all:",
+        f"--python={sys.executable}",
         f"--python-version={python}", f"--python-platform={PLATFORMS[arch]}", *(["--no-deps"] if only else []), "-",
     ]  # fmt: skip
     done = process.run(argv, input="\n".join(requirements) + "\n", env=settings, check=False, timeout=900)
