@@ -5,6 +5,7 @@ The guest speaks JSON lines (`aistack/boot-report/v1`) over a virtio-serial port
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import socket
 import subprocess
@@ -167,6 +168,9 @@ def boot(
     Where nobody chose the accelerator and KVM fails at the guest's code, the boot is tried once more with TCG.
     """
     logs.mkdir(parents=True, exist_ok=True)
+    if CREDENTIAL not in dict(hardware.credentials):
+        report = (CREDENTIAL, qemu.REPORT_PORT.encode())
+        hardware = dataclasses.replace(hardware, credentials=(report, *hardware.credentials))
     chosen = accelerator or qemu.find_accelerator()[0]
     result = _boot(hardware, logs, on_gates_passed, limits or Limits.for_accelerator(chosen), chosen, progress)
     if result.end is End.QEMU and accelerator is None and chosen is Accelerator.KVM:
