@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,6 +107,25 @@ def test_the_release_file_decides_where_it_is_known(tmp_path: Path) -> None:
     release.write_text("Origin: Somebody Else\n")
     with pytest.raises(DiagnosticError):
         apt_sources.archives(["trixie"], environment={}, root=root)
+
+
+def test_a_list_of_mirrors_is_read(tmp_path: Path) -> None:
+    text = "Types: deb\nURIs: mirror+file:///etc/apt/mirrors/debian.list\nSuites: bookworm\nComponents: main\n"
+    files = {"sources.list.d/debian.sources": text, "mirrors/debian.list": "# ours\nhttps://mirror.example/debian/ priority:1\n"}
+    (found,) = apt_sources.archives(["trixie"], environment={}, root=machine(tmp_path, files))
+    assert found.uri == "https://mirror.example/debian"
+
+
+def test_the_environments_proxy_reaches_apt_and_nobody_else_reads_it(tmp_path: Path) -> None:
+    if shutil.which("apt-config") is None:
+        pytest.skip("apt-config is not installed")
+    environment = {"https_proxy": "http://user:secret@proxy.example:3128", "no_proxy": "localhost,.inside.example"}
+    found = apt.isolated(Store(tmp_path), [], "amd64", environment=environment)
+    said = subprocess.run(["apt-config", "dump"], env=found.environment, capture_output=True, text=True, check=True).stdout
+    assert 'Acquire::https::Proxy "http://user:secret@proxy.example:3128";' in said
+    assert 'Acquire::https::Proxy::inside.example "DIRECT";' in said
+    assert "Post-Invoke" not in said
+    assert found.config.stat().st_mode & 0o077 == 0
 
 
 def test_an_ubuntu_machine_is_told_which_setting_to_make(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ The host's packages, lists and hooks are never touched or run; its proxies, time
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -60,7 +62,7 @@ def isolated(store: Store, archives: Sequence[Archive], arch: str, *, environmen
         (folder / part).mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # a proxy's address may hold a password
     (folder / "status").touch()
-    (folder / "etc/sources.sources").write_text(text)
+    _replace(folder / "etc/sources.sources", text)
     settings = {
         "Dir": "/",
         "Dir::State": str(folder),
@@ -96,9 +98,15 @@ def isolated(store: Store, archives: Sequence[Archive], arch: str, *, environmen
     lines = [f"{name} {_quoted(value)};" for name, value in settings.items()]
     lines += [f"APT::Architectures {{ {_quoted(arch)}; }};", *_inherited(environment)]
     config = folder / "apt.conf"
-    config.write_text("\n".join(lines) + "\n")
-    config.chmod(0o600)
+    _replace(config, "\n".join(lines) + "\n")
     return Apt(folder=folder, config=config, archives=tuple(archives), arch=arch)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file that another process may be reading, for its owner's eyes only."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as out:
+        out.write(text)
+    Path(out.name).replace(path)
 
 
 def _quoted(value: str) -> str:
@@ -114,18 +122,23 @@ def _inherited(environment: Mapping[str, str]) -> Iterator[str]:
         proxy = environment.get(f"{scheme}_proxy") or environment.get(f"{scheme.upper()}_PROXY")
         if proxy and process.run(["apt-config", "shell", "set", f"Acquire::{scheme}::Proxy"]).stdout.strip() == "":
             yield f"Acquire::{scheme}::Proxy {_quoted(proxy)};"
+            for host in (environment.get("no_proxy") or environment.get("NO_PROXY") or "").replace(",", " ").split():
+                if re.fullmatch(r"[\w.-]+", host):
+                    yield f'Acquire::{scheme}::Proxy::{host.lstrip(".")} "DIRECT";'
 
 
 def update(apt: Apt, *, fresh_seconds: float = FRESH_SECONDS) -> None:
     """Fetch the package lists, signatures checked, unless that was done less than `fresh_seconds` ago."""
     stamp = apt.folder / "updated"
-    if stamp.exists() and 0 <= time.time() - stamp.stat().st_mtime < fresh_seconds:
-        return
-    stamp.unlink(missing_ok=True)
-    done = process.run(["apt-get", "update", "--error-on=any", "-q"], check=False, env=apt.environment, timeout=900)
-    if done.returncode != 0:
-        raise update_failed(done.stdout + done.stderr, apt)
-    stamp.touch()
+    with (apt.folder / "lock").open("w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)  # another process may be at it: wait, then find the lists fresh
+        if stamp.exists() and 0 <= time.time() - stamp.stat().st_mtime < fresh_seconds:
+            return
+        stamp.unlink(missing_ok=True)
+        done = process.run(["apt-get", "update", "--error-on=any", "-q"], check=False, env=apt.environment, timeout=900)
+        if done.returncode != 0:
+            raise update_failed(done.stdout + done.stderr, apt)
+        stamp.touch()
 
 
 def update_failed(said: str, apt: Apt) -> DiagnosticError:

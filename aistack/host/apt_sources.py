@@ -90,7 +90,18 @@ def configured_archives(root: Path = Path("/")) -> tuple[Archive, ...]:
         except OSError as error:
             raise unable("PKG001", "apt-unreadable", f"{file}: {error.strerror}") from error
         found += parse(text, one_line=file.suffix == ".list")
-    return tuple(found)
+    return tuple(replace(archive, uri=_first_mirror(archive.uri, root)) for archive in found)
+
+
+def _first_mirror(uri: str, root: Path) -> str:
+    """The first address in a list of mirrors (apt-transport-mirror(1), as cloud images have it); any other address as it is."""
+    if not uri.startswith("mirror+file:"):
+        return uri
+    try:
+        lines = (root / uri.removeprefix("mirror+file:").lstrip("/")).read_text(errors="replace").splitlines()
+    except OSError:
+        return uri
+    return next((line.split()[0].rstrip("/") for line in lines if line.strip() and not line.startswith("#")), uri)
 
 
 def parse(text: str, *, one_line: bool) -> tuple[Archive, ...]:
