@@ -1,4 +1,6 @@
-"""`python -m aistack`."""
+"""`python -m aistack`: the same as `aistack`."""
+
+from __future__ import annotations
 
 from aistack.cli import main
 

@@ -35,6 +35,7 @@ def up(recipe: Path, options: Options, *, firmware: str, again: bool, dry_run: b
     built = building.build(lock, found.places, progress, models=not options.without_models)
     finished = time.monotonic()
     disk = built.find("disk")
+    path = store.path / "outputs" / disk[0].id / disk[1]["files"]["raw"] if disk else None
     seen = None
     fresh = False
     if disk is not None:
@@ -48,7 +49,7 @@ def up(recipe: Path, options: Options, *, firmware: str, again: bool, dry_run: b
     ended = time.monotonic()
     spent = {"check": checked - started, "lock": locked - checked, "build": finished - locked, "boot": ended - finished}
     if as_json:
-        print(json.dumps(_document(recipe, seen, fresh, spent, built), indent=2))
+        print(json.dumps(_document(recipe, path, seen, fresh, spent, built), indent=2))
         return ExitCode.OK
     print(f"lock: {lock_path(recipe)}")
     show_built(built, lock, store, as_json=False)
@@ -82,12 +83,13 @@ def _firmware(name: str) -> Firmware:
     return Firmware(name)
 
 
-def _document(recipe: Path, seen: Any, fresh: bool, spent: dict[str, float], built: building.Built) -> dict[str, Any]:
+def _document(recipe: Path, disk: Path | None, seen: Any, fresh: bool, spent: dict[str, float], built: building.Built) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "recipe": str(recipe),
         "lock": str(lock_path(recipe)),
         "images": built.images(),
+        "disk": None if disk is None else str(disk),
         "booted_now": fresh,
         "boot": seen,
         "seconds": {name: round(seconds, 2) for name, seconds in spent.items()},

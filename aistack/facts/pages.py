@@ -98,6 +98,7 @@ Whoever wants the driver wants a device: without `accelerator:` no check would e
     Page("CLI002", "page-unknown", "There is no rule or code of that name; `aistack explain` lists all."),
     Page("CLI003", "list-unknown", "`aistack list` knows accelerators, models, frameworks, os, rules and recipes."),
     Page("CLI004", "id-unknown", "The catalog has no entry of that id; `aistack list KIND` lists the ids."),
+    Page("CLI006", "firmware-unknown", "A machine starts by `uefi` or by `bios`; the disks boot by both."),
     Page("CLI005", "component-unknown", "The recipe's stack has no component of that name; the message lists those that it has."),
     Page("CT001", "catalog-schema", "A file in the catalog's folders begins with `schema:`, which says what it is."),
     Page("CT002", "catalog-name", "A catalog file is named after the id in it, so that each fact has one place."),
@@ -180,6 +181,10 @@ IMAGES = (
     Page("OCI004", "blob-missing", "A part of an image that was built earlier is not in the store any more."),
     Page("OCI005", "path-outside", "A member of an archive points outside the folder that it would be unpacked to."),
     Page("VER001", "image-differs-from-lock", "The built image, read back without running it, does not hold what the lock promised."),
+    Page(
+        "VER002", "not-built", "There is a lock, but its images are not in this store: build them, or point AISTACK_STORE at their store."
+    ),
+    Page("BLD001", "step-kind-unknown", "`--only` names a kind of step; the message lists those that the recipe's plan has."),
 )
 
 DISK = (
@@ -242,6 +247,12 @@ RUNNING = (
     Page("POD002", "podman-no-service", "podman answers through a service that it starts for the purpose; that did not start."),
     Page("POD003", "podman-refused", "podman could not do what was asked; its own words stand below."),
     Page("POD004", "image-not-loaded", "podman took an image but does not list it afterwards."),
+    Page(
+        "BOOT001",
+        "node-not-good",
+        """The node did not boot to both gates and an answer of its apps.
+The message says how far it came; the console's whole text lies in the file that is named.""",
+    ),
     Page("REQ001", "app-not-reached", "The node is up, but nothing answers where its app should listen."),
     Page("REQ002", "answer-wrong", "The app answers, but not with what its model really gives."),
     Page("REQ003", "reference-unreadable", "The recorded answer, with which an app's answer is compared, cannot be read."),

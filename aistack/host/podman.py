@@ -124,7 +124,7 @@ def _library() -> Any:
         return importlib.import_module("podman")
     except ImportError as error:
         raise unable(
-            "POD001", "client-missing", "podman-py is not installed", why=(str(error),), hints=("pip install 'aistack[build]'",)
+            "POD001", "podman-client-missing", "podman-py is not installed", why=(str(error),), hints=("pip install 'aistack[build]'",)
         ) from error
 
 
