@@ -21,8 +21,10 @@ from aistack.facts.catalog import Suite
 from aistack.facts.files import Rendered, RenderedFile
 from aistack.facts.pins import LockedFile, LockedRoot
 from aistack.host import (
+    accounts,
     apt,
     apt_sources,
+    deb,
     debian,
     disk,
     disk_fill,
@@ -42,8 +44,8 @@ from aistack.report.progress import Progress
 
 VERSIONS = {"mmdebstrap": "--version", "zstd": "--version", "bwrap": "--version"}
 CODE: Mapping[str, tuple[ModuleType, ...]] = {
-    "base-image": (debian, layers, rootfs),
-    "app-image": (debian, layers, rootfs, models),
+    "base-image": (accounts, deb, debian, layers, rootfs),
+    "app-image": (accounts, deb, debian, layers, rootfs, models),
     "converted-model": (models,),
     "model-image": (models, layers),
     "system-image": (render.system, layers),

@@ -1,0 +1,92 @@
+"""The plan: what shapes a step's output is in its id, nothing else is; and only what leads to something missing is made."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from aistack.compose.lock import Lock, LockedApp, LockedConversion, LockedModel
+from aistack.compose.plan import ROOTS, Step, Surroundings, plan, to_do
+from aistack.facts.pins import LockedFile, LockedPackage, LockedRoot
+
+
+def root(*names: str) -> LockedRoot:
+    packages = tuple(
+        LockedPackage(
+            name=name, version="1", arch="amd64", sha256=name.ljust(64, "0"), size=1, origin="trixie/main", filename=f"{name}.deb"
+        )
+        for name in names
+    )
+    return LockedRoot(arch="amd64", os="debian-13", packages=packages)
+
+
+APP = LockedApp(
+    name="chat", framework="llama.cpp", version="0.7.0", root="app-chat", python=None, wheels=(), models=("org/model",),
+    command=("llama-server", "--port", "8000"), environment=(), port=8000, health="/health",
+)  # fmt: skip
+MODEL = LockedModel(
+    id="org/model", revision="r", licence="Apache-2.0", sources=("hub",), files=(LockedFile(path="w", sha256="f" * 64, size=1),),
+    conversion=LockedConversion(root="converter-gguf", format="gguf", argv=("convert",)),
+)  # fmt: skip
+LOCK = Lock(
+    name="node", arch="amd64", os="debian-13", components=(("kernel", "6.12.1"),), accelerator=None,
+    roots=tuple((name, root(name)) for name in ("app-chat", "base", "converter-gguf", "tools")),
+    apps=(APP,), models=(MODEL,), node=(), memory_mib=1024, wish="sha256:0",
+)  # fmt: skip
+HERE = Surroundings(tools={"mmdebstrap": "1", "zstd": "1", "bwrap": "1"}, ours={"base-image": "a", "app-image": "a", "disk": "a"})
+
+
+def ids(lock: Lock, surroundings: Surroundings = HERE) -> dict[str, str]:
+    return {step.title: step.id for step in plan(lock, surroundings)}
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {title for title in before if before[title] != after[title]}
+
+
+def test_a_change_of_an_app_changes_what_binds_it_and_nothing_else() -> None:
+    other = dataclasses.replace(LOCK, apps=(dataclasses.replace(APP, command=("llama-server",)),))
+    assert changed(ids(LOCK), ids(other)) == {"app-image chat", "system-image node", "verify node", "disk node"}
+
+
+def test_a_change_of_the_base_leaves_apps_and_models_alone() -> None:
+    roots = tuple((name, root("base", "more") if name == "base" else locked) for name, locked in LOCK.roots)
+    after = ids(dataclasses.replace(LOCK, roots=roots))
+    assert changed(ids(LOCK), after) == {"base-image debian-13", "system-image node", "verify node", "disk node"}
+
+
+def test_another_tool_or_other_code_of_ours_makes_another_step() -> None:
+    tool = dataclasses.replace(HERE, tools={**HERE.tools, "bwrap": "2"})
+    assert "converted-model org/model" in changed(ids(LOCK), ids(LOCK, tool))
+    ours = dataclasses.replace(HERE, ours={**HERE.ours, "disk": "b"})
+    assert changed(ids(LOCK), ids(LOCK, ours)) == {"disk node"}
+
+
+def test_names_shape_nothing() -> None:
+    assert Step(kind="disk", name="one", inputs=(), content="{}").id == Step(kind="disk", name="other", inputs=(), content="{}").id
+
+
+def test_without_models_all_the_rest_is_planned() -> None:
+    kinds = [step.kind for step in plan(LOCK, HERE, models=False)]
+    assert kinds == ["tools-root", "base-image", "app-image"]
+
+
+def test_inputs_come_before_their_users() -> None:
+    seen: set[str] = set()
+    for step in plan(LOCK, HERE):
+        assert set(step.inputs) <= seen
+        seen.add(step.id)
+
+
+def test_everything_is_to_do_at_first_and_nothing_at_last() -> None:
+    steps = plan(LOCK, HERE)
+    assert to_do(steps, lambda step: False) == steps
+    assert to_do(steps, lambda step: True) == ()
+
+
+def test_a_throw_away_root_is_made_again_only_for_a_user_that_needs_it() -> None:
+    steps = plan(LOCK, HERE)
+    gone = {step.id for step in steps if step.kind in ROOTS}
+    assert to_do(steps, lambda step: step.id not in gone) == ()
+    missing = next(step for step in steps if step.kind == "converted-model")
+    todo = [step.kind for step in to_do(steps, lambda step: step.id not in gone | {missing.id})]
+    assert todo == ["converter-root", "converted-model"]

@@ -1,0 +1,175 @@
+"""The whole way, with the real tools: from a recipe to a booted, checked node that answers; twice, by both firmwares, and by ssh."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aistack.commands import boot as booting
+from aistack.commands import making
+from aistack.commands.opening import Options, opened
+from aistack.compose import verify as checks
+from aistack.compose.distros import debian as debian_text
+from aistack.compose.lock import Lock, decode
+from aistack.host import debian, inspect, machine, oci
+from aistack.host.machine import End, Running
+from aistack.host.qemu import Firmware, Hardware
+from aistack.host.store import Store, default_path
+
+pytestmark = pytest.mark.system
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+CANARY = "canary-4f1d9e-never-to-be-seen"
+
+
+def aistack(*arguments: str, folder: Path, timeout: float = 2400) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "HF_TOKEN": CANARY, "NO_COLOR": "1", "HF_HUB_ETAG_TIMEOUT": "5"}
+    argv = [sys.executable, "-m", "aistack", *arguments]
+    return subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with copies of the recipes, so that their locks lie there and not in the source tree."""
+    folder = tmp_path_factory.mktemp("recipes")
+    for recipe in RECIPES.glob("*.yaml"):
+        shutil.copy(recipe, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def first(folder: Path) -> dict[str, Any]:
+    """What `aistack up` says of the embeddings node, built and booted now."""
+    done = aistack("up", "cpu-embeddings.yaml", "--again", "--json", folder=folder)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert CANARY not in done.stdout + done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+@pytest.fixture(scope="session")
+def lock(folder: Path, first: dict[str, Any]) -> Lock:
+    return decode((folder / "cpu-embeddings.lock.json").read_bytes())
+
+
+@pytest.fixture(scope="session")
+def store() -> Store:
+    return Store(default_path(os.environ))
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "logs"
+
+
+def test_the_node_answers_what_the_model_gives(first: dict[str, Any]) -> None:
+    (answer,) = first["boot"]["answers"]
+    assert answer["cosine"] >= 0.99
+    assert first["boot"]["end"] == "finished"
+    gates = {report["phase"]: report["outcome"] for report in first["boot"]["reports"] if report["phase"] in ("check", "confirm")}
+    assert gates == {"check": "healthy", "confirm": "healthy"}
+
+
+def test_a_second_run_does_nothing_and_says_so(folder: Path, first: dict[str, Any]) -> None:
+    done = aistack("up", "cpu-embeddings.yaml", folder=folder)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "still fits" in done.stderr
+    assert "already done" in done.stderr
+    assert "done in" not in done.stderr
+    assert done.stdout.count("already there") == len([line for line in done.stdout.splitlines() if "already there" in line]) > 5
+
+
+def test_verify_finds_what_the_lock_says(folder: Path, first: dict[str, Any]) -> None:
+    done = aistack("verify", "cpu-embeddings.yaml", "--json", folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    outcomes = {finding["outcome"] for findings in json.loads(done.stdout)["findings"].values() for finding in findings}
+    assert outcomes == {"yes"}
+
+
+def test_no_secret_of_the_builder_is_in_lock_logs_or_images(folder: Path, first: dict[str, Any], store: Store, tmp_path: Path) -> None:
+    assert CANARY not in (folder / "cpu-embeddings.lock.json").read_text()
+    for path in [*store.path.glob("outputs/*/log"), *store.path.glob("logs/*/*")]:
+        assert CANARY.encode() not in path.read_bytes(), path
+    for digest in first["images"].values():
+        image = oci.read_image(store, digest)
+        layers = [(store.blob(layer.digest.removeprefix("sha256:")), layer.media_type) for layer in image.layers]
+        read = inspect.filesystem(layers, lambda path: path.startswith(("/etc/", "/var/", "/usr/lib/aistack/lock")), tmp_path)
+        assert not [path for path, text in read.texts.items() if CANARY.encode() in text]
+
+
+def test_by_bios_and_by_ssh(folder: Path, first: dict[str, Any], lock: Lock, store: Store, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    disk = next(path for path in store.path.glob("outputs/*/disk.raw") if first["disk"] == str(path))
+    hardware = Hardware(
+        disk=disk,
+        firmware=Firmware.BIOS,
+        memory_mib=max(2048, lock.memory_mib),
+        forwards=(22, 8000),
+        credentials=(("ssh.authorized_keys.root", key.with_suffix(".pub").read_bytes()), ("system.hostname", b"edge-7")),
+    )
+    said: dict[str, str] = {}
+
+    def log_in(running: Running) -> None:
+        for name, command in (("status", "aistack node status --json"), ("host", "uname -n"), ("write", "touch /usr/x 2>&1")):
+            said[name] = ssh(key, running.ports[22], command).stdout
+        (app,) = lock.apps
+        assert booting.ask(app, running).cosine is not None
+        assert ssh(key.with_suffix(".pub"), running.ports[22], "true").returncode != 0
+
+    booted = machine.boot(hardware, tmp_path / "logs", on_gates_passed=log_in)
+    assert booted.end is End.FINISHED, (booted.message, booted.lines)
+    assert said["host"].strip() == "edge-7"
+    assert "Read-only file system" in said["write"]
+    status = json.loads(said["status"])
+    assert status["is_node"] is True
+    assert first["images"][f"system-image {lock.name}"] in json.dumps(status)
+
+
+def ssh(key: Path, port: int, command: str) -> subprocess.CompletedProcess[str]:
+    options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "ConnectTimeout=60", "LogLevel=ERROR"]
+    argv = ["ssh", *(word for option in options for word in ("-o", option)), "-o", "IdentitiesOnly=yes", "-i", str(key), "-p", str(port)]
+    return subprocess.run([*argv, "root@127.0.0.1", command], capture_output=True, text=True, timeout=180, check=False)
+
+
+def test_the_base_is_the_same_bytes_twice(lock: Lock, first: dict[str, Any], store: Store, tmp_path: Path) -> None:
+    other = Store(tmp_path / "other")
+    other.blobs.parent.mkdir(parents=True)
+    other.blobs.symlink_to(store.blobs)  # the packages are there; layers and manifests are written again, to the same names
+    image = debian.build_base(other, lock.root("base"), files=making.base_files(), script=debian_text.base_script())
+    assert image == first["images"][f"base-image {lock.os}"]
+
+
+def test_the_web_appliance_boots_and_serves(folder: Path) -> None:
+    done = aistack("up", "web-appliance.yaml", "--again", "--firmware", "bios", "--json", folder=folder)
+    assert done.returncode == 0, done.stderr[-4000:]
+    document = json.loads(done.stdout)
+    assert [answer["status"] for answer in document["boot"]["answers"]] == [200]
+
+
+def test_an_image_that_was_changed_is_found_out(lock: Lock, first: dict[str, Any], store: Store, tmp_path: Path) -> None:
+    from aistack.host import layers
+
+    system = oci.read_image(store, first["images"][f"system-image {lock.name}"])
+    other = layers.write_layer(store, [layers.file_entry("/usr/lib/modules/6.1.0/vmlinuz", b"an older kernel")])
+    changed = oci.write_image(store, (*system.layers, other), arch=system.arch, settings=system.settings, labels=dict(system.labels))
+    image = oci.read_image(store, changed)
+    blobs = [(store.blob(layer.digest.removeprefix("sha256:")), layer.media_type) for layer in image.layers]
+    read = inspect.filesystem(blobs, checks.wanted, tmp_path)
+    bound = {name.rsplit("/", 1)[-1]: digest for name, digest in making.bound(lock, first["images"]).items()}
+    found = {finding.name: finding.outcome for finding in checks.verify_system(read, lock, bound)}
+    assert found["kernel"] is checks.Outcome.NO
+
+
+def test_offline_with_a_filled_store_needs_nothing(folder: Path, first: dict[str, Any]) -> None:
+    found = opened(folder / "cpu-embeddings.yaml", Options(offline=True))
+    _, made = found.lock()
+    assert made is False
