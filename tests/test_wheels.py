@@ -1,0 +1,183 @@
+"""Wheels: uv resolving for another Python and platform, over wheels made here and a loopback index that asks for a password."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from aistack.diagnostics import DiagnosticError, ExitCode
+from aistack.host import wheels
+from aistack.host.store import Store
+
+CANARY = "CanaryPasswordOfAnIndex0123456789"
+
+
+def make_wheel(folder: Path, name: str, version: str, tag: str, requires: tuple[str, ...] = ()) -> Path:
+    """A wheel with one module; `tag` is python-abi-platform."""
+    path = folder / f"{name}-{version}-{tag}.whl"
+    folder.mkdir(parents=True, exist_ok=True)
+    about = "".join(f"Requires-Dist: {one}\n" for one in requires)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{name}/__init__.py", f"TAG = {tag!r}\n")
+        archive.writestr(f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{about}")
+        archive.writestr(f"{name}-{version}.dist-info/WHEEL", f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n")
+        archive.writestr(f"{name}-{version}.dist-info/RECORD", "")
+    return path
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    """`pure` needs `built`, which has a wheel for each of two Pythons and another platform."""
+    folder = tmp_path / "shelf"
+    make_wheel(folder, "pure", "1.0", "py3-none-any", ("built>=2",))
+    make_wheel(folder, "built", "1.0", "cp313-cp313-manylinux_2_17_x86_64")
+    make_wheel(folder, "built", "2.1", "cp312-cp312-manylinux_2_17_x86_64")
+    make_wheel(folder, "built", "2.1", "cp313-cp313-manylinux_2_17_x86_64")
+    make_wheel(folder, "built", "2.1", "cp313-cp313-manylinux_2_17_aarch64")
+    make_wheel(folder, "built", "2.1", "cp313-cp313-win_amd64")
+    return folder
+
+
+def settings(home: Path, text: str) -> dict[str, str]:
+    """This process's environment, with an empty home, no index of its own, and `text` as pip's configuration."""
+    (home / "pip.conf").write_text(text)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_"))}
+    return clean | {"HOME": str(home), "PIP_CONFIG_FILE": str(home / "pip.conf"), "UV_CACHE_DIR": str(home / "uv-cache")}
+
+
+def from_shelf(shelf: Path) -> dict[str, str]:
+    """uv told of a folder and no index."""
+    (shelf.parent / "uv.toml").write_text(f"no-index = true\nfind-links = ['{shelf}']\n")
+    return settings(shelf.parent, "") | {"UV_CONFIG_FILE": str(shelf.parent / "uv.toml")}
+
+
+@pytest.mark.parametrize(
+    ("arch", "python", "tag"),
+    [
+        ("amd64", "3.13", "cp313-cp313-manylinux_2_17_x86_64"),
+        ("arm64", "3.13", "cp313-cp313-manylinux_2_17_aarch64"),
+        ("amd64", "3.12", "cp312-cp312-manylinux_2_17_x86_64"),
+    ],
+)
+def test_wheels_are_those_of_the_target_not_of_this_machine(shelf: Path, arch: str, python: str, tag: str) -> None:
+    locked = wheels.lock(["pure"], python=python, arch=arch, environment=from_shelf(shelf))
+    assert [wheel.filename for wheel in locked] == [f"built-2.1-{tag}.whl", "pure-1.0-py3-none-any.whl"]
+    for wheel in locked:
+        data = (shelf / wheel.filename).read_bytes()
+        assert (wheel.sha256, wheel.size) == (hashlib.sha256(data).hexdigest(), len(data))
+
+
+def test_locked_wheels_are_fetched_and_installed_without_an_index(shelf: Path, tmp_path: Path) -> None:
+    environment, store = from_shelf(shelf), Store(tmp_path / "store")
+    locked = wheels.lock(["pure"], python="3.13", arch="amd64", environment=environment)
+    told: list[tuple[int, int | None]] = []
+    wheels.fetch(
+        store, locked, python="3.13", arch="amd64", environment=environment, advance=lambda label, done, total: told.append((done, total))
+    )
+    assert told[-1][0] == told[-1][1] == sum(wheel.size for wheel in locked)
+    for path in shelf.iterdir():
+        path.unlink()
+    wheels.fetch(store, locked, python="3.13", arch="amd64", environment=environment, offline=True)
+    wheels.install_files(store, locked, tmp_path / "site", environment=environment)
+    assert (tmp_path / "site" / "built" / "__init__.py").read_text() == "TAG = 'cp313-cp313-manylinux_2_17_x86_64'\n"
+    assert (tmp_path / "site" / "pure-1.0.dist-info").is_dir()
+
+
+def test_what_cannot_be_resolved_says_why(shelf: Path) -> None:
+    with pytest.raises(DiagnosticError) as caught:
+        wheels.lock(["pure", "built<2"], python="3.13", arch="amd64", environment=from_shelf(shelf))
+    assert caught.value.exit_code == ExitCode.UNABLE
+    assert "built" in " ".join(caught.value.diagnostics[0].why)
+
+
+def test_a_wheel_that_changed_or_went_is_refused(shelf: Path, tmp_path: Path) -> None:
+    environment, store = from_shelf(shelf), Store(tmp_path / "store")
+    locked = wheels.lock(["pure"], python="3.13", arch="amd64", environment=environment, only=True)
+    make_wheel(shelf, "pure", "1.0", "py3-none-any", ("another",))
+    with pytest.raises(DiagnosticError):
+        wheels.fetch(store, locked, python="3.13", arch="amd64", environment=environment)
+    assert not store.has(locked[0].sha256)
+    with pytest.raises(DiagnosticError, match="not in the store"):
+        wheels.fetch(store, locked, python="3.13", arch="amd64", environment=environment, offline=True)
+
+
+@contextmanager
+def guarded_index(shelf: Path, user: str, password: str) -> Iterator[tuple[str, list[str]]]:
+    """A simple index on loopback that answers only to a password; what was asked without it is listed."""
+    root = shelf.parent / "index"
+    for path in shelf.iterdir():
+        folder = root / "simple" / path.name.split("-")[0]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / path.name).write_bytes(path.read_bytes())
+    for folder in (root / "simple").iterdir():
+        lines = [
+            f'<a href="{path.name}#sha256={hashlib.sha256(path.read_bytes()).hexdigest()}">{path.name}</a>' for path in folder.iterdir()
+        ]
+        (folder / "index.html").write_text("<!DOCTYPE html><html><body>" + "\n".join(lines) + "</body></html>")
+    wanted = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+    refused: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments, directory=str(root))  # type: ignore[arg-type]
+
+        def do_GET(self) -> None:
+            if self.headers.get("Authorization") == wanted:
+                return super().do_GET()
+            refused.append(self.path)
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="index"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return None
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}/simple", refused
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_pips_own_index_and_its_password_are_used_and_never_told(shelf: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with guarded_index(shelf, "user", CANARY) as (place, _):
+        environment = settings(tmp_path, f"[global]\nindex-url = http://user:{CANARY}@{place}\n")
+        store = Store(tmp_path / "store")
+        locked = wheels.lock(["pure"], python="3.13", arch="amd64", environment=environment)
+        wheels.fetch(store, locked, python="3.13", arch="amd64", environment=environment)
+        assert all(store.has(wheel.sha256) for wheel in locked)
+        assert CANARY not in repr(locked)
+        wrong = settings(tmp_path, f"[global]\nindex-url = http://user:{CANARY}x@{place}\n")
+        with pytest.raises(DiagnosticError) as caught:
+            wheels.lock(["pure"], python="3.13", arch="amd64", environment=wrong | {"UV_CACHE_DIR": str(tmp_path / "empty")})
+    assert CANARY not in repr(caught.value.diagnostics)
+    assert CANARY not in "".join(capfd.readouterr())
+
+
+def test_pips_configuration_becomes_uvs_settings(tmp_path: Path) -> None:
+    text = (
+        "[global]\nindex-url = http://127.0.0.1:1/a\n"
+        "extra-index-url =\n    http://127.0.0.1:1/b\n    http://127.0.0.1:1/c\nfind-links = /shelf\n"
+    )
+    told = wheels.indexes(settings(tmp_path, text))
+    assert told["UV_DEFAULT_INDEX"].startswith("http://127.0.0.1:1/a")
+    assert told["UV_INDEX"].split()[-2:] == ["http://127.0.0.1:1/b", "http://127.0.0.1:1/c"]
+    assert "/shelf" in told["UV_FIND_LINKS"]
+    assert wheels.indexes(settings(tmp_path, text) | {"UV_DEFAULT_INDEX": "http://127.0.0.1:1/mine"}) == {}
