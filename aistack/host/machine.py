@@ -27,6 +27,8 @@ CREDENTIAL = "aistack.report"
 TURN_SECONDS = 0.25
 PROGRESS_SECONDS = 5.0
 AFTER_PANIC_SECONDS = 3.0
+IDLE_SECONDS = 3.0
+BUSY_SHARE = 0.6
 GOOD = ("healthy", "degraded")
 
 
@@ -377,17 +379,26 @@ def _disk_work(qmp: Qmp) -> int:
 def _is_idle(state: _State) -> bool:
     """Whether the guest's processors mostly sleep: then nothing spins, it just does not speak.
 
-    The state of QEMU's threads is looked at rather than their time, so that a busy host does not change the answer.
+    Of the time in which a processor's thread could have run (it did not wait for a turn on a busy host), how much did it run?
+    https://www.kernel.org/doc/html/latest/scheduler/sched-stats.html: nanoseconds run, nanoseconds waited for a turn.
     """
     threads = [cpu["thread-id"] for cpu in state.qmp.execute("query-cpus-fast") or []]
-    awake = samples = 0
-    for _ in range(20):
-        for thread in threads:
-            status = Path(f"/proc/{state.process.pid}/task/{thread}/stat").read_text()
-            samples += 1
-            awake += status.rpartition(")")[2].split()[0] == "R"
-        time.sleep(0.1)
-    return awake < samples / 4
+    before = [_schedule(state, thread) for thread in threads]
+    start = time.monotonic()
+    time.sleep(IDLE_SECONDS)
+    elapsed = time.monotonic() - start
+    shares = []
+    for thread, (ran, waited) in zip(threads, before, strict=True):
+        ran_now, waited_now = _schedule(state, thread)
+        could = elapsed - (waited_now - waited)
+        shares.append((ran_now - ran) / could if could > 0 else 1.0)
+    return max(shares, default=1.0) < BUSY_SHARE
+
+
+def _schedule(state: _State, thread: int) -> tuple[float, float]:
+    """Seconds that a thread of QEMU has run, and has waited to run."""
+    ran, waited, _ = Path(f"/proc/{state.process.pid}/task/{thread}/schedstat").read_text().split()
+    return int(ran) / 1e9, int(waited) / 1e9
 
 
 def _judge_exit(state: _State | None, running: subprocess.Popen[bytes], talk: Path) -> _Ended:
@@ -408,6 +419,8 @@ def _judge_exit(state: _State | None, running: subprocess.Popen[bytes], talk: Pa
             return better
         except QmpClosedError:
             continue
+    if state.shutdown == "host-signal":
+        return _Ended(End.QEMU, "QEMU was ended by a signal from this machine", said)
     finished = state.finishing is not None and any(report["phase"] == "finished" for report in state.reports)
     if code == qemu.EXIT_CODE and finished:
         return _Ended(End.FINISHED, "the guest reported healthy gates and ended as agreed")
