@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -24,5 +23,4 @@ def tools_root() -> Path:
     archives = apt_sources.archives(("trixie", "trixie-updates", "trixie-security"), environment=os.environ)
     root = apt.resolve(store, archives, debian.tools_packages(), "amd64", "debian-13", environment=os.environ)
     apt.fetch(store, root, archives, environment=os.environ)
-    content = hashlib.sha256("".join(sorted(package.sha256 for package in root.packages)).encode()).hexdigest()
-    return rootfs.make_root(store, root, content)
+    return rootfs.make_root(store, root)

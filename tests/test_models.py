@@ -101,8 +101,7 @@ def converted(store: Store) -> Iterator[tuple[LockedFile, ...]]:
         pinned = hub.pin(MODEL, store=store, sources=(SOURCE,))
     assert {file.path: file.sha256 for file in pinned.files}["model.safetensors"] == WEIGHTS
     root = locked_root(store, CONVERTER)
-    name = "test-" + hashlib.sha256("".join(package.sha256 for package in root.packages).encode()).hexdigest()[:20]
-    unpacked = rootfs.make_root(store, root, name)
+    unpacked = rootfs.make_root(store, root)
     twice = [models.convert(store, unpacked, files=pinned.files, argv=ARGV) for _ in range(2)]
     assert twice[0] == twice[1]
     yield twice[0]

@@ -58,12 +58,13 @@ def test_the_recorded_vector_is_a_unit_vector_of_the_models_size() -> None:
     assert found.model == MODEL
     assert len(found.vector) == 384
     assert math.hypot(*found.vector) == pytest.approx(1, abs=1e-5)
-    assert request.reference_of(MODEL.upper()) == found
     assert request.reference_of("example/none") is None
 
 
 def test_every_recorded_vector_can_be_read_and_lies_under_its_models_name() -> None:
-    for path in request.REFERENCES.iterdir():
+    recorded = sorted((Path(__file__).parent.parent / "models").rglob("*.embedding.json"))
+    assert recorded
+    for path in recorded:
         assert request.reference_of(request.read_reference(path).model) == request.read_reference(path)
         assert "made-with" in json.loads(path.read_text())
 

@@ -13,7 +13,7 @@ from typing import Any
 from aistack.commands.build import Built
 from aistack.compose.lock import Lock, LockedApp
 from aistack.diagnostics import Diagnostic, Severity, refuse
-from aistack.host import catalog_files, machine, request
+from aistack.host import machine, request
 from aistack.host.machine import Boot, End, Running
 from aistack.host.qemu import Firmware, Hardware
 from aistack.host.store import Store
@@ -88,9 +88,8 @@ def ask(app: LockedApp, running: Running) -> Answer:
     address = f"http://127.0.0.1:{running.ports[app.port]}"
     started = time.monotonic()
     for model in app.models:
-        recorded = catalog_files.reference(model)
-        if recorded is not None:
-            reference = request.read_reference(recorded)
+        reference = request.reference_of(model)
+        if reference is not None:
             compared = request.compare(request.embed(address, model, reference.input), reference)
             return Answer(app=app.name, asked=reference.input, status=200, seconds=time.monotonic() - started, cosine=compared.cosine)
     path = app.health or "/"

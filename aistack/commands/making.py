@@ -87,9 +87,9 @@ class Maker:
         log = folder / "log"
         match step.kind:
             case "tools-root":
-                return self._root(self.lock.root("tools"), step, log)
+                return self._root(self.lock.root("tools"), log)
             case "converter-root":
-                return self._root(self.lock.root(f"converter-{step.name}"), step, log)
+                return self._root(self.lock.root(f"converter-{step.name}"), log)
             case "node-part":
                 root = self.places.store.path / "roots" / self.outputs[step.inputs[0]]["root"]
                 return {"layer": asdict(own_files.node_layer(self.places.store, root))}
@@ -141,9 +141,8 @@ class Maker:
         suites = [Suite(name=suite, components=tuple(dict.fromkeys(components))) for suite, components in sorted(wanted.items())]
         return archives_of(root.os, suites, self.places)
 
-    def _root(self, root: LockedRoot, step: Step, log: Path) -> dict[str, Any]:
-        rootfs.make_root(self.places.store, self.fetched(root), step.id, log=log)
-        return {"root": step.id}
+    def _root(self, root: LockedRoot, log: Path) -> dict[str, Any]:
+        return {"root": rootfs.make_root(self.places.store, self.fetched(root), log=log).name}
 
     def _app(self, app: LockedApp, log: Path) -> str:
         root = self.fetched(self.lock.root(app.root))
@@ -219,7 +218,7 @@ class Maker:
             reference=f"localhost/aistack/{self.lock.name}:latest",
             bound=bound(self.lock, self.images),
             arch=self.lock.arch,
-            progress=self.progress.say,
+            progress=lambda text: self.progress.say(f"    {text}"),
         )
         files = {"raw": made.raw.name} | ({"qcow2": made.qcow2.name} if made.qcow2 else {})
         return {"files": files, "commit": made.filled.commit, "bytes": made.filled.size, "seconds": made.filled.seconds}

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aistack.diagnostics import Diagnostic, DiagnosticError, Severity, refuse, unable
+from aistack.host import catalog_files
 
 SCHEMA = "aistack/reference-embedding/v1"
 COSINE = 0.99
 """The least cosine similarity that counts as the same answer; another CPU or another rounding stays above 0.999."""
 
 SECONDS = 120.0
-REFERENCES = Path(__file__).resolve().with_name("references")
 """Recorded vectors, one file for each model: its id in lower case, `/` as `--`; they travel in the package."""
 
 
@@ -58,9 +58,9 @@ def read_reference(path: Path) -> Reference:
 
 
 def reference_of(model: str) -> Reference | None:
-    """The recorded vector of a model (matched without case), None when there is none."""
-    path = REFERENCES / f"{model.lower().replace('/', '--')}.json"
-    return read_reference(path) if path.is_file() else None
+    """The recorded vector of a model of the catalog, None when there is none."""
+    path = catalog_files.reference(model)
+    return None if path is None else read_reference(path)
 
 
 def embed(address: str, model: str, text: str, *, timeout: float = SECONDS) -> tuple[float, ...]:

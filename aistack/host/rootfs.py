@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import array
 import fcntl
+import hashlib
+import json
 import os
 import select
 import shutil
 import termios
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -284,9 +286,13 @@ def merged(path: str) -> str:
 
 
 def make_root(
-    store: Store, root: LockedRoot, name: str, *, files: Sequence[Rendered] = (), script: str = "", log: Path | None = None
+    store: Store, root: LockedRoot, name: str | None = None, *, files: Sequence[Rendered] = (), script: str = "", log: Path | None = None
 ) -> Path:
-    """The folder STORE/roots/`name` with that root unpacked; made whole or not at all, reused when it is there."""
+    """The folder STORE/roots/`name` with that root unpacked; made whole or not at all, reused when it is there.
+
+    Without `name` it is called after its content, so that whoever needs the same root finds it.
+    """
+    name = name or _content(root, files, script)
     final = store.path / "roots" / name
     if final.is_dir():
         return final
@@ -302,11 +308,17 @@ def make_root(
             with store.scratch() as folder, process.stream(argv, log=folder / "log", stdin=unpacked.stream.fileno()) as extracting:
                 assert extracting.stdout is not None
                 extracting.stdout.read()
-        unfinished.rename(final)
+        with suppress(OSError):  # another builder may have been first with the same root
+            unfinished.rename(final)
     finally:
         if unfinished.is_dir():
             remove_root(unfinished)
     return final
+
+
+def _content(root: LockedRoot, files: Sequence[Rendered], script: str) -> str:
+    document = [root.arch, sorted(package.sha256 for package in root.packages), [repr(file) for file in files], script]
+    return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 
 
 def remove_root(folder: Path) -> None:

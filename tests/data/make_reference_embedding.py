@@ -1,4 +1,4 @@
-"""Makes aistack/host/references/sentence-transformers--all-minilm-l6-v2.json: what the model's own weights give for one sentence, computed by torch alone.
+"""Makes models/ORG/NAME.embedding.json: what a model's own weights give for one sentence, computed by torch alone.
 
 Usage: python3 make_reference_embedding.py MODEL_FOLDER OUTPUT.json, where MODEL_FOLDER holds the model's files as the hub has them.
 The recorded vector was made with Debian forky's python3-torch 2.14.1, python3-transformers 5.12.1 and Python 3.14 on one CPU
