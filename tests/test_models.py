@@ -153,7 +153,7 @@ def test_the_converted_model_answers_as_the_model_does(store: Store, converted: 
         assert seen.digest == built
         name = f"aistack-test-{os.getpid()}"
         argv = [
-            "podman", "run", "--detach", f"--name={name}", "--runtime=runc", "--network=host", "--pull=never", "--cgroups=disabled",
+            "podman", "run", "--detach", f"--name={name}", "--runtime=runc", "--network=host", "--pull=never",
             "--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024",
             f"--volume={tmp_path / 'weights'}:/models/{MODEL}/model.gguf:ro", "localhost/aistack/app-test:latest",
         ]  # fmt: skip
