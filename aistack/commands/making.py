@@ -29,6 +29,7 @@ from aistack.host import (
     disk,
     disk_fill,
     disk_layout,
+    gguf,
     grub,
     hub,
     layers,
@@ -46,7 +47,7 @@ VERSIONS = {"mmdebstrap": "--version", "zstd": "--version", "bwrap": "--version"
 CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "base-image": (accounts, deb, debian, layers, rootfs),
     "app-image": (accounts, deb, debian, layers, rootfs, models),
-    "converted-model": (models,),
+    "converted-model": (gguf, models),
     "model-image": (models, layers),
     "system-image": (render.system, layers),
     "disk": (disk, disk_fill, disk_layout, grub, ostree, sysroot),

@@ -198,10 +198,15 @@ rm -f "$1/etc/resolv.conf" "$1/etc/hostname"
 for name in passwd group shadow gshadow; do
     [ ! -s "$AISTACK_BUILD/$name" ] || cat "$AISTACK_BUILD/$name" >> "$1/etc/$name"
 done
+# Byte code is made once, at the end and where it is wanted, not package by package; the program is removed again by the other hook.
+mkdir -p "$1/usr/local/sbin"
+printf '#!/bin/sh\\n' >"$1/usr/local/sbin/py3compile"
+chmod 0755 "$1/usr/local/sbin/py3compile"
 """
 
 HOOK = """#!/bin/sh
 set -eu
+rm "$1/usr/local/sbin/py3compile"
 cp "$1/var/lib/dpkg/status" "$AISTACK_BUILD/report/status"
 mkdir "$AISTACK_BUILD/report/info"
 cp "$1"/var/lib/dpkg/info/*.list "$AISTACK_BUILD/report/info/"
