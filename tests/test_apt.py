@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from debian_archive import DebianArchive
+from tools_needed import needs
 
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.host import apt, apt_sources
@@ -117,8 +118,7 @@ def test_a_list_of_mirrors_is_read(tmp_path: Path) -> None:
 
 
 def test_the_environments_proxy_reaches_apt_and_nobody_else_reads_it(tmp_path: Path) -> None:
-    if shutil.which("apt-config") is None:
-        pytest.skip("apt-config is not installed")
+    needs("apt-config")
     environment = {"https_proxy": "http://user:secret@proxy.example:3128", "no_proxy": "localhost,.inside.example"}
     found = apt.isolated(Store(tmp_path), [], "amd64", environment=environment)
     said = subprocess.run(["apt-config", "dump"], env=found.environment, capture_output=True, text=True, check=True).stdout
@@ -167,11 +167,7 @@ def test_apts_words_become_a_diagnostic(said: str, name: str) -> None:
 
 @pytest.fixture
 def debian(tmp_path: Path) -> Iterator[DebianArchive]:
-    for tool in ("apt-get", "dpkg-deb", "gpg"):
-        if shutil.which(tool) is None:
-            if os.environ.get("CI"):
-                pytest.fail(f"{tool} is not installed")
-            pytest.skip(f"{tool} is not installed")
+    needs("apt-get", "dpkg-deb", "gpg")
     archive = DebianArchive(tmp_path / "archive")
     archive.folder.mkdir()
     archive.add("floor", "1.0", fields="Essential: yes\n")

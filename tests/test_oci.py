@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tools_needed import needs
 
 from aistack.diagnostics import DiagnosticError
 from aistack.host import layers, oci
@@ -181,10 +180,7 @@ def test_a_models_file_becomes_a_layer_of_its_own(store: Store) -> None:
 
 @pytest.mark.system
 def test_skopeo_reads_and_copies_an_image_without_changing_it(store: Store, tmp_path: Path) -> None:
-    if shutil.which("skopeo") is None:
-        if os.environ.get("CI"):
-            pytest.fail("skopeo is not installed")
-        pytest.skip("skopeo is not installed")
+    needs("skopeo")
     digest = image(store)
     folder = oci.layout(store, {"one": digest}, tmp_path / "layout")
     said = subprocess.run(["skopeo", "inspect", f"oci:{folder}:one"], capture_output=True, text=True, check=True).stdout

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from debian_archive import DebianArchive
+from tools_needed import needs
 
 from aistack.compose.distros import debian as debian_text
 from aistack.diagnostics import DiagnosticError
@@ -135,8 +136,7 @@ def test_the_bases_users_have_different_numbers() -> None:
 
 
 def test_a_control_file_is_read_from_a_real_package(tmp_path: Path) -> None:
-    if shutil.which("dpkg-deb") is None:
-        pytest.skip("dpkg-deb is not installed")
+    needs("dpkg-deb")
     package = DebianArchive(tmp_path).add("tool", "1:3.0", fields="Depends: library (>= 2),\n  other\n")
     (fields,) = deb.stanzas(deb.control(package))
     assert (fields["package"], fields["version"], fields["depends"]) == ("tool", "1:3.0", "library (>= 2),\nother")
@@ -153,8 +153,7 @@ def test_what_is_no_package_is_told_not_thrown(tmp_path: Path, data: bytes) -> N
 
 
 def test_a_package_that_is_not_what_the_lock_says_is_refused(tmp_path: Path) -> None:
-    if shutil.which("dpkg-deb") is None:
-        pytest.skip("dpkg-deb is not installed")
+    needs("dpkg-deb")
     store = Store(tmp_path / "store")
     with DebianArchive(tmp_path).add("tool", "3.0").open("rb") as stream:
         sha256, size = store.add(stream)

@@ -135,6 +135,15 @@ def test_by_bios_and_by_ssh(folder: Path, first: dict[str, Any], lock: Lock, sto
     assert first["images"][f"system-image {lock.name}"] in json.dumps(status)
 
 
+def test_a_machine_that_is_less_than_the_lock_needs_is_a_failed_gate(first: dict[str, Any], lock: Lock, tmp_path: Path) -> None:
+    asked: list[Running] = []
+    hardware = Hardware(disk=Path(first["disk"]), firmware=Firmware.UEFI, memory_mib=lock.memory_mib - 400)
+    booted = machine.boot(hardware, tmp_path / "logs", on_gates_passed=asked.append)
+    assert booted.end is End.FAILED_GATE, (booted.message, booted.lines)
+    assert any("memory" in line and "unhealthy" in line for line in booted.lines)
+    assert asked == []
+
+
 def ssh(key: Path, port: int, command: str) -> subprocess.CompletedProcess[str]:
     options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "ConnectTimeout=60", "LogLevel=ERROR"]
     argv = ["ssh", *(word for option in options for word in ("-o", option)), "-o", "IdentitiesOnly=yes", "-i", str(key), "-p", str(port)]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import subprocess
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tools_needed import needs
 
 from aistack.facts.version import Scheme, VersionFormatError, key, newest_first, parse_range
 
@@ -39,10 +39,10 @@ def test_debian_order_is_total(texts: list[str]) -> None:
         assert one <= three
 
 
-@pytest.mark.skipif(shutil.which("dpkg") is None, reason="dpkg is not installed")
 @settings(max_examples=60, deadline=None)
 @given(debian_text, debian_text)
 def test_debian_order_is_dpkgs(left: str, right: str) -> None:
+    needs("dpkg")
     said = subprocess.run(["dpkg", "--compare-versions", left, "lt", right], check=False, capture_output=True).returncode == 0
     assert (key(left, Scheme.DEBIAN) < key(right, Scheme.DEBIAN)) is said
 
