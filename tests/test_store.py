@@ -55,6 +55,26 @@ def test_a_builder_that_is_killed_leaves_no_output(tmp_path: Path) -> None:
     assert Store(tmp_path).output("step") is None
 
 
+def test_two_builders_of_one_step_take_turns(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; from aistack.host.store import Store\n"
+        "with Store(pathlib.Path(sys.argv[1])).alone('step', lambda: print('waiting', flush=True)):\n"
+        "    print('inside', flush=True); sys.stdin.read()"
+    )
+    argv = [sys.executable, "-c", code, str(tmp_path)]
+    first = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert first.stdout is not None
+    assert first.stdout.readline() == b"inside\n"
+    second = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert second.stdout is not None
+    assert second.stdout.readline() == b"waiting\n"
+    first.kill()
+    first.communicate()
+    assert second.stdout.readline() == b"inside\n"
+    second.communicate(b"")
+    assert second.returncode == 0
+
+
 def test_where_the_store_lies() -> None:
     assert default_path({"AISTACK_STORE": "/big/disk"}) == Path("/big/disk")
     assert default_path({"XDG_CACHE_HOME": "/cache"}) == Path("/cache/aistack")

@@ -53,18 +53,27 @@ def build(lock: Lock, places: Places, progress: Progress, *, models: bool = True
     seconds: dict[str, float | None] = {}
     for step in steps:
         if step in pending:
-            started = time.monotonic()
-            progress.begin(step.title)
-            with store.produce(step.id) as folder:
-                document = maker.make(step, folder)
-                (folder / "output.json").write_text(json.dumps({"step": step.title, **document}, indent=2, sort_keys=True) + "\n")
-            maker.outputs[step.id] = document
-            seconds[step.id] = time.monotonic() - started
-            progress.done(step.title)
-        elif step.id in done:
+            with store.alone(step.id, lambda: progress.say("    another aistack is at it; waiting")):
+                found = output(store, step)
+                if found is None:
+                    seconds[step.id] = _carry_out(step, maker, store, progress)
+                else:
+                    done[step.id] = maker.outputs[step.id] = found
+        if step.id in done:
             seconds[step.id] = None
             progress.skip(step.title)
     return Built(steps=steps, outputs=maker.outputs, seconds=seconds)
+
+
+def _carry_out(step: Step, maker: making.Maker, store: Store, progress: Progress) -> float:
+    started = time.monotonic()
+    progress.begin(step.title)
+    with store.produce(step.id) as folder:
+        document = maker.make(step, folder)
+        (folder / "output.json").write_text(json.dumps({"step": step.title, **document}, indent=2, sort_keys=True) + "\n")
+    maker.outputs[step.id] = document
+    progress.done(step.title)
+    return time.monotonic() - started
 
 
 def planned(lock: Lock, *, models: bool = True, only: str | None = None) -> tuple[Step, ...]:

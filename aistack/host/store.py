@@ -8,11 +8,12 @@ STORE/tmp/                 unfinished work; safe to delete when nothing runs
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,19 @@ class Store:
         """The folder that a finished step left, or None when it has not been done."""
         folder = self.path / "outputs" / step
         return folder if folder.is_dir() else None
+
+    @contextmanager
+    def alone(self, step: str, waiting: Callable[[], None]) -> Iterator[None]:
+        """Only one process at a time is inside for one step; `waiting` is called once when another is. A killed process lets go."""
+        folder = self.path / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / step).open("w") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(held, fcntl.LOCK_EX)
+            yield
 
     @contextmanager
     def produce(self, step: str) -> Iterator[Path]:
