@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from aistack import __version__
-from aistack.diagnostics import DiagnosticError, ExitCode
+from aistack.diagnostics import DiagnosticError, ExitCode, unable
 
 Verb = Callable[..., ExitCode]
 
@@ -331,6 +331,8 @@ def guarded(function: Verb) -> Callable[..., NoReturn]:
             # Whoever read our output has enough; Python would complain again when it flushes at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             exit_code = ExitCode.UNABLE
+        except OSError as error:
+            exit_code = _tell(_machine_refused(error))
         except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a report
             exit_code = _report(error)
         raise SystemExit(int(exit_code))
@@ -346,6 +348,19 @@ def _tell(error: DiagnosticError) -> ExitCode:
     colour = colour_wanted(sys.stderr, os.environ)
     sys.stderr.write(terminal.render(error.diagnostics, text_for_snippet, colour=colour).removesuffix("\n"))
     return error.exit_code
+
+
+def _machine_refused(error: OSError) -> DiagnosticError:
+    import errno
+
+    where = f"`{error.filename}`: " if error.filename else ""
+    hints = {
+        errno.ENOSPC: ("free space, or set AISTACK_STORE to a folder on a larger disk", "`aistack store prune` removes what nothing uses"),
+        errno.EDQUOT: ("set AISTACK_STORE to a folder where there is room",),
+        errno.EACCES: ("run as the user who owns it, or set AISTACK_STORE to a folder that this user may write",),
+        errno.EROFS: ("set AISTACK_STORE to a folder that can be written",),
+    }.get(error.errno or 0, ())
+    return unable("HOST004", "machine-refused", f"{where}{error.strerror or error}", hints=hints)
 
 
 def _report(error: Exception) -> ExitCode:

@@ -31,9 +31,9 @@ class Places:
     offline: bool = False
 
 
-def lock_path(recipe: Path) -> Path:
-    """Where the lock of a recipe lies: beside it."""
-    return recipe.with_name(recipe.stem + ".lock.json")
+def lock_path(recipe: Path, *, with_models: bool = True) -> Path:
+    """Where the lock of a recipe lies: beside it. One without models is another file, so that it is never taken for the whole."""
+    return recipe.with_name(recipe.stem + (".lock.json" if with_models else ".without-models.lock.json"))
 
 
 def read_lock(path: Path) -> Lock:
@@ -55,7 +55,7 @@ def current(path: Path, stack: Stack) -> Lock | None:
     return found if found.wish == seal.wish(stack) else None
 
 
-def make(stack: Stack, places: Places, progress: Progress) -> tuple[Lock, tuple[Diagnostic, ...]]:
+def make(stack: Stack, places: Places, progress: Progress, *, with_models: bool = True) -> tuple[Lock, tuple[Diagnostic, ...]]:
     """Pins a stack: packages by apt, wheels by uv, models by the hub. Raises DiagnosticError (exit 3) where that cannot be done."""
     roots: dict[str, LockedRoot] = {}
     for wish in seal.roots(stack):
@@ -63,7 +63,7 @@ def make(stack: Stack, places: Places, progress: Progress) -> tuple[Lock, tuple[
         archives = archives_of(wish.os.id, wish.suites, places)
         roots[wish.name] = apt.resolve(places.store, archives, wish.packages, wish.arch, wish.os.id, environment=places.environment)
     models = {}
-    for model in stack.models:
+    for model in stack.models if with_models else ():
         progress.say(f"pinning {model.id}")
         models[model.id] = _pin(model, places)
     locked_wheels: dict[str, Sequence[LockedWheel]] = {}
@@ -103,7 +103,9 @@ def write(lock: Lock, path: Path) -> None:
         raise unable("LOCK005", "lock-not-written", f"{path} cannot be written: {error.strerror}") from error
 
 
-def ensure(stack: Stack, path: Path, places: Places, progress: Progress, *, anew: bool = False) -> tuple[Lock, bool]:
+def ensure(
+    stack: Stack, path: Path, places: Places, progress: Progress, *, anew: bool = False, with_models: bool = True
+) -> tuple[Lock, bool]:
     """The lock of a stack and whether it was made now; written to `path` when it was."""
     found = None if anew else current(path, stack)
     if found is not None:
@@ -115,7 +117,7 @@ def ensure(stack: Stack, path: Path, places: Places, progress: Progress, *, anew
             f"{path} is not the lock of this recipe, and making one needs a network",
             hints=("run once without `--offline`",),
         )
-    lock, diagnostics = make(stack, places, progress)
+    lock, diagnostics = make(stack, places, progress, with_models=with_models)
     errors = tuple(found for found in diagnostics if found.severity is Severity.ERROR)
     if errors:
         raise DiagnosticError(errors, ExitCode.NO)

@@ -45,11 +45,11 @@ from aistack.report.progress import Progress
 
 VERSIONS = {"mmdebstrap": "--version", "zstd": "--version", "bwrap": "--version"}
 CODE: Mapping[str, tuple[ModuleType, ...]] = {
-    "base-image": (accounts, deb, debian, layers, rootfs),
-    "app-image": (accounts, deb, debian, layers, rootfs, models),
+    "base-image": (accounts, deb, debian, layers, oci, rootfs),
+    "app-image": (accounts, deb, debian, layers, oci, rootfs, models),
     "converted-model": (gguf, models),
-    "model-image": (models, layers),
-    "system-image": (render.system, layers),
+    "model-image": (models, layers, oci),
+    "system-image": (render.system, layers, oci),
     "disk": (disk, disk_fill, disk_layout, grub, ostree, sysroot),
 }
 """Modules of ours whose text shapes a step's output."""

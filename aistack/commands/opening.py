@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aistack.commands.judging import stack_of
-from aistack.commands.lock import Places, ensure, lock_path
+from aistack.commands.lock import Places, current, ensure, lock_path
 from aistack.commands.reading import text_for_snippet
 from aistack.compose.lock import Lock
 from aistack.compose.stack import Stack
@@ -34,10 +34,17 @@ class Opened:
     stack: Stack
     places: Places
     progress: Progress
+    with_models: bool = True
+
+    @property
+    def lock_path(self) -> Path:
+        """Where the lock lies: the whole one where it fits, though models are left out; else the kind that is asked for."""
+        whole = lock_path(self.recipe)
+        return whole if self.with_models or current(whole, self.stack) else lock_path(self.recipe, with_models=False)
 
     def lock(self) -> tuple[Lock, bool]:
         """The recipe's lock, made now (true) where the one beside it is missing or of another wish."""
-        return ensure(self.stack, lock_path(self.recipe), self.places, self.progress)
+        return ensure(self.stack, self.lock_path, self.places, self.progress, with_models=self.with_models)
 
 
 def progress_on_stderr() -> Progress:
@@ -60,4 +67,4 @@ def opened(recipe: Path, options: Options, environment: Mapping[str, str] = os.e
         sources=source.recipe.sources,
         offline=options.offline,
     )
-    return Opened(recipe=recipe, stack=stack, places=places, progress=progress_on_stderr())
+    return Opened(recipe=recipe, stack=stack, places=places, progress=progress_on_stderr(), with_models=not options.without_models)

@@ -10,8 +10,7 @@ from typing import Any
 from aistack.commands import boot as booting
 from aistack.commands import build as building
 from aistack.commands.build_verbs import plan, show_built
-from aistack.commands.lock import lock_path
-from aistack.commands.opening import Options, opened
+from aistack.commands.opening import Opened, Options, opened
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
 from aistack.host.qemu import Firmware
 from aistack.report.progress import duration
@@ -31,7 +30,7 @@ def up(recipe: Path, options: Options, *, firmware: str, again: bool, dry_run: b
     lock, made = found.lock()
     locked = time.monotonic()
     if not made:
-        progress.say(f"{lock_path(recipe)}: still fits the recipe")
+        progress.say(f"{found.lock_path}: still fits the recipe")
     built = building.build(lock, found.places, progress, models=not options.without_models)
     finished = time.monotonic()
     disk = built.find("disk")
@@ -49,9 +48,9 @@ def up(recipe: Path, options: Options, *, firmware: str, again: bool, dry_run: b
     ended = time.monotonic()
     spent = {"check": checked - started, "lock": locked - checked, "build": finished - locked, "boot": ended - finished}
     if as_json:
-        print(json.dumps(_document(recipe, path, seen, fresh, spent, built), indent=2))
+        print(json.dumps(_document(found, path, seen, fresh, spent, built), indent=2))
         return ExitCode.OK
-    print(f"lock: {lock_path(recipe)}")
+    print(f"lock: {found.lock_path}")
     show_built(built, lock, store, as_json=False)
     for line in booting.sentences(seen) if seen else ("not booted: built without its models",):
         print(line if fresh or seen is None else f"earlier: {line}")
@@ -83,11 +82,11 @@ def _firmware(name: str) -> Firmware:
     return Firmware(name)
 
 
-def _document(recipe: Path, disk: Path | None, seen: Any, fresh: bool, spent: dict[str, float], built: building.Built) -> dict[str, Any]:
+def _document(found: Opened, disk: Path | None, seen: Any, fresh: bool, spent: dict[str, float], built: building.Built) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
-        "recipe": str(recipe),
-        "lock": str(lock_path(recipe)),
+        "recipe": str(found.recipe),
+        "lock": str(found.lock_path),
         "images": built.images(),
         "disk": None if disk is None else str(disk),
         "booted_now": fresh,

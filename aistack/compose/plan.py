@@ -71,7 +71,7 @@ def plan(lock: Lock, surroundings: Surroundings, *, models: bool = True) -> tupl
     bound = [_app(add, lock, app) for app in lock.apps]
     if models:
         bound += [_model(add, lock, model) for model in lock.models]
-    if models or not lock.models:
+    if models or not any(app.models for app in lock.apps):
         node_part = add("node-part", "", (tools,))
         system = add("system-image", lock.name, (base, node_part, *bound), lock=identity(lock))
         add("verify", lock.name, (system, *bound))

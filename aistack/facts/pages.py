@@ -128,6 +128,11 @@ The lock holds what is served. The rules judged the release that the catalog kno
 HOST = (
     Page("HOST001", "tool-missing", "A program that this step runs is not installed; `aistack doctor` lists all that are missing."),
     Page("HOST002", "tool-failed", "A program that was run ended badly; its own last lines stand below."),
+    Page(
+        "HOST004",
+        "machine-refused",
+        "The operating system refused: no room, no permission, a file system that is read-only, a broken disk.",
+    ),
     Page("HOST003", "tool-too-slow", "A program did not end within the time that it was given, and was ended."),
     Page("HOST010", "layer-unreadable", "A layer in the store cannot be read as an archive."),
     Page(
@@ -180,6 +185,7 @@ IMAGES = (
     Page("OCI003", "not-an-image", "What was named is not an image that can be read."),
     Page("OCI004", "blob-missing", "A part of an image that was built earlier is not in the store any more."),
     Page("OCI005", "path-outside", "A member of an archive points outside the folder that it would be unpacked to."),
+    Page("VER003", "layer-damaged", "A layer in the store no longer has the digest that names it. It was removed; a build makes it again."),
     Page("VER001", "image-differs-from-lock", "The built image, read back without running it, does not hold what the lock promised."),
     Page(
         "VER002", "not-built", "There is a lock, but its images are not in this store: build them, or point AISTACK_STORE at their store."

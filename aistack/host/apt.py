@@ -5,9 +5,11 @@ The host's packages, lists and hooks are never touched or run; its proxies, time
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
+import os
 import re
 import tempfile
 import time
@@ -153,6 +155,8 @@ def update_failed(said: str, apt: Apt) -> DiagnosticError:
     if "is not valid yet" in said or "expired" in said.lower():
         hints = ("check this machine's clock", "use a mirror that is kept up to date")
         return unable("PKG003", "package-lists-not-trusted", f"the package lists of {suites} are out of date", why=lines, hints=hints)
+    if "No space left" in said:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(apt.folder))
     hints = (
         "check the network and the proxy (`apt-config dump | grep -i proxy`)",
         "with a filled store, `aistack build --offline` needs no network",

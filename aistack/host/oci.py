@@ -143,11 +143,10 @@ def read_image(store: Store, digest: str) -> Image:
     for layer in layers:
         if layer.media_type not in (TAR, TAR_ZSTD, TAR_GZIP):
             raise _not_an_image(digest, f"a layer has the media type `{layer.media_type}`")
-        if not store.has(_hex(layer.digest)):
-            raise unable(
-                "OCI004", "blob-missing", f"the layer {layer.digest} is not in the store", why=(f"named by the image {digest}",),
-                hints=("build the image again",),
-            )  # fmt: skip
+        blob = store.blob(_hex(layer.digest))
+        if not blob.is_file() or blob.stat().st_size != layer.size:
+            why = (f"named by the image {digest}",)
+            raise unable("OCI004", "blob-missing", f"the layer {layer.digest} is not in the store whole", why=why, hints=("build again",))
     return Image(
         digest=digest,
         size=size,
