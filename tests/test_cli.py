@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -88,6 +89,20 @@ def test_a_bug_is_exit_70_with_a_report_to_paste(capsys: pytest.CaptureFixture[s
     assert said.startswith("error: aistack has a bug: ZeroDivisionError: nothing to divide by\n")
     assert f"aistack {__version__}, Python {sys.version_info.major}." in said
     assert 'raise ZeroDivisionError("nothing to divide by")' in said
+
+
+@pytest.mark.parametrize(("number", "hint"), [(errno.ENOSPC, "free space"), (errno.EROFS, "AISTACK_STORE"), (errno.EACCES, "own")])
+def test_what_the_machine_refuses_is_no_bug(number: int, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused() -> ExitCode:
+        raise OSError(number, os.strerror(number), "/store/blobs")
+
+    with pytest.raises(SystemExit) as stopped:
+        cli.guarded(refused)()
+    assert stopped.value.code == 3
+    said = capsys.readouterr().err
+    assert said.startswith(f"error[HOST004]: `/store/blobs`: {os.strerror(number)}\n")
+    assert hint in said
+    assert "Traceback" not in said
 
 
 def test_an_interrupt_is_exit_130(tmp_path: Path) -> None:

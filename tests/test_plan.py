@@ -70,6 +70,11 @@ def test_without_models_all_the_rest_is_planned() -> None:
     assert kinds == ["tools-root", "base-image", "app-image"]
 
 
+def test_a_lock_without_its_models_never_gives_a_system() -> None:
+    kinds = {step.kind for step in plan(dataclasses.replace(LOCK, models=()), HERE, models=False)}
+    assert kinds == {"tools-root", "base-image", "app-image"}
+
+
 def test_inputs_come_before_their_users() -> None:
     seen: set[str] = set()
     for step in plan(LOCK, HERE):
