@@ -17,7 +17,7 @@ from aistack.diagnostics import Diagnostic, Fix, Label, Place, Severity
 from aistack.facts.document import split_lines
 from aistack.report import json as report_json
 from aistack.report.progress import Progress, duration, size
-from aistack.report.terminal import in_order, render, summary
+from aistack.report.terminal import MOST, in_order, render, summary
 from aistack.report.text import colour_wanted, crop, printable, width
 
 TEXT = "schema: x\nname: foo\ndriver: {version: 570.172.08}\napps:\n  chat: {framework: {vllm: 0.33}}\n"
@@ -241,3 +241,11 @@ def test_progress_without_a_total_and_a_second_time() -> None:
 def test_sizes_and_durations() -> None:
     assert [size(count) for count in (0, 999, 1000, 12_345_678, 5 * 10**12)] == ["0 B", "999 B", "1.0 kB", "12.3 MB", "5.0 TB"]
     assert [duration(seconds) for seconds in (0.44, 9.96, 42, 185, 7800)] == ["0.4 s", "10.0 s", "42 s", "3 min 5 s", "2 h 10 min"]
+
+
+def test_a_file_that_is_wrong_everywhere_is_told_quickly() -> None:
+    places = [Place(file="r.yaml", line=line, column=1) for line in range(1, MOST + 51)]
+    found = [Diagnostic(rule="DOC003", name="twice", severity=Severity.ERROR, message="twice", place=place) for place in places]
+    text = render(found, lambda file: None)
+    assert text.count("error[DOC003]") == MOST
+    assert "…and 50 more; `--json` has them all" in text

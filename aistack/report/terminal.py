@@ -44,10 +44,16 @@ def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     )
 
 
+MOST = 200
+"""Findings drawn with their lines; nobody reads more, and a file that is wrong everywhere would draw each of its lines."""
+
+
 def render(diagnostics: Iterable[Diagnostic], read_text: ReadText, *, colour: bool = False) -> str:
-    """All diagnostics in order, an empty line after each; empty text where there are none."""
+    """The diagnostics in order, an empty line after each; empty text where there are none, and the first MOST where there are too many."""
     paint = Paint(colour)
-    return "".join("\n".join(_lines(diagnostic, read_text, paint)) + "\n\n" for diagnostic in in_order(diagnostics))
+    ordered = in_order(diagnostics)
+    shown = "".join("\n".join(_lines(diagnostic, read_text, paint)) + "\n\n" for diagnostic in ordered[:MOST])
+    return shown + (f"…and {len(ordered) - MOST} more; `--json` has them all\n\n" if len(ordered) > MOST else "")
 
 
 def summary(diagnostics: Sequence[Diagnostic]) -> str:
