@@ -11,7 +11,14 @@ from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, LockedModel
 from aistack.facts.pins import LockedFile, LockedPackage, LockedRoot
 
 PACKAGE = LockedPackage(
-    name="dash", version="0.5.12-12", arch="amd64", sha256="a" * 64, size=97_000, origin="trixie/main", filename="pool/main/d/dash/dash.deb"
+    name="dash",
+    version="0.5.12-12",
+    arch="amd64",
+    sha256="a" * 64,
+    size=97_000,
+    origin="trixie/main",
+    filename="pool/main/d/dash/dash.deb",
+    source="dash 0.5.12-12",
 )
 MODEL = LockedModel(
     id="org/model",

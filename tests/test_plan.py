@@ -12,7 +12,14 @@ from aistack.facts.pins import LockedFile, LockedPackage, LockedRoot
 def root(*names: str) -> LockedRoot:
     packages = tuple(
         LockedPackage(
-            name=name, version="1", arch="amd64", sha256=name.ljust(64, "0"), size=1, origin="trixie/main", filename=f"{name}.deb"
+            name=name,
+            version="1",
+            arch="amd64",
+            sha256=name.ljust(64, "0"),
+            size=1,
+            origin="trixie/main",
+            filename=f"{name}.deb",
+            source=f"{name} 1",
         )
         for name in names
     )

@@ -157,7 +157,9 @@ def test_a_package_that_is_not_what_the_lock_says_is_refused(tmp_path: Path) -> 
     store = Store(tmp_path / "store")
     with DebianArchive(tmp_path).add("tool", "3.0").open("rb") as stream:
         sha256, size = store.add(stream)
-    package = LockedPackage(name="tool", version="3.1", arch="amd64", sha256=sha256, size=size, origin="trixie/main", filename="tool.deb")
+    package = LockedPackage(
+        name="tool", version="3.1", arch="amd64", sha256=sha256, size=size, origin="trixie/main", filename="tool.deb", source="tool 3.1"
+    )
     with pytest.raises(DiagnosticError) as caught:
         rootfs.repository(store, [package], tmp_path / "repository")
     assert caught.value.diagnostics[0].name == "package-not-as-locked"

@@ -20,7 +20,14 @@ KERNEL = "6.12.107+deb13-cloud-amd64"
 DIGEST = "sha256:" + "1" * 64
 STATUS = b"Package: dash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 0.5.12-12\n\n"
 DASH = LockedPackage(
-    name="dash", version="0.5.12-12", arch="amd64", sha256="a" * 64, size=1, origin="trixie/main", filename="pool/dash.deb"
+    name="dash",
+    version="0.5.12-12",
+    arch="amd64",
+    sha256="a" * 64,
+    size=1,
+    origin="trixie/main",
+    filename="pool/dash.deb",
+    source="dash 0.5.12-12",
 )
 LOCK = Lock(
     name="example",

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+UNREAD = "NOASSERTION"
+"""What SPDX calls a licence that nobody has read (SPDX 2.3, clause 7.13)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedPackage:
-    """One Debian package; `origin` is `SUITE/COMPONENT`, `filename` the path below the archive's root, size in bytes."""
+    """One Debian package; `origin` is `SUITE/COMPONENT`, `filename` the path below the archive's root, size in bytes.
+
+    `source` is the source package's name and version (`openssl 3.5.4-1`): what is built from one source changes together.
+    `licence` is an SPDX expression, NOASSERTION where nobody has read it.
+    """
 
     name: str
     version: str
@@ -16,26 +23,33 @@ class LockedPackage:
     size: int
     origin: str
     filename: str
+    source: str
+    licence: str = UNREAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedRoot:
-    """A closed set of packages that is unpacked together: `base`, `tools`, an app's root, a converter's root."""
+    """A closed set of packages that is unpacked together: `base`, `tools`, an app's root, a converter's root.
+
+    `layers` are the groups of a root that becomes an image: (group, names of its packages), both sorted; empty for other roots.
+    """
 
     arch: str
     os: str
     packages: tuple[LockedPackage, ...]
+    layers: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedWheel:
-    """One Python wheel, as the index served it; size in bytes."""
+    """One Python wheel, as the index served it; size in bytes; `licence` as a package's."""
 
     name: str
     version: str
     filename: str
     sha256: str
     size: int
+    licence: str = UNREAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

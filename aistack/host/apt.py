@@ -247,9 +247,16 @@ def _index(apt: Apt, names: set[str]) -> dict[tuple[str, str, str], LockedPackag
                 size=int(fields["size"]),
                 origin=f"{suite}/{component}",
                 filename=fields["filename"],
+                source=_source(fields),
             )
             found.setdefault((package.name, package.version, package.arch), package)
     return found
+
+
+def _source(fields: Mapping[str, str]) -> str:
+    """Name and version of the source package: the field `Source` names it where it differs (deb-control(5))."""
+    name, _, version = fields.get("source", fields["package"]).partition(" ")
+    return f"{name} {version.strip('()') or fields['version']}"
 
 
 def missing(store: Store, root: LockedRoot) -> tuple[LockedPackage, ...]:
