@@ -63,8 +63,8 @@ def test_one_reading_parts_a_root_into_layers(tmp_path: Path) -> None:
             (member("./srv/pipe", tarfile.FIFOTYPE), b""),
         ]
     )
-    built = debian.split(store, stream, lambda path, kind: "big" if path.endswith("big") else debian.REST)
-    rest, big = (contents(store, layer) for layer in built.layers)
+    built = debian.split(store, stream, lambda path, kind: "big" if path.endswith("big") else "rest")
+    big, rest = (contents(store, layer) for layer in built.layers)
     assert sorted(rest) == ["dev", "opt", "opt/small"]
     assert sorted(big) == ["opt", "opt/big", "opt/twin"]
     assert big["opt"].mode == 0o700  # a folder is the same in every layer that holds something of it
@@ -76,7 +76,7 @@ def test_one_reading_parts_a_root_into_layers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", [member("../etc/passwd"), member("a/../../b"), member("x", tarfile.LNKTYPE, link="../../etc/shadow")])
 def test_an_archive_that_leaves_its_root_is_refused(tmp_path: Path, bad: tarfile.TarInfo) -> None:
     with pytest.raises(DiagnosticError, match="leaves the root"):
-        debian.split(Store(tmp_path), archive([(bad, b"")]), lambda path, kind: debian.REST)
+        debian.split(Store(tmp_path), archive([(bad, b"")]), lambda path, kind: "rest")
     assert not (tmp_path / "blobs").exists() or not list((tmp_path / "blobs/sha256").iterdir())
 
 

@@ -43,7 +43,7 @@ from aistack.host import (
 )
 from aistack.report.progress import Progress
 
-VERSIONS = {"mmdebstrap": "--version", "zstd": "--version", "bwrap": "--version"}
+VERSIONS = {"mmdebstrap": "--version", "bwrap": "--version"}
 CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "base-image": (accounts, deb, debian, layers, oci, rootfs),
     "app-image": (accounts, deb, debian, layers, oci, rootfs, models),
@@ -92,14 +92,21 @@ class Maker:
             case "converter-root":
                 return self._root(self.lock.root(f"converter-{step.name}"), log)
             case "node-part":
-                root = self.places.store.path / "roots" / self.outputs[step.inputs[0]]["root"]
-                return {"layer": asdict(own_files.node_layer(self.places.store, root))}
+                return {"layer": asdict(own_files.node_layer(self.places.store, self._tools(step), compressor=self._compressor(step)))}
             case "base-image":
                 packages = self.fetched(self.lock.root("base"))
-                image = debian.build_base(self.places.store, packages, files=base_files(), script=debian_text.base_script(), log=log)
-                return {"image": image}
+                return {
+                    "image": debian.build_base(
+                        self.places.store,
+                        packages,
+                        files=base_files(),
+                        script=debian_text.base_script(),
+                        compressor=self._compressor(step),
+                        log=log,
+                    )
+                }
             case "app-image":
-                return {"image": self._app(next(app for app in self.lock.apps if app.name == step.name), log)}
+                return {"image": self._app(next(app for app in self.lock.apps if app.name == step.name), step, log)}
             case "converted-model":
                 return self._converted(self.lock.model(step.name), step, log)
             case "model-image":
@@ -145,7 +152,14 @@ class Maker:
     def _root(self, root: LockedRoot, log: Path) -> dict[str, Any]:
         return {"root": rootfs.make_root(self.places.store, self.fetched(root), log=log).name}
 
-    def _app(self, app: LockedApp, log: Path) -> str:
+    def _tools(self, step: Step) -> Path:
+        """The unpacked tools root, a step's first input."""
+        return self.places.store.path / "roots" / str(self.outputs[step.inputs[0]]["root"])
+
+    def _compressor(self, step: Step) -> tuple[str, ...]:
+        return rootfs.foreign(self._tools(step), self.lock.compressor)
+
+    def _app(self, app: LockedApp, step: Step, log: Path) -> str:
         root = self.fetched(self.lock.root(app.root))
         return debian.build_app_root(
             self.places.store,
@@ -153,6 +167,7 @@ class Maker:
             script=debian_text.app_script(),
             settings=models.app_settings(command=app.command, environment=app.environment, port=app.port),
             labels=models.app_labels(name=app.name, framework=app.framework, version=app.version),
+            compressor=self._compressor(step),
             log=log,
         )
 
@@ -202,17 +217,16 @@ class Maker:
             else layers.link_entry(file.path, file.target)
             for file in render.render_system(self.lock, bound(self.lock, self.images))
         ]
-        top = layers.write_layer(store, entries)
+        top = layers.write_layer(store, entries, compressor=self._compressor(step))
         labels = {**dict(base.labels), "io.aistack.lock": identity(self.lock), "org.opencontainers.image.title": self.lock.name}
         return oci.write_image(
             store, (*base.layers, own_files.as_layer(node_part), top), arch=base.arch, settings=base.settings, labels=labels
         )
 
     def _disk(self, step: Step, folder: Path) -> dict[str, Any]:
-        tools = self.places.store.path / "roots" / self.outputs[step.inputs[0]]["root"]
         made = disk.make(
             self.places.store,
-            tools,
+            self._tools(step),
             folder,
             seed=step.id,
             digest=self.images[f"system-image {self.lock.name}"],

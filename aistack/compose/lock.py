@@ -75,7 +75,8 @@ class Lock:
 
     `components` are (component, version text) pairs, e.g. ("kernel", "6.12.107+deb13-cloud-amd64"): the kernel's is its
     version string. `node` holds the recipe's `node:` settings, `memory_mib` the memory that the node must have. `wish` is the
-    identity of the stack that was locked: a recipe that still resolves to it needs no new lock.
+    identity of the stack that was locked: a recipe that still resolves to it needs no new lock. `compressor` is what compresses layers:
+    a program of the root `tools`, with its arguments, from standard input to standard output.
     """
 
     name: str
@@ -89,7 +90,7 @@ class Lock:
     node: tuple[tuple[str, str], ...]
     memory_mib: int
     wish: str
-    compressor: str = "zstd"
+    compressor: tuple[str, ...] = ()
 
     def root(self, name: str) -> LockedRoot:
         """The root of that name."""

@@ -63,17 +63,18 @@ def plan(lock: Lock, surroundings: Surroundings, *, models: bool = True) -> tupl
     base = add(
         "base-image",
         lock.os,
-        (),
+        (tools,),
         packages=packages(lock.root("base")),
+        layers=lock.root("base").layers,
         kernel=lock.component("kernel"),
         compressor=lock.compressor,
     )
-    bound = [_app(add, lock, app) for app in lock.apps]
+    bound = [_app(add, lock, app, tools) for app in lock.apps]
     if models:
         bound += [_model(add, lock, model) for model in lock.models]
     if models or not any(app.models for app in lock.apps):
-        node_part = add("node-part", "", (tools,))
-        system = add("system-image", lock.name, (base, node_part, *bound), lock=identity(lock))
+        node_part = add("node-part", "", (tools,), compressor=lock.compressor)
+        system = add("system-image", lock.name, (tools, base, node_part, *bound), lock=identity(lock))
         add("verify", lock.name, (system, *bound))
         add("disk", lock.name, (tools, system))
     return tuple(steps)
@@ -98,12 +99,10 @@ ROOTS = ("tools-root", "converter-root")
 
 TOOLS_OF = {
     "tools-root": ("mmdebstrap",),
-    "base-image": ("mmdebstrap", "zstd"),
-    "app-image": ("mmdebstrap", "zstd"),
+    "base-image": ("mmdebstrap",),
+    "app-image": ("mmdebstrap",),
     "converter-root": ("mmdebstrap",),
     "converted-model": ("bwrap",),
-    "node-part": ("zstd",),
-    "system-image": ("zstd",),
 }
 
 
@@ -112,12 +111,13 @@ def packages(root: LockedRoot) -> list[str]:
     return [package.sha256 for package in root.packages]
 
 
-def _app(add: Any, lock: Lock, app: LockedApp) -> Step:
+def _app(add: Any, lock: Lock, app: LockedApp, tools: Step) -> Step:
     step = add(
         "app-image",
         app.name,
-        (),
+        (tools,),
         packages=packages(lock.root(app.root)),
+        layers=lock.root(app.root).layers,
         wheels=[wheel.sha256 for wheel in app.wheels],
         command=app.command,
         environment=app.environment,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aistack.compose import grouping
 from aistack.compose.distros import debian
 from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, LockedConversion, LockedModel
 from aistack.compose.stack import Stack, StackApp, complete
@@ -17,7 +18,7 @@ from aistack.diagnostics import Diagnostic, Severity
 from aistack.facts.catalog import Os, Suite
 from aistack.facts.pins import LockedFile, LockedRoot, LockedWheel
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same stack would now be locked differently, so that older locks are made anew."""
 
 _KERNEL_PACKAGE = re.compile(r"linux-image-(\d.*)")
@@ -97,8 +98,8 @@ def _facts(value: Any) -> Any:
     return value
 
 
-def seal(stack: Stack, pins: Pins) -> tuple[Lock, tuple[Diagnostic, ...]]:
-    """The lock of a stack, and what the pins told that the catalog did not know."""
+def seal(stack: Stack, pins: Pins, older: Lock | None = None) -> tuple[Lock, tuple[Diagnostic, ...]]:
+    """The lock of a stack, and what the pins told that the catalog did not know. Packages stay in the layers of the `older` lock."""
     base = pins.roots["base"]
     kernel = kernel_version_string(base)
     diagnostics = list(_kernel_series(stack, kernel))
@@ -116,14 +117,27 @@ def seal(stack: Stack, pins: Pins) -> tuple[Lock, tuple[Diagnostic, ...]]:
         os=stack.os.id,
         components=tuple(sorted(components.items())),
         accelerator=LockedAccelerator(product=stack.accelerator.id, count=stack.accelerator_count) if stack.accelerator else None,
-        roots=tuple(sorted(pins.roots.items())),
+        roots=tuple((name, _grouped(name, root, older)) for name, root in sorted(pins.roots.items())),
         apps=tuple(apps),
         models=tuple(_model(stack, name, pins.models[name]) for name in sorted(pins.models)),
         node=stack.node,
         memory_mib=stack.memory_mib,
         wish=wish(stack),
+        compressor=COMPRESSOR,
     )
     return lock, tuple(diagnostics)
+
+
+COMPRESSOR = ("zstd", "-q", "-c", "-9", "-T2", "--no-check")
+"""Two threads, whatever the machine has: one thread and several give different bytes, two and more give the same (zstd(1), `-T#`)."""
+
+
+def _grouped(name: str, root: LockedRoot, older: Lock | None) -> LockedRoot:
+    """The root with its packages' layers, where it becomes an image; `older` is a lock whose assignment is kept."""
+    if name != "base" and not name.startswith("app-"):
+        return root
+    before = next((known.layers for other, known in older.roots if other == name), ()) if older else ()
+    return dataclasses.replace(root, layers=grouping.group(root.packages, before))
 
 
 def kernel_version_string(base: LockedRoot) -> str:

@@ -147,6 +147,12 @@ That is so in an ordinary container.""",
         """A plain user builds inside a user namespace, because a root holds files of many owners.
 The kernel must allow such namespaces, and /etc/subuid and /etc/subgid must lend ids to the user.""",
     ),
+    Page(
+        "HOST022",
+        "root-lacks-program",
+        """The lock names a program of the tools root, the compressor of layers for one, and the unpacked root does not have it.
+A lock written by hand or for another architecture is the likely cause.""",
+    ),
 )
 
 PACKAGES = (

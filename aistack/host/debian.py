@@ -24,15 +24,19 @@ from aistack.host.store import Store
 VIRTUAL = ("dev", "proc", "run", "sys", "tmp")
 """Folders that are empty in an image: what belongs there is made when it runs."""
 
-REST, KERNEL, FIRMWARE, INITRAMFS, NODE, DATABASE = "rest", "kernel", "firmware", "initramfs", "node", "database"
-LAST = (KERNEL, FIRMWARE, INITRAMFS, NODE, DATABASE)
-BIG_PACKAGE = 1_400_000
+KERNEL, INITRAMFS, NODE, DATABASE = "kernel", "initramfs", "node", "database"
+LAST = (KERNEL, INITRAMFS, NODE, DATABASE)
+"""Layers at the top of an image; the kernel's and those that no package owns: the initramfs, our own files, what programs made."""
+
 GROUP = "io.aistack.layer"
 NODE_FOLDER = "usr/lib/aistack/"
-GENERATED = re.compile(
-    r"usr/lib/sysimage/dpkg(/|$)|var/lib/dpkg(/|$)|etc/ld\.so\.cache$|etc/(passwd|group|shadow|gshadow|subuid|subgid)$"
-    r"|etc/ssl/certs/|.*/gconv-modules\.cache$|.*/gschemas\.compiled$|usr/lib/udev/hwdb\.bin$|usr/lib/systemd/catalog/database$"
-)
+MADE_FOR = {
+    "etc/ssl/certs/": "ca-certificates",
+    "usr/lib/udev/hwdb.bin": "udev",
+    "usr/lib/systemd/catalog/database": "systemd",
+    "usr/share/glib-2.0/schemas/gschemas.compiled": "libglib2.0-0t64",
+}
+"""Files and folders that a program makes of what, in practice, one package brings: they lie with it."""
 
 
 def build_base(
@@ -88,32 +92,42 @@ def build_layers(
     compressor: tuple[str, ...] = layers.ZSTD,
     log: Path | None = None,
 ) -> Built:
-    """Install a locked root, put `files` in, run `script` inside, and write the result as layers grouped by what changes together."""
-    big = {package.name for package in root.packages if package.size >= BIG_PACKAGE}
+    """Install a locked root, put `files` in, run `script` inside, and write the result as the layers that the lock names."""
+    groups = {package: group for group, packages in root.layers for package in packages}
     given = {file.path.strip("/") for file in files}
     with rootfs.make_tar(store, root, files=files, script=script, log=log) as unpacked:
-        assign = _assignment(unpacked.owners, big, given)
+        assign = _assignment(groups, unpacked.owners, given)
         return split(store, unpacked.stream, assign, compressor=compressor)
 
 
-def _assignment(owners: Mapping[str, str], big: set[str], given: set[str]) -> Callable[[str, bytes], str]:
+def _assignment(groups: Mapping[str, str], owners: Mapping[str, str], given: set[str]) -> Callable[[str, bytes], str]:
+    """The layer of a path: `groups` are the layers of packages, `owners` the packages of paths, `given` the paths of our own files."""
+
+    def owner(path: str) -> str:
+        for made, package in MADE_FOR.items():
+            if path.startswith(made) and package in groups:
+                return package
+        if match := INFO.match(path):
+            return match[1]
+        return owners.get("/" + BYTE_CODE.sub(r"\1.py", path), "")
+
     def assign(path: str, kind: bytes) -> str:
-        if kind == layers.DIRECTORY:  # many packages share a folder: it belongs to none of them
-            return NODE if path.startswith(NODE_FOLDER) else REST
-        if GENERATED.match(path):
-            return DATABASE
         if path in given or path.startswith(NODE_FOLDER):
             return NODE
-        if re.fullmatch(r"usr/lib/modules/[^/]+/initramfs\.img", path):
+        if kind == layers.DIRECTORY:  # many packages share a folder: it belongs to none of them
+            return DATABASE
+        if INITRAMFS_FILE.fullmatch(path):
             return INITRAMFS
-        owner = owners.get("/" + re.sub(r"__pycache__/([^/]+)\.cpython-\d+(?:\.opt-\d)?\.pyc$", r"\1.py", path), "")
-        if path.startswith("usr/lib/modules/") or owner.startswith("linux-image-"):
+        if path.startswith("usr/lib/modules/"):
             return KERNEL
-        if owner.startswith("firmware-"):
-            return FIRMWARE
-        return owner if owner in big else REST
+        return groups.get(owner(path), DATABASE)
 
     return assign
+
+
+INFO = re.compile(r"(?:usr/lib/sysimage|var/lib)/dpkg/info/([a-z0-9][a-z0-9+.-]+)(?::[a-z0-9-]+)?\.[a-z0-9]+$")
+BYTE_CODE = re.compile(r"__pycache__/([^/]+)\.cpython-\d+(?:\.opt-\d)?\.pyc$")
+INITRAMFS_FILE = re.compile(r"usr/lib/modules/[^/]+/initramfs\.img")
 
 
 def split(store: Store, stream: IO[bytes], assign: Callable[[str, bytes], str], *, compressor: tuple[str, ...] = layers.ZSTD) -> Built:
@@ -145,7 +159,7 @@ def split(store: Store, stream: IO[bytes], assign: Callable[[str, bytes], str], 
             homes[entry.path] = home
             if entry.kind == layers.DIRECTORY:
                 folders[entry.path] = entry
-    order = sorted(written, key=lambda name: (name != REST, LAST.index(name) + 1 if name in LAST else 0, name))
+    order = sorted(written, key=lambda name: (LAST.index(name) + 1 if name in LAST else 0, name))
     return Built(layers=tuple(written[name].result() for name in order), paths=paths)
 
 

@@ -212,7 +212,8 @@ class _Keeper(threading.Thread):
         self.join()
 
 
-ZSTD = ("zstd", "-q", "-c", "-6", "-T0", "--no-check")
+ZSTD = ("zstd", "-q", "-c", "-9", "-T2", "--no-check")
+"""This machine's own, for layers that no lock describes."""
 
 
 @contextmanager

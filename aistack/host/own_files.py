@@ -25,7 +25,7 @@ def node_part() -> tuple[RenderedFile, ...]:
     return tuple(sorted(found))
 
 
-def node_layer(store: Store, root: Path) -> Layer:
+def node_layer(store: Store, root: Path, *, compressor: tuple[str, ...]) -> Layer:
     """The layer of `node_part`, with byte code made by the Python in `root`, which is that of the node's OS.
 
     The byte code is trusted as it lies: /usr is read-only on a node, so that nothing there can be newer.
@@ -42,7 +42,7 @@ def node_layer(store: Store, root: Path) -> Layer:
             for path in sorted(scratch.rglob("*"))
             if path.is_file()
         ]
-        return layers.write_layer(store, entries, annotations=(("io.aistack.layer", "aistack"),))
+        return layers.write_layer(store, entries, compressor=compressor, annotations=(("io.aistack.layer", "aistack"),))
 
 
 def as_layer(document: Mapping[str, Any]) -> Layer:

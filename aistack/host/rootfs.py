@@ -366,6 +366,18 @@ def entering(
     return [*command, "--", *argv]
 
 
+def foreign(root: Path, argv: Sequence[str]) -> tuple[str, ...]:
+    """The command that runs a program of `root` in this machine's own file system: by the root's loader, with the root's libraries.
+
+    For a filter, which opens no file: no namespace is made, so it costs nothing. ld.so(8), `--library-path`.
+    """
+    loader = next(iter(sorted((root / "usr/lib").glob("*/ld-linux-*.so.[0-9]"))), None)
+    program = root / "usr/bin" / argv[0]
+    if loader is None or not program.is_file():
+        raise unable("HOST022", "root-lacks-program", f"the root {root} has no `{argv[0]}` that can be run", hints=("aistack lock RECIPE",))
+    return (str(loader), "--inhibit-cache", "--library-path", str(loader.parent), "--argv0", argv[0], str(program), *argv[1:])
+
+
 def enter(
     root: Path,
     argv: Sequence[str],
