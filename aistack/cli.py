@@ -171,6 +171,18 @@ def verify(recipe: RecipeFile, as_json: AsJson = False) -> ExitCode:
     return command.verify(recipe, as_json=as_json)
 
 
+def diff(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="A lock, or the recipe beside it.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The other one.")],
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Tell what changed between two locks, and what a node must fetch."""
+    from aistack.commands import diff as command
+    from aistack.host.store import Store, default_path
+
+    return command.compare(old, new, Store(default_path(os.environ)), as_json=as_json)
+
+
 def boot(
     recipe: RecipeFile, firmware: FirmwareName = "uefi", offline: Offline = False, models_from: ModelsFrom = None, as_json: AsJson = False
 ) -> ExitCode:
@@ -241,6 +253,7 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
         "plan": plan,
         "build": build,
         "verify": verify,
+        "diff": diff,
         "boot": boot,
         "up": up,
         "doctor": doctor,

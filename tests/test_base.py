@@ -18,7 +18,7 @@ from aistack.compose import render
 from aistack.compose.distros import debian as debian_text
 from aistack.facts.files import Rendered
 from aistack.facts.pins import LockedRoot
-from aistack.host import apt, apt_sources, debian, oci, own_files
+from aistack.host import apt, apt_sources, debian, layers, oci, own_files
 from aistack.host.store import Store
 
 pytestmark = pytest.mark.system
@@ -123,7 +123,7 @@ def test_units_start_as_the_presets_say(base: Base) -> None:
 
 def test_a_small_change_of_ours_is_a_small_layer(base: Base, tmp_path: Path) -> None:
     image = oci.read_image(base.store, base.digest)
-    groups = {dict(layer.annotations)[debian.GROUP]: layer.size for layer in image.layers}
+    groups = {dict(layer.annotations)[layers.GROUP]: layer.size for layer in image.layers}
     assert list(groups)[-4:] == list(debian.LAST)
     assert groups[debian.NODE] < 3_000_000
     assert groups[debian.DATABASE] < 500_000

@@ -217,7 +217,7 @@ class Maker:
             else layers.link_entry(file.path, file.target)
             for file in render.render_system(self.lock, bound(self.lock, self.images))
         ]
-        top = layers.write_layer(store, entries, compressor=self._compressor(step))
+        top = layers.write_layer(store, entries, compressor=self._compressor(step), annotations=((layers.GROUP, "lock"),))
         labels = {**dict(base.labels), "io.aistack.lock": identity(self.lock), "org.opencontainers.image.title": self.lock.name}
         return oci.write_image(
             store, (*base.layers, own_files.as_layer(node_part), top), arch=base.arch, settings=base.settings, labels=labels

@@ -28,7 +28,6 @@ KERNEL, INITRAMFS, NODE, DATABASE = "kernel", "initramfs", "node", "database"
 LAST = (KERNEL, INITRAMFS, NODE, DATABASE)
 """Layers at the top of an image; the kernel's and those that no package owns: the initramfs, our own files, what programs made."""
 
-GROUP = "io.aistack.layer"
 NODE_FOLDER = "usr/lib/aistack/"
 MADE_FOR = {
     "etc/ssl/certs/": "ca-certificates",
@@ -149,7 +148,7 @@ def split(store: Store, stream: IO[bytes], assign: Callable[[str, bytes], str], 
             if entry.kind == layers.HARD_LINK:
                 home = homes.get(entry.target, home)
             if home not in written:
-                written[home] = stack.enter_context(layers.writing(store, compressor=compressor, annotations=((GROUP, home),)))
+                written[home] = stack.enter_context(layers.writing(store, compressor=compressor, annotations=((layers.GROUP, home),)))
             writer = written[home].writer
             for parent in layers.parents(entry.path):
                 if parent not in writer.paths:

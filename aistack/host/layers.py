@@ -26,6 +26,9 @@ TAR = "application/vnd.oci.image.layer.v1.tar"
 TAR_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 TAR_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 
+GROUP = "io.aistack.layer"
+"""The annotation that says what lies in a layer: a group of packages, `lock`, a file's path."""
+
 BLOCK = 512
 LARGEST_OCTAL_SIZE = 0o77777777777
 LARGEST_OCTAL_ID = 0o7777777

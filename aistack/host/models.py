@@ -86,7 +86,7 @@ def model_image(
     written: list[Layer] = []
     if small:
         written.append(_shared_layer(store, small))
-    written += [layers.file_layer(store, file.path, file.sha256, annotations=(("io.aistack.layer", file.path),)) for file in large]
+    written += [layers.file_layer(store, file.path, file.sha256, annotations=((layers.GROUP, file.path),)) for file in large]
     told = {
         "org.opencontainers.image.title": id,
         "org.opencontainers.image.licenses": licence,
@@ -101,7 +101,7 @@ def _shared_layer(store: Store, files: Sequence[LockedFile]) -> Layer:
     entries: list[tuple[layers.Entry, bytes | Path | None]] = [
         (layers.Entry(path=file.path, size=file.size), store.blob(file.sha256)) for file in files
     ]
-    return layers.write_layer(store, entries, compress=False, annotations=(("io.aistack.layer", "small files"),))
+    return layers.write_layer(store, entries, compress=False, annotations=((layers.GROUP, "small files"),))
 
 
 def app_settings(*, command: Sequence[str], environment: Sequence[tuple[str, str]], port: int | None) -> oci.Settings:

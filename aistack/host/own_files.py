@@ -42,7 +42,7 @@ def node_layer(store: Store, root: Path, *, compressor: tuple[str, ...]) -> Laye
             for path in sorted(scratch.rglob("*"))
             if path.is_file()
         ]
-        return layers.write_layer(store, entries, compressor=compressor, annotations=(("io.aistack.layer", "aistack"),))
+        return layers.write_layer(store, entries, compressor=compressor, annotations=((layers.GROUP, "aistack"),))
 
 
 def as_layer(document: Mapping[str, Any]) -> Layer:

@@ -1,0 +1,91 @@
+"""`aistack diff OLD NEW`: what changed between two locks, and what a node must fetch, layer by layer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from aistack.commands import build as building
+from aistack.commands.lock import lock_path, read_lock
+from aistack.compose.diff import Change, Difference, ImageLayer, diff
+from aistack.compose.lock import Lock
+from aistack.diagnostics import ExitCode
+from aistack.host import layers, oci
+from aistack.host.store import Store
+
+SCHEMA = "aistack/diff/v1"
+SHIPPED = ("system-image", "app-image", "model-image")
+MOST_SHOWN = 25
+
+
+def compare(old: Path, new: Path, store: Store, *, as_json: bool) -> ExitCode:
+    """Prints the difference of two locks, each named by its file or its recipe; layers where both are built on this machine."""
+    locks = [read_lock(path if path.suffix == ".json" else lock_path(path)) for path in (old, new)]
+    sides = [_layers(lock, store) for lock in locks]
+    found = diff(locks[0], locks[1], sides[0], sides[1])
+    if as_json:
+        fetched = None if found.fetched is None else [asdict(layer) for layer in found.fetched]
+        changes = [asdict(change) for change in found.changes]
+        document = {
+            "schema": SCHEMA,
+            "changes": changes,
+            "changed_bytes": found.changed_bytes,
+            "fetched": fetched,
+            "total_bytes": found.total,
+        }
+        print(json.dumps(document, indent=2))
+        return ExitCode.OK
+    for line in _change_lines(found):
+        print(line)
+    if found.fetched is None:
+        names = " and ".join(str(path) for path, side in zip((old, new), sides, strict=True) if side is None)
+        print(f"what a node must fetch is not known: {names} is not built here (aistack build RECIPE)")
+        return ExitCode.OK
+    for line in _fetch_lines(found):
+        print(line)
+    return ExitCode.OK
+
+
+def _layers(lock: Lock, store: Store) -> list[ImageLayer] | None:
+    """The layers of everything that a node has, None where an image is not built."""
+    found = []
+    for step in building.planned(lock):
+        if step.kind not in SHIPPED:
+            continue
+        output = building.output(store, step)
+        if output is None:
+            return None
+        image = oci.read_image(store, output["image"])
+        for layer in image.layers:
+            group = dict(layer.annotations).get(layers.GROUP, "")
+            found.append(ImageLayer(image=step.title, group=group, digest=layer.digest, size=layer.size))
+    return found
+
+
+def _change_lines(found: Difference) -> list[str]:
+    if not found.changes:
+        return ["nothing changed"]
+    lines = [_line(change) for change in found.changes]
+    more = len(lines) - MOST_SHOWN
+    return lines if more <= 0 else [*lines[:MOST_SHOWN], f"… and {more} more (--json has all)"]
+
+
+def _line(change: Change) -> str:
+    moved = f"{change.old or 'not there'} → {change.new or 'gone'}"
+    size = f"  {change.size / 1e6:.2f} MB" if change.size else ""
+    return f"{change.part:<10} {change.name:<32} {moved}{size}"
+
+
+def _fetch_lines(found: Difference) -> list[str]:
+    assert found.fetched is not None and found.total is not None
+    if not found.fetched:
+        return ["a node fetches nothing"]
+    lines = [f"a node fetches {found.fetched_bytes() / 1e6:.2f} MB of {found.total / 1e6:.2f} MB, in {len(found.fetched)} layers:"]
+    lines += [f"  {layer.size / 1e6:10.3f} MB  {layer.image:<32} {layer.group}" for layer in found.fetched[:MOST_SHOWN]]
+    if len(found.fetched) > MOST_SHOWN:
+        lines.append(f"  … and {len(found.fetched) - MOST_SHOWN} more (--json has all)")
+    if found.changed_bytes:
+        apart = found.fetched_bytes(without="initramfs")
+        lines.append(f"{apart / found.changed_bytes:.2f} × the {found.changed_bytes / 1e6:.2f} MB that changed, the initramfs apart")
+    return lines
