@@ -24,6 +24,7 @@ from aistack.host import (
     accounts,
     apt,
     apt_sources,
+    bound_store,
     deb,
     debian,
     disk,
@@ -50,7 +51,7 @@ CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "converted-model": (gguf, models),
     "model-image": (models, layers, oci),
     "system-image": (render.system, layers, oci),
-    "disk": (disk, disk_fill, disk_layout, grub, ostree, sysroot),
+    "disk": (bound_store, disk, disk_fill, disk_layout, grub, ostree, sysroot),
 }
 """Modules of ours whose text shapes a step's output."""
 

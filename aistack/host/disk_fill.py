@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aistack.diagnostics import DiagnosticError, unable
-from aistack.host import disk_layout, grub, ostree, process, sysroot
+from aistack.host import bound_store, disk_layout, grub, ostree, process, sysroot
 from aistack.host.disk_layout import MIB, SECTOR, Layout
 
 BLOCK = 4096
@@ -74,6 +74,7 @@ def fill(order: Order) -> Filled:
     for name, digest in order.bound:
         _say(f"bound image {name}")
         _bind(work, layout, root / STORAGE, name, digest)
+    bound_store.normalise(root / STORAGE)
     clock.lap("bound images")
     boot = work / "boot"
     (root / "boot").rename(boot)
