@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from aistack.compose import render
+from aistack.compose import grouping, render
 from aistack.compose.distros import debian as debian_text
 from aistack.facts.files import Rendered
 from aistack.facts.pins import LockedRoot
@@ -49,6 +50,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Base]:
     files = (*debian_text.base_files(), *render.render_node(), *own_files.node_part())
     archives = apt_sources.archives(("trixie", "trixie-updates", "trixie-security"), environment=os.environ)
     root = apt.resolve(store, archives, sorted({*debian_text.BASE, KERNEL}), "amd64", "debian-13", environment=os.environ)
+    root = dataclasses.replace(root, layers=grouping.group(root.packages))
     apt.fetch(store, root, archives, environment=os.environ)
     digest = build(store, root, files)
     members: dict[str, tarfile.TarInfo] = {}

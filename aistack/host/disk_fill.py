@@ -236,6 +236,7 @@ def main(arguments: Sequence[str]) -> int:
     """Make the disk of the order in the file `arguments[0]` (JSON); the last line of the output is what came out, or errors, as JSON."""
     document = json.loads(Path(arguments[0]).read_text())
     document["bound"] = tuple((name, digest) for name, digest in document["bound"])
+    os.umask(0o022)  # what this makes is a node's: whoever builds it may keep their own files to themselves
     try:
         filled = fill(Order(**document))
     except DiagnosticError as error:
