@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aistack.diagnostics import DiagnosticError, unable
 
 LINES_THAT_MATTER = 12
+MOST_OF_A_LINE = 600
+"""Characters of a command, or of a line that a program said, that a message shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +52,10 @@ def require(tool: str, package: str) -> str:
 def failure(argv: Sequence[str], returncode: int, output: str) -> DiagnosticError:
     """The error for a program that ended badly, with the last lines that it said."""
     how = f"was ended by signal {-returncode}" if returncode < 0 else f"ended with exit code {returncode}"
-    said = tuple(line for line in output.strip().splitlines() if line.strip())[-LINES_THAT_MATTER:]
-    return unable("HOST002", "tool-failed", f"`{argv[0].rsplit('/', 1)[-1]}` {how}", why=(f"command: {shlex.join(argv)[:600]}", *said))
+    said = tuple(line[:MOST_OF_A_LINE] for line in output.strip().splitlines() if line.strip())[-LINES_THAT_MATTER:]
+    return unable(
+        "HOST002", "tool-failed", f"`{argv[0].rsplit('/', 1)[-1]}` {how}", why=(f"command: {shlex.join(argv)[:MOST_OF_A_LINE]}", *said)
+    )
 
 
 def run(
@@ -65,45 +73,37 @@ def run(
     `env` replaces the whole environment when given. With `log`, both streams go to that file (and `stdout` holds its text).
     Raises DiagnosticError (exit 3) when the program is missing, fails while `check`, or outlasts `timeout` seconds.
     """
+    with contextlib.ExitStack() as stack:
+        talk = subprocess.PIPE if log is None else stack.enter_context(log.open("wb"))
+        errors = subprocess.PIPE if log is None else subprocess.STDOUT
+        source = subprocess.DEVNULL if input is None else subprocess.PIPE
+        process = stack.enter_context(_started(argv, stdin=source, stdout=talk, stderr=errors, cwd=cwd, env=env))
+        try:
+            said, complained = process.communicate(None if input is None else input.encode(), timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            message = f"`{argv[0]}` did not end within {timeout:.0f} s"
+            raise unable("HOST003", "tool-too-slow", message, why=(f"command: {shlex.join(argv)[:MOST_OF_A_LINE]}",)) from error
+    if log is not None:
+        said = complained = log.read_bytes()
+    stdout, stderr = (text.decode(errors="replace") for text in (said, complained))
+    if check and process.returncode != 0:
+        raise failure(argv, process.returncode, stderr or stdout)
+    return Completed(argv=tuple(argv), returncode=process.returncode, stdout=stdout, stderr=stderr)
+
+
+@contextmanager
+def _started(argv: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A program in a process group of its own: when the block is left early, whatever it had started is killed with it."""
     try:
-        if log is None:
-            done = subprocess.run(
-                list(argv),
-                input=input,
-                stdin=None if input is not None else subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                cwd=cwd,
-                env=env,
-                timeout=timeout,
-                check=False,
-            )
-            stdout, stderr = done.stdout, done.stderr
-        else:
-            with log.open("w") as stream:
-                done = subprocess.run(
-                    list(argv),
-                    input=input,
-                    stdin=None if input is not None else subprocess.DEVNULL,
-                    stdout=stream,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    cwd=cwd,
-                    env=env,
-                    timeout=timeout,
-                    check=False,
-                )
-            stdout = stderr = log.read_text(errors="replace")
+        process = subprocess.Popen(list(argv), process_group=0, **options)
     except FileNotFoundError as error:
         raise unable("HOST001", "tool-missing", f"`{argv[0]}` is not installed", why=(str(error),)) from error
-    except subprocess.TimeoutExpired as error:
-        raise unable(
-            "HOST003", "tool-too-slow", f"`{argv[0]}` did not end within {timeout:.0f} s", why=(f"command: {shlex.join(argv)[:600]}",)
-        ) from error
-    if check and done.returncode != 0:
-        raise failure(argv, done.returncode, stderr or stdout)
-    return Completed(argv=tuple(argv), returncode=done.returncode, stdout=stdout, stderr=stderr)
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -114,24 +114,10 @@ def stream(
 
     A bad end raises DiagnosticError (exit 3) with the log's last lines; leaving early ends the program.
     """
-    with log.open("wb") as errors:
-        try:
-            process = subprocess.Popen(
-                list(argv), stdin=subprocess.DEVNULL if stdin is None else stdin, stdout=subprocess.PIPE, stderr=errors, env=env, cwd=cwd
-            )
-        except FileNotFoundError as error:
-            raise unable("HOST001", "tool-missing", f"`{argv[0]}` is not installed", why=(str(error),)) from error
-        try:
-            yield process
-            returncode = process.wait()
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
-            if process.stdin is not None:
-                process.stdin.close()
+    source = subprocess.DEVNULL if stdin is None else stdin
+    with log.open("wb") as errors, _started(argv, stdin=source, stdout=subprocess.PIPE, stderr=errors, env=env, cwd=cwd) as process:
+        yield process
+        returncode = process.wait()
     if returncode != 0:
         raise failure(argv, returncode, log.read_text(errors="replace"))
 
@@ -144,14 +130,5 @@ def background(argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None 
     """
     setpriv = find("setpriv")
     guarded = [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else list(argv)
-    with log.open("wb") as talk:
-        try:
-            process = subprocess.Popen(guarded, stdin=subprocess.DEVNULL, stdout=talk, stderr=subprocess.STDOUT, env=env)
-        except FileNotFoundError as error:
-            raise unable("HOST001", "tool-missing", f"`{argv[0]}` is not installed", why=(str(error),)) from error
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
+    with log.open("wb") as talk, _started(guarded, stdin=subprocess.DEVNULL, stdout=talk, stderr=subprocess.STDOUT, env=env) as process:
+        yield process

@@ -1,0 +1,81 @@
+"""Running other programs: what they said, how they ended, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from aistack.diagnostics import DiagnosticError, ExitCode
+from aistack.host import process
+
+LEAVES_A_CHILD = "sleep 300 & echo $! >{file}.new; mv {file}.new {file}; wait"
+
+
+def gone(pid: int, seconds: float = 5) -> bool:
+    """Whether a process ends soon; one that only waits to be reaped counts as ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_what_a_program_says_is_kept(tmp_path: Path) -> None:
+    done = process.run(["sh", "-c", "cat; echo bad >&2; exit 3"], input="good", check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "good", "bad\n")
+    logged = process.run(["sh", "-c", "echo one; echo two >&2"], log=tmp_path / "log")
+    assert logged.stdout == (tmp_path / "log").read_text() == "one\ntwo\n"
+
+
+def test_a_bad_end_is_told_with_the_last_lines_cut_to_what_a_message_bears() -> None:
+    with pytest.raises(DiagnosticError) as caught:
+        process.run([sys.executable, "-c", "print('x' * 9000); print('the reason'); raise SystemExit(4)"])
+    (told,) = caught.value.diagnostics
+    assert caught.value.exit_code is ExitCode.UNABLE
+    assert "ended with exit code 4" in told.message and told.why[-1] == "the reason"
+    assert max(map(len, told.why)) <= process.MOST_OF_A_LINE + len("command: ")
+
+
+def test_a_program_that_takes_too_long_ends_with_all_that_it_started(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    with pytest.raises(DiagnosticError) as caught:
+        process.run(["sh", "-c", LEAVES_A_CHILD.format(file=file)], timeout=1)
+    assert caught.value.diagnostics[0].rule == "HOST003"
+    assert gone(int(file.read_text()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_when_we_are_told_to_end_so_are_they(tmp_path: Path, number: int) -> None:
+    """The program itself, with one verb put in its table: what ends it ends what it runs."""
+    file = tmp_path / "pid"
+    code = f"""
+import sys
+from aistack import cli
+from aistack.host import process
+def slow() -> int:
+    process.run(["sh", "-c", {LEAVES_A_CHILD.format(file=file)!r}])
+cli.VERBS["aistack"]["slow"] = slow
+sys.argv = ["aistack", "slow"]
+cli.main()
+"""
+    running = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 20
+        while not file.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(running.pid, number)
+        _, said = running.communicate(timeout=20)
+    finally:
+        running.kill()
+    assert (running.returncode, said) == (ExitCode.INTERRUPTED, "interrupted\n")
+    assert gone(int(file.read_text()))
