@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s@\"']+(?=@)")
+
+
+def masked(text: str) -> str:
+    """The text without the user name and password of any address in it; as long as before, so that columns stay what they are."""
+    return _CREDENTIALS.sub(lambda found: "*" * len(found[0]), text) if "@" in text else text
 
 
 class ExitCode(IntEnum):
@@ -60,7 +68,7 @@ class Fix:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostic:
-    """One finding: `rule` is its code (`NV101`), `name` its readable name (`cuda-driver-minimum`)."""
+    """One finding: `rule` is its code (`NV101`), `name` its readable name (`cuda-driver-minimum`). Its words hold no credentials."""
 
     rule: str
     name: str
@@ -74,6 +82,11 @@ class Diagnostic:
     checked: str | None = None
     hints: tuple[str, ...] = ()
     fixes: tuple[Fix, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", masked(self.message))
+        object.__setattr__(self, "why", tuple(map(masked, self.why)))
+        object.__setattr__(self, "hints", tuple(map(masked, self.hints)))
 
 
 @dataclass(slots=True)

@@ -249,3 +249,13 @@ def test_a_file_that_is_wrong_everywhere_is_told_quickly() -> None:
     text = render(found, lambda file: None)
     assert text.count("error[DOC003]") == MOST
     assert "…and 50 more; `--json` has them all" in text
+
+
+def test_the_password_in_an_address_is_shown_nowhere() -> None:
+    address = "http://bob:hunter2@mirror.example/debian"
+    text = f"name: x\nuri: {address}\n"
+    found = problem(at(2, 6, len(address)), message=f"not `{address}`", why=(address,), hints=(f"see {address}",))
+    shown = render([found], lambda _: text, colour=False)
+    assert shown.count("://***********@mirror.example/debian") == 4
+    assert "hunter2" not in shown + report_json.render([found], ok=False)
+    assert f"     {'^' * len(address)}\n" in shown

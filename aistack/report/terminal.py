@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
-from aistack.diagnostics import Diagnostic, Label, Place, Severity
+from aistack.diagnostics import Diagnostic, Label, Place, Severity, masked
 from aistack.facts.document import split_lines
 from aistack.report.text import Paint, crop, printable, width
 
@@ -92,7 +92,7 @@ def _lines(diagnostic: Diagnostic, read_text: ReadText, paint: Paint) -> Iterato
 
 def _snippet(marks: list[Label], diagnostic: Diagnostic, text: str | None, margin: int, paint: Paint) -> Iterator[str]:
     """The lines that are marked, each with its marks below it; lines in between are left out."""
-    lines = split_lines(text) if text is not None else []
+    lines = split_lines(masked(text)) if text is not None else []
     marks = [mark for mark in marks if mark.place.line <= len(lines)]
     if not marks:
         return
