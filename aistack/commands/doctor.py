@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from aistack.diagnostics import DiagnosticError, ExitCode
-from aistack.host import apt_sources, qemu, rootfs, tools
+from aistack.host import apt_sources, python_parts, qemu, rootfs, tools
 from aistack.host.store import Store
 
 SCHEMA = "aistack/doctor/v1"
@@ -37,6 +37,7 @@ def examine(store: Store) -> Iterator[Finding]:
             yield Finding(name=tool.name, outcome="ok", message=f"for: {tool.purpose}")
         else:
             yield Finding(name=tool.name, outcome="missing", message=f"needed to {tool.purpose}", mend=f"apt-get install {tool.package}")
+    yield _python()
     yield _privilege()
     yield from _archives()
     accelerator, why = qemu.find_accelerator()
@@ -46,6 +47,16 @@ def examine(store: Store) -> Iterator[Finding]:
         yield Finding(name="kvm", outcome="note", message=f"{why}; boots run under emulation, about ten times slower")
     yield _disk(store.path)
     yield _memory()
+
+
+def _python() -> Finding:
+    lacking = python_parts.missing()
+    if lacking:
+        message = f"needed to lock and to build: {', '.join(str(one.name) for one in lacking)}"
+        return Finding(name="python", outcome="missing", message=message, mend=python_parts.mend())
+    return Finding(
+        name="python", outcome="ok", message=", ".join(one.name for one in python_parts.wanted()) or "not installed as a package"
+    )
 
 
 def _privilege() -> Finding:

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, cast
 
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.pins import LockedFile
-from aistack.host import wheels
+from aistack.host import python_parts, wheels
 from aistack.host.store import CHUNK, Store
 
 WANTED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.py", "LICENSE*", "NOTICE*", "*.tiktoken")
@@ -235,7 +235,7 @@ def _client() -> Any:
         return importlib.import_module("huggingface_hub")
     except ImportError as error:
         raise unable(
-            "HUB008", "client-missing", "the hub's client is not installed", why=(str(error),), hints=("pip install 'aistack[build]'",)
+            "HUB008", "client-missing", "the hub's client is not installed", why=(str(error),), hints=(python_parts.mend(),)
         ) from error
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aistack.diagnostics import DiagnosticError, unable
-from aistack.host import oci, process
+from aistack.host import oci, process, python_parts
 from aistack.host.store import Store
 
 START_SECONDS = 30.0
@@ -124,7 +124,7 @@ def _library() -> Any:
         return importlib.import_module("podman")
     except ImportError as error:
         raise unable(
-            "POD001", "podman-client-missing", "podman-py is not installed", why=(str(error),), hints=("pip install 'aistack[build]'",)
+            "POD001", "podman-client-missing", "podman-py is not installed", why=(str(error),), hints=(python_parts.mend(),)
         ) from error
 
 

@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.pins import LockedWheel
-from aistack.host import process
+from aistack.host import process, python_parts
 from aistack.host.store import Store
 
 PLATFORMS = {"amd64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
@@ -194,7 +194,10 @@ def _pip_configuration(environment: Mapping[str, str]) -> dict[str, list[str]]:
 
 def _uv() -> str:
     beside = Path(sys.executable).with_name("uv")
-    return str(beside) if beside.exists() else process.require("uv", "python3-venv (then `pip install aistack[build]`)")
+    found = str(beside) if beside.exists() else process.find("uv")
+    if found is None:
+        raise unable("HOST001", "tool-missing", "`uv` is not installed", hints=(python_parts.mend(),))
+    return found
 
 
 def _opener(url: str, environment: Mapping[str, str]) -> tuple[urllib.request.OpenerDirector, str]:
