@@ -6,17 +6,20 @@ and name it in `VERBS`. Errors need no care: `guarded` turns them into diagnosti
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from aistack import __version__
 from aistack.diagnostics import DiagnosticError, ExitCode, unable
+from aistack.report.output import OutputError, discard, prepare
 
 Verb = Callable[..., ExitCode]
 
@@ -92,7 +95,7 @@ def schema(
 
 def node_check(
     as_json: AsJson = False,
-    level: Annotated[str, typer.Option("--level", help="`machine`, or `apps` to ask the apps too.")] = "machine",
+    level: Annotated[Literal["machine", "apps"], typer.Option("--level", help="With `apps`, the apps are asked too.")] = "machine",
 ) -> ExitCode:
     """Judge this machine now by what its lock promises; changes nothing."""
     from aistack.commands import node as command
@@ -107,7 +110,7 @@ def node_status(as_json: AsJson = False) -> ExitCode:
     return command.node_status(as_json=as_json)
 
 
-def node_agent(gate: Annotated[str, typer.Argument(metavar="check|confirm|status", help="Which gate to run.")]) -> ExitCode:
+def node_agent(gate: Annotated[Literal["check", "confirm", "status"], typer.Argument(help="Which gate to run.")]) -> ExitCode:
     """Run one gate of a boot: what the node's own services call."""
     from aistack.node import agent
 
@@ -115,11 +118,14 @@ def node_agent(gate: Annotated[str, typer.Argument(metavar="check|confirm|status
 
 
 Offline = Annotated[bool, typer.Option("--offline", help="Use what the store holds and no network.")]
-ModelsFrom = Annotated[Path | None, typer.Option("--models-from", metavar="DIR", help="Take models from DIR/ORG/NAME; the digests decide.")]
+ModelsFrom = Annotated[
+    Path | None,
+    typer.Option("--models-from", metavar="DIR", exists=True, file_okay=False, help="Take models from DIR/ORG/NAME; the digests decide."),
+]
 WithoutModels = Annotated[bool, typer.Option("--without-models", help="Build everything that needs no weights.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe.")]
-FirmwareName = Annotated[str, typer.Option("--firmware", metavar="uefi|bios", help="How the machine starts.")]
+FirmwareName = Annotated[Literal["uefi", "bios"], typer.Option("--firmware", help="How the machine starts.")]
 
 
 def lock(
@@ -161,7 +167,9 @@ def build(
     from aistack.commands.opening import Options
 
     options = Options(offline=offline, models_from=models_from, without_models=without_models)
-    return command.build(recipe, options, only=only, load=load, dry_run=dry_run, as_json=as_json)
+    if dry_run:
+        return command.dry_run(recipe, options, as_json=as_json)
+    return command.build(recipe, options, only=only, load=load, as_json=as_json)
 
 
 def verify(recipe: RecipeFile, as_json: AsJson = False) -> ExitCode:
@@ -183,14 +191,11 @@ def diff(
     return command.compare(old, new, Store(default_path(os.environ)), as_json=as_json)
 
 
-def boot(
-    recipe: RecipeFile, firmware: FirmwareName = "uefi", offline: Offline = False, models_from: ModelsFrom = None, as_json: AsJson = False
-) -> ExitCode:
+def boot(recipe: RecipeFile, firmware: FirmwareName = "uefi", as_json: AsJson = False) -> ExitCode:
     """Boot the built disk in QEMU, through both gates, and ask its apps."""
     from aistack.commands import up as command
-    from aistack.commands.opening import Options
 
-    return command.boot(recipe, Options(offline=offline, models_from=models_from), firmware=firmware, as_json=as_json)
+    return command.boot(recipe, firmware=firmware, as_json=as_json)
 
 
 def up(
@@ -204,11 +209,13 @@ def up(
     as_json: AsJson = False,
 ) -> ExitCode:
     """All of it: check, lock, build, verify, disk, boot, ask."""
+    from aistack.commands import build_verbs, opening
     from aistack.commands import up as command
-    from aistack.commands.opening import Options
 
-    options = Options(offline=offline, models_from=models_from, without_models=without_models)
-    return command.up(recipe, options, firmware=firmware, again=again, dry_run=dry_run, as_json=as_json)
+    options = opening.Options(offline=offline, models_from=models_from, without_models=without_models)
+    if dry_run:
+        return build_verbs.dry_run(recipe, options, as_json=as_json)
+    return command.up(recipe, options, firmware=firmware, again=again, as_json=as_json)
 
 
 def doctor(
@@ -332,20 +339,19 @@ def guarded(function: Verb) -> Callable[..., NoReturn]:
 
     @functools.wraps(function)
     def run(**arguments: Any) -> NoReturn:
+        as_json = bool(arguments.get("as_json"))
         try:
             exit_code = function(**arguments)
             sys.stdout.flush()
         except DiagnosticError as error:
-            exit_code = _tell(error)
+            exit_code = _tell(error, as_json=as_json)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             exit_code = ExitCode.INTERRUPTED
-        except BrokenPipeError:
-            # Whoever read our output has enough; Python would complain again when it flushes at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            exit_code = ExitCode.UNABLE
+        except OutputError as error:
+            exit_code = _output_refused(error)
         except OSError as error:
-            exit_code = _tell(_machine_refused(error))
+            exit_code = _tell(_machine_refused(error), as_json=as_json)
         except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a report
             exit_code = _report(error)
         raise SystemExit(int(exit_code))
@@ -353,19 +359,33 @@ def guarded(function: Verb) -> Callable[..., NoReturn]:
     return run
 
 
-def _tell(error: DiagnosticError) -> ExitCode:
+def _tell(error: DiagnosticError, *, as_json: bool = False) -> ExitCode:
+    """The diagnostics for people on stderr and, where JSON was asked for, as the document of `check --json` on stdout."""
     from aistack.commands.reading import text_for_snippet
     from aistack.report import terminal
     from aistack.report.text import colour_wanted
 
     colour = colour_wanted(sys.stderr, os.environ)
     sys.stderr.write(terminal.render(error.diagnostics, text_for_snippet, colour=colour).removesuffix("\n"))
+    if as_json:
+        from aistack.report import json
+
+        try:
+            sys.stdout.write(json.render(error.diagnostics, ok=False))
+            sys.stdout.flush()
+        except OutputError as refusal:
+            return _output_refused(refusal)
     return error.exit_code
 
 
-def _machine_refused(error: OSError) -> DiagnosticError:
-    import errno
+def _output_refused(error: OutputError) -> ExitCode:
+    discard()
+    if error.errno != errno.EPIPE:  # who closed a pipe has read enough
+        print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
+    return ExitCode.UNABLE
 
+
+def _machine_refused(error: OSError) -> DiagnosticError:
     where = f"`{error.filename}`: " if error.filename else ""
     hints = {
         errno.ENOSPC: ("free space, or set AISTACK_STORE to a folder on a larger disk", "`aistack store prune` removes what nothing uses"),
@@ -394,12 +414,17 @@ def _report(error: Exception) -> ExitCode:
 
 def main() -> NoReturn:
     """The program; always ends the process."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")  # a character that the terminal cannot show is no reason to stop
+    prepare()
+    # A service manager's way to end a program is taken as a person's: what was begun is put away, and its processes end too.
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         _group("aistack").main(prog_name="aistack")
     except KeyboardInterrupt:
         raise SystemExit(int(ExitCode.INTERRUPTED)) from None
+    except OutputError as error:  # help and the version are printed outside of any verb
+        raise SystemExit(int(_output_refused(error))) from None
     raise SystemExit(int(ExitCode.OK))
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt

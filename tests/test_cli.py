@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shlex
@@ -124,6 +125,29 @@ def test_a_closed_pipe_is_quiet() -> None:
     assert (done.returncode, done.stderr) == (ExitCode.UNABLE, "")
 
 
+@pytest.mark.parametrize("arguments", ["--help", "list rules", "schema recipe", "check missing.yaml --json"])
+@pytest.mark.parametrize("place", [">/dev/full", ">&-", ">&- 2>&- <&-"])
+def test_an_output_that_cannot_be_written_is_no_bug_of_ours(arguments: str, place: str) -> None:
+    script = f"exec {shlex.quote(sys.executable)} -m aistack {arguments} {place}"
+    done = subprocess.run(["sh", "-c", script], stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=60, check=False)
+    if "full" in place:
+        assert done.returncode == ExitCode.UNABLE
+        assert done.stderr.endswith("error: the output cannot be written: No space left on device\n")
+        assert "AISTACK_STORE" not in done.stderr
+    else:
+        assert done.returncode == (ExitCode.NO if "missing" in arguments else ExitCode.OK)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["lock", "plan", "build", "up", "boot", "build --dry-run", "why"])
+def test_an_error_is_json_too_where_json_was_asked_for(verb: str) -> None:
+    done = aistack(*verb.split(), "missing.yaml", *(["kernel"] if verb == "why" else []), "--json")
+    assert done.returncode == ExitCode.NO
+    document = json.loads(done.stdout)
+    assert (document["ok"], [found["rule"] for found in document["diagnostics"]]) == (False, ["DOC011"])
+    assert done.stderr.startswith("error[DOC011]")
+
+
 def test_a_terminal_without_our_letters_is_no_reason_to_stop() -> None:
     done = aistack("check", "tests/golden/inputs/wide.yaml", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert done.returncode == 1
@@ -160,7 +184,7 @@ def test_completion_knows_the_verbs() -> None:
 def test_verbs_are_imported_only_when_they_run() -> None:
     code = "import sys, aistack.cli; print(*sorted(name for name in sys.modules if name.startswith('aistack.')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True)
-    assert done.stdout.split() == ["aistack.cli", "aistack.diagnostics"]
+    assert done.stdout.split() == ["aistack.cli", "aistack.diagnostics", "aistack.report", "aistack.report.output"]
 
 
 def test_check_needs_no_network_client_and_no_processes() -> None:

@@ -109,6 +109,7 @@ def test_a_throw_away_root_is_made_again_only_for_a_user_that_needs_it() -> None
     steps = plan(LOCK, HERE)
     gone = {step.id for step in steps if step.kind in ROOTS}
     assert to_do(steps, lambda step: step.id not in gone) == ()
+    assert [step.kind for step in to_do(steps, lambda step: step.id not in gone, "tools-root")] == ["tools-root"]
     missing = next(step for step in steps if step.kind == "converted-model")
     todo = [step.kind for step in to_do(steps, lambda step: step.id not in gone | {missing.id})]
     assert todo == ["converter-root", "converted-model"]

@@ -47,7 +47,7 @@ def build(lock: Lock, places: Places, progress: Progress, *, models: bool = True
     steps = planned(lock, models=models, only=only)
     store = places.store
     done = {step.id: found for step in steps if (found := output(store, step)) is not None}
-    pending = to_do(steps, lambda step: step.id in done)
+    pending = to_do(steps, lambda step: step.id in done, only)
     progress.total = len([step for step in steps if step.id in done or step in pending])
     maker = making.Maker(steps=steps, lock=lock, places=places, progress=progress, outputs=dict(done))
     seconds: dict[str, float | None] = {}
@@ -63,6 +63,12 @@ def build(lock: Lock, places: Places, progress: Progress, *, models: bool = True
             seconds[step.id] = None
             progress.skip(step.title)
     return Built(steps=steps, outputs=maker.outputs, seconds=seconds)
+
+
+def find(lock: Lock, store: Store) -> Built:
+    """What the store holds of a lock's plan already; makes nothing."""
+    steps = planned(lock)
+    return Built(steps=steps, outputs={step.id: found for step in steps if (found := output(store, step)) is not None}, seconds={})
 
 
 def _carry_out(step: Step, maker: making.Maker, store: Store, progress: Progress) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 from aistack.commands import build as building
 from aistack.commands import making, verifying
 from aistack.commands.lock import current, ensure, lock_path, read_lock
-from aistack.commands.opening import Options, opened
+from aistack.commands.opening import Opened, Options, opened
 from aistack.compose import seal
 from aistack.compose.lock import Lock, identity
 from aistack.compose.plan import Step
@@ -48,10 +48,26 @@ def lock(recipe: Path, options: Options, *, anew: bool, dry_run: bool, as_json: 
 
 
 def plan(recipe: Path, options: Options, *, as_json: bool) -> ExitCode:
-    """Prints the steps of a recipe's lock, and which of them are done."""
+    """Prints the steps of a recipe's lock, and which of them are done; exit 1 when there is no lock that fits."""
     found = opened(recipe, options)
-    locked, _ = found.lock()
-    rows = list(building.pending(locked, found.places.store, building.planned(locked, models=not options.without_models)))
+    return _show_plan(found, found.locked(), as_json=as_json)
+
+
+def dry_run(recipe: Path, options: Options, *, as_json: bool) -> ExitCode:
+    """Prints what `build` would do, and does nothing: without a lock that fits, the steps are not known yet."""
+    found = opened(recipe, options)
+    locked = current(found.lock_path, found.stack)
+    if locked is not None:
+        return _show_plan(found, locked, as_json=as_json)
+    if as_json:
+        print(json.dumps({"schema": PLAN_SCHEMA, "lock": None, "steps": []}, indent=2))
+    else:
+        print(f"to do   {found.lock_path}, which the other steps follow from (aistack lock {recipe})")
+    return ExitCode.OK
+
+
+def _show_plan(found: Opened, locked: Lock, *, as_json: bool) -> ExitCode:
+    rows = list(building.pending(locked, found.places.store, building.planned(locked, models=found.with_models)))
     if as_json:
         steps = [{"id": step.id, "kind": step.kind, "name": step.name, "inputs": step.inputs, "todo": todo} for step, todo in rows]
         print(json.dumps({"schema": PLAN_SCHEMA, "lock": identity(locked), "steps": steps}, indent=2))
@@ -61,10 +77,8 @@ def plan(recipe: Path, options: Options, *, as_json: bool) -> ExitCode:
     return ExitCode.OK
 
 
-def build(recipe: Path, options: Options, *, only: str | None, load: bool, dry_run: bool, as_json: bool) -> ExitCode:
+def build(recipe: Path, options: Options, *, only: str | None, load: bool, as_json: bool) -> ExitCode:
     """Builds what a recipe's lock names and prints what came out."""
-    if dry_run:
-        return plan(recipe, options, as_json=as_json)
     found = opened(recipe, options)
     locked, _ = found.lock()
     if only is not None and only not in (kinds := sorted({step.kind for step in building.planned(locked)})):

@@ -39,8 +39,9 @@ def compare(old: Path, new: Path, store: Store, *, as_json: bool) -> ExitCode:
     for line in _change_lines(found):
         print(line)
     if found.fetched is None:
-        names = " and ".join(str(path) for path, side in zip((old, new), sides, strict=True) if side is None)
-        print(f"what a node must fetch is not known: {names} is not built here (aistack build RECIPE)")
+        names = dict.fromkeys(str(path) for path, side in zip((old, new), sides, strict=True) if side is None)
+        are = "is" if len(names) == 1 else "are"
+        print(f"what a node must fetch is not known: {' and '.join(names)} {are} not built here (aistack build RECIPE)")
         return ExitCode.OK
     for line in _fetch_lines(found):
         print(line)

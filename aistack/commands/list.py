@@ -10,7 +10,7 @@ from typing import Any
 
 from aistack.compose.recipe import read
 from aistack.compose.rules import rules
-from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
+from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity
 from aistack.facts.catalog import Catalog
 from aistack.facts.decode import closest
 from aistack.facts.document import parse
@@ -35,9 +35,10 @@ def list_kind(kind: str, *, catalog: Catalog, recipes: Sequence[Path], as_json: 
     if kind not in kinds:
         guess = closest(kind, kinds)
         hints = (f"did you mean `{guess}`?",) if guess else ("known: " + ", ".join(f"`{name}`" for name in kinds),)
-        raise refuse(
-            Diagnostic(rule="CLI003", name="list-unknown", severity=Severity.ERROR, message=f"there is no list of `{kind}`", hints=hints)
+        problem = Diagnostic(
+            rule="CLI003", name="list-unknown", severity=Severity.ERROR, message=f"there is no list of `{kind}`", hints=hints
         )
+        raise DiagnosticError((problem,), ExitCode.USAGE)
     rows = kinds[kind]()
     if as_json:
         print(json.dumps({"schema": SCHEMA, "kind": kind, "items": rows}, indent=2, ensure_ascii=False))

@@ -13,6 +13,7 @@ from aistack.commands.lock import Places, current, ensure, lock_path
 from aistack.commands.reading import text_for_snippet
 from aistack.compose.lock import Lock
 from aistack.compose.stack import Stack
+from aistack.diagnostics import Diagnostic, Severity, refuse
 from aistack.host.store import Store, default_path
 from aistack.report.progress import Progress
 
@@ -41,6 +42,15 @@ class Opened:
         """Where the lock lies: the whole one where it fits, though models are left out; else the kind that is asked for."""
         whole = lock_path(self.recipe)
         return whole if self.with_models or current(whole, self.stack) else lock_path(self.recipe, with_models=False)
+
+    def locked(self) -> Lock:
+        """The lock beside the recipe; raises DiagnosticError (exit 1) when it is missing, or that of another wish."""
+        found = current(self.lock_path, self.stack)
+        if found is None:
+            message = f"{self.lock_path} is {'not the lock of this recipe' if self.lock_path.exists() else 'not there'}"
+            hints = (f"aistack lock {self.recipe}",)
+            raise refuse(Diagnostic(rule="LOCK003", name="lock-missing", severity=Severity.ERROR, message=message, hints=hints))
+        return found
 
     def lock(self) -> tuple[Lock, bool]:
         """The recipe's lock, made now (true) where the one beside it is missing or of another wish."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
+from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity
 from aistack.facts.decode import closest
 from aistack.facts.schema import schema as make_schema
 
@@ -35,9 +35,8 @@ def schema_of(kind: str) -> dict[str, Any]:
             return make_schema(file, title=title)
     guess = closest(kind, KINDS)
     hints = ((f"did you mean `{guess}`?",) if guess else ()) + ("known: " + ", ".join(f"`{name}`" for name in KINDS),)
-    raise refuse(
-        Diagnostic(rule="CLI001", name="kind-unknown", severity=Severity.ERROR, message=f"there is no schema `{kind}`", hints=hints)
-    )
+    problem = Diagnostic(rule="CLI001", name="kind-unknown", severity=Severity.ERROR, message=f"there is no schema `{kind}`", hints=hints)
+    raise DiagnosticError((problem,), ExitCode.USAGE)
 
 
 def schema(kind: str) -> ExitCode:

@@ -9,7 +9,7 @@ from typing import Any
 
 from aistack.commands import boot as booting
 from aistack.commands import build as building
-from aistack.commands.build_verbs import plan, show_built
+from aistack.commands.build_verbs import show_built
 from aistack.commands.opening import Opened, Options, opened
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
 from aistack.host.qemu import Firmware
@@ -18,11 +18,9 @@ from aistack.report.progress import duration
 SCHEMA = "aistack/up/v1"
 
 
-def up(recipe: Path, options: Options, *, firmware: str, again: bool, dry_run: bool, as_json: bool) -> ExitCode:
+def up(recipe: Path, options: Options, *, firmware: str, again: bool, as_json: bool) -> ExitCode:
     """Checks, locks, builds, verifies, makes the disk, boots it, asks the apps; `again` boots though it was done before."""
-    if dry_run:
-        return plan(recipe, options, as_json=as_json)
-    chosen = _firmware(firmware)
+    chosen = Firmware(firmware)
     started = time.monotonic()
     found = opened(recipe, options)
     progress, store = found.progress, found.places.store
@@ -58,28 +56,21 @@ def up(recipe: Path, options: Options, *, firmware: str, again: bool, dry_run: b
     return ExitCode.OK
 
 
-def boot(recipe: Path, options: Options, *, firmware: str, as_json: bool) -> ExitCode:
-    """Boots what was built from a recipe's lock; builds what is missing first."""
-    chosen = _firmware(firmware)
-    found = opened(recipe, options)
-    lock, _ = found.lock()
-    built = building.build(lock, found.places, found.progress)
-    seen = booting.boot(built, lock, found.places.store, chosen, found.progress)
+def boot(recipe: Path, *, firmware: str, as_json: bool) -> ExitCode:
+    """Boots what was built from a recipe's lock; exit 1 when it is not built."""
+    found = opened(recipe, Options())
+    lock, store = found.locked(), found.places.store
+    built = building.find(lock, store)
+    if built.find("disk") is None:
+        message, hints = f"{recipe} has no built disk", (f"aistack build {recipe}", f"`aistack up {recipe}` builds and boots")
+        raise refuse(Diagnostic(rule="VER002", name="not-built", severity=Severity.ERROR, message=message, hints=hints))
+    seen = booting.boot(built, lock, store, Firmware(firmware), found.progress)
     if as_json:
         print(json.dumps(seen, indent=2))
     else:
         for line in booting.sentences(seen):
             print(line)
     return ExitCode.OK
-
-
-def _firmware(name: str) -> Firmware:
-    if name not in tuple(Firmware):
-        message = f"`{name}` is no firmware"
-        raise refuse(
-            Diagnostic(rule="CLI006", name="firmware-unknown", severity=Severity.ERROR, message=message, hints=("`uefi` or `bios`",))
-        )
-    return Firmware(name)
 
 
 def _document(found: Opened, disk: Path | None, seen: Any, fresh: bool, spent: dict[str, float], built: building.Built) -> dict[str, Any]:

@@ -81,15 +81,15 @@ def plan(lock: Lock, surroundings: Surroundings, *, models: bool = True) -> tupl
     return tuple(steps)
 
 
-def to_do(steps: Sequence[Step], done: Callable[[Step], bool]) -> tuple[Step, ...]:
+def to_do(steps: Sequence[Step], done: Callable[[Step], bool], asked: str | None = None) -> tuple[Step, ...]:
     """The steps that must be carried out, in order: those that are not done and lead to an artifact that is not done.
 
-    A throw-away root whose users are all done is not made again, though it may be long gone.
+    A throw-away root whose users are all done is not made again, though it may be long gone, unless it is of the kind `asked` for.
     """
     needed: set[str] = set()
     chosen: list[Step] = []
     for step in reversed(steps):
-        if (step.kind not in ROOTS or step.id in needed) and not done(step):
+        if (step.kind not in ROOTS or step.kind == asked or step.id in needed) and not done(step):
             chosen.append(step)
             needed.update(step.inputs)
     return tuple(reversed(chosen))

@@ -74,6 +74,8 @@ Setting = Annotated[str, Text(pattern=r"[^\x00-\x1f\x7f]*", what="text on one li
 Reason = Annotated[str, Text(pattern=r"\s*\S[\s\S]*", what="a reason in words", example="lab node, replaced in spring")]
 Uri = Annotated[str, Text(pattern=r"(?:https?|file|copy)://?[^\s@]+", what="an address without user name or password")]
 
+SSH_PORT = 22
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelWish:
@@ -203,6 +205,9 @@ def _contradictions(recipe: Recipe, root: Node) -> list[Diagnostic]:
             found.append(problem)
         elif app.port is not None:
             ports[app.port] = name
+        if app.port == SSH_PORT and recipe.node.ssh != "none":
+            ways = ("give the app another port", "or leave ssh out of the node: `node: {ssh: none}`")
+            found.append(_problem("REC005", "port-of-ssh", f"port {SSH_PORT} is the node's own ssh", root, (*where, "port"), hints=ways))
     if recipe.driver is not None and recipe.accelerator is None:
         why = ("without an accelerator there is nothing that a driver would drive",)
         hints = ("add `accelerator:` or remove `driver:`",)

@@ -72,7 +72,8 @@ def import_image(repository: Path, layout: Path, digest: str, *, sync: bool = Tr
             layer_ref = "oci/layer/" + layer["digest"].replace(":", "/")
             layer_commit = repo.resolve_rev(layer_ref, True)[1]
             if not layer_commit:
-                progress(f"layer {number} of {len(manifest['layers'])}")
+                if number % 10 == 0 or number == len(manifest["layers"]):
+                    progress(f"layer {number} of {len(manifest['layers'])}")
                 with _transaction(repo), _blob(layout, layer["digest"]) as raw, _plain(raw, layer["mediaType"]) as stream:
                     tree = _read_layer(api, glib, repo, stream)
                     layer_commit = _write_commit(api, glib, repo, tree, {}, _folder_meta(api, glib, repo, xattrs=IMPLICIT))
