@@ -239,13 +239,28 @@ def store_show(as_json: AsJson = False) -> ExitCode:
 
 
 def store_prune(
-    everything: Annotated[bool, typer.Option("--all", help="Remove what was fetched and built, too.")] = False, dry_run: DryRun = False
+    older_than: Annotated[float, typer.Option("--older-than", metavar="DAYS", min=0, help="What counts as in use.")] = 30,
+    everything: Annotated[bool, typer.Option("--all", help="Remove what is in use, too.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> ExitCode:
-    """Remove unfinished work and throw-away roots."""
+    """Remove what no lock needs that was built in the last 30 days."""
     from aistack.commands import store as command
     from aistack.host.store import Store, default_path
 
-    return command.prune(Store(default_path(os.environ)), everything=everything, dry_run=dry_run)
+    store = Store(default_path(os.environ))
+    return command.prune(store, days=older_than, everything=everything, dry_run=dry_run, as_json=as_json)
+
+
+def store_check(
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what is damaged; the next build fetches or makes it again.")] = False,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Read every file of the store and name those that are damaged."""
+    from aistack.commands import store as command
+    from aistack.host.store import Store, default_path
+
+    return command.check(Store(default_path(os.environ)), remove=remove, as_json=as_json)
 
 
 VERBS: Mapping[str, Mapping[str, Verb]] = {
@@ -265,7 +280,7 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
         "up": up,
         "doctor": doctor,
     },
-    "store": {"show": store_show, "prune": store_prune},
+    "store": {"show": store_show, "check": store_check, "prune": store_prune},
     "node": {"check": node_check, "status": node_status, "agent": node_agent},
 }
 """The verbs of the program and of each group of verbs, in the order in which help lists them."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from aistack.diagnostics import DiagnosticError
 from aistack.host.store import Store, default_path
 
 
@@ -73,6 +77,55 @@ def test_two_builders_of_one_step_take_turns(tmp_path: Path) -> None:
     assert second.stdout.readline() == b"inside\n"
     second.communicate(b"")
     assert second.returncode == 0
+
+
+def test_a_folder_with_other_things_in_it_never_becomes_a_store(tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp/thesis").touch()
+    with pytest.raises(DiagnosticError, match="no store"), Store(tmp_path).scratch():
+        pass
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["thesis", "tmp"]
+
+
+def test_a_store_says_so_to_backup_programs(tmp_path: Path) -> None:
+    store = Store(tmp_path / "new" / "store")
+    store.prepare()
+    assert (store.path / "CACHEDIR.TAG").read_bytes().startswith(b"Signature: 8a477f597d28d172789f06886806bc55")
+
+
+@pytest.mark.parametrize("harm", [lambda data: data[:-1], lambda data: bytes([data[0] ^ 1]) + data[1:], lambda data: b""])
+def test_what_was_changed_is_named_and_gone(tmp_path: Path, harm: Callable[[bytes], bytes]) -> None:
+    store = Store(tmp_path)
+    good, bad = (store.add(io.BytesIO(text * 5000))[0] for text in (b"good", b"bad!"))
+    store.blob(bad).write_bytes(harm(store.blob(bad).read_bytes()))
+    assert store.damaged([good, bad, "0" * 64, bad]) == (bad,)
+    assert store.has(good) and not store.has(bad)
+
+
+def test_cleaning_waits_for_those_who_use_the_store_and_not_for_the_dead(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; from aistack.host.store import Store\n"
+        "with Store(pathlib.Path(sys.argv[1])).in_use(lambda: print('waiting', flush=True)):\n"
+        "    print('inside', flush=True); sys.stdin.read()"
+    )
+    store = Store(tmp_path / "store")
+    users = [
+        subprocess.Popen([sys.executable, "-c", code, str(store.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)
+    ]
+    for user in users:
+        assert user.stdout is not None and user.stdout.readline() == b"inside\n"
+    half = store.path / "tmp" / "half"
+    half.mkdir(parents=True)
+    argv = [sys.executable, "-m", "aistack", "store", "prune", "--json"]
+    pruning = subprocess.Popen(argv, env={**os.environ, "AISTACK_STORE": str(store.path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert pruning.stderr is not None and pruning.stderr.readline() == b"another aistack uses the store; waiting\n"
+    users[0].communicate(b"")
+    assert half.is_dir()
+    users[1].kill()
+    users[1].communicate()
+    said, _ = pruning.communicate(timeout=60)
+    assert json.loads(said)["parts"]["tmp"]["files"] == 0
+    assert not half.exists()
 
 
 def test_where_the_store_lies() -> None:

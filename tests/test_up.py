@@ -279,3 +279,40 @@ def test_offline_with_a_filled_store_needs_nothing(folder: Path, first: dict[str
     found = opened(folder / "cpu-embeddings.yaml", Options(offline=True))
     _, made = found.lock()
     assert made is False
+
+
+def test_what_is_damaged_in_the_store_is_named_and_fetched_again(
+    folder: Path, first: dict[str, Any], hub: hub_server.Hub, lock: Lock, store: Store
+) -> None:
+    """One flipped bit in a package, one in the weights; in a store of its own, whose unharmed files are links to the other's."""
+    package = next(package for package in lock.root("app-embeddings").packages if package.name == "libllama0")
+    (weights,) = (file for file in lock.models[0].files if file.path.endswith(".safetensors"))
+    with tempfile.TemporaryDirectory(prefix="aistack-damaged-", dir=store.path.parent) as place:
+        other = Store(Path(place) / "store")
+        other.prepare()
+        subprocess.run(["cp", "-al", store.path / "blobs", other.path / "blobs"], check=True)
+        (other.path / "roots").symlink_to(store.path / "roots")
+        for output in store.path.glob("outputs/*/output.json"):
+            if "root" in json.loads(output.read_text()):
+                shutil.copytree(output.parent, other.path / "outputs" / output.parent.name)
+
+        def build(kind: str, *more: str) -> subprocess.CompletedProcess[str]:
+            argv = [sys.executable, "-m", "aistack", "build", "cpu-embeddings.yaml", "--only", kind, "--json", *more]
+            environment = {**os.environ, "AISTACK_STORE": str(other.path), "HF_ENDPOINT": hub.address, "NO_PROXY": "127.0.0.1"}
+            return subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
+
+        for kind, sha256, what in (
+            ("app-image", package.sha256, f"package {package.name} {package.version}"),
+            ("model-image", weights.sha256, f"{weights.path} of {MODEL}"),
+        ):
+            for more in (["--offline"], []):
+                data = bytearray(store.blob(sha256).read_bytes())
+                data[len(data) // 2] ^= 1
+                other.blob(sha256).unlink(missing_ok=True)
+                other.blob(sha256).write_bytes(data)
+                done = build(kind, *more)
+                assert f"damaged in the store, and removed: {what} (sha256 {sha256})\n" in done.stderr
+                assert done.returncode == (3 if more else 0), done.stderr[-2000:]
+                assert other.has(sha256) is not bool(more)
+            made = {row["title"]: row["where"] for row in json.loads(done.stdout)["artifacts"] if row["title"].startswith(kind)}
+            assert made.items() <= first["images"].items()

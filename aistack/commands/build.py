@@ -11,11 +11,12 @@ from typing import Any
 
 from aistack.commands import making
 from aistack.commands.lock import Places
-from aistack.compose.lock import Lock
-from aistack.compose.plan import Step, plan, to_do
+from aistack.compose.lock import Lock, identity
+from aistack.compose.plan import Step, inputs, plan, to_do
 from aistack.diagnostics import DiagnosticError
-from aistack.host import oci
+from aistack.host import oci, sharing
 from aistack.host.store import Store
+from aistack.host.uses import Use, needs, remember
 from aistack.report.progress import Progress
 
 
@@ -39,14 +40,46 @@ class Built:
         return {step.title: self.outputs[step.id]["image"] for step in self.steps if "image" in self.outputs.get(step.id, {})}
 
 
-def build(lock: Lock, places: Places, progress: Progress, *, models: bool = True, only: str | None = None) -> Built:
+def build(
+    lock: Lock, places: Places, progress: Progress, *, models: bool = True, only: str | None = None, recipe: Path | None = None
+) -> Built:
     """Makes everything that the plan of `lock` lacks. `only` is a kind of step: that kind, and what it needs.
 
-    Raises DiagnosticError (exit 3) when a step fails; what was finished before stays.
+    What turns out to be damaged in the store is removed, named, and fetched or made once more. Raises DiagnosticError (exit 3) when a
+    step fails; what was finished before stays.
     """
-    steps = planned(lock, models=models, only=only)
     store = places.store
-    done = {step.id: found for step in steps if (found := output(store, step)) is not None}
+    steps = planned(lock, models=models, only=only)
+    use = Use(
+        lock=identity(lock),
+        name=lock.name,
+        recipe=str(recipe.resolve()) if recipe else "",
+        inputs=inputs(lock, models=models),
+        steps={step.id: step.title for step in planned(lock, models=models)},
+    )
+    with store.in_use(lambda: progress.say("another aistack is cleaning the store; waiting")):
+        remember(store, use)
+        kept = {sha256: what for sha256, what in needs(store, use).items() if store.has(sha256)}
+        try:
+            return _build(steps, lock, places, progress, only)
+        except DiagnosticError:
+            store.damaged(kept)
+            lost = [sha256 for sha256 in kept if not store.has(sha256)]
+            if not lost:
+                raise
+            for sha256 in lost:
+                progress.say(f"damaged in the store, and removed: {kept[sha256]} (sha256 {sha256})")
+            return _build(steps, lock, places, progress, only)
+
+
+def _build(steps: tuple[Step, ...], lock: Lock, places: Places, progress: Progress, only: str | None) -> Built:
+    store = places.store
+    shared = sharing.others(places.environment)
+    done: dict[str, Mapping[str, Any]] = {}
+    for step in steps:
+        found = output(store, step) or sharing.take_output(store, step.id, shared)
+        if found is not None:
+            done[step.id] = found
     pending = to_do(steps, lambda step: step.id in done, only)
     progress.total = len([step for step in steps if step.id in done or step in pending])
     maker = making.Maker(steps=steps, lock=lock, places=places, progress=progress, outputs=dict(done))
@@ -76,6 +109,7 @@ def _carry_out(step: Step, maker: making.Maker, store: Store, progress: Progress
     progress.begin(step.title)
     with store.produce(step.id) as folder:
         document = maker.make(step, folder)
+        document |= {"stats": {name: _stat(folder / name) for name in document.get("files", {}).values()}}
         (folder / "output.json").write_text(json.dumps({"step": step.title, **document}, indent=2, sort_keys=True) + "\n")
     maker.outputs[step.id] = document
     progress.done(step.title)
@@ -107,11 +141,17 @@ def output(store: Store, step: Step) -> Mapping[str, Any] | None:
             return None
         if "root" in document and not (store.path / "roots" / document["root"]).is_dir():
             return None
-        if any(not Path(folder, name).is_file() for name in document.get("files", {}).values()):
+        if any(_stat(folder / name) != seen for name, seen in document.get("stats", {}).items()):
             return None
     except (OSError, ValueError, DiagnosticError):
         return None
     return document
+
+
+def _stat(file: Path) -> list[int]:
+    """Size and time of change: what a file has that nobody has written to since."""
+    found = file.stat()
+    return [found.st_size, found.st_mtime_ns]
 
 
 def pending(lock: Lock, store: Store, steps: Sequence[Step]) -> Iterator[tuple[Step, bool]]:

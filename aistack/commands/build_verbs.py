@@ -83,7 +83,7 @@ def build(recipe: Path, options: Options, *, only: str | None, load: bool, as_js
     locked, _ = found.lock()
     if only is not None and only not in (kinds := sorted({step.kind for step in building.planned(locked)})):
         raise refuse(_problem("BLD001", "step-kind-unknown", f"the plan has no step of the kind `{only}`", f"it has: {', '.join(kinds)}"))
-    built = building.build(locked, found.places, found.progress, models=not options.without_models, only=only)
+    built = building.build(locked, found.places, found.progress, models=not options.without_models, only=only, recipe=recipe)
     if load:
         from aistack.host import podman
 

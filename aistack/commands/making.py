@@ -40,6 +40,7 @@ from aistack.host import (
     own_files,
     process,
     rootfs,
+    sharing,
     sysroot,
 )
 from aistack.report.progress import Progress
@@ -123,6 +124,7 @@ class Maker:
     def fetched(self, root: LockedRoot) -> LockedRoot:
         """The root, with all of its packages in the store."""
         store = self.places.store
+        sharing.take(store, (package.sha256 for package in root.packages), sharing.others(self.places.environment))
         missing = apt.missing(store, root)
         if missing and self.places.offline:
             raise unable(
@@ -192,6 +194,7 @@ class Maker:
         )
 
     def _fetch_model(self, model: LockedModel) -> None:
+        sharing.take(self.places.store, (file.sha256 for file in model.files), sharing.others(self.places.environment))
         hub.fetch(
             self.places.store,
             model.id,

@@ -29,7 +29,7 @@ def up(recipe: Path, options: Options, *, firmware: str, again: bool, as_json: b
     locked = time.monotonic()
     if not made:
         progress.say(f"{found.lock_path}: still fits the recipe")
-    built = building.build(lock, found.places, progress, models=not options.without_models)
+    built = building.build(lock, found.places, progress, models=not options.without_models, recipe=recipe)
     finished = time.monotonic()
     disk = built.find("disk")
     path = store.path / "outputs" / disk[0].id / disk[1]["files"]["raw"] if disk else None

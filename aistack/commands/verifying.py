@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from aistack.compose import verify as checks
@@ -56,16 +54,8 @@ def documents(found: Findings) -> dict[str, Any]:
 def _read(store: Store, digest: str) -> Filesystem:
     image = oci.read_image(store, digest)
     layers = [(store.blob(layer.digest.removeprefix("sha256:")), layer.media_type) for layer in image.layers]
-    for blob, _ in layers:
-        _require_whole(blob)
+    if damaged := store.damaged(blob.name for blob, _ in layers):
+        why = ("the disk, or somebody, changed it; it was removed from the store",)
+        raise unable("VER003", "layer-damaged", f"the layer {damaged[0]} in the store is not what it was", why=why, hints=("build again",))
     with store.scratch() as folder:
         return inspect.filesystem(layers, checks.wanted, folder)
-
-
-def _require_whole(blob: Path) -> None:
-    with blob.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != blob.name:
-        blob.unlink()  # so that the next build makes it again
-        why = (f"it holds bytes of sha256 {found}", "the disk, or somebody, changed it; it was removed from the store")
-        raise unable("VER003", "layer-damaged", f"the layer {blob.name} in the store is not what it was", why=why, hints=("build again",))

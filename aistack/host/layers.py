@@ -9,14 +9,16 @@ The format is POSIX pax, https://pubs.opengroup.org/onlinepubs/9799919799/utilit
 from __future__ import annotations
 
 import hashlib
+import io
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, BinaryIO, Self
+from typing import IO, BinaryIO, Self, cast
 
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.host import process
@@ -273,7 +275,14 @@ def _full(store: Store, error: OSError) -> DiagnosticError:
     )
 
 
-Content = BinaryIO | IO[bytes] | bytes | Path | None
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file of the store, by its sha256, held against it while it is read."""
+
+    sha256: str
+
+
+Content = BinaryIO | IO[bytes] | bytes | Path | Stored | None
 
 
 def write_layer(
@@ -287,7 +296,8 @@ def write_layer(
 ) -> Layer:
     """A layer of those entries and nothing else, sorted by path; times later than `clamp` (seconds since 1970) become `clamp`.
 
-    Content may be bytes, a path to read, or None. Folders above an entry that are not given themselves are added, 0755 and root's.
+    Content may be bytes, a stream, a path to read, a file of the store, or None. Folders above an entry that are not given themselves
+    are added, 0755 and root's.
     """
     given = {entry.path: (replace(entry, mtime=min(entry.mtime, clamp)), content) for entry, content in entries}
     for path in list(given):
@@ -296,12 +306,46 @@ def write_layer(
     with writing(store, compress=compress, compressor=compressor, annotations=annotations) as written:
         for path in sorted(given, key=_order):
             entry, content = given[path]
-            if isinstance(content, Path):
+            if isinstance(content, Stored):
+                with _checked(store, content.sha256) as stream:
+                    written.writer.add(entry, stream)
+            elif isinstance(content, Path):
                 with content.open("rb") as stream:
                     written.writer.add(entry, stream)
             else:
                 written.writer.add(entry, content)
     return written.result()
+
+
+class _Hashing(io.RawIOBase):
+    """A stream that is hashed beside whoever reads it: the bytes are read once, and the second digest has a processor of its own."""
+
+    def __init__(self, stream: BinaryIO, pool: ThreadPoolExecutor) -> None:
+        self.stream, self.pool = stream, pool
+        self.digest = hashlib.sha256()
+        self.last: Future[None] | None = None
+
+    def read(self, size: int = -1, /) -> bytes:
+        chunk = self.stream.read(size)
+        self.settle()
+        self.last = self.pool.submit(self.digest.update, chunk)
+        return chunk
+
+    def settle(self) -> str:
+        """The digest of all that was read so far."""
+        if self.last is not None:
+            self.last.result()
+        return self.digest.hexdigest()
+
+
+@contextmanager
+def _checked(store: Store, sha256: str) -> Iterator[BinaryIO]:
+    """A file of the store to read to its end; raises DiagnosticError (exit 3) when that was not what its name says."""
+    with store.blob(sha256).open("rb") as stream, ThreadPoolExecutor(1) as pool:
+        hashing = _Hashing(stream, pool)
+        yield cast("BinaryIO", hashing)
+        if hashing.settle() != sha256:
+            raise unable("STO002", "store-damaged", f"the store's file {sha256} is not what it was", hints=("build again",))
 
 
 def parents(path: str) -> Iterator[str]:
@@ -327,6 +371,5 @@ def link_entry(path: str, target: str) -> tuple[Entry, None]:
 
 def file_layer(store: Store, path: str, blob: str, *, annotations: tuple[tuple[str, str], ...] = ()) -> Layer:
     """An uncompressed layer that holds one file of the store (`blob`: its sha256) at `path`: a registry can share it by digest."""
-    source = store.blob(blob)
-    entry = Entry(path=path.strip("/"), size=source.stat().st_size)
-    return write_layer(store, [(entry, source)], compress=False, annotations=annotations)
+    entry = Entry(path=path.strip("/"), size=store.blob(blob).stat().st_size)
+    return write_layer(store, [(entry, Stored(blob))], compress=False, annotations=annotations)

@@ -10,7 +10,7 @@ from aistack.diagnostics import unable
 from aistack.facts.pins import LockedFile
 from aistack.host import layers, oci, process, rootfs
 from aistack.host.layers import Layer
-from aistack.host.store import Store
+from aistack.host.store import Store, digest
 
 LARGE = 4 << 20
 """Bytes from which a file has a layer of its own; smaller ones share the first layer."""
@@ -63,6 +63,8 @@ def _lay_out(store: Store, files: Sequence[LockedFile], folder: Path) -> None:
     for file in files:
         if not store.has(file.sha256):
             raise unable("MDL001", "model-file-not-stored", f"`{file.path}` is not in the store", hints=("build once without `--offline`",))
+        if digest(store.blob(file.sha256)) != file.sha256:
+            raise unable("STO002", "store-damaged", f"the store's `{file.path}` is not what it was", hints=("build again",))
         target = folder / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -98,9 +100,7 @@ def model_image(
 
 
 def _shared_layer(store: Store, files: Sequence[LockedFile]) -> Layer:
-    entries: list[tuple[layers.Entry, bytes | Path | None]] = [
-        (layers.Entry(path=file.path, size=file.size), store.blob(file.sha256)) for file in files
-    ]
+    entries = [(layers.Entry(path=file.path, size=file.size), layers.Stored(file.sha256)) for file in files]
     return layers.write_layer(store, entries, compress=False, annotations=((layers.GROUP, "small files"),))
 
 

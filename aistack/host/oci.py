@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aistack.diagnostics import DiagnosticError, unable
-from aistack.host.layers import TAR, TAR_GZIP, TAR_ZSTD, Layer
+from aistack.host.layers import GROUP, TAR, TAR_GZIP, TAR_ZSTD, Layer
 from aistack.host.store import CHUNK, Store
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -158,6 +158,17 @@ def read_image(store: Store, digest: str) -> Image:
     )
 
 
+def parts(store: Store, digest: str) -> dict[str, str]:
+    """The blobs of an image, its manifest's among them: sha256 (hex) → what it is in words; empty where the manifest is not there."""
+    try:
+        manifest, _ = _load(store, digest)
+        named = [(manifest["config"]["digest"], "config")]
+        named += [(one["digest"], f"layer {one.get('annotations', {}).get(GROUP, '')}".strip()) for one in manifest["layers"]]
+    except (DiagnosticError, KeyError, TypeError):
+        return {}
+    return {_hex(digest): "manifest", **{_hex(one): what for one, what in named}}
+
+
 def layout(store: Store, images: Mapping[str, str], folder: Path) -> Path:
     """An OCI layout folder naming images (`{tag: manifest digest}`) of the store; its `blobs` is a link to the store's."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -255,6 +266,8 @@ def _load(store: Store, digest: str) -> tuple[dict[str, Any], int]:
         if path.stat().st_size > LARGEST_JSON:
             raise _not_an_image(digest, f"{path.stat().st_size} bytes are too many for a manifest or config")
         data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != path.name:
+            raise _not_an_image(digest, "the store's copy is damaged: it has another digest")
         document = json.loads(data)
     except FileNotFoundError as error:
         raise unable("OCI004", "blob-missing", f"{digest} is not in the store", hints=("build the image again",)) from error

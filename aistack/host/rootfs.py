@@ -301,7 +301,8 @@ def make_root(
     final = store.path / "roots" / name
     if final.is_dir():
         return final
-    final.parent.mkdir(parents=True, exist_ok=True)
+    store.prepare()
+    final.parent.mkdir(exist_ok=True)
     unfinished = final.with_name(f".{name}.{os.getpid()}")
     unfinished.mkdir()
     try:

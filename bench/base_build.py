@@ -1,0 +1,146 @@
+"""A base from a filled store against mkosi on the same packages, its package cache filled, in turns.
+
+python bench/base_build.py [RECIPE] [--rounds N] [--mkosi COMMAND]
+
+Both start from an empty folder, fetch nothing, install the same set of packages (compared afterwards) and make the initramfs with the same
+dracut and its same settings. mkosi leaves a folder (`Format=directory`, `Incremental=no`); aistack also runs presets, compiles byte code,
+checks the layout, and leaves compressed layers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from aistack.commands.lock import lock_path, read_lock
+from aistack.compose.distros import debian
+from aistack.facts.files import RenderedFile
+from aistack.facts.pins import LockedRoot
+from aistack.host import apt_sources
+from aistack.host.store import Store, default_path
+
+SUITES = ("trixie", "trixie-updates", "trixie-security")
+DRACUT = """#!/bin/sh
+set -e
+[ "$1" = final ] || exit 0
+kernel=$(ls /usr/lib/modules)
+DRACUT_NO_XATTR=1 dracut --quiet --force --no-hostonly --reproducible --kver "$kernel" "/usr/lib/modules/$kernel/initramfs.img"
+"""
+
+
+def ours(recipe: Path, store: Store) -> float:
+    """Seconds for the base image alone, in a store that holds the packages and the tools root and no base."""
+    with tempfile.TemporaryDirectory(prefix="aistack-bench-", dir=store.path.parent) as folder:
+        private = Path(folder)
+        subprocess.run(["cp", "-al", store.path / "blobs", private / "blobs"], check=True)
+        (private / "roots").symlink_to(store.path / "roots")
+        for output in store.path.glob("outputs/*/output.json"):
+            if json.loads(output.read_text()).get("step", "").startswith("tools-root"):
+                shutil.copytree(output.parent, private / "outputs" / output.parent.name)
+        argv = [sys.executable, "-m", "aistack", "build", str(recipe), "--only", "base-image", "--offline", "--json"]
+        started = time.monotonic()
+        done = subprocess.run(argv, env={**os.environ, "AISTACK_STORE": folder}, capture_output=True, text=True, check=True)
+        took = time.monotonic() - started
+        made = [row["title"].split()[0] for row in json.loads(done.stdout)["artifacts"] if row["seconds"] is not None]
+        assert made == ["base-image"], made
+        return took
+
+
+class Mkosi:
+    """mkosi set up for one root, in a folder of its own."""
+
+    def __init__(self, command: list[str], folder: Path, root: LockedRoot) -> None:
+        self.command, self.folder, self.root = command, folder, root
+        self.output = folder / "out"
+        sources = folder / "pkgmngr/etc/apt/sources.list.d/mkosi.sources"
+        sources.parent.mkdir(parents=True)
+        sources.write_text("\n".join(archive.render() for archive in apt_sources.archives(SUITES, environment=os.environ)))
+        for file in debian.base_files():
+            if isinstance(file, RenderedFile) and "dracut" in file.path:
+                place = folder / "skeleton" / file.path.lstrip("/")
+                place.parent.mkdir(parents=True)
+                place.write_bytes(file.content)
+        # The kernel's own hook would make an initramfs while it is installed; each side makes one, at the end.
+        hooks = folder / "skeleton/etc/kernel/postinst.d"
+        hooks.mkdir(parents=True)
+        (folder / "skeleton/etc/dpkg/dpkg.cfg.d").mkdir(parents=True)
+        (folder / "skeleton/etc/dpkg/dpkg.cfg.d/bench").write_text("path-exclude=/etc/kernel/postinst.d/dracut\n")
+        script = folder / "dracut.chroot"
+        script.write_text(DRACUT)
+        script.chmod(0o755)
+        for name in ("cache", "out", "work"):
+            (folder / name).mkdir()
+
+    def build(self) -> float:
+        """Seconds for one build from nothing but the cached packages."""
+        packages = [word for package in self.root.packages for word in ("--package", f"{package.name}={package.version}")]
+        settings = {
+            "directory": str(self.folder),
+            "distribution": "debian",
+            "release": SUITES[0],
+            "format": "directory",
+            "incremental": "no",
+            "build-sources": "",
+            "bootable": "no",
+            "with-docs": "no",
+            "output": "image",
+            "output-dir": str(self.output),
+            "workspace-dir": str(self.folder / "work"),
+            "package-cache-dir": str(self.folder / "cache"),
+            "package-manager-tree": str(self.folder / "pkgmngr"),
+            "skeleton-tree": str(self.folder / "skeleton"),
+            "postinst-script": str(self.folder / "dracut.chroot"),
+        }
+        argv = [*self.command, *(word for key, value in settings.items() for word in (f"--{key}", value)), *packages, "--force", "build"]
+        started = time.monotonic()
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"mkosi ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+        took = time.monotonic() - started
+        assert list(self.output.glob("image/usr/lib/modules/*/initramfs.img")), "mkosi's image has no initramfs"
+        return took
+
+    def installed(self) -> set[tuple[str, str]]:
+        """(package, version) of what it installed."""
+        status = (self.output / "image/var/lib/dpkg/status").read_text()
+        return set(re.findall(r"^Package: (\S+)\n(?:.*\n)*?Version: (\S+)$", status, re.MULTILINE))
+
+
+def main() -> None:
+    """Print both, round by round, and the ratio of the medians."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("recipe", nargs="?", type=Path, default=Path("recipes/cpu-embeddings.yaml"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--mkosi", type=shlex.split, default=["mkosi"])
+    chosen = parser.parse_args()
+    if shutil.which(chosen.mkosi[0]) is None:
+        sys.exit("mkosi is not installed (Debian 12: apt-get install -t bookworm-backports mkosi)")
+    version = subprocess.run([*chosen.mkosi, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    subprocess.run([sys.executable, "-m", "aistack", "build", chosen.recipe, "--only", "base-image"], capture_output=True, check=True)
+    store, root = Store(default_path(os.environ)), read_lock(lock_path(chosen.recipe)).root("base")
+    with tempfile.TemporaryDirectory(prefix="aistack-bench-", dir=store.path.parent) as folder:
+        theirs = Mkosi(chosen.mkosi, Path(folder), root)
+        theirs.build()  # fills its cache
+        locked = {(package.name, package.version) for package in root.packages}
+        different = sorted(theirs.installed() ^ locked)
+        print(f"{version}; {len(locked)} packages; installed by one side only: {different or 'none'}")
+        rounds = []
+        for number in range(chosen.rounds):
+            rounds.append((ours(chosen.recipe, store), theirs.build()))
+            print(f"round {number + 1}: aistack {rounds[-1][0]:.1f} s, mkosi {rounds[-1][1]:.1f} s", flush=True)
+    mine, other = (statistics.median(side) for side in zip(*rounds, strict=True))
+    print(f"aistack {mine:.1f} s, mkosi {other:.1f} s: {mine / other:.2f} x")
+
+
+if __name__ == "__main__":
+    main()
