@@ -80,6 +80,9 @@ def test_encoding_is_canonical() -> None:
         (lambda document: document.update(memory_mib=True), "`.memory_mib` must be int"),
         (lambda document: document["apps"][0].update(models="one"), "`.apps[0].models` must be a list"),
         (lambda document: document["roots"][0].append(1), "`.roots[0]` must hold 2 values"),
+        (lambda document: document.update(name="../evil"), "`../evil` is no name"),
+        (lambda document: document["models"][0]["files"][0].update(path="../../etc/passwd"), "no path below a folder"),
+        (lambda document: document["models"][0]["files"][0].update(sha256="../x"), "is no sha256"),
         (lambda document: document["models"][0]["files"][0].pop("sha256"), "`.models[0].files[0].sha256` is missing"),
     ],
 )

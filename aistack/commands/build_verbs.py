@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from aistack.commands import build as building
 from aistack.commands import making, verifying
-from aistack.commands.lock import current, ensure, lock_path, read_lock
+from aistack.commands.lock import current, ensure, lock_path
 from aistack.commands.opening import Opened, Options, opened
 from aistack.compose import seal
 from aistack.compose.lock import Lock, identity
@@ -17,7 +16,7 @@ from aistack.compose.plan import Step
 from aistack.compose.verify import Outcome
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
 from aistack.host import oci
-from aistack.host.store import Store, default_path
+from aistack.host.store import Store
 
 PLAN_SCHEMA = "aistack/plan/v1"
 BUILD_SCHEMA = "aistack/build/v1"
@@ -126,21 +125,19 @@ def _row(step: Step, built: building.Built, store: Store) -> dict[str, Any] | No
 
 def verify(recipe: Path, *, as_json: bool) -> ExitCode:
     """Holds a recipe's built images against its lock and prints every check; exit 1 when one says no."""
-    locked = read_lock(lock_path(recipe))
-    store = Store(default_path(os.environ))
-    steps = building.planned(locked)
-    outputs = {step.id: found for step in steps if (found := building.output(store, step)) is not None}
-    images = {step.title: outputs[step.id]["image"] for step in steps if "image" in outputs.get(step.id, {})}
+    found = opened(recipe, Options())
+    locked, store = found.locked(), found.places.store
+    images = building.find(locked, store).images()
     system = images.get(f"system-image {locked.name}")
     if system is None:
         raise refuse(_problem("VER002", "not-built", f"{recipe} has no built system image", f"aistack build {recipe}"))
     apps = {f"app-{app.name}": images[f"app-image {app.name}"] for app in locked.apps}
-    found = verifying.verify(store, locked, system, apps, making.bound(locked, images))
-    bad = any(finding.outcome is Outcome.NO for findings in found.values() for finding in findings)
+    held = verifying.verify(store, locked, system, apps, making.bound(locked, images))
+    bad = any(finding.outcome is Outcome.NO for findings in held.values() for finding in findings)
     if as_json:
-        print(json.dumps({"schema": VERIFY_SCHEMA, "ok": not bad, "image": system, "findings": verifying.documents(found)}, indent=2))
+        print(json.dumps({"schema": VERIFY_SCHEMA, "ok": not bad, "image": system, "findings": verifying.documents(held)}, indent=2))
     else:
-        for image, findings in found.items():
+        for image, findings in held.items():
             for finding in findings:
                 print(f"{finding.outcome:<8} {image}: {finding.name}: {finding.message}")
     return ExitCode.NO if bad else ExitCode.OK

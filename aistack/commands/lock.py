@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse, unable
 from aistack.facts.catalog import Model, Suite
 from aistack.facts.pins import LockedRoot, LockedWheel
-from aistack.host import apt, apt_sources, hub, wheels
+from aistack.host import apt, apt_sources, hub, python_parts, wheels
 from aistack.host.apt_sources import Archive
 from aistack.host.store import Store
 from aistack.report.progress import Progress
@@ -47,11 +49,17 @@ def read_lock(path: Path) -> Lock:
 
 
 def current(path: Path, stack: Stack) -> Lock | None:
-    """The lock in a file when it is the lock of this stack; None when there is none, or one of another wish."""
+    """The lock in a file when it is the lock of this stack; None when there is none, or one of another wish.
+
+    Raises DiagnosticError (exit 1) when the file is no lock: what it pinned is not given up in silence.
+    """
     try:
         found = decode(path.read_bytes())
-    except (OSError, LockFormatError):
+    except FileNotFoundError:
         return None
+    except (OSError, LockFormatError) as error:
+        hint = "restore it, or pin everything again: `aistack lock RECIPE --anew`"
+        raise refuse(_problem("LOCK004", "lock-unreadable", f"{path}: {error}", hint)) from error
     return found if found.wish == seal.wish(stack) else None
 
 
@@ -99,8 +107,23 @@ def write(lock: Lock, path: Path) -> None:
         unfinished.write_bytes(encode(lock))
         unfinished.replace(path)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise unable("LOCK005", "lock-not-written", f"{path} cannot be written: {error.strerror}") from error
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise _not_written(path, error) from error
+
+
+def require_room(path: Path) -> None:
+    """Raises DiagnosticError (exit 3) when a lock cannot be written there: found before minutes of resolving, not after."""
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: OSError) -> DiagnosticError:
+    hints = ("a lock lies beside its recipe: copy the recipe into a folder that can be written",)
+    return unable("LOCK005", "lock-not-written", f"{path} cannot be written: {error.strerror}", hints=hints)
 
 
 def ensure(
@@ -117,6 +140,8 @@ def ensure(
             f"{path} is not the lock of this recipe, and making one needs a network",
             hints=("run once without `--offline`",),
         )
+    require_room(path)
+    python_parts.require()
     lock, diagnostics = make(stack, places, progress, with_models=with_models)
     errors = tuple(found for found in diagnostics if found.severity is Severity.ERROR)
     if errors:

@@ -8,14 +8,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import types
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from aistack.facts.pins import LockedFile, LockedRoot, LockedWheel
 
 SCHEMA = "aistack/lock/v1"
+NAME = r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +132,24 @@ def decode(data: bytes) -> Lock:
         raise LockFormatError(f"`schema` is not `{SCHEMA}`")
     lock = _decode(Lock, document, "")
     assert isinstance(lock, Lock)
+    for problem in _unsound(lock):
+        raise LockFormatError(problem)
     return lock
+
+
+def _unsound(lock: Lock) -> Iterator[str]:
+    """What no lock of ours holds: names and paths that would leave the place they are meant for, digests that are none."""
+    for what, name in (("name", lock.name), *((f"apps[{index}].name", app.name) for index, app in enumerate(lock.apps))):
+        if not re.fullmatch(NAME, name):
+            yield f"`{what}`: `{name}` is no name"
+    files = [(package.sha256, package.filename) for _, root in lock.roots for package in root.packages]
+    files += [(wheel.sha256, wheel.filename) for app in lock.apps for wheel in app.wheels]
+    files += [(file.sha256, file.path) for model in lock.models for file in model.files]
+    for sha256, path in files:
+        if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            yield f"`{sha256}` is no sha256 (of `{path}`)"
+        if path.startswith("/") or not path or ".." in path.split("/"):
+            yield f"`{path}` is no path below a folder"
 
 
 def _decode(kind: Any, value: Any, where: str) -> Any:

@@ -121,7 +121,7 @@ The lock holds what is served. The rules judged the release that the catalog kno
     ),
     Page("LOCK003", "lock-missing", "The recipe has no lock beside it, and this verb works from the lock alone."),
     Page("LOCK004", "lock-unreadable", "The lock is damaged, or was written by a version that this one does not understand. Make it anew."),
-    Page("LOCK005", "lock-not-written", "The lock was made, but could not be written beside the recipe."),
+    Page("LOCK005", "lock-not-written", "A lock is written beside its recipe, and that folder or file cannot be written."),
     Page("LOCK006", "lock-needs-network", "There is no lock of this recipe as it now is, and pinning asks archives and hubs."),
 )
 
@@ -146,6 +146,12 @@ That is so in an ordinary container.""",
         "no-user-namespace",
         """A plain user builds inside a user namespace, because a root holds files of many owners.
 The kernel must allow such namespaces, and /etc/subuid and /etc/subgid must lend ids to the user.""",
+    ),
+    Page(
+        "HOST005",
+        "python-part-missing",
+        """Locking and building need a few Python packages that a node does without: the extra `build`.
+The hint installs them into the Python that runs aistack; `aistack doctor` shows whether they are there.""",
     ),
     Page(
         "HOST022",

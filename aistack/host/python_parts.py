@@ -9,6 +9,8 @@ import sys
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from aistack.diagnostics import unable
+
 EXTRA = "build"
 
 
@@ -32,6 +34,14 @@ def wanted() -> tuple[Requirement, ...]:
 def missing() -> tuple[Requirement, ...]:
     """Those that this Python lacks, or has too old."""
     return tuple(one for one in wanted() if not _fits(one))
+
+
+def require() -> None:
+    """Raises DiagnosticError (exit 3) when one is missing, with the line that installs them."""
+    if lacking := missing():
+        names = ", ".join(str(one.name) for one in lacking)
+        message = f"Python packages that locking and building need are missing: {names}"
+        raise unable("HOST005", "python-part-missing", message, hints=(mend(),))
 
 
 def mend() -> str:
