@@ -213,8 +213,7 @@ class _Reader:
             self._add(Scalar(event.value, place, event.style is not None and event.style != ""))
             return True
         if len(self._stack) >= DEPTH_LIMIT:
-            message = f"lists and mappings are nested more than {DEPTH_LIMIT} deep"
-            self.problems.append(_problem("DOC010", "yaml-depth", message, place))
+            self.problems.append(_too_deep(place))
             self.stopped = True
             return False
         self._stack.append(_Open(place, isinstance(event, yaml.MappingStartEvent)))
@@ -281,10 +280,16 @@ class _Reader:
             began = Place(file=self.file, line=error.context_mark.line + 1, column=error.context_mark.column + 1)
             labels = (Label(place=began, text=error.context),) if began != place else ()
         problem = str(error.problem or "cannot be read")
+        if "nesting depth" in problem:  # libyaml has a limit of its own since PyYAML 6.0.4, and reads ahead of the events
+            return _too_deep(place)
         hints = tuple(hint for sign, hint in _HINTS if sign in problem)
         if "\t" in self.lines[line][: column + 1] and not self.lines[line][:column].strip():
             hints = ("indent with spaces: YAML does not allow tabs",)
         return _problem("DOC001", "yaml-syntax", f"not valid YAML: {problem}", place, labels=labels, hints=hints)
+
+
+def _too_deep(place: Place) -> Diagnostic:
+    return _problem("DOC010", "yaml-depth", f"lists and mappings are nested more than {DEPTH_LIMIT} deep", place)
 
 
 _ALONE = ("a file is understood alone, line by line",)
