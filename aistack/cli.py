@@ -30,11 +30,12 @@ def check(
     paths: Annotated[list[Path], typer.Argument(metavar="RECIPE|SNAPSHOT...", help="Files to judge.")],
     as_json: AsJson = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings and unknowns fail too.")] = False,
+    locked: Annotated[bool, typer.Option("--locked", help="The lock beside each recipe must be the one that would be made.")] = False,
 ) -> ExitCode:
     """Judge recipes: what cannot work, why, and what would mend it."""
     from aistack.commands import check as command
 
-    return command.check(paths, as_json=as_json, strict=strict, environment=os.environ)
+    return command.check(paths, as_json=as_json, strict=strict, locked=locked, environment=os.environ)
 
 
 def explain(
@@ -131,6 +132,10 @@ FirmwareName = Annotated[Literal["uefi", "bios"], typer.Option("--firmware", hel
 def lock(
     recipe: RecipeFile,
     anew: Annotated[bool, typer.Option("--anew", help="Pin everything again, though the lock still fits.")] = False,
+    upgrade: Annotated[
+        list[str] | None,
+        typer.Option("--upgrade", metavar="NAME", help="Move this alone: kernel, driver, an app, a model, a package, a wheel."),
+    ] = None,
     models_from: ModelsFrom = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -139,7 +144,8 @@ def lock(
     from aistack.commands import build_verbs as command
     from aistack.commands.opening import Options
 
-    return command.lock(recipe, Options(models_from=models_from), anew=anew, dry_run=dry_run, as_json=as_json)
+    options = Options(models_from=models_from)
+    return command.lock(recipe, options, anew=anew, upgrade=upgrade or (), dry_run=dry_run, as_json=as_json)
 
 
 def plan(recipe: RecipeFile, without_models: WithoutModels = False, as_json: AsJson = False) -> ExitCode:

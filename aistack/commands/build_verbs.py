@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from aistack.commands import build as building
 from aistack.commands import making, verifying
+from aistack.commands.changes import change_lines
 from aistack.commands.lock import current, ensure, lock_path
 from aistack.commands.opening import Opened, Options, opened
 from aistack.compose import seal
+from aistack.compose.diff import changes
 from aistack.compose.lock import Lock, identity
 from aistack.compose.plan import Step
 from aistack.compose.verify import Outcome
@@ -24,21 +28,26 @@ VERIFY_SCHEMA = "aistack/verify/v1"
 LOCK_SCHEMA = "aistack/locked/v1"
 
 
-def lock(recipe: Path, options: Options, *, anew: bool, dry_run: bool, as_json: bool) -> ExitCode:
-    """Makes or keeps a recipe's lock and says which."""
+def lock(
+    recipe: Path, options: Options, *, anew: bool = False, upgrade: Sequence[str] = (), dry_run: bool = False, as_json: bool = False
+) -> ExitCode:
+    """Makes or keeps a recipe's lock, and says which and what moved."""
     found = opened(recipe, options)
     path = lock_path(recipe)
-    if dry_run:
-        kept = None if anew else current(path, found.stack)
-        print(f"{path} {'fits' if kept else 'would be made'}")
-        for wish in () if kept else seal.roots(found.stack):
+    if dry_run and not path.exists():
+        print(f"{path} would be made")
+        for wish in seal.roots(found.stack):
             print(f"  {wish.name}: {len(wish.packages)} packages of {wish.os.id} and what they need")
         return ExitCode.OK
-    locked, made = ensure(found.stack, path, found.places, found.progress, anew=anew)
+    locked, older = ensure(found.stack, path, found.places, found.progress, anew=anew, upgrade=upgrade, dry_run=dry_run)
+    made, moved = locked != older, changes(older, locked) if older else ()
     if as_json:
-        print(json.dumps({"schema": LOCK_SCHEMA, "path": str(path), "made": made, "lock": identity(locked)}, indent=2))
+        document = {"schema": LOCK_SCHEMA, "path": str(path), "made": made, "lock": identity(locked)}
+        print(json.dumps({**document, "changes": [asdict(change) for change in moved]}, indent=2))
     else:
-        print(f"{path}: {'made' if made else 'still fits'}, {identity(locked)}")
+        print(f"{path}: {'still fits' if not made else 'would be made' if dry_run else 'made'}, {identity(locked)}")
+        for line in change_lines(moved) if made and older else ():
+            print(f"  {line}")
         for name, root in locked.roots:
             print(f"  {name}: {len(root.packages)} packages, {sum(package.size for package in root.packages) / 1e6:.0f} MB")
         for model in locked.models:

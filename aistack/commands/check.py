@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from aistack.commands.reading import read_text, text_for_snippet
@@ -21,22 +22,28 @@ Judge = Callable[[Recipe, Node], tuple[Diagnostic, ...]]
 """What the rules say about a recipe that was read without a problem."""
 
 
-def check(paths: Sequence[Path], *, as_json: bool, strict: bool, environment: Mapping[str, str]) -> ExitCode:
+def check(paths: Sequence[Path], *, as_json: bool, strict: bool, locked: bool, environment: Mapping[str, str]) -> ExitCode:
     """Prints what was found in all files; exit 0 when every recipe can be built.
 
-    Findings go to stdout, the summary to stderr. With `strict`, warnings and unknowns fail too.
+    Findings go to stdout, the summary to stderr. With `strict`, warnings and unknowns fail too; with `locked`, so does a recipe
+    without its lock.
     """
 
-    def judge(recipe: Recipe, root: Node) -> tuple[Diagnostic, ...]:
+    def judge(path: Path, recipe: Recipe, root: Node) -> tuple[Diagnostic, ...]:
         from aistack.commands.judging import judge_source  # a file that cannot be read needs no rules
 
-        return judge_source(recipe, root, environment).diagnostics
+        judged = judge_source(recipe, root, environment)
+        if not locked or judged.stack is None:
+            return judged.diagnostics
+        from aistack.commands.lock import not_current
+
+        return (*judged.diagnostics, *not_current(path, judged.stack))
 
     found: list[Diagnostic] = []
     exit_codes: list[ExitCode] = []
     for path in dict.fromkeys(paths):
         try:
-            judged = check_text(read_text(path), str(path), judge)
+            judged = check_text(read_text(path), str(path), partial(judge, path))
             exit_codes.append(verdict(judged, strict=strict))
             found += judged
         except DiagnosticError as error:

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from aistack.commands import build as building
+from aistack.commands.changes import MOST_SHOWN, change_lines
 from aistack.commands.lock import lock_path, read_lock
-from aistack.compose.diff import Change, Difference, ImageLayer, diff
+from aistack.compose.diff import Difference, ImageLayer, diff
 from aistack.compose.lock import Lock
 from aistack.diagnostics import ExitCode
 from aistack.host import layers, oci
@@ -16,7 +17,6 @@ from aistack.host.store import Store
 
 SCHEMA = "aistack/diff/v1"
 SHIPPED = ("system-image", "app-image", "model-image")
-MOST_SHOWN = 25
 
 
 def compare(old: Path, new: Path, store: Store, *, as_json: bool) -> ExitCode:
@@ -36,7 +36,7 @@ def compare(old: Path, new: Path, store: Store, *, as_json: bool) -> ExitCode:
         }
         print(json.dumps(document, indent=2))
         return ExitCode.OK
-    for line in _change_lines(found):
+    for line in change_lines(found.changes):
         print(line)
     if found.fetched is None:
         names = dict.fromkeys(str(path) for path, side in zip((old, new), sides, strict=True) if side is None)
@@ -62,20 +62,6 @@ def _layers(lock: Lock, store: Store) -> list[ImageLayer] | None:
             group = dict(layer.annotations).get(layers.GROUP, "")
             found.append(ImageLayer(image=step.title, group=group, digest=layer.digest, size=layer.size))
     return found
-
-
-def _change_lines(found: Difference) -> list[str]:
-    if not found.changes:
-        return ["nothing changed"]
-    lines = [_line(change) for change in found.changes]
-    more = len(lines) - MOST_SHOWN
-    return lines if more <= 0 else [*lines[:MOST_SHOWN], f"… and {more} more (--json has all)"]
-
-
-def _line(change: Change) -> str:
-    moved = f"{change.old or 'not there'} → {change.new or 'gone'}"
-    size = f"  {change.size / 1e6:.2f} MB" if change.size else ""
-    return f"{change.part:<10} {change.name:<32} {moved}{size}"
 
 
 def _fetch_lines(found: Difference) -> list[str]:

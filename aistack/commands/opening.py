@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from aistack.commands.changes import change_lines
 from aistack.commands.judging import stack_of
 from aistack.commands.lock import Places, current, ensure, lock_path
 from aistack.commands.reading import text_for_snippet
+from aistack.compose.diff import changes
 from aistack.compose.lock import Lock
 from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, Severity, refuse
@@ -53,8 +55,13 @@ class Opened:
         return found
 
     def lock(self) -> tuple[Lock, bool]:
-        """The recipe's lock, made now (true) where the one beside it is missing or of another wish."""
-        return ensure(self.stack, self.lock_path, self.places, self.progress, with_models=self.with_models)
+        """The recipe's lock, made now (true) where the one beside it is missing or of another wish; what moved is told."""
+        lock, older = ensure(self.stack, self.lock_path, self.places, self.progress, with_models=self.with_models)
+        if older is not None and lock != older:
+            self.progress.say(f"{self.lock_path}: made anew, because the recipe changed")
+            for line in change_lines(changes(older, lock)):
+                self.progress.say(f"    {line}")
+        return lock, lock != older
 
 
 def progress_on_stderr() -> Progress:

@@ -56,13 +56,18 @@ class Difference:
 
 def diff(old: Lock, new: Lock, old_layers: Sequence[ImageLayer] | None, new_layers: Sequence[ImageLayer] | None) -> Difference:
     """The difference; layers are those of everything that a node has: the system image, apps and models."""
-    changes = tuple(sorted(_changes(old, new), key=lambda change: (change.part != "base", change.part, -change.size, change.name)))
+    changed = changes(old, new)
     if old_layers is None or new_layers is None:
-        return Difference(changes=changes, fetched=None, total=None)
+        return Difference(changes=changed, fetched=None, total=None)
     there = {layer.digest for layer in old_layers}
     new_by_digest = {layer.digest: layer for layer in reversed(new_layers)}
     fetched = sorted((layer for layer in new_by_digest.values() if layer.digest not in there), key=lambda one: (-one.size, one.digest))
-    return Difference(changes=changes, fetched=tuple(fetched), total=sum(layer.size for layer in new_by_digest.values()))
+    return Difference(changes=changed, fetched=tuple(fetched), total=sum(layer.size for layer in new_by_digest.values()))
+
+
+def changes(old: Lock, new: Lock) -> tuple[Change, ...]:
+    """Everything that differs, the base first."""
+    return tuple(sorted(_changes(old, new), key=lambda change: (change.part != "base", change.part, -change.size, change.name)))
 
 
 def _changes(old: Lock, new: Lock) -> Iterator[Change]:

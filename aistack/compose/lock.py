@@ -46,8 +46,8 @@ class LockedModel:
 class LockedApp:
     """One container: `root` names its packages, `wheels` its Python part, `models` what is mounted read-only.
 
-    `command` is complete; a model is mounted at `/models/ID`. `health` is the path that answers 200 once the app serves.
-    `cpu_features` are features as /proc/cpuinfo spells them.
+    `requirements` are what the wheels were resolved from. `command` is complete; a model is mounted at `/models/ID`. `health` is the path
+    that answers 200 once the app serves. `cpu_features` are features as /proc/cpuinfo spells them.
     """
 
     name: str
@@ -62,6 +62,7 @@ class LockedApp:
     port: int | None
     health: str | None
     cpu_features: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

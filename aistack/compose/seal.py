@@ -14,11 +14,11 @@ from aistack.compose import grouping
 from aistack.compose.distros import debian
 from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, LockedConversion, LockedModel
 from aistack.compose.stack import Stack, StackApp, complete
-from aistack.diagnostics import Diagnostic, Severity
+from aistack.diagnostics import Diagnostic, Severity, refuse
 from aistack.facts.catalog import Os, Suite
 from aistack.facts.pins import LockedFile, LockedRoot, LockedWheel
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the same stack would now be locked differently, so that older locks are made anew."""
 
 _KERNEL_PACKAGE = re.compile(r"linux-image-(\d.*)")
@@ -140,11 +140,23 @@ def _grouped(name: str, root: LockedRoot, older: Lock | None) -> LockedRoot:
     return dataclasses.replace(root, layers=grouping.group(root.packages, before))
 
 
+def pins_of(lock: Lock) -> Pins:
+    """What a lock pins, as it was before it was sealed."""
+    return Pins(
+        roots=dict(lock.roots),
+        models={model.id: ModelPins(revision=model.revision, files=model.files) for model in lock.models},
+        wheels={app.name: app.wheels for app in lock.apps},
+    )
+
+
 def kernel_version_string(base: LockedRoot) -> str:
-    """The version string of the one kernel in a base (`6.12.107+deb13-cloud-amd64`); ValueError when there is not exactly one."""
+    """The version string of the one kernel in a base (`6.12.107+deb13-cloud-amd64`); DiagnosticError (exit 1) when there is not one."""
     found = [match[1] for package in base.packages if (match := _KERNEL_PACKAGE.fullmatch(package.name))]
     if len(found) != 1:
-        raise ValueError(f"a base has exactly one kernel, this one has {len(found)}: {', '.join(found)}")
+        message = f"a base holds one kernel, this one would hold {len(found)}"
+        why = tuple(f"linux-image-{version}" for version in found)
+        hints = ("pin everything again: `aistack lock RECIPE --anew`",)
+        raise refuse(Diagnostic(rule="LOCK009", name="one-kernel", severity=Severity.ERROR, message=message, why=why, hints=hints))
     return found[0]
 
 
@@ -168,6 +180,7 @@ def _app(app: StackApp, pins: Pins) -> LockedApp:
         port=app.port,
         health=app.health,
         cpu_features=app.cpu_features,
+        requirements=app.wheels.requirements if app.wheels else (),
     )
 
 

@@ -123,6 +123,24 @@ The lock holds what is served. The rules judged the release that the catalog kno
     Page("LOCK004", "lock-unreadable", "The lock is damaged, or was written by a version that this one does not understand. Make it anew."),
     Page("LOCK005", "lock-not-written", "A lock is written beside its recipe, and that folder or file cannot be written."),
     Page("LOCK006", "lock-needs-network", "There is no lock of this recipe as it now is, and pinning asks archives and hubs."),
+    Page(
+        "LOCK007",
+        "lock-not-current",
+        """`check --locked`: the lock beside the recipe is not the one that `lock` would make of it.
+What is pinned counts as it is: a newer version in an archive is no difference. Each place that differs is named, a change by hand too.""",
+    ),
+    Page(
+        "LOCK008",
+        "upgrade-name-unknown",
+        """`lock --upgrade` names what may move: `kernel`, `driver`, `base` or another root, an app, its framework, a model, a package,
+a source package, a wheel. This name is none of them in the lock that is there.""",
+    ),
+    Page(
+        "LOCK009",
+        "one-kernel",
+        """A base holds exactly one kernel: bootable images have one, and modules are built for it.
+Another wish or an upgrade has brought a second one, or none.""",
+    ),
 )
 
 HOST = (

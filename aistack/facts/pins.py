@@ -31,12 +31,14 @@ class LockedPackage:
 class LockedRoot:
     """A closed set of packages that is unpacked together: `base`, `tools`, an app's root, a converter's root.
 
-    `layers` are the groups of a root that becomes an image: (group, names of its packages), both sorted; empty for other roots.
+    `wanted` are the packages that were asked for; the others came with them. `layers` are the groups of a root that becomes an image:
+    (group, names of its packages), both sorted; empty for other roots.
     """
 
     arch: str
     os: str
     packages: tuple[LockedPackage, ...]
+    wanted: tuple[str, ...] = ()
     layers: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 

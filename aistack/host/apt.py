@@ -177,21 +177,23 @@ def resolve(
     argv = ["apt-get", "install", "--simulate", "--no-install-recommends", "-q", "?essential", *wanted]
     done = process.run(argv, check=False, env=apt.environment, timeout=300)
     if done.returncode != 0:
-        raise _resolve_failed(done.stdout + done.stderr, apt, wanted)
-    chosen = {}
-    for line in done.stdout.splitlines():
-        if match := re.match(r"Inst (\S+) (?:\[\S+\] )?\((\S+) .*\[(\S+)\]\)", line):
-            chosen[match[1].partition(":")[0], match[2], match[3]] = ""
-    index = _index(apt, {name for name, _, _ in chosen})
-    packages = []
-    for key in sorted(chosen):
-        if key not in index:
-            raise unable("PKG005", "package-not-found", f"apt chose `{key[0]}` {key[1]} {key[2]}, which no package list describes")
-        packages.append(index[key])
-    return LockedRoot(arch=arch, os=os, packages=tuple(packages))
+        raise resolve_failed(done.stdout + done.stderr, apt, wanted)
+    return LockedRoot(arch=arch, os=os, packages=chosen(apt, done.stdout), wanted=tuple(wanted))
 
 
-def _resolve_failed(said: str, apt: Apt, wanted: Sequence[str]) -> DiagnosticError:
+def chosen(apt: Apt, said: str) -> tuple[LockedPackage, ...]:
+    """The packages that a simulated apt-get would install, sorted by name; `said` is its output."""
+    found = {
+        (match[1].partition(":")[0], match[2], match[3])
+        for match in re.finditer(r"^Inst (\S+) (?:\[\S+\] )?\((\S+) .*\[(\S+)\]\)", said, re.MULTILINE)
+    }
+    index = described(apt, {name for name, _, _ in found})
+    for key in sorted(found - index.keys()):
+        raise unable("PKG005", "package-not-found", f"apt chose `{key[0]}` {key[1]} {key[2]}, which no package list describes")
+    return tuple(index[key] for key in sorted(found))
+
+
+def resolve_failed(said: str, apt: Apt, wanted: Sequence[str]) -> DiagnosticError:
     lines = tuple(line.strip() for line in said.splitlines() if line.startswith(("E:", " ")) and line.strip())[:12]
     suites = ", ".join(archive.suite for archive in apt.archives)
     unknown = re.findall(r"Unable to locate package (\S+)|Version '(\S+)' for '(\S+)' was not found", said)
@@ -218,14 +220,32 @@ def versions(
 
 def _versions(apt: Apt, names: set[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = {}
-    for package in _index(apt, names).values():
+    for package in described(apt, names).values():
         found.setdefault(package.name, []).append(package.version)
     return {name: tuple(sorted(set(versions))) for name, versions in sorted(found.items())}
 
 
-def _index(apt: Apt, names: set[str]) -> dict[tuple[str, str, str], LockedPackage]:
+def described(apt: Apt, names: set[str]) -> dict[tuple[str, str, str], LockedPackage]:
     """Packages of those names in the fetched lists, by (name, version, architecture); the archive that is named first wins."""
     found: dict[tuple[str, str, str], LockedPackage] = {}
+    for block, origin in stanzas(apt, names):
+        (fields,) = deb.stanzas(block)
+        package = LockedPackage(
+            name=fields["package"],
+            version=fields["version"],
+            arch=fields["architecture"],
+            sha256=fields["sha256"],
+            size=int(fields["size"]),
+            origin=origin,
+            filename=fields["filename"],
+            source=_source(fields),
+        )
+        found.setdefault((package.name, package.version, package.arch), package)
+    return found
+
+
+def stanzas(apt: Apt, names: set[str]) -> Iterator[tuple[str, str]]:
+    """The stanzas of packages of those names in the fetched lists, as written, with their origin (`SUITE/COMPONENT`)."""
     argv = ["apt-get", "indextargets", "--format", "$(FILENAME)|$(RELEASE)|$(COMPONENT)", "Created-By: Packages"]
     targets = [line.split("|") for line in process.run(argv, env=apt.environment).stdout.splitlines()]
     order = [archive.suite for archive in apt.archives]
@@ -237,21 +257,8 @@ def _index(apt: Apt, names: set[str]) -> dict[tuple[str, str, str], LockedPackag
             raise unable("PKG004", "package-lists-unreachable", f"a package list cannot be read: {error}") from error
         for block in text.split("\n\n"):
             head = block[: block.find("\n")] if "\n" in block else block
-            if head.removeprefix("Package: ") not in names:
-                continue
-            (fields,) = deb.stanzas(block)
-            package = LockedPackage(
-                name=fields["package"],
-                version=fields["version"],
-                arch=fields["architecture"],
-                sha256=fields["sha256"],
-                size=int(fields["size"]),
-                origin=f"{suite}/{component}",
-                filename=fields["filename"],
-                source=_source(fields),
-            )
-            found.setdefault((package.name, package.version, package.arch), package)
-    return found
+            if head.removeprefix("Package: ") in names:
+                yield block, f"{suite}/{component}"
 
 
 def _source(fields: Mapping[str, str]) -> str:
@@ -318,7 +325,7 @@ def _fetch_failed(package: LockedPackage, said: str, apt: Apt) -> DiagnosticErro
     lines = tuple(line for line in said.splitlines() if line.startswith(("E:", "Err:", "W:")))[:6]
     try:
         update(apt, fresh_seconds=0)
-        offered = _index(apt, {package.name})
+        offered = described(apt, {package.name})
     except DiagnosticError as error:
         offered = {(package.name, package.version, package.arch): package}
         lines += tuple(diagnostic.message for diagnostic in error.diagnostics)

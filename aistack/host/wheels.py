@@ -10,6 +10,7 @@ import netrc
 import os
 import re
 import sys
+import tempfile
 import tomllib
 import urllib.error
 import urllib.request
@@ -41,13 +42,21 @@ class Found:
 
 
 def lock(
-    requirements: Sequence[str], *, python: str, arch: str, environment: Mapping[str, str] = os.environ, only: bool = False
+    requirements: Sequence[str],
+    *,
+    python: str,
+    arch: str,
+    prefer: Sequence[LockedWheel] = (),
+    environment: Mapping[str, str] = os.environ,
+    only: bool = False,
 ) -> tuple[LockedWheel, ...]:
     """Resolve requirements (`vllm==0.19.1`) and all they need for Python `python` (`3.13`) on `arch`; wheels only, sorted by name.
 
-    With `only`, what they need is left out. Raises DiagnosticError (exit 3) when uv, an index or a wheel for that platform is missing.
+    Versions of `prefer` are taken where they fit. With `only`, what the requirements need is left out. Raises DiagnosticError (exit 3)
+    when uv, an index or a wheel for that platform is missing.
     """
-    return tuple(sorted((found.wheel for found in _resolve(requirements, python, arch, environment, only)), key=lambda wheel: wheel.name))
+    found = _resolve(requirements, python, arch, environment, only, prefer)
+    return tuple(sorted((one.wheel for one in found), key=lambda wheel: wheel.name))
 
 
 def fetch(
@@ -117,14 +126,28 @@ def members(path: Path, wanted: Callable[[str], bool]) -> tuple[str, ...]:
     return tuple(name for name in names if wanted(name))
 
 
-def _resolve(requirements: Sequence[str], python: str, arch: str, environment: Mapping[str, str], only: bool) -> list[Found]:
+def _resolve(
+    requirements: Sequence[str],
+    python: str,
+    arch: str,
+    environment: Mapping[str, str],
+    only: bool,
+    prefer: Sequence[LockedWheel] = (),
+) -> list[Found]:
     settings = {**environment, **indexes(environment), "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
     argv = [
         _uv(), "pip", "compile", "--quiet", "--no-header", "--format=pylock.toml", "--generate-hashes", "--only-binary=:all:",
         f"--python={sys.executable}",
         f"--python-version={python}", f"--python-platform={PLATFORMS[arch]}", *(["--no-deps"] if only else []), "-",
     ]  # fmt: skip
-    done = process.run(argv, input="\n".join(requirements) + "\n", env=settings, check=False, timeout=900)
+    with tempfile.TemporaryDirectory(prefix="aistack-wheels-") as folder:
+        answer = Path(folder) / "pylock.toml"
+        if prefer:  # uv keeps the versions that its output file names already
+            entries = (f'\n[[packages]]\nname = "{wheel.name}"\nversion = "{wheel.version}"\n' for wheel in prefer)
+            answer.write_text('lock-version = "1.0"\ncreated-by = "aistack"\n' + "".join(entries))
+        argv += ["--output-file", str(answer)]
+        done = process.run(argv, input="\n".join(requirements) + "\n", env=settings, check=False, timeout=900)
+        resolved = tomllib.loads(answer.read_text()) if done.returncode == 0 else {}
     if done.returncode != 0:
         said = tuple(line.strip() for line in done.stderr.splitlines() if line.strip())
         raise unable(
@@ -133,7 +156,7 @@ def _resolve(requirements: Sequence[str], python: str, arch: str, environment: M
             hints=("the indexes are those of uv's or pip's own configuration: see `pip config list`",),
         )  # fmt: skip
     found = []
-    for package in tomllib.loads(done.stdout).get("packages", []):
+    for package in resolved.get("packages", []):
         offered = package.get("wheels", [])
         if not offered:
             raise unable("WHL002", "no-wheel", f"`{package['name']}` {package.get('version')} has no wheel for Python {python} on {arch}")
