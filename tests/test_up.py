@@ -16,6 +16,7 @@ from typing import Any
 
 import hub_server
 import pytest
+from lent_store import lend
 from tools_needed import needs
 
 from aistack.commands import boot as booting
@@ -288,13 +289,7 @@ def test_what_is_damaged_in_the_store_is_named_and_fetched_again(
     package = next(package for package in lock.root("app-embeddings").packages if package.name == "libllama0")
     (weights,) = (file for file in lock.models[0].files if file.path.endswith(".safetensors"))
     with tempfile.TemporaryDirectory(prefix="aistack-damaged-", dir=store.path.parent) as place:
-        other = Store(Path(place) / "store")
-        other.prepare()
-        subprocess.run(["cp", "-al", store.path / "blobs", other.path / "blobs"], check=True)
-        (other.path / "roots").symlink_to(store.path / "roots")
-        for output in store.path.glob("outputs/*/output.json"):
-            if "root" in json.loads(output.read_text()):
-                shutil.copytree(output.parent, other.path / "outputs" / output.parent.name)
+        other = lend(store, Path(place) / "store")
 
         def build(kind: str, *more: str) -> subprocess.CompletedProcess[str]:
             argv = [sys.executable, "-m", "aistack", "build", "cpu-embeddings.yaml", "--only", kind, "--json", *more]
