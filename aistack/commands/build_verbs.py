@@ -33,6 +33,9 @@ def lock(recipe: Path, options: Options, *, anew: bool, dry_run: bool, as_json: 
         print(f"{path} {'fits' if kept else 'would be made'}")
         for wish in () if kept else seal.roots(found.stack):
             print(f"  {wish.name}: {len(wish.packages)} packages of {wish.os.id} and what they need")
+        for app in () if kept else found.stack.apps:
+            if app.image:
+                print(f"  {app.name}: {app.image}, for {found.stack.arch}")
         return ExitCode.OK
     locked, made = ensure(found.stack, path, found.places, found.progress, anew=anew)
     if as_json:
@@ -41,6 +44,9 @@ def lock(recipe: Path, options: Options, *, anew: bool, dry_run: bool, as_json: 
         print(f"{path}: {'made' if made else 'still fits'}, {identity(locked)}")
         for name, root in locked.roots:
             print(f"  {name}: {len(root.packages)} packages, {sum(package.size for package in root.packages) / 1e6:.0f} MB")
+        for image in (app.image for app in locked.apps if app.image):
+            size = sum(layer.size for layer in image.layers)
+            print(f"  {image.reference} at {image.digest}: {len(image.layers)} layers, {size / 1e6:.0f} MB")
         for model in locked.models:
             print(f"  {model.id} at {model.revision}: {len(model.files)} files, {sum(file.size for file in model.files) / 1e6:.0f} MB")
     return ExitCode.OK

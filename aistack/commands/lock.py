@@ -16,7 +16,7 @@ from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse, unable
 from aistack.facts.catalog import Model, Suite
 from aistack.facts.pins import LockedRoot, LockedWheel
-from aistack.host import apt, apt_sources, hub, python_parts, wheels
+from aistack.host import apt, apt_sources, hub, python_parts, registry, wheels
 from aistack.host.apt_sources import Archive
 from aistack.host.store import Store
 from aistack.report.progress import Progress
@@ -64,7 +64,10 @@ def current(path: Path, stack: Stack) -> Lock | None:
 
 
 def make(stack: Stack, places: Places, progress: Progress, *, with_models: bool = True) -> tuple[Lock, tuple[Diagnostic, ...]]:
-    """Pins a stack: packages by apt, wheels by uv, models by the hub. Raises DiagnosticError (exit 3) where that cannot be done."""
+    """Pins a stack: packages by apt, wheels by uv, models by the hub, images by skopeo.
+
+    Raises DiagnosticError (exit 3) where that cannot be done.
+    """
     roots: dict[str, LockedRoot] = {}
     for wish in seal.roots(stack):
         progress.say(f"resolving {len(wish.packages)} packages of {wish.os.id} for `{wish.name}`")
@@ -79,7 +82,13 @@ def make(stack: Stack, places: Places, progress: Progress, *, with_models: bool 
         if app.wheels:
             progress.say(f"resolving wheels of app `{app.name}`")
             locked_wheels[app.name] = wheels.lock(app.wheels.requirements, python=app.wheels.python, arch=stack.arch)
-    return seal.seal(stack, seal.Pins(roots=roots, models=models, wheels=locked_wheels))
+    images = {}
+    for app in stack.apps:
+        if app.image:
+            progress.say(f"pinning {app.image}")
+            pinned = registry.pin(app.image, arch=stack.arch, store=places.store)
+            images[app.name] = seal.ImagePins(image=pinned.image, entrypoint=pinned.entrypoint, command=pinned.command)
+    return seal.seal(stack, seal.Pins(roots=roots, models=models, wheels=locked_wheels, images=images))
 
 
 def archives_of(os_id: str, suites: Sequence[Suite], places: Places) -> tuple[Archive, ...]:
