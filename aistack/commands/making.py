@@ -168,7 +168,7 @@ class Maker:
             wanted = (blob.sha256 for blob in app.image.parts().values())
             sharing.take(self.places.store, wanted, sharing.others(self.places.environment))
             registry.fetch(self.places.store, app.image, offline=self.places.offline, advance=self.progress.advance)
-            return app.image.digest
+            return oci.read_image(self.places.store, app.image.digest).digest
         assert app.root is not None
         root = self.fetched(self.lock.root(app.root))
         return debian.build_app_root(
