@@ -16,6 +16,14 @@ CAPABILITY = bytes.fromhex("0100000200200080000000000000000000000000")
 """A `security.capability` value with a byte that is not ASCII."""
 
 
+OCI = {"manifest": "application/vnd.oci.image.manifest.v1+json", "config": "application/vnd.oci.image.config.v1+json"}
+DOCKER = {
+    "manifest": "application/vnd.docker.distribution.manifest.v2+json",
+    "config": "application/vnd.docker.container.image.v1+json",
+    "gzip": "application/vnd.docker.image.rootfs.diff.tar.gzip",
+}
+
+
 def file(
     name: str, data: bytes = b"", *, mode: int = 0o644, uid: int = 0, gid: int = 0, xattrs: Mapping[str, bytes] | None = None
 ) -> tuple[tarfile.TarInfo, bytes]:
@@ -61,8 +69,8 @@ def layer(members: Sequence[tuple[tarfile.TarInfo, bytes]], compression: str = "
     return data, "application/vnd.oci.image.layer.v1.tar" + (f"+{compression}" if compression else "")
 
 
-def image(store: Store, layers: Sequence[tuple[bytes, str]], labels: Mapping[str, str] | None = None) -> str:
-    """Keep an image of those layers in the store; returns its manifest's digest."""
+def image(store: Store, layers: Sequence[tuple[bytes, str]], labels: Mapping[str, str] | None = None, *, docker: bool = False) -> str:
+    """Keep an image of those layers in the store, or one in Docker's format (schema 2); returns its manifest's digest."""
 
     def keep(data: bytes, media_type: str) -> dict[str, object]:
         digest, size = store.add(io.BytesIO(data))
@@ -81,11 +89,12 @@ def image(store: Store, layers: Sequence[tuple[bytes, str]], labels: Mapping[str
         "config": {"Labels": dict(labels or {})},
         "rootfs": {"type": "layers", "diff_ids": plain},
     }
+    types = DOCKER if docker else OCI
     manifest = {
         "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": keep(json.dumps(config).encode(), "application/vnd.oci.image.config.v1+json"),
-        "layers": [keep(data, media_type) for data, media_type in layers],
+        "mediaType": types["manifest"],
+        "config": keep(json.dumps(config).encode(), types["config"]),
+        "layers": [keep(data, DOCKER["gzip"] if docker and media_type.endswith("gzip") else media_type) for data, media_type in layers],
     }
     return str(keep(json.dumps(manifest).encode(), "")["digest"])
 

@@ -8,7 +8,7 @@ from test_lock import LOCK, PACKAGE
 
 from aistack.compose.diff import ImageLayer, diff
 from aistack.compose.lock import Lock
-from aistack.facts.pins import LockedFile, LockedPackage
+from aistack.facts.pins import LockedBlob, LockedFile, LockedImage, LockedPackage
 
 
 def with_package(lock: Lock, package: LockedPackage) -> Lock:
@@ -57,6 +57,17 @@ def test_a_setting_a_port_and_a_models_file_are_told() -> None:
     )
     names = {(change.part.partition(" ")[0], change.name) for change in diff(LOCK, new, None, None).changes}
     assert names == {("model", "config.json"), ("app", "port"), ("node", "memory-mib")}
+
+
+def test_an_image_that_moved_costs_the_blobs_that_it_does_not_share() -> None:
+    blobs = [LockedBlob(sha256=str(number) * 64, size=10**number, media_type="m") for number in range(5)]
+    old = LockedImage(reference="registry.example/app:1", manifest=blobs[0], config=blobs[1], layers=(blobs[2], blobs[2]))
+    new = dataclasses.replace(old, manifest=blobs[3], layers=(blobs[2], blobs[4]))
+    before, after = (dataclasses.replace(LOCK, apps=(dataclasses.replace(LOCK.apps[0], root=None, image=image),)) for image in (old, new))
+    (change,) = diff(before, after, None, None).changes
+    assert (change.part, change.name, change.size) == ("app chat", "image", 11_000)
+    assert (change.old, change.new) == ("registry.example/app:1 at sha256:000000000000", "registry.example/app:1 at sha256:333333333333")
+    assert diff(before, before, None, None).changes == ()
 
 
 def test_a_layer_that_two_images_share_is_fetched_once() -> None:

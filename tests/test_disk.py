@@ -62,6 +62,7 @@ class Made:
     tools: Path
     digest: str
     app: str
+    upstream: str
     layout: disk_layout.Layout
 
     def tool(self, *argv: str) -> str:
@@ -96,15 +97,18 @@ def made(tools_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     store = Store(tmp_path_factory.mktemp("store"))
     digest = system_image(store)
     app = samples.image(store, [samples.layer([samples.folder("srv"), samples.file("srv/page", b"page")], "zstd")])
+    theirs = [samples.layer([samples.file("srv/page", b"first"), samples.file("srv/gone", b"")], "gzip")]
+    theirs.append(samples.layer([samples.file("srv/page", b"theirs"), samples.file("srv/.wh.gone")], "gzip"))
+    upstream = samples.image(store, theirs, docker=True)
     said: list[str] = []
     output = tmp_path_factory.mktemp("disk")
     result = disk.make(
         store, tools_root, output, seed=SEED, digest=digest, reference=REFERENCE,
-        bound={"localhost/aistack/app-web": app}, headroom_mib=64, progress=said.append,
+        bound={"localhost/aistack/app-web": app, "localhost/aistack/app-theirs": upstream}, headroom_mib=64, progress=said.append,
     )  # fmt: skip
     assert "bound image localhost/aistack/app-web" in said
     layout = disk_layout.lay_out(SEED, boot_bytes=result.filled.boot_bytes, root_bytes=result.filled.root_bytes, headroom_mib=64)
-    return Made(disk=result, tools=tools_root, digest=digest, app=app, layout=layout)
+    return Made(disk=result, tools=tools_root, digest=digest, app=app, upstream=upstream, layout=layout)
 
 
 @pytest.mark.system
@@ -150,12 +154,13 @@ def test_the_deployment_is_whole_and_immutable(made: Made) -> None:
 
 
 @pytest.mark.system
-def test_the_bound_image_is_in_the_store_under_its_digest(made: Made) -> None:
-    (image,) = json.loads(made.debugfs("cat /ostree/bootc/storage/overlay-images/images.json"))
-    assert image["digest"] == made.app
-    assert image["names"] == [f"localhost/aistack/app-web@{made.app}"]
-    layer = json.loads(made.debugfs("cat /ostree/bootc/storage/overlay-layers/layers.json"))[0]["id"]
-    assert made.debugfs(f"cat /ostree/bootc/storage/overlay/{layer}/diff/srv/page") == "page"
+def test_the_bound_images_are_in_the_store_under_their_digests(made: Made) -> None:
+    """One of ours, and one in Docker's format that somebody else built."""
+    images = {image["digest"]: image for image in json.loads(made.debugfs("cat /ostree/bootc/storage/overlay-images/images.json"))}
+    for digest, name, page in ((made.app, "app-web", "page"), (made.upstream, "app-theirs", "theirs")):
+        assert images[digest]["names"] == [f"localhost/aistack/{name}@{digest}"]
+        assert made.debugfs(f"cat /ostree/bootc/storage/overlay/{images[digest]['layer']}/diff/srv/page") == page
+    assert len(images) == 2
 
 
 @pytest.mark.system

@@ -243,6 +243,42 @@ def test_allow_is_judged_itself(rule: str, today: str, complaint: str, severity:
     assert diagnostic.place is not None and diagnostic.place.line >= 16
 
 
+WITH_IMAGE = L4.replace("    port: 8000", "    image: registry.example/vllm:latest\n    port: 8000")
+
+
+def test_an_image_delivers_its_framework_and_the_release_is_judged_as_ever(catalog: Catalog) -> None:
+    judgement = judged(WITH_IMAGE, catalog)
+    assert "0.19.1 is judged" in found(judgement, "AP109").message and found(judgement, "AP109").severity is Severity.UNKNOWN
+    assert judgement.stack is not None
+    (app,) = judgement.stack.apps
+    assert (app.version, app.image, app.os, app.packages, app.wheels) == ("0.19.1", "registry.example/vllm:latest", None, (), None)
+    assert complete(app)[:2] == ("vllm", "serve") and dict(app.environment)["HOME"] == "/tmp"
+    exact = judged(WITH_IMAGE.replace('">=0.11"', "0.19.1"), catalog)
+    assert [diagnostic.rule for diagnostic in exact.diagnostics if diagnostic.severity is not Severity.WARNING] == []
+    assert errors(judged(WITH_IMAGE.replace(">=0.11", "0.33.*"), catalog)) == ["NV101"]
+
+
+def test_what_an_image_brings_itself_is_unknown_not_wrong(catalog: Catalog) -> None:
+    """The catalog's delivery has a Python, and is built for certain accelerators; another's image may differ."""
+    assert errors(judged(L4.replace(">=0.11", "0.10.0"), catalog)) == ["AP103"]
+    assert errors(judged(WITH_IMAGE.replace(">=0.11", "0.10.0"), catalog)) == []
+    on_cpu = re.sub(r"driver: .*\n", "", WITH_IMAGE.replace("nvidia/l4", "cpu/x86-64"))
+    assert found(judged(on_cpu, catalog), "AP102").severity is Severity.UNKNOWN
+
+
+def test_an_app_of_which_only_the_image_is_known_resolves(catalog: Catalog) -> None:
+    text = re.sub(r"    framework: .*\n", "", WITH_IMAGE)
+    judgement = judged(text, catalog)
+    assert found(judgement, "AP109").severity is Severity.UNKNOWN and errors(judgement) == []
+    assert judgement.stack is not None
+    (app,) = judgement.stack.apps
+    assert (app.framework, app.version, app.inherits, app.health) == (None, None, True, None)
+    assert [model.id for model in app.models] == ["Qwen/Qwen3-8B"]
+    said = judged(text.replace("    port:", '    health: /up\n    command: [serve, "{model}", "{port}"]\n    port:'), catalog).stack
+    assert said is not None and said.apps[0].health == "/up"
+    assert complete(said.apps[0]) == ("serve", "/models/Qwen/Qwen3-8B", "8000", "--max-model-len", "32768")
+
+
 def test_change_reaches_every_kind_of_value() -> None:
     recipe, _ = read_text(L4)
     for path, value in (

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, LockedModel, LockFormatError, decode, encode, identity
-from aistack.facts.pins import LockedFile, LockedPackage, LockedRoot
+from aistack.facts.pins import LockedBlob, LockedFile, LockedImage, LockedPackage, LockedRoot
 
 PACKAGE = LockedPackage(
     name="dash",
@@ -57,6 +57,17 @@ LOCK = Lock(
 
 def test_round_trip_is_faithful() -> None:
     assert decode(encode(LOCK)) == LOCK
+
+
+def test_an_image_with_a_digest_that_is_none_is_refused() -> None:
+    blob = LockedBlob(sha256="e" * 64, size=1, media_type="m")
+    image = LockedImage(reference="registry.example/app:1", manifest=blob, config=blob, layers=(blob,))
+    lock = dataclasses.replace(LOCK, apps=(dataclasses.replace(APP, image=image, root=None),))
+    assert decode(encode(lock)) == lock
+    document = json.loads(encode(lock))
+    document["apps"][0]["image"]["layers"][0]["sha256"] = "../x"
+    with pytest.raises(LockFormatError, match="is no sha256"):
+        decode(json.dumps(document).encode())
 
 
 def test_identity_follows_every_byte() -> None:

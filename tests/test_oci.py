@@ -8,6 +8,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+import oci_samples as samples
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -135,6 +136,16 @@ def test_a_layout_carries_an_image_to_another_store(store: Store, tmp_path: Path
         assert oci.read_image(other, digest) == oci.read_image(store, digest)
     with pytest.raises(DiagnosticError, match="not an image"):
         oci.import_layout(Store(tmp_path / "third"), tmp_path / "linked")  # two images, none named
+
+
+def test_an_image_in_dockers_format_stays_one(store: Store, tmp_path: Path) -> None:
+    digest = samples.image(store, [samples.layer([samples.file("srv/page", b"page")], "gzip")], {"a": "b"}, docker=True)
+    found = oci.read_image(store, digest)
+    assert (found.label("a"), [layer.media_type for layer in found.layers]) == ("b", [layers.DOCKER_TAR_GZIP])
+    for folder in (oci.layout(store, {"one": digest}, tmp_path / "linked"), oci.export_layout(store, {"one": digest}, tmp_path / "whole")):
+        (named,) = json.loads((folder / "index.json").read_bytes())["manifests"]
+        assert (named["digest"], named["mediaType"]) == (digest, samples.DOCKER["manifest"])
+    assert oci.import_layout(Store(tmp_path / "other"), tmp_path / "whole") == digest
 
 
 def test_a_changed_blob_is_refused(store: Store, tmp_path: Path) -> None:

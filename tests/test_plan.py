@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from aistack.compose.lock import Lock, LockedApp, LockedConversion, LockedModel
-from aistack.compose.plan import ROOTS, Step, Surroundings, plan, to_do
-from aistack.facts.pins import LockedFile, LockedPackage, LockedRoot
+from aistack.compose.plan import ROOTS, Step, Surroundings, inputs, plan, to_do
+from aistack.facts.pins import LockedBlob, LockedFile, LockedImage, LockedPackage, LockedRoot
 
 
 def root(*names: str) -> LockedRoot:
@@ -76,6 +76,22 @@ def test_another_tool_or_other_code_of_ours_makes_another_step() -> None:
     assert "converted-model org/model" in changed(ids(LOCK), ids(LOCK, tool))
     ours = dataclasses.replace(HERE, ours={**HERE.ours, "disk": "b"})
     assert changed(ids(LOCK), ids(LOCK, ours)) == {"disk node"}
+
+
+def test_an_image_that_others_built_is_its_own_step() -> None:
+    blob = LockedBlob(sha256="e" * 64, size=1, media_type="m")
+    image = LockedImage(
+        reference="registry.example/app:1", manifest=blob, config=blob, layers=(dataclasses.replace(blob, sha256="d" * 64),)
+    )
+    app = dataclasses.replace(APP, framework=None, version=None, root=None, image=image)
+    lock = dataclasses.replace(LOCK, apps=(app,))
+    (step,) = (step for step in plan(lock, HERE) if step.kind == "app-image")
+    assert step.inputs == () and image.digest in step.content
+    moved = dataclasses.replace(app, image=dataclasses.replace(image, manifest=dataclasses.replace(blob, sha256="c" * 64)))
+    after = ids(dataclasses.replace(lock, apps=(moved,)))
+    assert changed(ids(lock), after) == {"app-image chat", "system-image node", "verify node", "disk node"}
+    assert inputs(lock)["d" * 64] == "layer 1 of 1 of registry.example/app:1"
+    assert app.contents == "registry.example/app:1"
 
 
 def test_names_shape_nothing() -> None:

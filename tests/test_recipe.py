@@ -128,6 +128,13 @@ BAD = [
     ("trust: true", "trust: {a: b}", ("DOC023", 12)),
     ("OMP_NUM_THREADS: 4", "OMP-NUM: 4", ("DOC024", 13)),
     ("port: 8000", "port: 65536", ("DOC024", 14)),
+    ("port: 8000", "health: health", ("DOC024", 14)),
+    ("port: 8000", "command: vllm serve", ("DOC023", 14)),
+    ("port: 8000", "image: team/app:1", ("DOC024", 14)),
+    ("port: 8000", "image: app", ("DOC024", 14)),
+    ("port: 8000", "image: https://registry.example/app", ("DOC024", 14)),
+    ("port: 8000", "image: user:secret@registry.example/app", ("DOC024", 14)),
+    ("port: 8000", "image: registry.example/app@sha256:12", ("DOC024", 14)),
     ("port: 8000", "ports: [8000]", ("DOC021", 14)),
     ("ssh: none", "ssh: password", ("DOC024", 16)),
     ("kind: apt", "kind: dnf", ("DOC024", 18)),
@@ -145,6 +152,27 @@ def test_both_refuse(old: str, new: str, expected: tuple[str, int]) -> None:
     assert codes(text) == [expected]
     # `2.0` is a whole number to JSON Schema; a number in quotes is ours to refuse and the schema's too.
     assert new == "count: 2.0" or list(SCHEMA.iter_errors(plain(node_of(text)))) != []
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "registry.example/team/app",
+        "localhost/app:1",
+        "localhost:5000/app",
+        "host:5000/a/b-c.d__e:V1.2-x",
+        f"10.0.0.1/app:1@sha256:{'a' * 64}",
+    ],
+)
+def test_an_image_may_stand_alone_or_beside_a_framework(image: str) -> None:
+    text = WHOLE.replace("framework: {nginx: }", f"image: {image}").replace("port: 8000", f"image: {image}")
+    root = node_of(text)
+    recipe, problems = read(root)
+    assert recipe is not None, problems
+    assert (recipe.apps["free"].image, recipe.apps["free"].framework_id, recipe.apps["free"].framework_range) == (image, "", None)
+    assert (recipe.apps["chat"].image, recipe.apps["chat"].framework_id) == (image, "vllm")
+    assert list(SCHEMA.iter_errors(plain(root))) == []
+    assert codes(WHOLE.replace("free: {framework: {nginx: }}", "free: {port: 80}")) == [("REC001", 15)]
 
 
 def test_contradictions_are_found_together() -> None:

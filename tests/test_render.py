@@ -53,7 +53,8 @@ def test_a_quadlet_says_the_whole_app() -> None:
         "GlobalArgs=--storage-opt=additionalimagestore=/usr/lib/bootc/storage\n"
         "Volume=/run/aistack/models/Org/Model-1:/models/Org/Model-1:ro\n"
         "Environment=LANG=C.UTF-8\n"
-        "Exec=llama-server --model /models/Org/Model-1/model.gguf --port 8080\n"
+        "Entrypoint=llama-server\n"
+        "Exec=--model /models/Org/Model-1/model.gguf --port 8080\n"
         "Network=host\n"
         "User=65534\n"
         "Group=65534\n"
@@ -178,7 +179,8 @@ def test_podman_reads_every_quadlet_and_keeps_every_word(node: Path) -> None:
         assert said in units["app-embed.service"]
     (start,) = re.findall(r"^ExecStart=(.*)$", units["app-words.service"], re.MULTILINE)
     unescaped = [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(start)]
-    assert tuple(unescaped[-len(AWKWARD) + 1 :]) == AWKWARD[1:]
+    assert tuple(unescaped[-len(AWKWARD) + 2 :]) == AWKWARD[2:]
+    assert unescaped[unescaped.index("--entrypoint") + 1] == AWKWARD[1]
     for index, word in enumerate(AWKWARD):
         assert f"V{index}={word}" in unescaped
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from aistack.compose.lock import Lock, encode
-from aistack.compose.verify import BOUND, LOCK_PATH, QUADLETS, Outcome, verify_system, wanted
+from aistack.compose.lock import Lock, LockedApp, encode
+from aistack.compose.verify import BOUND, LOCK_PATH, QUADLETS, Outcome, verify_system, verify_upstream, wanted
 from aistack.facts.filesystem import Filesystem
-from aistack.facts.pins import LockedPackage, LockedRoot
+from aistack.facts.pins import LockedBlob, LockedImage, LockedPackage, LockedRoot
 from aistack.host.inspect import filesystem
 from aistack.host.layers import Entry, file_entry, link_entry, write_layer
 from aistack.host.store import Store
@@ -137,3 +137,27 @@ def test_whiteouts_and_replaced_folders_are_followed(tmp_path: Path) -> None:
     assert not {"/a/file", "/b/one", "/b/two", "/home/user/file", "/gone/file"} & found.entries.keys()
     assert "/b/!new" in found.entries  # stands before the marker in its layer
     assert found.entries["/home"].target == "var/home"
+
+
+BLOB = LockedBlob(sha256="1" * 64, size=1, media_type="m")
+THEIRS = LockedApp(
+    name="web", framework=None, version=None, root=None, python=None, wheels=(), models=(), command=("serve", "--now"), environment=(),
+    port=None, health=None, image=LockedImage(reference="registry.example/web:1", manifest=BLOB, config=BLOB, layers=(BLOB,)),
+)  # fmt: skip
+
+
+def test_an_image_that_others_built_is_held_against_its_digest_and_its_program(tmp_path: Path) -> None:
+    """What else it holds is theirs: logs and open folders are not ours to mend."""
+    lower: Files = {"/opt/v1/bin/serve": b"", "/var/log/dpkg.log": b"x", "/srv": Entry(path="srv", kind=b"5", mode=0o777)}
+    links: Files = {"/opt/now": "v1", "/bin": "usr/bin", "/usr/bin/run": "../../opt/now/bin/serve", "/circle": "circle/x"}
+    found = read(lower, tmp_path, links)
+
+    def outcomes(app: LockedApp, digest: str = DIGEST, path: str = "/nowhere:/opt/now/bin") -> list[Outcome]:
+        return [finding.outcome for finding in verify_upstream(found, app, digest, path)]
+
+    assert outcomes(THEIRS) == [Outcome.YES, Outcome.YES]
+    assert outcomes(THEIRS, digest="sha256:" + "2" * 64) == [Outcome.NO, Outcome.YES]
+    assert outcomes(THEIRS, path="/nowhere") == [Outcome.YES, Outcome.NO]
+    for program, there in (("/bin/run", Outcome.YES), ("/bin/walk", Outcome.NO), ("/circle/x", Outcome.NO)):
+        assert outcomes(dataclasses.replace(THEIRS, command=(program,))) == [Outcome.YES, there]
+    assert outcomes(dataclasses.replace(THEIRS, environment=(("PATH", "/bin"),), command=("run",))) == [Outcome.YES, Outcome.YES]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aistack.commands import making
-from aistack.commands.lock import Places
+from aistack.commands.pinning import Places
 from aistack.compose.lock import Lock, identity
 from aistack.compose.plan import Step, inputs, plan, to_do
 from aistack.diagnostics import DiagnosticError

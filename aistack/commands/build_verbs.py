@@ -38,6 +38,9 @@ def lock(
         print(f"{path} would be made")
         for wish in seal.roots(found.stack):
             print(f"  {wish.name}: {len(wish.packages)} packages of {wish.os.id} and what they need")
+        for app in found.stack.apps:
+            if app.image:
+                print(f"  {app.name}: {app.image}, for {found.stack.arch}")
         return ExitCode.OK
     locked, older = ensure(found.stack, path, found.places, found.progress, anew=anew, upgrade=upgrade, dry_run=dry_run)
     made, moved = locked != older, changes(older, locked) if older else ()
@@ -50,6 +53,9 @@ def lock(
             print(f"  {line}")
         for name, root in locked.roots:
             print(f"  {name}: {len(root.packages)} packages, {sum(package.size for package in root.packages) / 1e6:.0f} MB")
+        for image in (app.image for app in locked.apps if app.image):
+            size = sum(layer.size for layer in image.layers)
+            print(f"  {image.reference} at {image.digest}: {len(image.layers)} layers, {size / 1e6:.0f} MB")
         for model in locked.models:
             print(f"  {model.id} at {model.revision}: {len(model.files)} files, {sum(file.size for file in model.files) / 1e6:.0f} MB")
     return ExitCode.OK

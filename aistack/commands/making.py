@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from aistack.commands import verifying
-from aistack.commands.lock import Places, archives_of
+from aistack.commands.pinning import Places, archives_of
 from aistack.compose import render
 from aistack.compose.distros import debian as debian_text
 from aistack.compose.lock import Lock, LockedApp, LockedModel, identity
@@ -39,6 +39,7 @@ from aistack.host import (
     ostree,
     own_files,
     process,
+    registry,
     rootfs,
     sharing,
     sysroot,
@@ -163,13 +164,19 @@ class Maker:
         return rootfs.foreign(self._tools(step), self.lock.compressor)
 
     def _app(self, app: LockedApp, step: Step, log: Path) -> str:
+        if app.image:
+            wanted = (blob.sha256 for blob in app.image.parts().values())
+            sharing.take(self.places.store, wanted, sharing.others(self.places.environment))
+            registry.fetch(self.places.store, app.image, offline=self.places.offline, advance=self.progress.advance)
+            return oci.read_image(self.places.store, app.image.digest).digest
+        assert app.root is not None
         root = self.fetched(self.lock.root(app.root))
         return debian.build_app_root(
             self.places.store,
             root,
             script=debian_text.app_script(),
             settings=models.app_settings(command=app.command, environment=app.environment, port=app.port),
-            labels=models.app_labels(name=app.name, framework=app.framework, version=app.version),
+            labels=models.app_labels(name=app.name, framework=str(app.framework), version=str(app.version)),
             compressor=self._compressor(step),
             log=log,
         )

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from aistack.commands.changes import change_lines
 from aistack.commands.judging import stack_of
-from aistack.commands.lock import Places, current, ensure, lock_path
+from aistack.commands.lock import current, ensure, lock_path
+from aistack.commands.pinning import Places
 from aistack.commands.reading import text_for_snippet
 from aistack.compose.diff import changes
 from aistack.compose.lock import Lock

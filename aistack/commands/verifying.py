@@ -24,7 +24,12 @@ def verify(store: Store, lock: Lock, system: str, apps: Mapping[str, str], bound
     found: dict[str, Sequence[Finding]] = {"system": checks.verify_system(_read(store, system), lock, promised)}
     for app in lock.apps:
         name = f"app-{app.name}"
-        found[name] = checks.verify_app(_read(store, apps[name]), lock, app)
+        files = _read(store, apps[name])
+        if app.image:
+            path = dict(oci.read_image(store, apps[name]).settings.environment).get("PATH", "/usr/local/bin:/usr/bin:/bin")
+            found[name] = checks.verify_upstream(files, app, apps[name], path)
+        else:
+            found[name] = checks.verify_app(files, lock, app)
     return found
 
 

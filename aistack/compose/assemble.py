@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from aistack.compose.memory import node_memory_mib
 from aistack.compose.resolve import Candidate, Resolution
 from aistack.compose.rules.situation import Part
 from aistack.compose.stack import Choice, Rejection, Stack, StackApp, Wheels
-from aistack.facts.catalog import Catalog, Driver, Kernel, Model, Release
+from aistack.facts.catalog import Catalog, Driver, Framework, Kernel, Model, Release
 
 
 def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
@@ -21,7 +22,7 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
         return None
     complete = tuple(app for app in apps if app is not None)
     models: dict[str, Model] = {model.id: model for app in complete for model in app.models}
-    frameworks = [(part.framework, app.models) for part, app in zip(situation.parts, complete, strict=True) if part.framework]
+    frameworks = [(part.framework, app.models) for part, app in zip(situation.parts, complete, strict=True)]
     return Stack(
         name=recipe.name,
         arch=recipe.arch,
@@ -40,35 +41,75 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
 
 
 def _app(part: Part, catalog: Catalog, arch: str) -> StackApp | None:
-    framework, release, root = part.framework, part.release, part.root
+    framework, release, root, wish = part.framework, part.release, part.root, part.wish
     models = tuple(model for _, model in part.models if model is not None)
-    if framework is None or release is None or root is None or len(models) != len(part.models):
+    if len(models) != len(part.models):
+        return None
+    if wish.image and not wish.framework:
+        return _app_of_an_image(part, models)
+    if framework is None or release is None or (root is None and wish.image is None):
         return None
     converted = framework.conversion is not None and any(model.format not in framework.formats for model in models)
     conversion = framework.conversion if converted else None
     if conversion is not None:
         conversion = replace(conversion, argv=tuple(word.replace("{model}", models[0].id) for word in conversion.argv))
     wheels = None
-    if framework.delivery.wheels:
+    if framework.delivery.wheels and root is not None:
         requirements = tuple(requirement.replace("{version}", release.version) for requirement in framework.delivery.wheels)
         wheels = Wheels(python=".".join(root.python.split(".")[:2]), requirements=requirements)
     return StackApp(
         name=part.name,
         framework=framework.id,
         version=release.version,
+        image=wish.image,
         os=root,
-        packages=framework.delivery.packages,
+        packages=framework.delivery.packages if root else (),
         wheels=wheels,
-        command=(*framework.serve, *(framework.kinds.get(models[0].kind, ()) if models else ()), *_arguments(part)),
-        environment=tuple(sorted({**framework.environment, **part.wish.environment}.items())),
-        port=part.wish.port or framework.port,
-        health=framework.health,
+        command=(*(wish.command or _served(framework, models)), *_arguments(part)),
+        inherits=False,
+        environment=_environment(part, framework.environment),
+        port=wish.port or framework.port,
+        health=wish.health or framework.health,
         models=models,
         format=None if not models else conversion.format if conversion else models[0].format,
         conversion=conversion,
         conversion_os=catalog.systems[conversion.os] if conversion else None,
         cpu_features=framework.cpu_features.get(arch, ()),
     )
+
+
+def _app_of_an_image(part: Part, models: tuple[Model, ...]) -> StackApp:
+    """An app of which only its image is named: what the recipe does not say is the image's own."""
+    wish = part.wish
+    return StackApp(
+        name=part.name,
+        framework=None,
+        version=None,
+        image=wish.image,
+        os=None,
+        packages=(),
+        wheels=None,
+        command=(*wish.command, *_arguments(part)),
+        inherits=not wish.command,
+        environment=_environment(part, {}),
+        port=wish.port,
+        health=wish.health,
+        models=models,
+        format=models[0].format if models else None,
+        conversion=None,
+        conversion_os=None,
+        cpu_features=(),
+    )
+
+
+def _served(framework: Framework, models: tuple[Model, ...]) -> tuple[str, ...]:
+    return (*framework.serve, *(framework.kinds.get(models[0].kind, ()) if models else ()))
+
+
+def _environment(part: Part, known: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Images that others built know no home that nobody may write to; ours name one themselves."""
+    home = {"HOME": "/tmp"} if part.wish.image else {}
+    return tuple(sorted({**home, **known, **part.wish.environment}.items()))
 
 
 def _arguments(part: Part) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from aistack.compose.lock import Lock, LockedModel
-from aistack.facts.pins import LockedRoot
+from aistack.facts.pins import LockedImage, LockedRoot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +82,7 @@ def _changes(old: Lock, new: Lock) -> Iterator[Change]:
             {wheel.name: (wheel.version, wheel.sha256, wheel.size) for wheel in (was.wheels if was else ())},
             {wheel.name: (wheel.version, wheel.sha256, wheel.size) for wheel in (now.wheels if now else ())},
         )
+        yield from _image(part, was.image if was else None, now.image if now else None)
         for field in ("command", "environment", "port", "health", "models"):
             one, other = (getattr(app, field, None) for app in (was, now))
             if one != other:
@@ -100,8 +101,16 @@ def _files(model: LockedModel | None) -> Mapping[str, tuple[str, str, int]]:
     return {file.path: (file.sha256[:12], file.sha256, file.size) for file in (model.files if model else ())}
 
 
-def _root(lock: Lock, name: str) -> LockedRoot | None:
-    return dict(lock.roots).get(name)
+def _image(part: str, old: LockedImage | None, new: LockedImage | None) -> Iterator[Change]:
+    there, wanted = ({blob.sha256: blob.size for blob in image.parts().values()} if image else {} for image in (old, new))
+    if old != new:
+        size = sum(size for sha256, size in wanted.items() if sha256 not in there)
+        one, other = (f"{image.reference} at {image.digest[:19]}" if image else None for image in (old, new))
+        yield Change(part=part, name="image", old=one, new=other, size=size)
+
+
+def _root(lock: Lock, name: str | None) -> LockedRoot | None:
+    return dict(lock.roots).get(name) if name else None
 
 
 def _packages(part: str, old: LockedRoot | None, new: LockedRoot | None) -> Iterator[Change]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from aistack.facts.pins import LockedFile, LockedRoot, LockedWheel
+from aistack.facts.pins import LockedFile, LockedImage, LockedRoot, LockedWheel
 
 SCHEMA = "aistack/lock/v1"
 NAME = r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -46,14 +46,15 @@ class LockedModel:
 class LockedApp:
     """One container: `root` names its packages, `wheels` its Python part, `models` what is mounted read-only.
 
-    `requirements` are what the wheels were resolved from. `command` is complete; a model is mounted at `/models/ID`. `health` is the path
-    that answers 200 once the app serves. `cpu_features` are features as /proc/cpuinfo spells them.
+    An app that comes as an `image` has no root; `framework` and `version` are None where nothing but the image is known. `requirements`
+    are what the wheels were resolved from. `command` is complete, whatever the image would start by itself; a model is mounted at
+    `/models/ID`. `health` is the path that answers 200 once the app serves. `cpu_features` are features as /proc/cpuinfo spells them.
     """
 
     name: str
-    framework: str
-    version: str
-    root: str
+    framework: str | None
+    version: str | None
+    root: str | None
     python: str | None
     wheels: tuple[LockedWheel, ...]
     models: tuple[str, ...]
@@ -63,6 +64,12 @@ class LockedApp:
     health: str | None
     cpu_features: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
+    image: LockedImage | None = None
+
+    @property
+    def contents(self) -> str:
+        """What it runs, for people: `vllm 0.19.1`, or the image's name."""
+        return f"{self.framework} {self.version}" if self.framework or not self.image else self.image.reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +153,7 @@ def _unsound(lock: Lock) -> Iterator[str]:
     files = [(package.sha256, package.filename) for _, root in lock.roots for package in root.packages]
     files += [(wheel.sha256, wheel.filename) for app in lock.apps for wheel in app.wheels]
     files += [(file.sha256, file.path) for model in lock.models for file in model.files]
+    files += [(blob.sha256, what) for app in lock.apps if app.image for what, blob in app.image.parts().items()]
     for sha256, path in files:
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):
             yield f"`{sha256}` is no sha256 (of `{path}`)"

@@ -73,14 +73,14 @@ def fit(model: Model, accelerator: Accelerator, *, context: int, parallel: int, 
     )
 
 
-def node_memory_mib(apps: tuple[tuple[Framework, tuple[Model, ...]], ...], *, on_processor: bool) -> int:
+def node_memory_mib(apps: tuple[tuple[Framework | None, tuple[Model, ...]], ...], *, on_processor: bool) -> int:
     """The memory that a node must have, in MiB, in steps of 256.
 
     On a processor the weights are counted 1.3 times (the framework's copy and its buffers); with an accelerator they only pass through.
     """
     total = float(NODE_MIB)
     for framework, models in apps:
-        total += framework.memory_mib or 512
+        total += (framework.memory_mib if framework else None) or 512
         if on_processor:
             total += sum(1.3 * (model.weights_bytes or 0) for model in models) / MIB
     return -(-int(total) // 256) * 256

@@ -111,6 +111,9 @@ def inputs(lock: Lock, *, models: bool = True) -> dict[str, str]:
     """Every file that has to be fetched to carry out a lock's plan: sha256 → what it is, in words."""
     found = {package.sha256: f"package {package.name} {package.version}" for _, root in lock.roots for package in root.packages}
     found |= {wheel.sha256: f"wheel {wheel.filename}" for app in lock.apps for wheel in app.wheels}
+    for app in lock.apps:
+        if app.image:
+            found |= {blob.sha256: f"{what} of {app.image.reference}" for what, blob in app.image.parts().items()}
     if models:
         found |= {file.sha256: f"{file.path} of {model.id}" for model in lock.models for file in model.files}
     return found
@@ -122,6 +125,11 @@ def packages(root: LockedRoot) -> list[str]:
 
 
 def _app(add: Any, lock: Lock, app: LockedApp, tools: Step) -> Step:
+    if app.root is None:
+        assert app.image is not None
+        fetched = add("app-image", app.name, (), image=app.image.digest)
+        assert isinstance(fetched, Step)
+        return fetched
     step = add(
         "app-image",
         app.name,

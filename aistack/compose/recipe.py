@@ -72,6 +72,17 @@ Argument = Annotated[str, Text(pattern=r"[A-Za-z][A-Za-z0-9._-]*", what="an opti
 Variable = Annotated[str, Text(pattern=r"[A-Za-z_][A-Za-z0-9_]*", what="the name of an environment variable", example="OMP_NUM_THREADS")]
 Setting = Annotated[str, Text(pattern=r"[^\x00-\x1f\x7f]*", what="text on one line", loose=True)]
 Reason = Annotated[str, Text(pattern=r"\s*\S[\s\S]*", what="a reason in words", example="lab node, replaced in spring")]
+HealthPath = Annotated[str, Text(pattern=r"/[^\s]*", what="a path that begins with a slash", example="/health")]
+_HOST = r"(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9-]+(?=:))(?::[0-9]+)?"
+_REPOSITORY = r"(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+"
+ImageName = Annotated[
+    str,
+    Text(
+        pattern=rf"{_HOST}{_REPOSITORY}(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?",
+        what="an image's name that begins with its registry",
+        example="registry.example/team/app:1.2",
+    ),
+]
 Uri = Annotated[str, Text(pattern=r"(?:https?|file|copy)://?[^\s@]+", what="an address without user name or password")]
 
 SSH_PORT = 22
@@ -103,25 +114,33 @@ class DriverWish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppWish:
-    """One container: a framework, its models, its settings."""
+    """One container: a framework, its models, its settings; or an image that somebody else built."""
 
-    framework: Annotated[Mapping[FrameworkId, Range | None], "one framework and its version or range, like `{vllm: '>=0.11'}`"]
+    framework: Annotated[Mapping[FrameworkId, Range | None], "one framework and its version or range, like `{vllm: '>=0.11'}`"] = field(
+        default_factory=dict
+    )
+    image: Annotated[ImageName | None, "an image of a registry that delivers the framework, or the whole app; its digest is locked"] = None
     models: Annotated[tuple[ModelId, ...], "models by the hub's ids; each is mounted read-only under /models"] = ()
-    args: Annotated[Mapping[Argument, Setting | None], "options of the framework's command; `true` or nothing gives a bare flag"] = field(
+    command: Annotated[
+        tuple[Setting, ...],
+        "the whole command, instead of the framework's or the image's own; `{model}`, `{id}` and `{port}` are filled in",
+    ] = ()
+    args: Annotated[Mapping[Argument, Setting | None], "options of the command; `true` or nothing gives a bare flag"] = field(
         default_factory=dict
     )
     environment: Annotated[Mapping[Variable, Setting], "environment variables of the app; never a secret"] = field(default_factory=dict)
     port: Annotated[int | None, Number(minimum=1, maximum=65535), "TCP port on the node"] = None
+    health: Annotated[HealthPath | None, "the path that answers 200 once the app serves, where it is not the framework's own"] = None
 
     @property
     def framework_id(self) -> str:
-        """The framework's id (a recipe that was read has exactly one)."""
-        return next(iter(self.framework))
+        """The framework's id, empty where only an image is named (a recipe that was read has at most one)."""
+        return next(iter(self.framework), "")
 
     @property
     def framework_range(self) -> str | None:
         """The framework's version or range as written; None: any."""
-        return next(iter(self.framework.values()))
+        return next(iter(self.framework.values()), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,9 +206,9 @@ def _contradictions(recipe: Recipe, root: Node) -> list[Diagnostic]:
     ports: dict[int, str] = {}
     for name, app in recipe.apps.items():
         where = ("apps", name)
-        if len(app.framework) != 1:
+        if len(app.framework) > 1 or not (app.framework or app.image):
             message = f"`{'.'.join(where)}.framework` must name one framework, not {len(app.framework)}"
-            hint = "give each framework an app of its own" if app.framework else "write `framework: {NAME: RANGE}`"
+            hint = "give each framework an app of its own" if app.framework else "write `framework: {NAME: RANGE}`, `image:` or both"
             found.append(_problem("REC001", "one-framework", message, root, (*where, "framework"), hints=(hint,)))
         for index, model in enumerate(app.models):
             if any(model.lower() == earlier.lower() for earlier in app.models[:index]):

@@ -15,11 +15,12 @@ from aistack.facts.pins import LockedRoot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moves:
-    """What may move: packages by root, wheels by app, models by id; `unknown` are names that mean nothing in this lock."""
+    """What may move: packages by root, wheels by app, models by id, images by app; `unknown` are names that mean nothing in this lock."""
 
     packages: Mapping[str, frozenset[str]]
     wheels: Mapping[str, frozenset[str]]
     models: frozenset[str]
+    images: frozenset[str]
     unknown: tuple[str, ...]
 
 
@@ -28,22 +29,26 @@ def moves(stack: Stack, older: Lock, names: Sequence[str]) -> Moves:
     packages: dict[str, set[str]] = {}
     wheels: dict[str, set[str]] = {}
     models: set[str] = set()
+    images: set[str] = set()
     unknown = []
     for name in names:
         found_packages = dict(_packages(stack, older, name))
         found_wheels = {app.name: set(_wheels(app, older, name)) for app in stack.apps}
         found_models = {model.id for model in older.models if model.id.lower() == name.lower()}
-        if not (found_models or any(found_packages.values()) or any(found_wheels.values())):
+        found_images = {app.name for app in older.apps if app.image and name in (app.name, app.framework, app.image.reference)}
+        if not (found_models or found_images or any(found_packages.values()) or any(found_wheels.values())):
             unknown.append(name)
         for root, members in found_packages.items():
             packages.setdefault(root, set()).update(members)
         for app, members in found_wheels.items():
             wheels.setdefault(app, set()).update(members)
         models |= found_models
+        images |= found_images
     return Moves(
         packages={root: frozenset(members) for root, members in packages.items()},
         wheels={app: frozenset(members) for app, members in wheels.items()},
         models=frozenset(models),
+        images=frozenset(images),
         unknown=tuple(unknown),
     )
 
@@ -56,7 +61,7 @@ def _packages(stack: Stack, older: Lock, name: str) -> Iterator[tuple[str, set[s
     if name == "driver" and stack.driver:
         yield "base", set(stack.driver.packages)
         return
-    apps = {seal.app_root(app): set(app.packages) for app in stack.apps if name in (app.name, app.framework)}
+    apps = {seal.app_root(app): set(app.packages) for app in stack.apps if app.os and name in (app.name, app.framework)}
     for root, locked in older.roots:
         members = {one.name for one in locked.packages if name in (one.name, one.source.partition(" ")[0], root)}
         yield root, members | apps.get(root, set())
@@ -73,7 +78,7 @@ def known_names(older: Lock) -> list[str]:
     """What `moves` understands, for "did you mean"."""
     packages = [text for _, root in older.roots for one in root.packages for text in (one.name, one.source.partition(" ")[0])]
     parts = ["kernel", "driver", *(name for name, _ in older.roots), *(model.id for model in older.models)]
-    apps = [text for app in older.apps for text in (app.name, app.framework, *(wheel.name for wheel in app.wheels))]
+    apps = [text for app in older.apps for text in (app.name, app.framework or "", *(wheel.name for wheel in app.wheels))]
     return list(dict.fromkeys([*parts, *apps, *packages]))
 
 
@@ -92,7 +97,7 @@ def differences(stack: Stack, lock: Lock) -> tuple[str, ...]:
     pins = seal.pins_of(lock)
     roots = {wish.name: replace(pins.roots[wish.name], wanted=wish.packages) for wish in seal.roots(stack)}
     models = {model.id: pins.models[model.id] for model in stack.models}
-    again, _ = seal.seal(stack, seal.Pins(roots=roots, models=models, wheels=pins.wheels), older=lock)
+    again, _ = seal.seal(stack, seal.Pins(roots=roots, models=models, wheels=pins.wheels, images=pins.images), older=lock)
     found = dict(_paths(json.loads(encode(lock)), json.loads(encode(again)), ""))
     facts = found.pop("wish", None)
     if facts and not found:

@@ -105,8 +105,9 @@ class _Problem:
         found = ["kernel"] if self.os else []
         if self.os and self.accelerator and self.accelerator.vendor != "cpu":
             found.append("driver")
-        for name in self.recipe.apps:
-            found += [f"app/{name}", *(f"app/{name}/{component}" for component in self.pulled[name])]
+        for name, app in self.recipe.apps.items():
+            if app.framework:
+                found += [f"app/{name}", *(f"app/{name}/{component}" for component in self.pulled[name])]
         return tuple(found)
 
     def domain(self, assignment: Assignment[Candidate], variable: str) -> Domain[Candidate]:
@@ -317,7 +318,7 @@ class _Problem:
     def _part(self, name: str, app: AppWish, assignment: Assignment[Candidate]) -> Part:
         framework = self._framework(app)
         models: tuple[tuple[str, Model | None], ...] = tuple((model, self.catalog.model(model)) for model in app.models)
-        root = self.catalog.systems.get(framework.delivery.os) if framework else None
+        root = self.catalog.systems.get(framework.delivery.os) if framework and not app.image else None
         part = Part(name=name, wish=app, framework=framework, root=root, models=models)
         release = assignment.get(f"app/{name}")
         if framework is None or not isinstance(release, Release):

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aistack.compose import grouping
@@ -16,7 +16,7 @@ from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, LockedConve
 from aistack.compose.stack import Stack, StackApp, complete
 from aistack.diagnostics import Diagnostic, Severity, refuse
 from aistack.facts.catalog import Os, Suite
-from aistack.facts.pins import LockedFile, LockedRoot, LockedWheel
+from aistack.facts.pins import LockedFile, LockedImage, LockedRoot, LockedWheel
 
 FORMAT = 3
 """Raised when the same stack would now be locked differently, so that older locks are made anew."""
@@ -45,11 +45,12 @@ class ModelPins:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pins:
-    """Everything that was pinned, by the names of the wishes; models by id, wheels by app."""
+    """Everything that was pinned, by the names of the wishes; models by id, wheels and images by app."""
 
     roots: Mapping[str, LockedRoot]
     models: Mapping[str, ModelPins]
     wheels: Mapping[str, Sequence[LockedWheel]]
+    images: Mapping[str, LockedImage] = field(default_factory=dict)
 
 
 def app_root(app: StackApp) -> str:
@@ -70,8 +71,9 @@ def roots(stack: Stack) -> tuple[RootWish, ...]:
         RootWish(name="tools", os=stack.os, suites=stack.os.suites, packages=debian.tools_packages(), arch=stack.arch),
     ]
     for app in stack.apps:
-        packages = (*debian.app_packages(app.os), *app.packages)
-        wishes.append(RootWish(name=app_root(app), os=app.os, suites=app.os.suites, packages=packages, arch=stack.arch))
+        if app.os is not None:
+            packages = (*debian.app_packages(app.os), *app.packages)
+            wishes.append(RootWish(name=app_root(app), os=app.os, suites=app.os.suites, packages=packages, arch=stack.arch))
         name = converter_root(app)
         if app.conversion and app.conversion_os and name and not any(wish.name == name for wish in wishes):
             os, packages = app.conversion_os, app.conversion.packages
@@ -111,6 +113,8 @@ def seal(stack: Stack, pins: Pins, older: Lock | None = None) -> tuple[Lock, tup
         apps.append(_app(app, pins))
         if apps[-1].version != app.version:
             diagnostics.append(_moved(app, apps[-1].version))
+        if not apps[-1].command:
+            diagnostics.append(_nothing_to_start(app))
     lock = Lock(
         name=stack.name,
         arch=stack.arch,
@@ -146,6 +150,7 @@ def pins_of(lock: Lock) -> Pins:
         roots=dict(lock.roots),
         models={model.id: ModelPins(revision=model.revision, files=model.files) for model in lock.models},
         wheels={app.name: app.wheels for app in lock.apps},
+        images={app.name: app.image for app in lock.apps if app.image},
     )
 
 
@@ -166,21 +171,26 @@ def _suites(stack: Stack) -> tuple[Suite, ...]:
 
 
 def _app(app: StackApp, pins: Pins) -> LockedApp:
-    root = pins.roots[app_root(app)]
+    image = pins.images.get(app.name)
+    root = pins.roots[app_root(app)] if app.os else None
+    command = complete(app)
+    if app.inherits and image is not None:
+        command = (*image.entrypoint, *(command or image.command)) if image.entrypoint or not command else ()
     return LockedApp(
         name=app.name,
         framework=app.framework,
-        version=app.version if app.wheels else _upstream(root, app.packages[0]) or app.version,
-        root=app_root(app),
+        version=_upstream(root, app.packages[0]) or app.version if root and not app.wheels else app.version,
+        root=app_root(app) if root else None,
         python=app.wheels.python if app.wheels else None,
         wheels=tuple(pins.wheels.get(app.name, ())),
         models=tuple(model.id for model in app.models),
-        command=complete(app),
+        command=command,
         environment=app.environment,
         port=app.port,
         health=app.health,
         cpu_features=app.cpu_features,
         requirements=app.wheels.requirements if app.wheels else (),
+        image=image,
     )
 
 
@@ -219,7 +229,18 @@ def _kernel_series(stack: Stack, kernel: str) -> tuple[Diagnostic, ...]:
     return (Diagnostic(rule="LOCK001", name="kernel-moved", severity=Severity.ERROR, message=message, why=why, hints=hints),)
 
 
-def _moved(app: StackApp, version: str) -> Diagnostic:
+def _nothing_to_start(app: StackApp) -> Diagnostic:
+    said = "takes no arguments: it has no entrypoint" if app.command else "names nothing to start"
+    return Diagnostic(
+        rule="LOCK010",
+        name="image-without-command",
+        severity=Severity.ERROR,
+        message=f"app `{app.name}`: {app.image} {said}",
+        hints=("write the whole `command:` of the app",),
+    )
+
+
+def _moved(app: StackApp, version: str | None) -> Diagnostic:
     message = f"app `{app.name}`: the archive has {app.framework} {version}, the catalog knows {app.version}"
     return Diagnostic(
         rule="LOCK002",

@@ -40,20 +40,24 @@ class Wheels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackApp:
-    """One container: its root is `packages` of `os`, plus `wheels` where the framework comes from a Python index.
+    """One container: its root is `packages` of `os`, plus `wheels` where the framework comes from a Python index; or it is `image`.
 
-    `command` may hold `{model}` (the folder of the app's first model, see `model_path`), `{id}` (that model's id) and `{port}`;
-    `complete` fills them. `health` is the path that answers 200. `format` is what the framework loads (`gguf`, `safetensors`), None
-    without a model; `conversion` (with its root's OS) is set where the models are published in another format.
+    `framework` and `version` are None where only an image is named. `command` may hold `{model}` (the folder of the app's first
+    model, see `model_path`), `{id}` (that model's id) and `{port}`; `complete` fills them. With `inherits` it only replaces the
+    arguments of the image's own command. `health` is the path that answers 200. `format` is what the framework loads
+    (`gguf`, `safetensors`), None without a model; `conversion` (with its root's OS) is set where the models are published in another
+    format.
     """
 
     name: str
-    framework: str
-    version: str
-    os: Os
+    framework: str | None
+    version: str | None
+    image: str | None
+    os: Os | None
     packages: tuple[str, ...]
     wheels: Wheels | None
     command: tuple[str, ...]
+    inherits: bool
     environment: tuple[tuple[str, str], ...]
     port: int | None
     health: str | None

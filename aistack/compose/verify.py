@@ -18,6 +18,7 @@ LOCK_PATH = "/usr/lib/aistack/lock.json"
 QUADLETS = "/usr/share/containers/systemd"
 BOUND = "/usr/lib/bootc/bound-images.d"
 DPKG_STATUS = ("/usr/lib/sysimage/dpkg/status", "/var/lib/dpkg/status")
+OUR_PATH = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/opt/app/bin")
 SHOWN = 5
 
 
@@ -57,13 +58,25 @@ def verify_system(filesystem: Filesystem, lock: Lock, bound: Mapping[str, str]) 
 
 def verify_app(filesystem: Filesystem, lock: Lock, app: LockedApp) -> tuple[Finding, ...]:
     """Checks an app's image."""
-    findings = [_packages(filesystem, lock.root(app.root)), _command(filesystem, app), *_clean(filesystem)]
+    assert app.root is not None
+    findings = [_packages(filesystem, lock.root(app.root)), _command(filesystem, app, OUR_PATH), *_clean(filesystem)]
     if not lock.accelerator or not lock.accelerator.product.startswith("nvidia/"):
         cuda = [path for path in filesystem.entries if re.search(r"/lib(cuda|cudart|cublas|cudnn|nccl|nvrtc)[-_.\w]*\.so", path)]
         findings.append(
             _finding("no-cuda-library", not cuda, "no CUDA library, as the accelerator needs none", f"CUDA libraries: {_some(cuda)}")
         )
     return tuple(findings)
+
+
+def verify_upstream(filesystem: Filesystem, app: LockedApp, digest: str, path: str) -> tuple[Finding, ...]:
+    """Checks an image that somebody else built: what it holds is theirs, that it is the locked one and can start is ours.
+
+    `digest` is the image's own, `path` the PATH of its settings.
+    """
+    assert app.image is not None
+    locked = app.image.digest
+    same = _finding("image", digest == locked, f"{app.image.reference}, at the locked digest", f"{digest}, the lock says {locked}")
+    return (same, _command(filesystem, app, tuple(dict(app.environment).get("PATH", path).split(":"))))
 
 
 def _packages(filesystem: Filesystem, root: LockedRoot) -> Finding:
@@ -156,16 +169,11 @@ def _clean(filesystem: Filesystem) -> Iterator[Finding]:
     yield _finding("no-world-writable", not writable, "nothing that everyone may write", f"everyone may write {_some(sorted(writable))}")
 
 
-def _command(filesystem: Filesystem, app: LockedApp) -> Finding:
+def _command(filesystem: Filesystem, app: LockedApp, folders: tuple[str, ...]) -> Finding:
     program = app.command[0] if app.command else ""
-    candidates = (
-        [program]
-        if program.startswith("/")
-        else [f"{folder}/{program}" for folder in ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/opt/app/bin")]
-    )
-    return _finding(
-        "command", any(path in filesystem.entries for path in candidates), f"`{program}` is there", f"`{program}` is not in the image"
-    )
+    candidates = [program] if program.startswith("/") else [f"{folder}/{program}" for folder in folders]
+    there = any(filesystem.resolved(path) in filesystem.entries for path in candidates)
+    return _finding("command", there, f"`{program}` is there", f"`{program}` is not in the image")
 
 
 def _finding(name: str, good: bool, yes: str, no: str) -> Finding:

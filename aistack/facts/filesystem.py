@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+MOST_STEPS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,20 @@ class Filesystem:
     entries: Mapping[str, Entry]
     texts: Mapping[str, bytes]
     keys: tuple[str, ...] = ()
+
+    def resolved(self, path: str) -> str:
+        """Where an absolute path leads when the links on it are followed; `/` where they go in a circle."""
+        done, left = "/", path.strip("/").split("/")
+        for _ in range(MOST_STEPS):
+            if not left:
+                return done
+            here = posixpath.normpath(posixpath.join(done, left.pop(0)))
+            entry = self.entries.get(here)
+            if entry is not None and entry.kind == "link":
+                done, left = "/" if entry.target.startswith("/") else done, [*entry.target.strip("/").split("/"), *left]
+            else:
+                done = here
+        return "/"
 
     def below(self, folder: str) -> tuple[str, ...]:
         """Every path below a folder, sorted."""

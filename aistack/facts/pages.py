@@ -81,7 +81,8 @@ Numbers and `true`/`false` are written without quotes.""",
         "REC001",
         "one-framework",
         """An app runs one framework.
-`framework:` is a mapping with one entry, its name and the versions that are welcome: `framework: {vllm: ">=0.11"}`.""",
+`framework:` is a mapping with one entry, its name and the versions that are welcome: `framework: {vllm: ">=0.11"}`.
+It may be left out where `image:` names an image that somebody else built.""",
     ),
     Page("REC002", "model-twice", "An app lists one model twice. Ids of models are compared without case, as the hub does."),
     Page("REC003", "port-twice", "Two apps want one TCP port of the node."),
@@ -140,6 +141,12 @@ a source package, a wheel. This name is none of them in the lock that is there."
         "one-kernel",
         """A base holds exactly one kernel: bootable images have one, and modules are built for it.
 Another wish or an upgrade has brought a second one, or none.""",
+    ),
+    Page(
+        "LOCK010",
+        "image-without-command",
+        """An image names by its entrypoint and its command what it starts; this one does not, or takes no arguments.
+The recipe's `command:` is then the whole command, its program first.""",
     ),
 )
 
@@ -290,6 +297,39 @@ WHEELS = (
     Page("WHL007", "wheel-not-reached", "The index, or the file that it names, could not be read."),
 )
 
+REGISTRIES = (
+    Page(
+        "REG001",
+        "registry-not-reached",
+        """The registry of an image did not answer, or not as registries do; the tool's own words stand below.
+Proxies and registries.conf, which may name a mirror, are honoured.""",
+    ),
+    Page(
+        "REG002",
+        "registry-login-needed",
+        """The registry shows the image to certain accounts only, or hides that it does not have it.
+Credentials are kept by `skopeo login` or `podman login` in auth.json; REGISTRY_AUTH_FILE names another one.
+They never enter a recipe, a lock or a command line.""",
+    ),
+    Page("REG003", "image-unknown", "The registry has no such repository, tag or digest, or a part of the image is gone from it."),
+    Page(
+        "REG004",
+        "image-architecture",
+        "The registry has the image, but for other processors than the recipe's `arch`; the message says for which.",
+    ),
+    Page(
+        "REG005",
+        "registry-not-trusted",
+        """The registry has no certificate that this machine trusts, or speaks plain HTTP.
+A CA of your own belongs into certs.d; a registry without TLS has to be called `insecure` in registries.conf.""",
+    ),
+    Page(
+        "REG006", "image-bytes-wrong", "The bytes that came do not have the digest by which they were asked for; nothing of them was kept."
+    ),
+    Page("REG007", "image-interrupted", "The registry stopped in the middle of an image. The parts that came whole are kept."),
+    Page("REG008", "image-not-fetched", "Parts of a locked image are not in the store, and nothing may be fetched now."),
+)
+
 RUNNING = (
     Page("POD001", "podman-client-missing", "Images are loaded through podman's own Python client, which comes with `aistack[build]`."),
     Page("POD002", "podman-no-service", "podman answers through a service that it starts for the purpose; that did not start."),
@@ -306,4 +346,4 @@ The message says how far it came; the console's whole text lies in the file that
     Page("REQ003", "reference-unreadable", "The recorded answer, with which an app's answer is compared, cannot be read."),
 )
 
-PAGES = (*READING, *LOCK, *HOST, *PACKAGES, *IMAGES, *MODELS, *WHEELS, *DISK, *RUNNING, *NODE)
+PAGES = (*READING, *LOCK, *HOST, *PACKAGES, *IMAGES, *MODELS, *WHEELS, *REGISTRIES, *DISK, *RUNNING, *NODE)

@@ -61,3 +61,39 @@ class LockedFile:
     path: str
     sha256: str
     size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedBlob:
+    """One part of an image, as its registry serves it; size in bytes."""
+
+    sha256: str
+    size: int
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedImage:
+    """An image that somebody else built, for one architecture; `reference` is as the recipe has it.
+
+    `manifest` is that architecture's own, `config` and `layers` (lowest first) are what it names. `entrypoint` and `command` are what it
+    would start by itself. `licence` as a package's.
+    """
+
+    reference: str
+    manifest: LockedBlob
+    config: LockedBlob
+    layers: tuple[LockedBlob, ...]
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    licence: str = UNREAD
+
+    @property
+    def digest(self) -> str:
+        """The image's digest, that of its manifest (`sha256:…`)."""
+        return f"sha256:{self.manifest.sha256}"
+
+    def parts(self) -> dict[str, LockedBlob]:
+        """Every blob by what it is, in words; images may have one layer twice."""
+        layers = {f"layer {number} of {len(self.layers)}": layer for number, layer in enumerate(self.layers, start=1)}
+        return {"manifest": self.manifest, "config": self.config, **layers}

@@ -153,7 +153,7 @@ def _bind(work: Path, layout: Path, storage: Path, name: str, digest: str) -> No
     manifest = layout / "blobs" / "sha256" / digest.partition(":")[2]
     if not manifest.is_file():
         raise unable("OST004", "layout-blob-missing", f"the layout has no blob {digest}", why=(f"bound image: {name}",))
-    media_type = json.loads(manifest.read_bytes())["mediaType"]
+    media_type = json.loads(manifest.read_bytes()).get("mediaType", "application/vnd.oci.image.manifest.v1+json")
     index = {"schemaVersion": 2, "manifests": [{"mediaType": media_type, "digest": digest, "size": manifest.stat().st_size}]}
     (single / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     (single / "index.json").write_text(json.dumps(index))

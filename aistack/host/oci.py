@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from aistack.diagnostics import DiagnosticError, unable
-from aistack.host.layers import GROUP, TAR, TAR_GZIP, TAR_ZSTD, Layer
-from aistack.host.store import CHUNK, Store
+from aistack.host.layers import DOCKER_TAR, DOCKER_TAR_GZIP, GROUP, TAR, TAR_GZIP, TAR_ZSTD, Layer
+from aistack.host.store import Store
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -109,8 +109,8 @@ def write_image(
     return _keep(store, manifest)[0]
 
 
-def read_image(store: Store, digest: str) -> Image:
-    """The image of that manifest digest; everything that it names must be in the store."""
+def read_image(store: Store, digest: str, *, whole: bool = True) -> Image:
+    """The image of that manifest digest; everything that it names must be in the store, its layers only where it is wanted `whole`."""
     manifest, size = _load(store, digest)
     try:
         config, _ = _load(store, manifest["config"]["digest"])
@@ -139,12 +139,12 @@ def read_image(store: Store, digest: str) -> Image:
         arch = config["architecture"]
         labels = tuple(sorted((inner.get("Labels") or {}).items()))
     except (KeyError, TypeError, ValueError) as error:
-        raise _not_an_image(digest, f"{type(error).__name__}: {error}") from error
+        raise not_an_image(digest, f"{type(error).__name__}: {error}") from error
     for layer in layers:
-        if layer.media_type not in (TAR, TAR_ZSTD, TAR_GZIP):
-            raise _not_an_image(digest, f"a layer has the media type `{layer.media_type}`")
+        if layer.media_type not in (TAR, TAR_ZSTD, TAR_GZIP, DOCKER_TAR, DOCKER_TAR_GZIP):
+            raise not_an_image(digest, f"a layer has the media type `{layer.media_type}`")
         blob = store.blob(_hex(layer.digest))
-        if not blob.is_file() or blob.stat().st_size != layer.size:
+        if whole and (not blob.is_file() or blob.stat().st_size != layer.size):
             why = (f"named by the image {digest}",)
             raise unable("OCI004", "blob-missing", f"the layer {layer.digest} is not in the store whole", why=why, hints=("build again",))
     return Image(
@@ -172,12 +172,7 @@ def parts(store: Store, digest: str) -> dict[str, str]:
 def layout(store: Store, images: Mapping[str, str], folder: Path) -> Path:
     """An OCI layout folder naming images (`{tag: manifest digest}`) of the store; its `blobs` is a link to the store's."""
     folder.mkdir(parents=True, exist_ok=True)
-    manifests = []
-    for tag, digest in sorted(images.items()):
-        size = store.blob(_hex(digest)).stat().st_size
-        manifests.append({"mediaType": MANIFEST, "digest": digest, "size": size, "annotations": {REFERENCE: tag}})
-    (folder / "oci-layout").write_bytes(_canonical({"imageLayoutVersion": "1.0.0"}))
-    (folder / "index.json").write_bytes(_canonical({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}))
+    _write_index(store, images, folder)
     link = folder / "blobs"
     if not link.is_symlink():
         link.symlink_to((store.path / "blobs").resolve())
@@ -198,13 +193,18 @@ def export_layout(store: Store, images: Mapping[str, str], folder: Path) -> Path
                 target.hardlink_to(store.blob(_hex(name)))
             except OSError:
                 shutil.copyfile(store.blob(_hex(name)), target)
-    (folder / "oci-layout").write_bytes(_canonical({"imageLayoutVersion": "1.0.0"}))
-    manifests = [
-        {"mediaType": MANIFEST, "digest": digest, "size": store.blob(_hex(digest)).stat().st_size, "annotations": {REFERENCE: tag}}
-        for tag, digest in sorted(images.items())
-    ]
-    (folder / "index.json").write_bytes(_canonical({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}))
+    _write_index(store, images, folder)
     return folder
+
+
+def _write_index(store: Store, images: Mapping[str, str], folder: Path) -> None:
+    manifests = []
+    for tag, digest in sorted(images.items()):
+        manifest, size = _load(store, digest)
+        media_type = manifest.get("mediaType", MANIFEST)  # OCI lets it be left out, Docker's format does not
+        manifests.append({"mediaType": media_type, "digest": digest, "size": size, "annotations": {REFERENCE: tag}})
+    (folder / "oci-layout").write_bytes(_canonical({"imageLayoutVersion": "1.0.0"}))
+    (folder / "index.json").write_bytes(_canonical({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}))
 
 
 def import_layout(store: Store, folder: Path, tag: str | None = None) -> str:
@@ -217,14 +217,14 @@ def import_layout(store: Store, folder: Path, tag: str | None = None) -> str:
         found = [one for one in index["manifests"] if tag is None or one.get("annotations", {}).get(REFERENCE) == tag]
         if len(found) != 1:
             wanted = "exactly one image" if tag is None else f"one image `{tag}`"
-            raise _not_an_image(str(folder), f"the layout holds {len(found)} where {wanted} was expected")
+            raise not_an_image(str(folder), f"the layout holds {len(found)} where {wanted} was expected")
         digest = str(found[0]["digest"])
         _take(store, folder, digest)
         manifest, _ = _load(store, digest)
         for descriptor in (manifest["config"], *manifest["layers"]):
             _take(store, folder, descriptor["digest"])
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise _not_an_image(str(folder), f"{type(error).__name__}: {error}") from error
+        raise not_an_image(str(folder), f"{type(error).__name__}: {error}") from error
     read_image(store, digest)
     return digest
 
@@ -232,16 +232,10 @@ def import_layout(store: Store, folder: Path, tag: str | None = None) -> str:
 def _take(store: Store, folder: Path, digest: str) -> None:
     if store.has(_hex(digest)):
         return
-    with store.scratch() as scratch, (folder / "blobs" / "sha256" / _hex(digest)).open("rb") as source:
-        seen = hashlib.sha256()
-        target = scratch / "blob"
-        with target.open("wb") as out:
-            while chunk := source.read(CHUNK):
-                seen.update(chunk)
-                out.write(chunk)
-        if seen.hexdigest() != _hex(digest):
-            raise _not_an_image(str(folder), f"the blob {digest} has the digest sha256:{seen.hexdigest()}")
-        store.adopt(target, _hex(digest))
+    with (folder / "blobs" / "sha256" / _hex(digest)).open("rb") as source:
+        found, _ = store.add(source, only=_hex(digest))
+    if found != _hex(digest):
+        raise not_an_image(str(folder), f"the blob {digest} has the digest sha256:{found}")
 
 
 def _descriptor(layer: Layer) -> dict[str, Any]:
@@ -264,26 +258,27 @@ def _load(store: Store, digest: str) -> tuple[dict[str, Any], int]:
     path = store.blob(_hex(digest))
     try:
         if path.stat().st_size > LARGEST_JSON:
-            raise _not_an_image(digest, f"{path.stat().st_size} bytes are too many for a manifest or config")
+            raise not_an_image(digest, f"{path.stat().st_size} bytes are too many for a manifest or config")
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != path.name:
-            raise _not_an_image(digest, "the store's copy is damaged: it has another digest")
+            raise not_an_image(digest, "the store's copy is damaged: it has another digest")
         document = json.loads(data)
     except FileNotFoundError as error:
         raise unable("OCI004", "blob-missing", f"{digest} is not in the store", hints=("build the image again",)) from error
     except ValueError as error:
-        raise _not_an_image(digest, f"not JSON: {error}") from error
+        raise not_an_image(digest, f"not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise _not_an_image(digest, "not a JSON object")
+        raise not_an_image(digest, "not a JSON object")
     return document, len(data)
 
 
 def _hex(digest: str) -> str:
     algorithm, _, hex_digest = digest.partition(":")
     if algorithm != "sha256" or len(hex_digest) != 64 or not set(hex_digest) <= set("0123456789abcdef"):
-        raise _not_an_image(digest, "only sha256 digests are used")
+        raise not_an_image(digest, "only sha256 digests are used")
     return hex_digest
 
 
-def _not_an_image(what: str, reason: str) -> DiagnosticError:
+def not_an_image(what: str, reason: str) -> DiagnosticError:
+    """The error for something that was named as an image and is none."""
     return unable("OCI003", "not-an-image", f"`{what}` is not an image that can be read", why=(reason,))

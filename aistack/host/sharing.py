@@ -35,11 +35,8 @@ def take(store: Store, wanted: Iterable[str], sources: Iterable[Store]) -> int:
             if not source.has(sha256):
                 continue
             with source.blob(sha256).open("rb") as stream:
-                found, size = store.add(stream)
-            if found == sha256:
-                came += size
-            else:  # what is damaged there is not kept here
-                store.blob(found).unlink(missing_ok=True)
+                found, size = store.add(stream, only=sha256)  # what is damaged there is not kept here
+            came += size if found == sha256 else 0
     return came
 
 

@@ -101,8 +101,8 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def add(self, stream: BinaryIO) -> tuple[str, int]:
-        """Keep the stream's bytes; returns (sha256, size)."""
+    def add(self, stream: BinaryIO, *, only: str | None = None) -> tuple[str, int]:
+        """Keep the stream's bytes, or `only` those of that sha256; returns the (sha256, size) that they have."""
         with self.scratch() as folder:
             self.blobs.mkdir(parents=True, exist_ok=True)
             hashed, size = hashlib.sha256(), 0
@@ -114,7 +114,8 @@ class Store:
                     out.write(chunk)
                 out.flush()
                 os.fsync(out.fileno())
-            target.replace(self.blob(hashed.hexdigest()))
+            if only in (None, hashed.hexdigest()):
+                target.replace(self.blob(hashed.hexdigest()))
         return hashed.hexdigest(), size
 
     def adopt(self, file: Path, sha256: str) -> Path:

@@ -77,7 +77,7 @@ def _container(lock: Lock, app: LockedApp, images: Mapping[str, str]) -> str:
     needs = ["aistack-check.service"] + (["aistack-models.service"] if app.models else [])
     lines = [
         "[Unit]",
-        f"Description=app {app.name}: {app.framework} {app.version}",
+        f"Description=app {app.name}: {app.contents}",
         f"Requires={' '.join(needs)}",
         f"After={' '.join(needs)} network.target",
         "Before=aistack-confirm.service",
@@ -93,8 +93,11 @@ def _container(lock: Lock, app: LockedApp, images: Mapping[str, str]) -> str:
     ]
     lines += [f"Volume={MOUNTED_MODELS}/{lock.model(model).id}:/models/{lock.model(model).id}:ro" for model in app.models]
     lines += [f"Environment={_word(f'{name}={value}')}" for name, value in app.environment]
+    program, *arguments = app.command
     lines += [
-        f"Exec={' '.join(_word(word) for word in app.command)}",
+        # The lock's command is the whole of it: an image's own entrypoint, which an empty one would not clear, does not count.
+        f"Entrypoint={_literal(program)}",
+        f"Exec={' '.join(_word(word) for word in arguments)}",
         "Network=host",
         f"User={NOBODY.partition(':')[0]}",
         f"Group={NOBODY.partition(':')[2]}",
@@ -122,6 +125,11 @@ def _word(text: str) -> str:
     """One word of a unit file's command line: quoted, and with nothing left for systemd to expand."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t").replace("%", "%%").replace("$", "$$")
     return text if text and set(text) <= _PLAIN else f'"{escaped}"'
+
+
+def _literal(text: str) -> str:
+    """A value that podman's generator takes as it stands, with nothing left for systemd to expand."""
+    return text.replace("%", "%%").replace("$", "$$")
 
 
 def _text(path: str, text: str) -> RenderedFile:

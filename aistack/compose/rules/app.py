@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from aistack.compose.rules.data import fits, in_words, story
 from aistack.compose.rules.situation import Finding, Part, Path, Proposal, Situation, code_rule
+from aistack.diagnostics import Severity
 from aistack.facts.catalog import Release
 from aistack.facts.decode import closest
 
@@ -20,7 +21,7 @@ def _framework_known(situation: Situation) -> Iterator[Finding]:
     `aistack list frameworks` shows what is known.
     """
     part = situation.part
-    if part is not None and part.framework is None:
+    if part is not None and part.framework is None and part.wish.framework:
         name = part.wish.framework_id
         guess = closest(name, situation.catalog.frameworks)
         yield Finding(
@@ -34,6 +35,7 @@ def _framework_accelerator(situation: Situation) -> Iterator[Finding]:
     """A framework, as it is delivered here, must be able to use the node's accelerator.
 
     A wheel that is built for CUDA does nothing for a CPU, and a distribution's CPU build leaves an expensive accelerator idle.
+    For what an image that somebody else built is made is not known.
     """
     part = situation.part
     if part is None or part.framework is None:
@@ -45,6 +47,10 @@ def _framework_accelerator(situation: Situation) -> Iterator[Finding]:
     if vendor not in part.framework.vendors:
         usable = " or ".join(part.framework.vendors)
         have = f"the accelerator is {product.id}" if product else "the recipe has no accelerator"
+        if part.wish.image:
+            message = f"could not tell whether the image of app `{part.name}` can use {product.id if product else 'a processor'}"
+            yield Finding(severity=Severity.UNKNOWN, message=message, path=(*part.path, "image"))
+            return
         yield Finding(
             message=f"app `{part.name}`: {part.framework.name}, as it is delivered, runs on {usable}; {have}",
             path=_path(part),
@@ -166,6 +172,27 @@ def _port(situation: Situation) -> Iterator[Finding]:
         )
 
 
+def _image(situation: Situation) -> Iterator[Finding]:
+    """What an image holds that somebody else built is not known before it runs.
+
+    Beside `framework:` the rules judge the release that was chosen, so the recipe should name the one release that the image
+    holds. An image alone is locked, bound and started like any other app; only its port and its models are judged.
+    """
+    part = situation.part
+    if part is None or part.wish.image is None:
+        return
+    path = (*part.path, "image")
+    if not part.wish.framework:
+        message = f"app `{part.name}`: what its image holds is not known, so only its port and models are judged"
+        hints = ("add `framework:` where the catalog knows what it holds: `aistack list frameworks`",)
+        yield Finding(severity=Severity.UNKNOWN, message=message, path=path, hints=hints)
+    elif part.release is not None and part.wish.framework_range not in (part.release.version, f"=={part.release.version}"):
+        name, version = part.wish.framework_id, part.release.version
+        message = f"could not tell which release of {name} the image of app `{part.name}` holds: {version} is judged"
+        hints = (f"write the release that the image holds, like `framework: {{{name}: {version}}}`",)
+        yield Finding(severity=Severity.UNKNOWN, message=message, path=path, also=((_path(part), "admits several"),), hints=hints)
+
+
 RULES = (
     code_rule(_framework_known, "AP101", "framework-unknown", "app"),
     code_rule(_framework_accelerator, "AP102", "framework-accelerator", "app"),
@@ -175,4 +202,5 @@ RULES = (
     code_rule(_format, "AP106", "model-format", "app"),
     code_rule(_kind, "AP108", "model-kind", "app"),
     code_rule(_port, "AP107", "app-port", "app"),
+    code_rule(_image, "AP109", "image-contents", "app", "framework"),
 )

@@ -1,0 +1,107 @@
+"""Single blobs of a registry's image, through the proxy that skopeo has for programs that keep images in a way of their own.
+
+Requests and answers are JSON, one in each packet of a socket pair; bytes come over a pipe that the answer brings along. The protocol is
+https://github.com/containers/skopeo/blob/main/docs-experimental/skopeo-experimental-image-proxy.1.md; bootc fetches through it as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from aistack.host import process
+
+LARGEST_PACKET = 1 << 16
+SILENCE = 120.0
+"""Seconds after which a registry that sends nothing is given up."""
+
+
+class ProxyError(Exception):
+    """What skopeo says of an image that it cannot open, or of a blob that did not come whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An open image, made by `opened`."""
+
+    _channel: socket.socket
+    _image: int
+
+    @contextmanager
+    def blob(self, digest: str, size: int, advance: Callable[[int], None]) -> Iterator[BinaryIO]:
+        """A blob's bytes, to be read to their end; `advance` is told how many came. Raises ProxyError when they are not `digest`."""
+        answer, pipes = _ask(self._channel, "GetBlob", self._image, digest, size)
+        with os.fdopen(pipes[0], "rb", buffering=0) as pipe:
+            _send(self._channel, "FinishPipe", answer["pipeid"])  # without this the pipe would have no end
+            yield cast("BinaryIO", _Arriving(pipe, advance))
+        _answer(self._channel)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arriving:
+    pipe: Any
+    advance: Callable[[int], None]
+
+    def read(self, size: int) -> bytes:
+        if not select.select([self.pipe], [], [], SILENCE)[0]:
+            raise ProxyError(f"nothing came for {SILENCE:.0f} s")
+        data = cast("bytes", self.pipe.read(size))
+        self.advance(len(data))
+        return data
+
+
+def skopeo(*arguments: str) -> list[str]:
+    """The command line of skopeo; releases before 1.22 do not look at CONTAINERS_REGISTRIES_CONF themselves."""
+    conf = os.environ.get("CONTAINERS_REGISTRIES_CONF")
+    return [process.require("skopeo", "skopeo"), *(["--registries-conf", conf] if conf else []), *arguments]
+
+
+@contextmanager
+def opened(name: str) -> Iterator[Proxy]:
+    """The image `HOST/REPOSITORY@DIGEST` of a registry; raises ProxyError when it cannot be had."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    argv = skopeo("experimental-image-proxy")
+    with tempfile.TemporaryDirectory() as folder, theirs, process.stream(argv, log=Path(folder) / "log", stdin=theirs.fileno()):
+        theirs.close()
+        with ours:  # closed, it ends the proxy
+            ours.settimeout(SILENCE)
+            _ask(ours, "Initialize")
+            yield Proxy(ours, _ask(ours, "OpenImage", f"docker://{name}")[0]["value"])
+
+
+def _ask(channel: socket.socket, method: str, *arguments: object) -> tuple[dict[str, Any], list[int]]:
+    """The answer to a request, and the descriptors that came with it."""
+    _send(channel, method, *arguments)
+    return _answer(channel)
+
+
+def _send(channel: socket.socket, method: str, *arguments: object) -> None:
+    with _alive():
+        channel.send(json.dumps({"method": method, "args": arguments}).encode())
+
+
+def _answer(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    with _alive():
+        packet, descriptors, _, _ = socket.recv_fds(channel, LARGEST_PACKET, 1)
+        answer: dict[str, Any] = json.loads(packet)
+    if not answer["success"]:
+        raise ProxyError(answer["error"])
+    return answer, descriptors
+
+
+@contextmanager
+def _alive() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise ProxyError(f"nothing came for {SILENCE:.0f} s") from error
+    except (OSError, ValueError) as error:
+        raise ProxyError("skopeo ended too early") from error

@@ -1,0 +1,178 @@
+"""Images of registries, through skopeo: pinned by digest, their blobs brought into the store one by one, nothing converted.
+
+Credentials, certificates, mirrors and signature policies are those of the tools: `auth.json`, `certs.d`, `registries.conf`, `policy.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from aistack.diagnostics import DiagnosticError, unable
+from aistack.facts.pins import UNREAD, LockedBlob, LockedImage
+from aistack.host import image_proxy, oci, process
+from aistack.host.store import Store
+
+SECONDS = 120.0
+LICENCES = "org.opencontainers.image.licenses"
+
+Advance = Callable[[str, int, int | None], None]
+
+
+def pin(reference: str, *, arch: str, store: Store) -> LockedImage:
+    """The image that `HOST/REPOSITORY[:TAG][@DIGEST]` names today for an architecture; its manifest and config enter the store.
+
+    Raises DiagnosticError (exit 3): not reached, not trusted, not allowed, not there, not for this architecture, not an image.
+    """
+    named, _, digest = reference.partition("@")
+    data = _inspected(reference, _by_digest(reference, digest) if digest else named)
+    _require(reference, "manifest", data, digest or _digest(data))
+    document = _document(reference, data)
+    try:
+        if "manifests" in document:
+            digest = _for_arch(reference, document["manifests"], arch)
+            data = _inspected(reference, _by_digest(reference, digest))
+            _require(reference, "manifest", data, digest)
+            document = _document(reference, data)
+        digest, wanted = _digest(data), document["config"]
+        config = _inspected(reference, _by_digest(reference, digest), "--config")
+        _require(reference, "config", config, wanted["digest"])
+        for kept in (data, config):
+            store.add(io.BytesIO(kept))
+        image = oci.read_image(store, digest, whole=False)
+        if image.arch != arch:
+            raise _other_arch(reference, arch, [image.arch])
+        return LockedImage(
+            reference=reference,
+            manifest=_blob(digest, len(data), document.get("mediaType", oci.MANIFEST)),
+            config=_blob(wanted["digest"], len(config), wanted["mediaType"]),
+            layers=tuple(_blob(layer.digest, layer.size, layer.media_type) for layer in image.layers),
+            entrypoint=image.settings.entrypoint,
+            command=image.settings.command,
+            licence=image.label(LICENCES) or UNREAD,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise oci.not_an_image(reference, f"its manifest lacks something: {type(error).__name__}: {error}") from error
+
+
+def fetch(store: Store, image: LockedImage, *, offline: bool = False, advance: Advance = lambda *_: None) -> None:
+    """Brings every blob that the store lacks into it, each held against its digest; what came before an error stays.
+
+    Raises DiagnosticError (exit 3) when a blob cannot be had, or may not because of `offline`.
+    """
+    missing = {blob.sha256: (what, blob) for what, blob in image.parts().items() if not store.has(blob.sha256)}
+    if not missing:
+        return
+    if offline:
+        parts = ", ".join(what for what, _ in missing.values())
+        message = f"{image.reference} is not in the store whole: {len(missing)} of its parts are missing"
+        raise unable("REG008", "image-not-fetched", message, why=(f"missing: {parts}",), hints=("build once without `--offline`",))
+    name, total = _by_digest(image.reference, image.digest), sum(blob.size for _, blob in missing.values())
+    arrived = 0
+
+    def came(size: int) -> None:
+        nonlocal arrived
+        arrived += size
+        advance(f"fetching {image.reference}", arrived, total)
+
+    if missing.pop(image.manifest.sha256, None):
+        data = _inspected(image.reference, name)
+        _require(image.reference, "manifest", data, image.digest)
+        store.add(io.BytesIO(data))
+    try:
+        with image_proxy.opened(name) as proxy:
+            for what, blob in missing.values():
+                with proxy.blob(f"sha256:{blob.sha256}", blob.size, came) as stream:
+                    found, _ = store.add(stream, only=blob.sha256)
+                if found != blob.sha256:
+                    raise _wrong(image.reference, what, f"sha256:{blob.sha256}", f"sha256:{found}")
+    except image_proxy.ProxyError as error:
+        raise _refused(image.reference, str(error)) from error
+
+
+def _by_digest(reference: str, digest: str) -> str:
+    """skopeo takes a tag or a digest, not both."""
+    host, _, path = reference.partition("@")[0].partition("/")
+    return f"{host}/{path.partition(':')[0]}@{digest}"
+
+
+def _inspected(reference: str, name: str, *options: str) -> bytes:
+    """A manifest, or with `--config` a config, byte by byte as the registry has it."""
+    said = process.run(image_proxy.skopeo("inspect", "--raw", *options, f"docker://{name}"), check=False, timeout=SECONDS)
+    if said.returncode != 0:
+        raise _refused(reference, _words(said.stderr))
+    return said.stdout.encode()
+
+
+def _document(reference: str, data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise oci.not_an_image(reference, f"its manifest is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise oci.not_an_image(reference, "its manifest is not a JSON object")
+    return document
+
+
+def _for_arch(reference: str, manifests: list[dict[str, Any]], arch: str) -> str:
+    """The digest of the manifest for Linux on an architecture, out of an index's (a list in Docker's words)."""
+    have = {one["platform"]["architecture"]: one["digest"] for one in reversed(manifests) if one.get("platform", {}).get("os") == "linux"}
+    if arch not in have:
+        raise _other_arch(reference, arch, sorted(have))
+    return str(have[arch])
+
+
+def _blob(digest: str, size: int, media_type: str) -> LockedBlob:
+    return LockedBlob(sha256=digest.removeprefix("sha256:"), size=size, media_type=media_type)
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _require(reference: str, what: str, data: bytes, digest: str) -> None:
+    if _digest(data) != digest:
+        raise _wrong(reference, what, digest, _digest(data))
+
+
+def _words(stderr: str) -> str:
+    """What skopeo said last, without time and level."""
+    last = (stderr.strip().splitlines() or ["it said nothing"])[-1]
+    said = re.search(r'msg="(.*)"', last)
+    return said[1].replace('\\"', '"') if said else last
+
+
+def _refused(reference: str, said: str) -> DiagnosticError:
+    """The error for what skopeo says: it has one exit code for everything, so its words decide."""
+    host, why = reference.partition("/")[0], (said[: process.MOST_OF_A_LINE],)
+    if re.search(r"x509|tls:|certificate|HTTP response to HTTPS client", said):
+        hints = (f"put the registry's CA into /etc/containers/certs.d/{host}/ca.crt", "or describe the registry in registries.conf")
+        return unable("REG005", "registry-not-trusted", f"{host} does not prove by TLS that it is {host}", why=why, hints=hints)
+    if re.search(r"unauthorized|authentication required|denied|40[13] ", said, re.IGNORECASE):
+        hints = (f"skopeo login {host}", "`REGISTRY_AUTH_FILE` names another auth.json")
+        return unable("REG002", "registry-login-needed", f"{host} does not show {reference} to this account", why=why, hints=hints)
+    if re.search(r"unknown|not known|404", said):
+        hints = (f"skopeo list-tags docker://{_by_digest(reference, '').rstrip('@')}", "lock what it has now: `aistack lock RECIPE --anew`")
+        return unable("REG003", "image-unknown", f"{host} does not have {reference}", why=why, hints=hints)
+    if re.search(r"corrupted|[Dd]igest did not match|does not match", said):
+        return _wrong(reference, "blob", "what the lock says", said)
+    if re.search(r"EOF|reset by peer|broken pipe|expected \d+ bytes|nothing came", said):
+        again = ("build again: what came whole is kept",)
+        return unable("REG007", "image-interrupted", f"{host} stopped while it sent {reference}", why=why, hints=again)
+    hints = ("check the name, the network and the proxy settings", "registries.conf may name a mirror")
+    return unable("REG001", "registry-not-reached", f"{host} did not answer for {reference}", why=why, hints=hints)
+
+
+def _wrong(reference: str, what: str, wanted: str, got: str) -> DiagnosticError:
+    message = f"the {what} that came for {reference} is not the one that is named"
+    hints = ("a proxy, a mirror or the registry changed it; nothing of it was kept",)
+    return unable("REG006", "image-bytes-wrong", message, why=(f"wanted: {wanted}", f"got: {got}"), hints=hints)
+
+
+def _other_arch(reference: str, arch: str, have: list[str]) -> DiagnosticError:
+    message = f"{reference} is not built for {arch}"
+    return unable("REG004", "image-architecture", message, why=(f"it is built for: {', '.join(have) or 'nothing that is named'}",))
