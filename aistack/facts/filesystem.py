@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+MOST_STEPS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One name in a file system: `kind` is `file`, `directory`, `link`, `device` or `other`; size in bytes."""
+    """One name in a file system: `kind` is `file`, `directory`, `link`, `device` or `other`; size in bytes.
+
+    `capabilities` says whether it has file capabilities.
+    """
 
     kind: str
     mode: int
@@ -16,6 +22,7 @@ class Entry:
     gid: int
     size: int = 0
     target: str = ""
+    capabilities: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +33,29 @@ class Filesystem:
     texts: Mapping[str, bytes]
     keys: tuple[str, ...] = ()
 
+    def resolved(self, path: str) -> str:
+        """Where an absolute path leads when the links on it are followed; `/` where they go in a circle."""
+        done, left = "/", path.strip("/").split("/")
+        for _ in range(MOST_STEPS):
+            if not left:
+                return done
+            here = posixpath.normpath(posixpath.join(done, left.pop(0)))
+            entry = self.entries.get(here)
+            if entry is not None and entry.kind == "link":
+                done, left = "/" if entry.target.startswith("/") else done, [*entry.target.strip("/").split("/"), *left]
+            else:
+                done = here
+        return "/"
+
     def below(self, folder: str) -> tuple[str, ...]:
         """Every path below a folder, sorted."""
         return tuple(sorted(path for path in self.entries if path.startswith(folder.rstrip("/") + "/")))
+
+    def kind(self, path: str) -> str:
+        """What a path is, links not followed; empty where there is nothing."""
+        return self.entries[path].kind if path in self.entries else ""
+
+    def text(self, path: str) -> str | None:
+        """The content of a file, links followed, where it was asked for; None without it."""
+        content = self.texts.get(self.resolved(path))
+        return None if content is None else content.decode(errors="replace")

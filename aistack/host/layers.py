@@ -27,6 +27,9 @@ from aistack.host.store import CHUNK, Store
 TAR = "application/vnd.oci.image.layer.v1.tar"
 TAR_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 TAR_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+DOCKER_TAR = "application/vnd.docker.image.rootfs.diff.tar"
+DOCKER_TAR_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+"""As images have them that were made in Docker's format (schema 2); ours never do."""
 
 GROUP = "io.aistack.layer"
 """The annotation that says what lies in a layer: a group of packages, `lock`, a file's path."""

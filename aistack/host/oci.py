@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aistack.diagnostics import DiagnosticError, unable
-from aistack.host.layers import GROUP, TAR, TAR_GZIP, TAR_ZSTD, Layer
+from aistack.host.layers import DOCKER_TAR, DOCKER_TAR_GZIP, GROUP, TAR, TAR_GZIP, TAR_ZSTD, Layer
 from aistack.host.store import CHUNK, Store
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -141,7 +141,7 @@ def read_image(store: Store, digest: str) -> Image:
     except (KeyError, TypeError, ValueError) as error:
         raise _not_an_image(digest, f"{type(error).__name__}: {error}") from error
     for layer in layers:
-        if layer.media_type not in (TAR, TAR_ZSTD, TAR_GZIP):
+        if layer.media_type not in (TAR, TAR_ZSTD, TAR_GZIP, DOCKER_TAR, DOCKER_TAR_GZIP):
             raise _not_an_image(digest, f"a layer has the media type `{layer.media_type}`")
         blob = store.blob(_hex(layer.digest))
         if not blob.is_file() or blob.stat().st_size != layer.size:
