@@ -222,7 +222,7 @@ class Maker:
             for file in render.render_system(self.lock, bound(self.lock, self.images))
         ]
         top = layers.write_layer(store, entries, compressor=self._compressor(step), annotations=((layers.GROUP, "lock"),))
-        labels = {**dict(base.labels), "io.aistack.lock": identity(self.lock), "org.opencontainers.image.title": self.lock.name}
+        labels = {**dict(base.labels), verify.LOCK_LABEL: identity(self.lock), "org.opencontainers.image.title": self.lock.name}
         return oci.write_image(
             store, (*base.layers, own_files.as_layer(node_part), top), arch=base.arch, settings=base.settings, labels=labels
         )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from aistack.commands import build as building
 from aistack.commands import making, verifying
-from aistack.commands.opening import Options, opened
-from aistack.compose.findings import Finding, Outcome
+from aistack.commands.opening import Options, opened, progress_on_stderr
+from aistack.compose.findings import Outcome
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
 from aistack.host import skopeo
 from aistack.host.store import Store, default_path
@@ -31,12 +31,14 @@ def verify(subject: str, *, as_json: bool) -> ExitCode:
         raise refuse(Diagnostic(rule="VER002", name="not-built", severity=Severity.ERROR, message=message, hints=hints))
     apps = {f"app-{app.name}": images[f"app-image {app.name}"] for app in locked.apps}
     held = verifying.verify(store, locked, system, apps, making.bound(locked, images))
-    return _show(held, system, "bootable", as_json=as_json)
+    return _show(held, system, "bootable", strict=True, as_json=as_json)
 
 
 def _image(name: str, *, as_json: bool) -> ExitCode:
     store = Store(default_path(os.environ))
-    with store.in_use(lambda: None):
+    say = progress_on_stderr().say
+    with store.in_use(lambda: say("another aistack is cleaning the store; waiting")):
+        say(f"bringing {name} into the store")
         digest = skopeo.bring(store, name)
         bootable, findings = verifying.judge(store, digest)
     kind = "bootable" if bootable else "container"
@@ -44,22 +46,19 @@ def _image(name: str, *, as_json: bool) -> ExitCode:
         print(f"{name}: {digest}")
         if not bootable:
             print("no bootable image: it has no kernel and no label containers.bootc, so what only those hold to was not asked")
-    return _show({"image": findings}, digest, kind, as_json=as_json)
+    return _show({"image": findings}, digest, kind, strict=False, as_json=as_json)
 
 
-def _show(held: verifying.Findings, image: str, kind: str, *, as_json: bool) -> ExitCode:
-    bad = any(finding.condemns for findings in held.values() for finding in findings)
+def _show(held: verifying.Findings, image: str, kind: str, *, strict: bool, as_json: bool) -> ExitCode:
+    bad = any(finding.condemns(strict=strict) for findings in held.values() for finding in findings)
     if as_json:
         document = {"schema": SCHEMA, "ok": not bad, "image": image, "kind": kind, "findings": verifying.documents(held)}
         print(json.dumps(document, indent=2))
     else:
         for name, findings in held.items():
             for finding in findings:
-                print(f"{_verdict(finding):<8} {name}: {finding.name}: {finding.message}")
+                warning = finding.outcome is Outcome.NO and not finding.condemns(strict=strict)
+                print(f"{'warning' if warning else finding.outcome:<8} {name}: {finding.name}: {finding.message}")
                 if finding.accepted:
                     print(f"{'':<8} accepted: {finding.accepted}")
     return ExitCode.NO if bad else ExitCode.OK
-
-
-def _verdict(finding: Finding) -> str:
-    return "warning" if finding.outcome is Outcome.NO and not finding.condemns else finding.outcome

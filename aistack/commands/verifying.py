@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from aistack.compose import verify as checks
-from aistack.compose.findings import Finding, Outcome
+from aistack.compose.findings import Finding
 from aistack.compose.lock import Lock
 from aistack.diagnostics import Diagnostic, Severity, refuse, unable
 from aistack.facts.filesystem import Filesystem
@@ -48,7 +48,7 @@ def require(found: Findings) -> None:
         )
         for image, findings in found.items()
         for finding in findings
-        if finding.outcome is Outcome.NO and not finding.accepted
+        if finding.condemns(strict=True)
     ]
     if failed:
         raise refuse(*failed)

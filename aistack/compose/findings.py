@@ -35,10 +35,9 @@ class Finding:
     fatal: bool = True
     accepted: str = ""
 
-    @property
-    def condemns(self) -> bool:
-        """Whether the image is bad for it."""
-        return self.outcome is Outcome.NO and self.fatal and not self.accepted
+    def condemns(self, *, strict: bool = False) -> bool:
+        """Whether the image is bad for it; when `strict`, warnings count."""
+        return self.outcome is Outcome.NO and not self.accepted and (self.fatal or strict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

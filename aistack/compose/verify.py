@@ -54,7 +54,7 @@ def verify_carried(filesystem: Filesystem, labels: Mapping[str, str]) -> tuple[F
     if isinstance(lock, Finding):
         return (lock,)
     bound = dict.fromkeys(name.rsplit("/", 1)[-1] for name in image_names(lock))
-    return tuple(_promised(filesystem, lock, labels.get(LOCK_LABEL, "no lock"), bound))
+    return tuple(_promised(filesystem, lock, labels.get(LOCK_LABEL, ""), bound))
 
 
 def verify_app(filesystem: Filesystem, lock: Lock, app: LockedApp) -> tuple[Finding, ...]:
@@ -106,7 +106,9 @@ def _lock(filesystem: Filesystem, named: str) -> Finding:
     if isinstance(lock, Finding):
         return lock
     inside = identity(lock)
-    return _finding("lock", inside == named, f"carries its lock, {inside[:19]}", f"carries another lock: {inside}, not {named}")
+    return _finding(
+        "lock", inside == named, f"carries its lock, {inside[:19]}", f"carries the lock {inside}, not {named or 'one that its label names'}"
+    )
 
 
 def _kernel(filesystem: Filesystem, kernel: str) -> Finding:

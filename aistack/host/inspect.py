@@ -76,8 +76,7 @@ def _absolute(name: str) -> str:
 
 def _entry(member: tarfile.TarInfo, entries: dict[str, Entry]) -> Entry:
     if member.islnk():
-        linked = entries.get(_absolute(member.linkname))
-        linked = linked or Entry(kind="file", mode=0, uid=0, gid=0)
+        linked = entries.get(_absolute(member.linkname)) or Entry(kind="file", mode=0, uid=0, gid=0)
         return replace(linked, mode=member.mode, uid=member.uid, gid=member.gid)
     kind = "other"
     if member.isreg():
