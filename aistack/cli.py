@@ -175,11 +175,14 @@ def build(
     return command.build(recipe, options, only=only, load=load, as_json=as_json)
 
 
-def verify(recipe: RecipeFile, as_json: AsJson = False) -> ExitCode:
-    """Hold the built images against the lock, without running them."""
-    from aistack.commands import build_verbs as command
+def verify(
+    subject: Annotated[str, typer.Argument(metavar="RECIPE|IMAGE", help="A recipe, or an image as skopeo names it: oci:DIR, docker://…")],
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Hold images against their lock, and to what any image should be, without running them."""
+    from aistack.commands import verify as command
 
-    return command.verify(recipe, as_json=as_json)
+    return command.verify(subject, as_json=as_json)
 
 
 def diff(

@@ -3,79 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from images_read import DIGEST, LOCK, QUADLET, STATUS, Files, healthy, read
 
-from aistack.compose.lock import Lock, LockedApp, encode
-from aistack.compose.verify import BOUND, LOCK_PATH, QUADLETS, Outcome, verify_system, verify_upstream, wanted
+from aistack.compose.findings import Outcome
+from aistack.compose.lock import Lock, LockedApp, encode, identity
+from aistack.compose.verify import BOUND, LOCK_LABEL, LOCK_PATH, QUADLETS, verify_carried, verify_system, verify_upstream
 from aistack.facts.filesystem import Filesystem
-from aistack.facts.pins import LockedBlob, LockedImage, LockedPackage, LockedRoot
-from aistack.host.inspect import filesystem
-from aistack.host.layers import Entry, file_entry, link_entry, write_layer
-from aistack.host.store import Store
-
-KERNEL = "6.12.107+deb13-cloud-amd64"
-DIGEST = "sha256:" + "1" * 64
-STATUS = b"Package: dash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 0.5.12-12\n\n"
-DASH = LockedPackage(
-    name="dash",
-    version="0.5.12-12",
-    arch="amd64",
-    sha256="a" * 64,
-    size=1,
-    origin="trixie/main",
-    filename="pool/dash.deb",
-    source="dash 0.5.12-12",
-)
-LOCK = Lock(
-    name="example",
-    arch="amd64",
-    os="debian-13",
-    components=(("kernel", KERNEL),),
-    accelerator=None,
-    roots=(("base", LockedRoot(arch="amd64", os="debian-13", packages=(DASH,))),),
-    apps=(),
-    models=(),
-    node=(),
-    memory_mib=1024,
-    wish="sha256:" + "2" * 64,
-)
-QUADLET = f"[Container]\nImage=localhost/aistack/app-web@{DIGEST}\n".encode()
-
-Files = dict[str, bytes | Entry | str]
-
-
-def healthy() -> Files:
-    return {
-        "/usr/lib/sysimage/dpkg/status": STATUS,
-        LOCK_PATH: encode(LOCK),
-        f"/usr/lib/modules/{KERNEL}/vmlinuz": b"kernel",
-        f"/usr/lib/modules/{KERNEL}/initramfs.img": b"initramfs",
-        f"/usr/lib/modules/{KERNEL}/kernel/fs/ext4.ko.xz": b"module",
-        "/usr/lib/ostree/prepare-root.conf": b"",
-        "/sysroot": Entry(path="sysroot", kind=b"5", mode=0o755),
-        "/ostree": "sysroot/ostree",
-        f"{QUADLETS}/web.container": QUADLET,
-        f"{BOUND}/web.container": f"{QUADLETS}/web.container",
-    }
-
-
-def read(files: Mapping[str, bytes | Entry | str], tmp_path: Path, *upper: Mapping[str, bytes | Entry | str]) -> Filesystem:
-    store = Store(tmp_path / "store")
-    layers = []
-    for layer in (files, *upper):
-        entries: list[tuple[Entry, bytes | None]] = []
-        for path, content in layer.items():
-            if isinstance(content, bytes):
-                entries.append(file_entry(path, content))
-            elif isinstance(content, str):
-                entries.append(link_entry(path, content))
-            else:
-                entries.append((content, None))
-        layers.append(write_layer(store, entries))
-    return filesystem([(store.blob(layer.digest.removeprefix("sha256:")), layer.media_type) for layer in layers], wanted, tmp_path)
+from aistack.facts.pins import LockedBlob, LockedImage
+from aistack.host.layers import Entry
 
 
 def verdict(found: Filesystem, lock: Lock = LOCK) -> dict[str, Outcome]:
@@ -83,7 +22,7 @@ def verdict(found: Filesystem, lock: Lock = LOCK) -> dict[str, Outcome]:
 
 
 def test_an_image_that_is_what_its_lock_says(tmp_path: Path) -> None:
-    assert set(verdict(read(healthy(), tmp_path)).values()) == {Outcome.YES}
+    assert set(verdict(read(tmp_path, [healthy()])).values()) == {Outcome.YES}
 
 
 def with_file(path: str, content: bytes | Entry | str) -> Callable[[Files], None]:
@@ -101,39 +40,45 @@ def without(path: str) -> Callable[[Files], None]:
         ("packages", with_file("/usr/lib/sysimage/dpkg/status", STATUS + STATUS.replace(b"dash", b"more"))),
         ("lock", with_file(LOCK_PATH, encode(dataclasses.replace(LOCK, memory_mib=1)))),
         ("lock", without(LOCK_PATH)),
-        ("kernel", with_file("/usr/lib/modules/6.1.0/vmlinuz", b"older")),
-        ("kernel", with_file("/usr/lib/modules/6.1.0/kernel/a.ko", b"older")),
-        ("kernel", without(f"/usr/lib/modules/{KERNEL}/initramfs.img")),
+        ("locked-kernel", with_file("/usr/lib/modules/6.1.0/vmlinuz", b"older")),
+        ("locked-kernel", with_file("/usr/lib/modules/6.1.0/kernel/a.ko", b"older")),
         ("bound-images", with_file(f"{QUADLETS}/web.container", QUADLET.replace(b"111@", b"")[:-10])),
         ("bound-images", with_file(f"{QUADLETS}/web.container", QUADLET.replace(b"1111", b"2222"))),
         ("bound-images", without(f"{BOUND}/web.container")),
-        ("bootc-layout", without("/ostree")),
-        ("bootc-layout", with_file("/usr/etc/passwd", b"")),
-        ("boot-empty", with_file("/boot/vmlinuz", b"kernel")),
-        ("var-empty", with_file("/var/lib/thing", b"state")),
-        ("no-identity", with_file("/etc/ssl/private/site.key", b"-----BEGIN PRIVATE KEY-----\nabc\n")),
-        ("no-identity", with_file("/etc/machine-id", b"0123456789abcdef0123456789abcdef\n")),
-        ("no-identity", with_file("/etc/ssh/ssh_host_ed25519_key", b"-")),
-        ("no-leftovers", with_file("/var/cache/apt/archives/dash.deb", b"!<arch>")),
-        ("no-world-writable", with_file("/usr/bin/tool", Entry(path="usr/bin/tool", mode=0o777))),
     ],
 )
 def test_each_thing_broken_is_named(check: str, change: Callable[[Files], None], tmp_path: Path) -> None:
     files = healthy()
     change(files)
-    assert verdict(read(files, tmp_path))[check] is Outcome.NO
+    assert verdict(read(tmp_path, [files]))[check] is Outcome.NO
 
 
 def test_without_a_package_database_it_cannot_tell(tmp_path: Path) -> None:
     files = healthy()
     del files["/usr/lib/sysimage/dpkg/status"]
-    assert verdict(read(files, tmp_path))["packages"] is Outcome.UNKNOWN
+    assert verdict(read(tmp_path, [files]))["packages"] is Outcome.UNKNOWN
+
+
+def carried(found: Filesystem, label: str) -> dict[str, Outcome]:
+    return {finding.name: finding.outcome for finding in verify_carried(found, {LOCK_LABEL: label})}
+
+
+def test_an_image_is_held_to_the_lock_that_it_carries(tmp_path: Path) -> None:
+    files = healthy()
+    assert carried(read(tmp_path, [files]), identity(LOCK))["bound-images"] is Outcome.NO  # LOCK itself has no app
+    del files[f"{BOUND}/web.container"]
+    found = read(tmp_path, [files])
+    assert set(carried(found, identity(LOCK)).values()) == {Outcome.YES}
+    assert carried(found, "sha256:0")["lock"] is Outcome.NO
+    assert carried(read(tmp_path, [files, {"/usr/lib/modules/6.1.0/vmlinuz": b"older"}]), identity(LOCK))["locked-kernel"] is Outcome.NO
+    assert carried(read(tmp_path, [files, {LOCK_PATH: b"{}"}]), identity(LOCK)) == {"lock": Outcome.NO}
+    assert carried(read(tmp_path, [{"/etc/motd": b""}]), "") == {}
 
 
 def test_whiteouts_and_replaced_folders_are_followed(tmp_path: Path) -> None:
     lower: Files = {"/a/file": b"1", "/b/one": b"1", "/b/two": b"2", "/home/user/file": b"3", "/gone/file": b"5"}
     upper: Files = {"/a/.wh.file": b"", "/b/!new": b"4", "/b/.wh..wh..opq": b"", "/home": "var/home", "/.wh.gone": b""}
-    found = read(lower, tmp_path, upper)
+    found = read(tmp_path, [lower, upper])
     assert not {"/a/file", "/b/one", "/b/two", "/home/user/file", "/gone/file"} & found.entries.keys()
     assert "/b/!new" in found.entries  # stands before the marker in its layer
     assert found.entries["/home"].target == "var/home"
@@ -150,7 +95,7 @@ def test_an_image_that_others_built_is_held_against_its_digest_and_its_program(t
     """What else it holds is theirs: logs and open folders are not ours to mend."""
     lower: Files = {"/opt/v1/bin/serve": b"", "/var/log/dpkg.log": b"x", "/srv": Entry(path="srv", kind=b"5", mode=0o777)}
     links: Files = {"/opt/now": "v1", "/bin": "usr/bin", "/usr/bin/run": "../../opt/now/bin/serve", "/circle": "circle/x"}
-    found = read(lower, tmp_path, links)
+    found = read(tmp_path, [lower, links])
 
     def outcomes(app: LockedApp, digest: str = DIGEST, path: str = "/nowhere:/opt/now/bin") -> list[Outcome]:
         return [finding.outcome for finding in verify_upstream(found, app, digest, path)]

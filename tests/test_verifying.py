@@ -1,11 +1,17 @@
-"""A layer that is no longer what its name says is found before anything is concluded from it, and made again."""
+"""Images that are judged: what is damaged is found before anything is concluded from it; any image may be named, wherever it lies."""
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 
+import oci_samples
 import pytest
+from images_read import Files, healthy, written
+from tools_needed import needs
 
+from aistack.commands import verify as verb
 from aistack.commands import verifying
 from aistack.compose.lock import Lock
 from aistack.diagnostics import DiagnosticError, ExitCode
@@ -54,3 +60,89 @@ def test_what_is_wrong_with_an_image_is_exit_1(tmp_path: Path) -> None:
         verifying.require(verifying.verify(store, LOCK, image, {}, {}))
     assert caught.value.exit_code is ExitCode.NO
     assert {"VER001"} == {found.rule for found in caught.value.diagnostics}
+
+
+def named(place: Path, *layers_of: Files, labels: dict[str, str] | None = None) -> str:
+    """An image of those layers in a layout of its own, as skopeo names it."""
+    store = Store(place / "elsewhere")
+    image = oci.write_image(store, [written(store, files) for files in layers_of], arch="amd64", labels=labels)
+    return f"oci:{oci.export_layout(store, {'one': image}, place / 'layout')}:one"
+
+
+def judged(name: str, capsys: pytest.CaptureFixture[str]) -> tuple[ExitCode, dict[str, str], str]:
+    exit_code = verb.verify(name, as_json=True)
+    document = json.loads(capsys.readouterr().out)
+    return exit_code, {finding["name"]: finding["outcome"] for finding in document["findings"]["image"]}, document["kind"]
+
+
+@pytest.fixture
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    needs("skopeo")
+    monkeypatch.setenv("AISTACK_STORE", str(tmp_path / "store"))
+    return Store(tmp_path / "store")
+
+
+@pytest.mark.system
+def test_an_image_of_somebodys_is_judged(tmp_path: Path, own_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    files = healthy()
+    exit_code, outcomes, kind = judged(named(tmp_path / "good", files), capsys)
+    assert (kind, outcomes.pop("lock"), outcomes.pop("bound-images")) == ("bootable", "no", "no")  # no label; an app that its lock has not
+    assert (exit_code, set(outcomes.values())) == (ExitCode.NO, {"yes"})
+    for path in [path for path in files if path.startswith("/usr/lib/aistack/")]:
+        del files[path]
+    assert judged(named(tmp_path / "lockless", files), capsys)[0] is ExitCode.OK
+    exit_code, outcomes, _ = judged(named(tmp_path / "logs", files, {"/var/log/dpkg.log": b"x"}), capsys)
+    assert (exit_code, outcomes["var-log"]) == (ExitCode.OK, "no")  # a warning
+    exit_code, outcomes, _ = judged(named(tmp_path / "key", files, {"/etc/ssh/ssh_host_rsa_key": b"x"}), capsys)
+    assert (exit_code, outcomes["no-identity"]) == (ExitCode.NO, "no")
+
+
+@pytest.mark.system
+def test_an_image_that_does_not_boot_says_so(tmp_path: Path, own_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verb.verify(named(tmp_path, {"/models/a": b"GGUF"}), as_json=False) is ExitCode.OK
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[1].startswith("no bootable image: ")
+    assert not [line for line in shown if " kernel: " in line]
+    claims = named(tmp_path / "claims", {"/etc/motd": b""}, labels={"containers.bootc": "1"})
+    exit_code, outcomes, kind = judged(claims, capsys)
+    assert (exit_code, outcomes["kernel"], kind) == (ExitCode.NO, "no", "bootable")
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("compression", ["", "gzip"])
+def test_other_transports_bring_the_same_image(
+    compression: str, tmp_path: Path, own_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = oci_samples.image(Store(tmp_path / "elsewhere"), [oci_samples.layer([oci_samples.file("etc/motd", b"hi")], compression)])
+    layout = oci.export_layout(Store(tmp_path / "elsewhere"), {"one": made}, tmp_path / "layout")
+    for name in (f"dir:{tmp_path}/folder", f"oci-archive:{tmp_path}/oci.tar", f"docker-archive:{tmp_path}/docker.tar"):
+        keeps = not name.startswith("docker-archive:")  # which has a manifest of its own
+        how, tag = ("--preserve-digests", "") if keeps else ("--quiet", ":localhost/one:1")
+        subprocess.run(["skopeo", "copy", how, f"oci:{layout}:one", name + tag], capture_output=True, check=True)
+        verb.verify(name, as_json=True)
+        image = oci.read_image(own_store, json.loads(capsys.readouterr().out)["image"])
+        assert image.layers[0].diff_id == oci.read_image(Store(tmp_path / "elsewhere"), made).layers[0].diff_id
+        assert (image.digest == made) is keeps
+
+
+@pytest.mark.system
+def test_a_part_with_another_digest_is_refused_and_named(tmp_path: Path, own_store: Store) -> None:
+    name = named(tmp_path, {"/etc/motd": b"hi" * 1000})
+    victim = max((tmp_path / "layout/blobs/sha256").iterdir(), key=lambda blob: blob.read_bytes()[:1] != b"{")
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 1
+    victim.unlink()
+    victim.write_bytes(data)
+    with pytest.raises(DiagnosticError) as caught:
+        verb.verify(name, as_json=True)
+    assert caught.value.exit_code is ExitCode.UNABLE
+    assert victim.name in " ".join((caught.value.diagnostics[0].message, *caught.value.diagnostics[0].why))
+    assert not own_store.has(victim.name)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("name", ["oci:nowhere:one", "docker-archive:nowhere.tar", "docker://localhost:1/none"])
+def test_what_is_not_there_is_exit_3(name: str, own_store: Store) -> None:
+    with pytest.raises(DiagnosticError) as caught:
+        verb.verify(name, as_json=True)
+    assert (caught.value.exit_code, caught.value.diagnostics[0].rule) == (ExitCode.UNABLE, "OCI007")

@@ -1,4 +1,4 @@
-"""`aistack lock`, `plan`, `build` and `verify` as their users see them: what is printed, and the exit code."""
+"""`aistack lock`, `plan` and `build` as their users see them: what is printed, and the exit code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from aistack.commands import build as building
-from aistack.commands import making, verifying
 from aistack.commands.changes import change_lines
 from aistack.commands.lock import current, ensure, lock_path
 from aistack.commands.opening import Opened, Options, opened
@@ -17,14 +16,12 @@ from aistack.compose import seal
 from aistack.compose.diff import changes
 from aistack.compose.lock import Lock, identity
 from aistack.compose.plan import Step
-from aistack.compose.verify import Outcome
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
 from aistack.host import oci
 from aistack.host.store import Store
 
 PLAN_SCHEMA = "aistack/plan/v1"
 BUILD_SCHEMA = "aistack/build/v1"
-VERIFY_SCHEMA = "aistack/verify/v1"
 LOCK_SCHEMA = "aistack/locked/v1"
 
 
@@ -136,26 +133,6 @@ def _row(step: Step, built: building.Built, store: Store) -> dict[str, Any] | No
     elif "root" in document:
         where = str(store.path / "roots" / document["root"])
     return {"title": step.title, "id": step.id, "where": where, "bytes": size, "seconds": built.seconds.get(step.id)}
-
-
-def verify(recipe: Path, *, as_json: bool) -> ExitCode:
-    """Holds a recipe's built images against its lock and prints every check; exit 1 when one says no."""
-    found = opened(recipe, Options())
-    locked, store = found.locked(), found.places.store
-    images = building.find(locked, store).images()
-    system = images.get(f"system-image {locked.name}")
-    if system is None:
-        raise refuse(_problem("VER002", "not-built", f"{recipe} has no built system image", f"aistack build {recipe}"))
-    apps = {f"app-{app.name}": images[f"app-image {app.name}"] for app in locked.apps}
-    held = verifying.verify(store, locked, system, apps, making.bound(locked, images))
-    bad = any(finding.outcome is Outcome.NO for findings in held.values() for finding in findings)
-    if as_json:
-        print(json.dumps({"schema": VERIFY_SCHEMA, "ok": not bad, "image": system, "findings": verifying.documents(held)}, indent=2))
-    else:
-        for image, findings in held.items():
-            for finding in findings:
-                print(f"{finding.outcome:<8} {image}: {finding.name}: {finding.message}")
-    return ExitCode.NO if bad else ExitCode.OK
 
 
 def _problem(rule: str, name: str, message: str, hint: str) -> Diagnostic:

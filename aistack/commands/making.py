@@ -12,7 +12,7 @@ from typing import Any
 
 from aistack.commands import verifying
 from aistack.commands.pinning import Places, archives_of
-from aistack.compose import render
+from aistack.compose import findings, lint, render, tidy, verify
 from aistack.compose.distros import debian as debian_text
 from aistack.compose.lock import Lock, LockedApp, LockedModel, identity
 from aistack.compose.plan import Step, Surroundings
@@ -33,6 +33,7 @@ from aistack.host import (
     gguf,
     grub,
     hub,
+    inspect,
     layers,
     models,
     oci,
@@ -53,6 +54,7 @@ CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "converted-model": (gguf, models),
     "model-image": (models, layers, oci),
     "system-image": (render.system, layers, oci),
+    "verify": (findings, inspect, lint, tidy, verify),
     "disk": (bound_store, disk, disk_fill, disk_layout, grub, ostree, sysroot),
 }
 """Modules of ours whose text shapes a step's output."""
@@ -97,17 +99,7 @@ class Maker:
             case "node-part":
                 return {"layer": asdict(own_files.node_layer(self.places.store, self._tools(step), compressor=self._compressor(step)))}
             case "base-image":
-                packages = self.fetched(self.lock.root("base"))
-                return {
-                    "image": debian.build_base(
-                        self.places.store,
-                        packages,
-                        files=base_files(),
-                        script=debian_text.base_script(),
-                        compressor=self._compressor(step),
-                        log=log,
-                    )
-                }
+                return {"image": self._base(step, log)}
             case "app-image":
                 return {"image": self._app(next(app for app in self.lock.apps if app.name == step.name), step, log)}
             case "converted-model":
@@ -162,6 +154,14 @@ class Maker:
 
     def _compressor(self, step: Step) -> tuple[str, ...]:
         return rootfs.foreign(self._tools(step), self.lock.compressor)
+
+    def _base(self, step: Step, log: Path) -> str:
+        store = self.places.store
+        root = self.fetched(self.lock.root("base"))
+        compressor = self._compressor(step)
+        image = debian.build_base(store, root, files=base_files(), script=debian_text.base_script(), compressor=compressor, log=log)
+        verifying.require({"base": verifying.judge(store, image)[1]})  # what boots nowhere is told before apps are built
+        return image
 
     def _app(self, app: LockedApp, step: Step, log: Path) -> str:
         if app.image:
@@ -229,7 +229,7 @@ class Maker:
             for file in render.render_system(self.lock, bound(self.lock, self.images))
         ]
         top = layers.write_layer(store, entries, compressor=self._compressor(step), annotations=((layers.GROUP, "lock"),))
-        labels = {**dict(base.labels), "io.aistack.lock": identity(self.lock), "org.opencontainers.image.title": self.lock.name}
+        labels = {**dict(base.labels), verify.LOCK_LABEL: identity(self.lock), "org.opencontainers.image.title": self.lock.name}
         return oci.write_image(
             store, (*base.layers, own_files.as_layer(node_part), top), arch=base.arch, settings=base.settings, labels=labels
         )

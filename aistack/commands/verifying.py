@@ -1,4 +1,4 @@
-"""Holding built images against their lock: reads them back from the store and hands what they hold to the checks."""
+"""Judging images: reads them back from the store and hands what they hold to the checks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from aistack.compose import verify as checks
+from aistack.compose.findings import Finding
 from aistack.compose.lock import Lock
-from aistack.compose.verify import Finding, Outcome
 from aistack.diagnostics import Diagnostic, Severity, refuse, unable
 from aistack.facts.filesystem import Filesystem
 from aistack.host import inspect, oci
@@ -33,19 +33,27 @@ def verify(store: Store, lock: Lock, system: str, apps: Mapping[str, str], bound
     return found
 
 
+def judge(store: Store, digest: str) -> tuple[bool, Sequence[Finding]]:
+    """Whether any image in the store is a bootable one, and what the checks found; with the lock that it carries, if it carries one."""
+    labels = dict(oci.read_image(store, digest).labels)
+    filesystem = _read(store, digest)
+    bootable = checks.is_bootable(filesystem, labels)
+    return bootable, (*checks.verify_carried(filesystem, labels), *checks.verify_image(filesystem, bootable=bootable))
+
+
 def require(found: Findings) -> None:
-    """Raises DiagnosticError (exit 1) with every check that failed."""
+    """Raises DiagnosticError (exit 1) with every check that failed; what we build is held to warnings as well."""
     failed = [
         Diagnostic(
             rule="VER001",
-            name="image-differs-from-lock",
+            name="image-not-right",
             severity=Severity.ERROR,
             message=f"{image}: `{finding.name}`: {finding.message}",
             why=("read back from the built image, without running it",),
         )
         for image, findings in found.items()
         for finding in findings
-        if finding.outcome is Outcome.NO
+        if finding.condemns(strict=True)
     ]
     if failed:
         raise refuse(*failed)
@@ -57,9 +65,8 @@ def documents(found: Findings) -> dict[str, Any]:
 
 
 def _read(store: Store, digest: str) -> Filesystem:
-    image = oci.read_image(store, digest)
-    layers = [(store.blob(layer.digest.removeprefix("sha256:")), layer.media_type) for layer in image.layers]
-    if damaged := store.damaged(blob.name for blob, _ in layers):
+    layers = [store.blob(layer.digest.removeprefix("sha256:")) for layer in oci.read_image(store, digest).layers]
+    if damaged := store.damaged(blob.name for blob in layers):
         why = ("the disk, or somebody, changed it; it was removed from the store",)
         raise unable("VER003", "layer-damaged", f"the layer {damaged[0]} in the store is not what it was", why=why, hints=("build again",))
     with store.scratch() as folder:

@@ -1,71 +1,81 @@
-"""Is the built image what the lock says? Pure checks over the file systems that were read back from the images.
+"""Is an image what it should be? Pure checks over the file systems that were read back from images.
 
-Each check has three outcomes: yes, no, could not tell. None of them runs the image.
+Any image is held to what bootable containers hold to, if it is one, and to what no image should carry (compose/lint.py, tidy.py); what we
+built, to its lock as well. Each check has three outcomes: yes, no, could not tell. None of them runs the image.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 
+from aistack.compose import lint, tidy
+from aistack.compose.findings import Finding, Outcome, ask, some
 from aistack.compose.lock import Lock, LockedApp, LockFormatError, decode, identity
+from aistack.compose.render.system import image_names
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.pins import LockedRoot
 
 LOCK_PATH = "/usr/lib/aistack/lock.json"
 QUADLETS = "/usr/share/containers/systemd"
 BOUND = "/usr/lib/bootc/bound-images.d"
-DPKG_STATUS = ("/usr/lib/sysimage/dpkg/status", "/var/lib/dpkg/status")
 OUR_PATH = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/opt/app/bin")
-SHOWN = 5
-
-
-class Outcome(StrEnum):
-    """What a check found."""
-
-    YES = "yes"
-    NO = "no"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One check: a name, what it found, and in words what that is."""
-
-    name: str
-    outcome: Outcome
-    message: str
+BOOTABLE, LOCK_LABEL = "containers.bootc", "io.aistack.lock"
 
 
 def wanted(path: str) -> bool:
     """The files whose contents the checks read."""
-    return path in (LOCK_PATH, "/etc/machine-id", *DPKG_STATUS) or path.startswith((QUADLETS + "/", "/usr/lib/bootc/kargs.d/"))
+    return path == LOCK_PATH or path.startswith(QUADLETS + "/") or lint.wanted(path) or tidy.wanted(path)
+
+
+def verify_image(filesystem: Filesystem, *, bootable: bool) -> tuple[Finding, ...]:
+    """Checks any image, whoever built it: what bootable containers hold to, if it is one, and what no image should carry."""
+    checks = (check for check in (*lint.LINTS, *lint.OURS, *tidy.TIDY) if bootable or not check.bootable)
+    return tuple(ask(filesystem, checks, lint.EXEMPTIONS))
+
+
+def is_bootable(filesystem: Filesystem, labels: Mapping[str, str]) -> bool:
+    """Whether an image says that it boots, by its label, or has a kernel to do it."""
+    return labels.get(BOOTABLE) == "1" or any(re.fullmatch(r"/usr/lib/modules/[^/]+/vmlinuz", path) for path in filesystem.entries)
 
 
 def verify_system(filesystem: Filesystem, lock: Lock, bound: Mapping[str, str]) -> tuple[Finding, ...]:
     """Checks a system image; `bound` maps the image names that the lock promises to their manifest digests (`sha256:…`)."""
-    return (
-        _packages(filesystem, lock.root("base")),
-        _lock(filesystem, lock),
-        _kernel(filesystem, lock.component("kernel")),
-        _bound(filesystem, bound),
-        *_contract(filesystem),
-        *_clean(filesystem),
-    )
+    return (*_promised(filesystem, lock, identity(lock), bound), *verify_image(filesystem, bootable=True))
+
+
+def verify_carried(filesystem: Filesystem, labels: Mapping[str, str]) -> tuple[Finding, ...]:
+    """Checks an image against the lock that it carries; nothing where it carries none.
+
+    Which digests its apps' images have, only their builder knows: it is enough that they are bound by one.
+    """
+    if LOCK_PATH not in filesystem.entries:
+        return ()
+    lock = _carried(filesystem)
+    if isinstance(lock, Finding):
+        return (lock,)
+    bound = dict.fromkeys(name.rsplit("/", 1)[-1] for name in image_names(lock))
+    return tuple(_promised(filesystem, lock, labels.get(LOCK_LABEL, ""), bound))
 
 
 def verify_app(filesystem: Filesystem, lock: Lock, app: LockedApp) -> tuple[Finding, ...]:
     """Checks an app's image."""
     assert app.root is not None
-    findings = [_packages(filesystem, lock.root(app.root)), _command(filesystem, app, OUR_PATH), *_clean(filesystem)]
+    findings = [_packages(filesystem, lock.root(app.root)), _command(filesystem, app, OUR_PATH)]
     if not lock.accelerator or not lock.accelerator.product.startswith("nvidia/"):
         cuda = [path for path in filesystem.entries if re.search(r"/lib(cuda|cudart|cublas|cudnn|nccl|nvrtc)[-_.\w]*\.so", path)]
         findings.append(
-            _finding("no-cuda-library", not cuda, "no CUDA library, as the accelerator needs none", f"CUDA libraries: {_some(cuda)}")
+            _finding("no-cuda-library", not cuda, "no CUDA library, as the accelerator needs none", f"CUDA libraries: {some(cuda)}")
         )
-    return tuple(findings)
+    return (*findings, *verify_image(filesystem, bootable=False))
+
+
+def _promised(filesystem: Filesystem, lock: Lock, named: str, bound: Mapping[str, str | None]) -> Iterator[Finding]:
+    """What a lock promises of a system image; `named` is the identity that its label or its builder gives, a digest of None any."""
+    yield _packages(filesystem, lock.root("base"))
+    yield _lock(filesystem, named)
+    yield _kernel(filesystem, lock.component("kernel"))
+    yield _bound(filesystem, bound)
 
 
 def verify_upstream(filesystem: Filesystem, app: LockedApp, digest: str, path: str) -> tuple[Finding, ...]:
@@ -80,14 +90,14 @@ def verify_upstream(filesystem: Filesystem, app: LockedApp, digest: str, path: s
 
 
 def _packages(filesystem: Filesystem, root: LockedRoot) -> Finding:
-    status = next((filesystem.texts[path] for path in DPKG_STATUS if path in filesystem.texts), None)
+    status = next((text for path in lint.DPKG_STATUS if (text := filesystem.text(path)) is not None), None)
     if status is None:
         return Finding(name="packages", outcome=Outcome.UNKNOWN, message="the image has no package database to compare with the lock")
-    built = set(_installed(status.decode(errors="replace")))
+    built = set(_installed(status))
     locked = {(package.name, package.version, package.arch) for package in root.packages}
     more = [f"{name} {version} is in the image only" for name, version, _ in sorted(built - locked)]
     less = [f"{name} {version} is in the lock only" for name, version, _ in sorted(locked - built)]
-    return _finding("packages", not (more or less), f"{len(locked)} packages, each at the locked version", _some([*more, *less]))
+    return _finding("packages", not (more or less), f"{len(locked)} packages, each at the locked version", some([*more, *less]))
 
 
 def _installed(status: str) -> Iterator[tuple[str, str, str]]:
@@ -97,28 +107,29 @@ def _installed(status: str) -> Iterator[tuple[str, str, str]]:
             yield fields["Package"], fields["Version"], fields["Architecture"]
 
 
-def _lock(filesystem: Filesystem, lock: Lock) -> Finding:
+def _carried(filesystem: Filesystem) -> Lock | Finding:
     try:
-        inside = identity(decode(filesystem.texts.get(LOCK_PATH, b"")))
+        return decode(filesystem.texts.get(LOCK_PATH, b""))
     except LockFormatError as error:
         return Finding(name="lock", outcome=Outcome.NO, message=f"{LOCK_PATH}: {error}")
+
+
+def _lock(filesystem: Filesystem, named: str) -> Finding:
+    lock = _carried(filesystem)
+    if isinstance(lock, Finding):
+        return lock
+    inside = identity(lock)
     return _finding(
-        "lock", inside == identity(lock), f"carries its lock, {inside[:19]}", f"carries another lock: {inside}, not {identity(lock)}"
+        "lock", inside == named, f"carries its lock, {inside[:19]}", f"carries the lock {inside}, not {named or 'one that its label names'}"
     )
 
 
 def _kernel(filesystem: Filesystem, kernel: str) -> Finding:
-    found = sorted({match[1] for path in filesystem.entries if (match := re.fullmatch(r"/usr/lib/modules/([^/]+)/vmlinuz", path))})
-    trees = sorted({match[1] for path in filesystem.entries if (match := re.match(r"/usr/lib/modules/([^/]+)/kernel/", path))})
-    initramfs = f"/usr/lib/modules/{kernel}/initramfs.img" in filesystem.entries
-    good = found == [kernel] and trees == [kernel] and initramfs
-    problem = (
-        f"kernels: {_some(found)}; module trees: {_some(trees)}; initramfs {'present' if initramfs else 'missing'}; the lock says {kernel}"
-    )
-    return _finding("kernel", good, f"one kernel, {kernel}, with its modules and initramfs", problem)
+    found = sorted({path.split("/")[4] for path in filesystem.entries if re.match(r"/usr/lib/modules/[^/]+/(vmlinuz$|kernel/)", path)})
+    return _finding("locked-kernel", found == [kernel], f"the kernel is {kernel}", f"kernels: {some(found)}; the lock says {kernel}")
 
 
-def _bound(filesystem: Filesystem, bound: Mapping[str, str]) -> Finding:
+def _bound(filesystem: Filesystem, bound: Mapping[str, str | None]) -> Finding:
     named: dict[str, str] = {}
     problems = []
     for path in filesystem.below(BOUND):
@@ -129,44 +140,13 @@ def _bound(filesystem: Filesystem, bound: Mapping[str, str]) -> Finding:
             named[match[1].rsplit("/", 1)[-1]] = match[2]
         else:
             problems.append(f"{path} leads to nothing that names an image by digest ({target})")
-    problems += [
-        f"{name} is bound as {named.get(name)}, built as {digest}" for name, digest in sorted(bound.items()) if named.get(name) != digest
-    ]
+    for name, digest in sorted(bound.items()):
+        if name not in named:
+            problems.append(f"{name} is not bound")
+        elif digest not in (None, named[name]):
+            problems.append(f"{name} is bound as {named[name]}, built as {digest}")
     problems += [f"{name} is bound but not in the lock" for name in sorted(named.keys() - bound.keys())]
-    return _finding("bound-images", not problems, f"{len(bound)} images bound by digest", _some(problems))
-
-
-def _contract(filesystem: Filesystem) -> Iterator[Finding]:
-    entries = filesystem.entries
-    links = {"/ostree": "sysroot/ostree"}
-    wrong = [f"{path} is not a link to {target}" for path, target in links.items() if path not in entries or entries[path].target != target]
-    wrong += [f"{path} is missing" for path in ("/sysroot", "/usr/lib/ostree/prepare-root.conf") if path not in entries]
-    wrong += [f"{path} must not be in an image" for path in ("/usr/etc",) if path in entries]
-    yield _finding("bootc-layout", not wrong, "laid out as bootable containers are", _some(wrong))
-    boot = filesystem.below("/boot")
-    yield _finding("boot-empty", not boot, "/boot is empty", f"/boot holds {_some(list(boot))}")
-    var = [path for path in filesystem.below("/var") if entries[path].kind != "directory"]
-    yield _finding("var-empty", not var, "/var holds no file", f"/var holds {_some(var)}")
-
-
-def _clean(filesystem: Filesystem) -> Iterator[Finding]:
-    secrets = [*filesystem.keys, *(path for path in filesystem.entries if re.search(r"/ssh_host_\w+_key$|/var/lib/dkms/mok\.key$", path))]
-    if filesystem.texts.get("/etc/machine-id", b"").strip() not in (b"", b"uninitialized"):
-        secrets.append("/etc/machine-id")
-    yield _finding("no-identity", not secrets, "no private key, no machine id", f"carries {_some(secrets)}")
-    caches = [
-        path
-        for path in (*filesystem.below("/var/cache/apt"), *filesystem.below("/var/lib/apt/lists"))
-        if filesystem.entries[path].kind == "file"
-    ]
-    logs = [path for path in filesystem.below("/var/log") if filesystem.entries[path].size]
-    yield _finding("no-leftovers", not (caches or logs), "no package cache, no log", f"holds {_some([*caches, *logs])}")
-    writable = [
-        path
-        for path, entry in filesystem.entries.items()
-        if entry.kind in ("file", "directory") and entry.mode & 0o002 and not entry.mode & 0o1000
-    ]
-    yield _finding("no-world-writable", not writable, "nothing that everyone may write", f"everyone may write {_some(sorted(writable))}")
+    return _finding("bound-images", not problems, f"{len(bound)} images bound by digest", some(problems))
 
 
 def _command(filesystem: Filesystem, app: LockedApp, folders: tuple[str, ...]) -> Finding:
@@ -178,8 +158,3 @@ def _command(filesystem: Filesystem, app: LockedApp, folders: tuple[str, ...]) -
 
 def _finding(name: str, good: bool, yes: str, no: str) -> Finding:
     return Finding(name=name, outcome=Outcome.YES if good else Outcome.NO, message=yes if good else no)
-
-
-def _some(items: list[str] | tuple[str, ...]) -> str:
-    more = f" …and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return "; ".join(items[:SHOWN]) + more if items else "none"

@@ -11,7 +11,10 @@ MOST_STEPS = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One name in a file system: `kind` is `file`, `directory`, `link`, `device` or `other`; size in bytes."""
+    """One name in a file system: `kind` is `file`, `directory`, `link`, `device` or `other`; size in bytes.
+
+    `capabilities` says whether it has file capabilities.
+    """
 
     kind: str
     mode: int
@@ -19,6 +22,7 @@ class Entry:
     gid: int
     size: int = 0
     target: str = ""
+    capabilities: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +50,12 @@ class Filesystem:
     def below(self, folder: str) -> tuple[str, ...]:
         """Every path below a folder, sorted."""
         return tuple(sorted(path for path in self.entries if path.startswith(folder.rstrip("/") + "/")))
+
+    def kind(self, path: str) -> str:
+        """What a path is, links not followed; empty where there is nothing."""
+        return self.entries[path].kind if path in self.entries else ""
+
+    def text(self, path: str) -> str | None:
+        """The content of a file, links followed, where it was asked for; None without it."""
+        content = self.texts.get(self.resolved(path))
+        return None if content is None else content.decode(errors="replace")

@@ -216,7 +216,6 @@ Mirrors keep the newest version only. Lock its successor, or name an archive tha
 )
 
 IMAGES = (
-    Page("IMG001", "base-not-bootable", "The built base breaks the contract of bootable containers; the list says where."),
     Page("OCI001", "layer-content", "A file changed while it was written into a layer."),
     Page(
         "STO001",
@@ -234,8 +233,17 @@ It is removed, and fetched or made again where that is possible; `aistack store 
     Page("OCI003", "not-an-image", "What was named is not an image that can be read."),
     Page("OCI004", "blob-missing", "A part of an image that was built earlier is not in the store any more."),
     Page("OCI005", "path-outside", "A member of an archive points outside the folder that it would be unpacked to."),
+    Page(
+        "OCI007", "image-not-brought", "skopeo could not read the image that was named, or found a part damaged; its own words stand below."
+    ),
+    Page("OCI006", "part-damaged", "A part of an image that was named does not have the digest by which the image names it."),
     Page("VER003", "layer-damaged", "A layer in the store no longer has the digest that names it. It was removed; a build makes it again."),
-    Page("VER001", "image-differs-from-lock", "The built image, read back without running it, does not hold what the lock promised."),
+    Page(
+        "VER001",
+        "image-not-right",
+        """A built image, read back without running it, is not what it should be: it does not hold what the lock promised,
+breaks what bootable containers hold to, or carries what no image for others should. The message begins with the image and the check.""",
+    ),
     Page(
         "VER002", "not-built", "There is a lock, but its images are not in this store: build them, or point AISTACK_STORE at their store."
     ),

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -50,10 +49,9 @@ def build_base(
 ) -> str:
     """Build the bootable base image of a locked root; returns its manifest's digest. The packages must be in the store."""
     built = build_layers(store, root, files=files, script=script, compressor=compressor, log=log)
-    check_base(built.paths)
     settings = oci.Settings(command=("/sbin/init",), stop_signal="SIGRTMIN+3")
     return oci.write_image(
-        store, built.layers, arch=root.arch, settings=settings, labels={"containers.bootc": "1", "ostree.bootable": "1", **(labels or {})}
+        store, built, arch=root.arch, settings=settings, labels={"containers.bootc": "1", "ostree.bootable": "1", **(labels or {})}
     )
 
 
@@ -71,15 +69,7 @@ def build_app_root(
 ) -> str:
     """Build an app's image from a locked root, with the layers `more` on top; returns its manifest's digest."""
     built = build_layers(store, root, files=files, script=script, compressor=compressor, log=log)
-    return oci.write_image(store, (*built.layers, *more), arch=root.arch, settings=settings, labels=labels)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """The layers of a root, lowest first, and every path in it (no leading slash) with its kind."""
-
-    layers: tuple[Layer, ...]
-    paths: Mapping[str, bytes]
+    return oci.write_image(store, (*built, *more), arch=root.arch, settings=settings, labels=labels)
 
 
 def build_layers(
@@ -90,7 +80,7 @@ def build_layers(
     script: str = "",
     compressor: tuple[str, ...] = layers.ZSTD,
     log: Path | None = None,
-) -> Built:
+) -> tuple[Layer, ...]:
     """Install a locked root, put `files` in, run `script` inside, and write the result as the layers that the lock names."""
     groups = {package: group for group, packages in root.layers for package in packages}
     given = {file.path.strip("/") for file in files}
@@ -129,13 +119,14 @@ BYTE_CODE = re.compile(r"__pycache__/([^/]+)\.cpython-\d+(?:\.opt-\d)?\.pyc$")
 INITRAMFS_FILE = re.compile(r"usr/lib/modules/[^/]+/initramfs\.img")
 
 
-def split(store: Store, stream: IO[bytes], assign: Callable[[str, bytes], str], *, compressor: tuple[str, ...] = layers.ZSTD) -> Built:
-    """Part a tar archive into layers in one reading; `assign` names the layer of a path and its kind.
+def split(
+    store: Store, stream: IO[bytes], assign: Callable[[str, bytes], str], *, compressor: tuple[str, ...] = layers.ZSTD
+) -> tuple[Layer, ...]:
+    """Part a tar archive into layers, lowest first, in one reading; `assign` names the layer of a path and its kind.
 
     A hard link goes where its target went. Every layer carries the folders above its entries, as they are in the archive.
     Device nodes, sockets and the contents of /dev, /proc, /run, /sys and /tmp are left out; times become 0.
     """
-    paths: dict[str, bytes] = {}
     folders: dict[str, Entry] = {}
     homes: dict[str, str] = {}
     written: dict[str, layers.Written] = {}
@@ -154,12 +145,11 @@ def split(store: Store, stream: IO[bytes], assign: Callable[[str, bytes], str], 
                 if parent not in writer.paths:
                     writer.add(folders.get(parent, Entry(path=parent, kind=layers.DIRECTORY, mode=0o755)))
             writer.add(entry, archive.extractfile(member) if entry.kind == layers.FILE else None)
-            paths[entry.path] = entry.kind
             homes[entry.path] = home
             if entry.kind == layers.DIRECTORY:
                 folders[entry.path] = entry
     order = sorted(written, key=lambda name: (LAST.index(name) + 1 if name in LAST else 0, name))
-    return Built(layers=tuple(written[name].result() for name in order), paths=paths)
+    return tuple(written[name].result() for name in order)
 
 
 def entry_of(member: tarfile.TarInfo) -> Entry | None:
@@ -200,40 +190,3 @@ def _inside(name: str) -> str:
     if ".." in parts:
         raise unable("OCI005", "path-outside", f"the archive's member `{name}` leaves the root")
     return "/".join(parts)
-
-
-def check_base(paths: Mapping[str, bytes]) -> None:
-    """What a bootable container must and must not hold; raises DiagnosticError naming everything that is wrong."""
-    problems = list(_lint(paths))
-    if problems:
-        raise unable(
-            "IMG001",
-            "base-not-bootable",
-            "the built base is not a bootable container",
-            why=tuple(problems[:12]),
-            hints=("a package may have brought what an image must not hold",),
-        )
-
-
-def _lint(paths: Mapping[str, bytes]) -> Iterator[str]:
-    kernels = sorted(path.split("/")[3] for path in paths if re.fullmatch(r"usr/lib/modules/[^/]+/vmlinuz", path))
-    if len(kernels) != 1:
-        yield f"kernels: {', '.join(kernels) or 'none'}; there must be one"
-    for kernel in kernels:
-        if f"usr/lib/modules/{kernel}/initramfs.img" not in paths:
-            yield f"no initramfs for {kernel}"
-    for path in paths:
-        if path.startswith("boot/"):
-            yield f"/{path}: /boot must be empty"
-        elif path.startswith("var/"):
-            yield f"/{path}: /var must be empty, its folders are made by tmpfiles.d"
-        elif path.startswith("etc/ssh/ssh_host_") or path == "etc/machine-id":
-            yield f"/{path}: an image must not hold a machine's identity"
-    if "usr/etc" in paths:
-        yield "/usr/etc: only a deployment has it"
-    for link in ("ostree", "home", "srv", "opt", "mnt", "root"):
-        if paths.get(link) != layers.SYMBOLIC_LINK:
-            yield f"/{link} is not a link"
-    for needed in ("sysroot", "usr/lib/ostree/prepare-root.conf", "usr/lib/sysimage/dpkg/status"):
-        if needed not in paths:
-            yield f"/{needed} is missing"

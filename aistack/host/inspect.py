@@ -5,6 +5,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -14,21 +15,25 @@ from aistack.host import process
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
+MAGIC = {"zstd": b"\x28\xb5\x2f\xfd", "gzip": b"\x1f\x8b"}
 
 
-def filesystem(layers: Sequence[tuple[Path, str]], wanted: Callable[[str], bool], scratch: Path) -> Filesystem:
-    """The merged file system of layers (blob, media type), lowest first; contents are kept for paths that are `wanted`."""
+def filesystem(layers: Sequence[Path], wanted: Callable[[str], bool], scratch: Path) -> Filesystem:
+    """The merged file system of layers, lowest first; contents are kept for paths that are `wanted`."""
     entries: dict[str, Entry] = {}
     texts: dict[str, bytes] = {}
     keys: set[str] = set()
-    for blob, media_type in layers:
-        with _opened(blob, media_type, scratch) as stream:
+    for blob in layers:
+        with _opened(blob, scratch) as stream:
             try:
                 _apply(stream, wanted, entries, texts, keys)
             except tarfile.TarError as error:
                 raise unable(
                     "HOST010", "layer-unreadable", f"layer {blob.name[:12]} cannot be read as a tar archive", why=(str(error),)
                 ) from error
+    for path in tuple(entries):  # an archive need not hold the folders on the way to what it holds
+        while (path := path.rpartition("/")[0]) and path not in entries:
+            entries[path] = Entry(kind="directory", mode=0o755, uid=0, gid=0)
     return Filesystem(entries=entries, texts=texts, keys=tuple(sorted(keys & entries.keys())))
 
 
@@ -71,9 +76,8 @@ def _absolute(name: str) -> str:
 
 def _entry(member: tarfile.TarInfo, entries: dict[str, Entry]) -> Entry:
     if member.islnk():
-        linked = entries.get(_absolute(member.linkname))
-        size = linked.size if linked else 0
-        return Entry(kind="file", mode=member.mode, uid=member.uid, gid=member.gid, size=size)
+        linked = entries.get(_absolute(member.linkname)) or Entry(kind="file", mode=0, uid=0, gid=0)
+        return replace(linked, mode=member.mode, uid=member.uid, gid=member.gid)
     kind = "other"
     if member.isreg():
         kind = "file"
@@ -84,7 +88,13 @@ def _entry(member: tarfile.TarInfo, entries: dict[str, Entry]) -> Entry:
     elif member.ischr() or member.isblk():
         kind = "device"
     return Entry(
-        kind=kind, mode=member.mode, uid=member.uid, gid=member.gid, size=member.size, target=member.linkname if kind == "link" else ""
+        kind=kind,
+        mode=member.mode,
+        uid=member.uid,
+        gid=member.gid,
+        size=member.size,
+        target=member.linkname if kind == "link" else "",
+        capabilities="SCHILY.xattr.security.capability" in member.pax_headers,
     )
 
 
@@ -97,15 +107,14 @@ def _forget(folder: str, entries: dict[str, Entry], texts: dict[str, bytes], kee
 
 
 @contextmanager
-def _opened(blob: Path, media_type: str, scratch: Path) -> Iterator[IO[bytes]]:
-    if media_type.endswith("+zstd"):
-        argv = [process.require("zstd", "zstd"), "-dc", "--", str(blob)]
-    elif media_type.endswith("+gzip") or media_type.endswith(".gzip"):
-        argv = [process.require("gzip", "gzip"), "-dc", "--", str(blob)]
-    else:
-        with blob.open("rb") as stream:
+def _opened(blob: Path, scratch: Path) -> Iterator[IO[bytes]]:
+    """The archive in a blob. How it is compressed, its first bytes tell: what archives and podman's store say of it may be wrong."""
+    with blob.open("rb") as stream:
+        tool = next((tool for tool, magic in MAGIC.items() if stream.peek(4).startswith(magic)), None)
+        if tool is None:
             yield stream
-        return
+            return
+    argv = [process.require(tool, tool), "-dc", "--", str(blob)]
     with process.stream(argv, log=scratch / f"{blob.name[:12]}.log") as decompressor:
         assert decompressor.stdout is not None
         yield decompressor.stdout

@@ -6,7 +6,6 @@ The deployed system's bootloader program is named by OSTREE_GRUB2_EXEC in the en
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from aistack.diagnostics import unable
+from aistack.facts import kargs
 from aistack.host.ostree import LOCK_KEY, MANIFEST_KEY, commit_metadata, files_in, libostree
 
 STATEROOT = "aistack"
-KARGS_FOLDER = "/usr/lib/bootc/kargs.d"
 GRUB_PROGRAM = "/usr/libexec/aistack/grub-config"
 
 
@@ -49,11 +48,8 @@ class Deployment:
 
 
 def image_kargs(repo: Any, commit: str, arch: str) -> tuple[str, ...]:
-    """The kernel arguments that an image asks for (/usr/lib/bootc/kargs.d/*.toml, in the order of their names).
-
-    The format is https://bootc-dev.github.io/bootc/building/kernel-arguments.html; `arch` is as the kernel spells it (`x86_64`).
-    """
-    return parse_kargs(files_in(repo, commit, KARGS_FOLDER), arch)
+    """The kernel arguments that an image asks for, in the order of the files' names; `arch` is as the kernel spells it (`x86_64`)."""
+    return parse_kargs(files_in(repo, commit, kargs.FOLDER), arch)
 
 
 def parse_kargs(files: Mapping[str, bytes], arch: str) -> tuple[str, ...]:
@@ -63,13 +59,10 @@ def parse_kargs(files: Mapping[str, bytes], arch: str) -> tuple[str, ...]:
         if not name.endswith(".toml"):
             continue
         try:
-            document = tomllib.loads(files[name].decode())
-            arguments = document["kargs"]
-            if not isinstance(arguments, list) or not all(isinstance(one, str) for one in arguments):
-                raise ValueError("`kargs` must be a list of strings")
-        except (ValueError, KeyError) as error:
-            raise unable("OST010", "kargs-not-understood", f"{KARGS_FOLDER}/{name} cannot be read", why=(str(error),)) from error
-        architectures = document.get("match-architectures")
+            arguments, architectures = kargs.read(files[name])
+        except ValueError as error:
+            message = f"{kargs.FOLDER}/{name} cannot be read"
+            raise unable("OST010", "kargs-not-understood", message, why=(str(error),)) from error
         if architectures is None or arch in architectures:
             found += arguments
     return tuple(found)

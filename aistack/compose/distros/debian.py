@@ -6,6 +6,7 @@ https://bootc-dev.github.io/bootc/bootc-images.html, with OSTree as Debian packa
 
 from __future__ import annotations
 
+from aistack.compose.tidy import SET_ID
 from aistack.facts.catalog import Os
 from aistack.facts.files import Rendered, RenderedFile, RenderedLink
 
@@ -166,7 +167,11 @@ runroot = "/run/containers/storage"
 graphroot = "/var/lib/containers/storage"
 """
 
-_CLEAN = """\
+_CLEAN = f"""\
+# Nobody logs in to change a password or to become another: what serves that need not run with more rights than its caller's.
+find / -xdev -type f -perm /6000 {" ".join(f"! -path {path}" for path in SET_ID)} -exec chmod a-s {{}} +
+# Documentation was left out as packages were unpacked; so are the folders that held it, and the links to it.
+find /usr/share/doc -xtype l -delete -o -type d -empty -delete
 rm -f /etc/machine-id /etc/.resolv.conf.systemd-resolved.bak /var/lib/dbus/machine-id /etc/ssh/ssh_host_* /etc/fstab /etc/.pwd.lock
 rm -f /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid-
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*
@@ -192,8 +197,10 @@ DRACUT_NO_XATTR=1 dracut --quiet --force --no-hostonly --reproducible --kver "$k
 [ -s "$1/initramfs.img" ]
 chmod 0644 "$1/initramfs.img"
 rm -rf /boot/* /vmlinuz* /initrd.img*
-# No time zone is UTC; a zone that is set here would keep the credential firstboot.timezone from counting.
-rm -f /etc/localtime /etc/timezone
+# No time zone is UTC; a zone, or a link for a keyboard, would keep the credentials firstboot.timezone and firstboot.keymap from counting.
+rm -f /etc/localtime /etc/timezone /etc/vconsole.conf
+# A copy of podman for podman's own tests, as large as podman.
+rm -f /usr/libexec/podman/podman-testing
 
 echo "$(date +%T) units and byte code"
 # Which units start is said once, by the presets, not by each package as it is installed.
@@ -230,4 +237,4 @@ def base_script() -> str:
 
 def app_script() -> str:
     """What an app's root need not carry is removed; the list of packages stays, so that it can be told what is inside."""
-    return _CLEAN + "rm -rf /var/cache/* /var/lib/apt /boot /media /mnt /srv /home\n"
+    return _CLEAN + "rm -rf /var/cache/* /var/lib/apt /var/lib/systemd /var/log/apt /var/backups /etc/rc?.d /boot /media /mnt /srv /home\n"

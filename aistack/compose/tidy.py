@@ -1,0 +1,176 @@
+"""What no image for others should carry: traces of the builder, secrets, leftovers, and rights that nothing explains."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from aistack.compose.findings import Check
+from aistack.facts.filesystem import Entry, Filesystem
+
+SOURCES = "/etc/apt/sources.list"
+OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
+NAMES = ("/etc/hostname", "/etc/hosts", "/etc/mailname")
+LOCAL = re.compile(r"localhost[46]?(\.localdomain[46]?)?|ip6-(localhost|loopback|localnet|mcastprefix|all(nodes|routers|hosts))")
+"""Names that every machine has."""
+
+READ = (*OS_RELEASE, *NAMES, "/etc/resolv.conf", "/etc/machine-id", "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow")
+
+SET_ID: Mapping[str, str] = {
+    "/usr/lib/dbus-1.0/dbus-daemon-launch-helper": "the bus, which is no root, starts services that run as others",
+    "/usr/sbin/unix_chkpwd": "PAM, in a program that is no root, asks whether an account may be used",
+}
+"""Programs that run with more rights than their caller's, each with the reason: set-user-id, set-group-id or file capabilities."""
+
+CACHES = (
+    "/var/cache/apt/", "/var/lib/apt/lists/", "/var/cache/dnf/", "/var/cache/libdnf5/", "/var/cache/yum/", "/var/cache/apk/",
+    "/var/cache/pacman/", "/var/cache/debconf/", "/var/cache/ldconfig/", "/root/.cache/", "/var/roothome/.cache/",
+)  # fmt: skip
+BACKUPS = re.compile(
+    r".*(~|\.(dpkg|ucf)-(old|dist|new|tmp|bak|backup|remove)|\.rpm(save|new|orig)|/etc/\.pwd\.lock|/etc/(passwd|group|shadow|gshadow|subuid|subgid)-"
+    r"|/etc/.*\.(bak|orig|old|swp))"
+)
+SECRETS = re.compile(
+    r"/etc/ssh/ssh_host_\w+_key(\.pub)?|/var/lib/dkms/mok\.key|/var/lib/systemd/(random-seed|credential\.secret)|/boot/.*/random-seed"
+    r"|.*/\.(netrc|git-credentials|docker/config\.json|aws/credentials)|.*/(containers|docker)/auth\.json"
+)
+LINKS: Mapping[str, str] = {
+    "/etc/default/locale": "Debian's link to /etc/locale.conf, which is written when somebody chooses a language",
+}
+"""Links that may lead to nothing, each with the reason."""
+
+RUNTIME = ("/dev/", "/proc/", "/run/", "/sys/", "/tmp/", "/var/")
+"""Folders that are filled when a machine runs: a link may lead there."""
+
+
+def wanted(path: str) -> bool:
+    """The files whose contents these checks read."""
+    return path in READ or path == SOURCES or path.startswith(SOURCES + ".d/")
+
+
+def _files(filesystem: Filesystem) -> Iterator[tuple[str, Entry]]:
+    return ((path, entry) for path, entry in sorted(filesystem.entries.items()) if entry.kind == "file")
+
+
+def _caches(filesystem: Filesystem) -> list[str]:
+    return [path for path, _ in _files(filesystem) if path.startswith(CACHES)]
+
+
+def _backups(filesystem: Filesystem) -> list[str]:
+    return [path for path, _ in _files(filesystem) if BACKUPS.fullmatch(path)]
+
+
+def _builder(filesystem: Filesystem) -> list[str]:
+    wrong = []
+    for path in NAMES:
+        for line in (filesystem.text(path) or "").splitlines():
+            words = line.partition("#")[0].split()
+            names = words[1:] if path == "/etc/hosts" else words
+            wrong += [f"{path} names `{name}`" for name in names if not LOCAL.fullmatch(name)]
+    if filesystem.kind("/etc/resolv.conf") == "file" and filesystem.entries["/etc/resolv.conf"].size:
+        wrong.append("/etc/resolv.conf is the builder's")
+    return wrong
+
+
+def _sources(filesystem: Filesystem) -> list[str]:
+    texts = ((path, filesystem.text(path) or "") for path in (SOURCES, *filesystem.below(SOURCES + ".d")))
+    return [f"{path} leads to the builder's disk" for path, text in texts if re.search(r"^[^#]*\b(file|copy):", text, re.MULTILINE)]
+
+
+def _identity(filesystem: Filesystem) -> list[str]:
+    wrong = [f"{path} is a private key" for path in filesystem.keys]
+    wrong += [f"{path} is a secret, or one machine's" for path, _ in _files(filesystem) if SECRETS.fullmatch(path)]
+    if (filesystem.text("/etc/machine-id") or "").strip() not in ("", "uninitialized"):
+        wrong.append("/etc/machine-id names a machine")
+    return wrong
+
+
+def _passwords(filesystem: Filesystem) -> list[str]:
+    wrong = []
+    for path in ("/etc/shadow", "/etc/gshadow", "/etc/passwd"):
+        for line in (filesystem.text(path) or "").splitlines():
+            name, _, rest = line.partition(":")
+            password = rest.partition(":")[0]
+            if not re.fullmatch(r"x|[!*]+|!locked" if path != "/etc/gshadow" else r"x?|[!*]*", password):
+                wrong.append(f"{path}: {name} {'needs no password' if not password else 'has a password'}")
+    return wrong
+
+
+def _set_id(filesystem: Filesystem) -> list[str]:
+    wrong = []
+    for path, entry in _files(filesystem):
+        rights = {"set-user-id": entry.mode & 0o4000, "set-group-id": entry.mode & 0o2000, "file capabilities": entry.capabilities}
+        if any(rights.values()) and path not in SET_ID:
+            wrong.append(f"{path} has {' and '.join(name for name, has in rights.items() if has)}")
+    return wrong
+
+
+def _writable(filesystem: Filesystem) -> list[str]:
+    writable = (path for path, entry in filesystem.entries.items() if entry.kind in ("file", "directory") and entry.mode & 0o1002 == 0o0002)
+    return [f"{path} may be written by everyone" for path in sorted(writable)]
+
+
+def _owners(filesystem: Filesystem) -> list[str] | str:
+    known = []
+    for path in ("/etc/passwd", "/etc/group"):
+        text = filesystem.text(path)
+        if text is None:
+            return f"there is no {path} to tell owners by"
+        known.append({int(fields[2]) for line in text.splitlines() if len(fields := line.split(":")) > 2 and fields[2].isdigit()})
+    users, groups = known
+    strange = (path for path, entry in sorted(filesystem.entries.items()) if entry.uid not in users or entry.gid not in groups)
+    return [f"{path} belongs to {filesystem.entries[path].uid}:{filesystem.entries[path].gid}, whom nobody knows" for path in strange]
+
+
+def _links(filesystem: Filesystem) -> list[str]:
+    wrong = []
+    for folder in ("/etc", "/usr/lib/systemd"):
+        for path in filesystem.below(folder):
+            if filesystem.kind(path) == "link":
+                end = filesystem.resolved(path)
+                if not filesystem.kind(end) and not end.startswith(RUNTIME) and path not in LINKS:
+                    wrong.append(f"{path} leads to nothing ({filesystem.entries[path].target})")
+    return wrong
+
+
+def _os_release(filesystem: Filesystem) -> list[str] | str:
+    if not filesystem.kind("/etc"):
+        return "there is no /etc: this is no operating system's root"
+    text = next((text for path in OS_RELEASE if (text := filesystem.text(path)) is not None), None)
+    if text is None:
+        return ["there is no os-release"]
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    broken = [
+        f"os-release: `{line}` is no setting" for line in lines if not re.fullmatch(r"[A-Z_0-9]+=(\"[^\"]*\"|'[^']*'|[^\s\"']*)", line)
+    ]
+    names = {line.partition("=")[0] for line in lines if line.partition("=")[2].strip("\"'")}
+    return broken + [f"os-release does not say {name}" for name in ("ID", "PRETTY_NAME") if name not in names]
+
+
+def _byte_code(filesystem: Filesystem) -> list[str]:
+    pythons = {match[1] + match[2] for path in filesystem.entries if (match := re.fullmatch(r"/.*/bin/python(\d)\.(\d+)", path))}
+    wrong = []
+    for path in filesystem.entries:
+        if match := re.fullmatch(r"(.*)/__pycache__/([^/]+)\.cpython-(\d+)(?:\.opt-\d)?\.pyc", path):
+            if f"{match[1]}/{match[2]}.py" not in filesystem.entries:
+                wrong.append(f"{path} has no source")
+            elif match[3] not in pythons:
+                wrong.append(f"{path} is for a Python that is not there")
+    return sorted(wrong)
+
+
+TIDY = (
+    Check(name="no-package-cache", description="no package cache", look=_caches, fatal=False),
+    Check(name="no-backups", description="no file that a package manager or an editor set aside", look=_backups, fatal=False),
+    Check(name="no-builder", description="no name and no resolver of the machine that built it", look=_builder, fatal=False),
+    Check(name="package-sources", description="no package source on the builder's disk", look=_sources, fatal=False),
+    Check(name="no-identity", description="no private key, no machine id, no seed, no credential", look=_identity),
+    Check(name="no-password", description="no account with a password, or without the need of one", look=_passwords),
+    Check(name="set-id", description="no program with more rights than are accounted for", look=_set_id, fatal=False),
+    Check(name="no-world-writable", description="nothing that everyone may write", look=_writable),
+    Check(name="owners", description="every file belongs to a known user and group", look=_owners, fatal=False),
+    Check(name="links", description="every link in /etc and in systemd's folders leads somewhere", look=_links, fatal=False),
+    Check(name="os-release", description="os-release says which system it is", look=_os_release, fatal=False),
+    Check(name="byte-code", description="Python's byte code has its source and its Python", look=_byte_code, fatal=False),
+)
+"""Asked of every image, whoever built it."""

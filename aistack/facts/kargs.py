@@ -1,0 +1,28 @@
+"""Kernel arguments that an image asks for: one file of its /usr/lib/bootc/kargs.d.
+
+The format is https://bootc-dev.github.io/bootc/building/kernel-arguments.html.
+"""
+
+from __future__ import annotations
+
+import tomllib
+
+FOLDER = "/usr/lib/bootc/kargs.d"
+ARGUMENTS, ARCHITECTURES = "kargs", "match-architectures"
+
+
+def read(content: bytes) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """The arguments in a file, and the architectures that they are for, as the kernel spells them (`x86_64`); None: for all.
+
+    Raises ValueError, with the reason, for what is no such file.
+    """
+    document = tomllib.loads(content.decode())
+    if unknown := sorted(document.keys() - {ARGUMENTS, ARCHITECTURES}):
+        raise ValueError(f"`{unknown[0]}` is not a known key")
+    for key, value in document.items():
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise ValueError(f"`{key}` must be a list of strings")
+    if ARGUMENTS not in document:
+        raise ValueError(f"`{ARGUMENTS}` is missing")
+    architectures = document.get(ARCHITECTURES)
+    return tuple(document[ARGUMENTS]), None if architectures is None else tuple(architectures)

@@ -1,0 +1,104 @@
+"""Images made by hand, written as real layers and read back: a bootable one with nothing wrong, to break in one way at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from aistack.compose.lock import Lock, encode
+from aistack.compose.verify import BOUND, LOCK_PATH, QUADLETS, wanted
+from aistack.facts.filesystem import Filesystem
+from aistack.facts.pins import LockedPackage, LockedRoot
+from aistack.host.inspect import filesystem
+from aistack.host.layers import DIRECTORY, Entry, Layer, file_entry, link_entry, write_layer
+from aistack.host.store import Store
+
+Files = dict[str, bytes | Entry | str]
+"""Contents by path: bytes are a file, text is a link's target, an entry is itself."""
+
+KERNEL = "6.12.107+deb13-cloud-amd64"
+DIGEST = "sha256:" + "1" * 64
+STATUS = b"Package: dash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 0.5.12-12\n\n"
+DASH = LockedPackage(
+    name="dash",
+    version="0.5.12-12",
+    arch="amd64",
+    sha256="a" * 64,
+    size=1,
+    origin="trixie/main",
+    filename="pool/dash.deb",
+    source="dash 0.5.12-12",
+)
+LOCK = Lock(
+    name="example",
+    arch="amd64",
+    os="debian-13",
+    components=(("kernel", KERNEL),),
+    accelerator=None,
+    roots=(("base", LockedRoot(arch="amd64", os="debian-13", packages=(DASH,))),),
+    apps=(),
+    models=(),
+    node=(),
+    memory_mib=1024,
+    wish="sha256:" + "2" * 64,
+)
+QUADLET = f"[Container]\nImage=localhost/aistack/app-web@{DIGEST}\n".encode()
+
+
+def folder(path: str, mode: int = 0o755) -> Entry:
+    """A folder's entry."""
+    return Entry(path=path.strip("/"), kind=DIRECTORY, mode=mode)
+
+
+def healthy() -> Files:
+    """A bootable image with nothing wrong, for `LOCK` with one app."""
+    folders = ("/dev", "/proc", "/sys", "/run", "/var", "/boot", "/sysroot")
+    return {
+        **{path: folder(path) for path in folders},
+        "/tmp": folder("/tmp", 0o1777),
+        "/ostree": "sysroot/ostree",
+        "/home": "var/home",
+        "/root": "var/roothome",
+        "/srv": "var/srv",
+        "/opt": "var/opt",
+        "/mnt": "var/mnt",
+        "/etc/passwd": b"root:x:0:0:root:/root:/bin/bash\n",
+        "/etc/group": b"root:x:0:\n",
+        "/etc/shadow": b"root:*:18262:0:99999:7:::\n",
+        "/etc/hosts": b"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
+        "/etc/os-release": "../usr/lib/os-release",
+        "/etc/resolv.conf": "../run/systemd/resolve/stub-resolv.conf",
+        "/usr/lib/os-release": b'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian\nVERSION_ID="13"\n',
+        "/usr/lib/sysusers.d/basic.conf": b'u root 0 "Super User" /root /bin/bash\n',
+        "/usr/lib/tmpfiles.d/var.conf": b"d /var/log 0755 - - -\n",
+        "/usr/lib/bootc/kargs.d/10-example.toml": b'kargs = ["quiet"]\n',
+        "/usr/lib/ostree/prepare-root.conf": b"[composefs]\nenabled = yes\n",
+        "/usr/lib/sysimage/dpkg/status": STATUS,
+        "/usr/bin/python3.13": Entry(path="usr/bin/python3.13", mode=0o755),
+        f"/usr/lib/modules/{KERNEL}/vmlinuz": b"kernel",
+        f"/usr/lib/modules/{KERNEL}/initramfs.img": b"initramfs",
+        f"/usr/lib/modules/{KERNEL}/kernel/fs/ext4.ko.xz": b"module",
+        LOCK_PATH: encode(LOCK),
+        f"{QUADLETS}/web.container": QUADLET,
+        f"{BOUND}/web.container": f"{QUADLETS}/web.container",
+    }
+
+
+def written(store: Store, files: Mapping[str, bytes | Entry | str], *, compress: bool = True) -> Layer:
+    """Those files as a layer in the store."""
+    entries: list[tuple[Entry, bytes | None]] = []
+    for path, content in files.items():
+        if isinstance(content, Entry):
+            entries.append((dataclasses.replace(content, path=path.lstrip("/")), b"" if content.kind != DIRECTORY else None))
+        else:
+            entries.append(file_entry(path, content) if isinstance(content, bytes) else link_entry(path, content))
+    return write_layer(store, entries, compress=compress)
+
+
+def read(tmp_path: Path, layers: Iterable[Mapping[str, bytes | Entry | str]]) -> Filesystem:
+    """The file system of those layers, lowest first, as the checks get it."""
+    store = Store(tmp_path / "store")
+    return filesystem(
+        [store.blob(written(store, files, compress=False).digest.removeprefix("sha256:")) for files in layers], wanted, tmp_path
+    )

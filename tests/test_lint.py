@@ -1,0 +1,155 @@
+"""Lints and what no image should carry: a healthy image with one fault planted, and the check that names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from images_read import KERNEL, STATUS, Files, folder, healthy, read
+
+from aistack.compose import lint, tidy
+from aistack.compose.findings import Finding, Outcome
+from aistack.compose.verify import is_bootable, verify_image
+from aistack.host.layers import Entry
+
+CAPABILITY = (("security.capability", b"\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"),)
+OSTREE = (
+    b"Package: libostree-1-1\nStatus: install ok installed\nArchitecture: amd64\nVersion: 2025.2-1\nDepends: libc6, libcurl3t64-gnutls\n\n"
+)
+PREPARE_ROOT = "/usr/lib/ostree/prepare-root.conf"
+SHADOW = b"root:*:18262:0:99999:7:::\n"
+
+FAULTS: list[tuple[str, Files, str]] = [
+    ("var-run", {"/var/run": folder("/var/run")}, "/var/run"),
+    ("buildah-injected", {"/etc/hostname": b""}, "/etc/hostname is an empty file"),
+    ("buildah-injected", {"/etc/resolv.conf": b""}, "/etc/resolv.conf is an empty file"),
+    ("etc-usretc", {"/usr/etc/passwd": b""}, "/usr/etc"),
+    ("bootc-kargs", {"/usr/lib/bootc/kargs.d/20-bad.toml": b'kargs = "quiet"\n'}, "20-bad.toml: `kargs` must be a list"),
+    ("bootc-kargs", {"/usr/lib/bootc/kargs.d/20-bad.toml": b'kargs = []\narch = ["x"]\n'}, "`arch` is not a known key"),
+    ("bootc-kargs", {"/usr/lib/bootc/kargs.d/20-bad.toml": b"kargs = [\n"}, "20-bad.toml: "),
+    ("kernel", {"/usr/lib/modules/6.1.0/vmlinuz": b"older"}, f"kernels in /usr/lib/modules: 6.1.0, {KERNEL}"),
+    ("kernel", {"/usr/lib/modules/6.1.0/vmlinuz": b"older"}, "/usr/lib/modules/6.1.0 has no initramfs.img"),
+    ("utf8", {"/usr/share/caf\udce9": b""}, "is not UTF-8"),
+    ("utf8", {"/usr/share/link": "caf\udce9"}, "/usr/share/link"),
+    ("api-base-directories", {"/sys": "usr/sys"}, "/sys is no folder"),
+    ("baseimage-root", {"/ostree": "sysroot"}, "/ostree is not a link to sysroot/ostree"),
+    ("baseimage-root", {"/sysroot": "var/sysroot"}, "/sysroot is no folder"),
+    ("baseimage-root", {f"{lint.MODEL_ROOT}/sysroot": b""}, f"{lint.MODEL_ROOT}/ostree is not a link"),
+    ("baseimage-composefs", {PREPARE_ROOT: b"[composefs]\nenabled = no\n"}, "does not enable composefs"),
+    ("baseimage-composefs", {PREPARE_ROOT: b"[sysroot\n"}, "does not enable composefs"),
+    ("baseimage-composefs", {"/etc/ostree/prepare-root.conf": b""}, "/etc/ostree/prepare-root.conf does not enable"),
+    ("var-log", {"/var/log/dpkg.log": b"installed dash\n"}, "/var/log/dpkg.log"),
+    ("var-tmpfiles", {"/var/lib/thing": b"state"}, "/var/lib/thing is state"),
+    ("var-tmpfiles", {"/var/lib/folder": folder("/var/lib/folder")}, "/var/lib/folder is made by no line"),
+    ("sysusers", {"/etc/passwd": b"root:x:0:0::/root:/bin/bash\nada:x:1000:0::/:/bin/sh\n"}, "ada of /etc/passwd"),
+    ("sysusers", {"/etc/group": b"root:x:0:\nada:x:1000:\n"}, "ada of /etc/group"),
+    ("nonempty-boot", {"/boot/vmlinuz": b"kernel"}, "/boot/vmlinuz"),
+    ("nonempty-run-tmp", {"/run/lock/pid": b"1\n"}, "/run/lock/pid"),
+    ("nonempty-run-tmp", {"/tmp/build.log": b""}, "/tmp/build.log"),
+    ("state-folders", {"/home": folder("/home")}, "/home does not lead into /var"),
+    ("no-package-cache", {"/var/cache/apt/archives/dash.deb": b"!<arch>"}, "/var/cache/apt/archives/dash.deb"),
+    ("no-package-cache", {"/var/roothome/.cache/pip/wheel": b"PK"}, "pip"),
+    ("no-backups", {"/etc/ssh/sshd_config.dpkg-old": b""}, "sshd_config.dpkg-old"),
+    ("no-backups", {"/etc/shadow-": b""}, "/etc/shadow-"),
+    ("no-backups", {"/etc/.pwd.lock": b""}, "/etc/.pwd.lock"),
+    ("no-backups", {"/usr/share/thing/notes.txt~": b""}, "notes.txt~"),
+    ("no-builder", {"/etc/hostname": b"build-host-7\n"}, "/etc/hostname names `build-host-7`"),
+    ("no-builder", {"/etc/hosts": b"127.0.0.1 localhost\n10.0.0.7 build-host-7.example.org build-host-7\n"}, "build-host-7.example.org"),
+    ("no-builder", {"/etc/mailname": b"buildd\n"}, "/etc/mailname names `buildd`"),
+    ("no-builder", {"/etc/resolv.conf": b"nameserver 10.0.0.1\n"}, "/etc/resolv.conf is the builder's"),
+    ("package-sources", {"/etc/apt/sources.list": b"deb [trusted=yes] copy:/tmp/repository ./\n"}, "/etc/apt/sources.list"),
+    ("package-sources", {"/etc/apt/sources.list.d/local.sources": b"Types: deb\nURIs: file:///tmp/repository\n"}, "local.sources"),
+    ("no-identity", {"/etc/machine-id": b"0123456789abcdef0123456789abcdef\n"}, "/etc/machine-id"),
+    ("no-identity", {"/etc/ssh/ssh_host_ed25519_key": b"-"}, "ssh_host_ed25519_key"),
+    ("no-identity", {"/etc/ssl/private/site.key": b"-----BEGIN PRIVATE KEY-----\nabc\n"}, "/etc/ssl/private/site.key is a private key"),
+    ("no-identity", {"/var/lib/systemd/random-seed": b"\x01"}, "random-seed"),
+    ("no-identity", {"/var/lib/systemd/credential.secret": b"\x01"}, "credential.secret"),
+    ("no-identity", {"/var/roothome/.docker/config.json": b"{}"}, ".docker/config.json"),
+    ("no-password", {"/etc/shadow": SHADOW + b"ada:$y$j9T$abc:1::::::\n"}, "ada has a password"),
+    ("no-password", {"/etc/shadow": SHADOW + b"ada::1::::::\n"}, "ada needs no password"),
+    ("no-password", {"/etc/passwd": b"root::0:0:root:/root:/bin/bash\n"}, "/etc/passwd: root needs no password"),
+    ("set-id", {"/usr/bin/su": Entry(path="", mode=0o4755)}, "/usr/bin/su has set-user-id"),
+    ("set-id", {"/usr/bin/wall": Entry(path="", mode=0o2755)}, "/usr/bin/wall has set-group-id"),
+    ("set-id", {"/usr/bin/ping": Entry(path="", mode=0o755, xattrs=CAPABILITY)}, "/usr/bin/ping has file capabilities"),
+    ("no-world-writable", {"/usr/bin/tool": Entry(path="", mode=0o777)}, "/usr/bin/tool"),
+    ("no-world-writable", {"/usr/share/open": folder("", 0o777)}, "/usr/share/open"),
+    ("owners", {"/usr/bin/tool": Entry(path="", uid=1000)}, "/usr/bin/tool belongs to 1000:0"),
+    ("links", {"/etc/alternatives/editor": "/usr/bin/vim.basic"}, "/etc/alternatives/editor leads to nothing"),
+    ("links", {"/usr/lib/systemd/system/a.service": "b.service"}, "/usr/lib/systemd/system/a.service"),
+    ("links", {"/etc/one": "two", "/etc/two": "one"}, "/etc/one"),
+    ("os-release", {"/usr/lib/os-release": b""}, "os-release does not say ID"),
+    ("os-release", {"/usr/lib/os-release": b'ID=debian\nPRETTY_NAME="Debian\n'}, 'PRETTY_NAME="Debian` is no setting'),
+    ("os-release", {"/etc/os-release": "../usr/lib/none", "/usr/lib/.wh.os-release": b""}, "there is no os-release"),
+    ("byte-code", {"/usr/lib/python3/__pycache__/gone.cpython-313.pyc": b""}, "has no source"),
+    ("byte-code", {"/usr/lib/a.py": b"", "/usr/lib/__pycache__/a.cpython-311.pyc": b""}, "a Python that is not there"),
+]
+
+
+def findings(tmp_path: Path, *upper: Files, bootable: bool = True) -> dict[str, Finding]:
+    return {finding.name: finding for finding in verify_image(read(tmp_path, [healthy(), *upper]), bootable=bootable)}
+
+
+@pytest.mark.parametrize(("check", "fault", "said"), FAULTS)
+def test_a_planted_fault_is_named(check: str, fault: Files, said: str, tmp_path: Path) -> None:
+    finding = findings(tmp_path, fault)[check]
+    assert finding.outcome is Outcome.NO
+    assert said in finding.message
+
+
+def test_a_healthy_image_passes_and_every_check_has_its_fault(tmp_path: Path) -> None:
+    found = findings(tmp_path)
+    assert {finding.outcome for finding in found.values()} == {Outcome.YES}
+    assert {check for check, _, _ in FAULTS} == found.keys()
+
+
+def test_what_need_not_be_a_fault_is_none(tmp_path: Path) -> None:
+    harmless: Files = {
+        "/etc/hostname": b"localhost\n",
+        "/etc/machine-id": b"uninitialized\n",
+        "/etc/systemd/system/masked.service": "/dev/null",
+        "/etc/mtab": "../proc/self/mounts",
+        "/etc/default/locale": "../locale.conf",
+        "/etc/gshadow": b"root:*::\n",
+        "/boot/EFI/Linux": folder("/boot/EFI/Linux"),
+        "/run/systemd/resolve": folder("/run/systemd/resolve"),
+        "/var/log": folder("/var/log"),
+        "/var/log/lastlog": b"",
+        "/usr/lib/tmpfiles.d/more.conf": b"f /var/log/lastlog 0644 - - -\n",
+        "/usr/lib/a.py": b"",
+        "/usr/lib/__pycache__/a.cpython-313.pyc": b"",
+        **{path: Entry(path="", mode=0o4755) for path in tidy.SET_ID},
+    }
+    wrong = {name for name, finding in findings(tmp_path, harmless).items() if finding.outcome is Outcome.NO}
+    assert wrong == {"var-tmpfiles"}  # a file below /var, though an empty one that tmpfiles.d makes
+
+
+def test_composefs_is_excused_only_while_ostree_is_built_without_it(tmp_path: Path) -> None:
+    plain: Files = {PREPARE_ROOT: b"[sysroot]\nreadonly = true\n", "/usr/lib/sysimage/dpkg/status": STATUS + OSTREE}
+    excused = findings(tmp_path, plain)["baseimage-composefs"]
+    assert excused.outcome is Outcome.NO
+    assert "until its libostree depends on libcomposefs" in excused.accepted
+    built = {**plain, "/usr/lib/sysimage/dpkg/status": STATUS + OSTREE.replace(b"libc6,", b"libc6, libcomposefs1 (>= 1.0.8),")}
+    assert findings(tmp_path, built)["baseimage-composefs"].accepted == ""
+    assert findings(tmp_path, {PREPARE_ROOT: b""})["baseimage-composefs"].accepted == ""  # whose OSTree it is cannot be told
+
+
+def test_an_image_that_does_not_boot_is_asked_what_makes_sense(tmp_path: Path) -> None:
+    app = read(tmp_path, [{"/etc/passwd": b"root:*:0:0::/:/bin/sh\n", "/etc/group": b"root:*:0:\n", "/usr/lib/os-release": b"ID=x\n"}])
+    assert not is_bootable(app, {})
+    found = {finding.name for finding in verify_image(app, bootable=False)}
+    assert {"var-log", "set-id", "os-release"} <= found
+    assert not {"kernel", "utf8", "baseimage-root", "var-tmpfiles", "state-folders"} & found
+    weights = read(tmp_path, [{"/models/org/name/model.gguf": b"GGUF"}])
+    untold = {finding.name for finding in verify_image(weights, bootable=False) if finding.outcome is Outcome.UNKNOWN}
+    assert untold == {"os-release", "owners"}
+
+
+def test_what_says_that_it_boots_or_has_a_kernel_is_bootable(tmp_path: Path) -> None:
+    assert is_bootable(read(tmp_path, [{"/etc/motd": b""}]), {"containers.bootc": "1"})
+    assert is_bootable(read(tmp_path, [healthy()]), {})
+
+
+def test_names_are_unique_and_the_exemption_is_of_a_check() -> None:
+    names = [check.name for check in (*lint.LINTS, *lint.OURS, *tidy.TIDY)]
+    assert len(names) == len(set(names))
+    assert {one.check for one in lint.EXEMPTIONS} <= set(names)
