@@ -39,7 +39,9 @@ LOCK = Lock(
     roots=tuple((name, root(name)) for name in ("app-chat", "base", "converter-gguf", "tools")),
     apps=(APP,), models=(MODEL,), node=(), memory_mib=1024, wish="sha256:0",
 )  # fmt: skip
-HERE = Surroundings(tools={"mmdebstrap": "1", "zstd": "1", "bwrap": "1"}, ours={"base-image": "a", "app-image": "a", "disk": "a"})
+HERE = Surroundings(
+    tools={"mmdebstrap": "1", "zstd": "1", "bwrap": "1", "installer": "1"}, ours={"base-image": "a", "app-image": "a", "disk": "a"}
+)
 
 
 def ids(lock: Lock, surroundings: Surroundings = HERE) -> dict[str, str]:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,14 +15,16 @@ from pathlib import Path
 import pytest
 
 from aistack.diagnostics import DiagnosticError, ExitCode
-from aistack.host import wheels
+from aistack.host import wheel_layers, wheels
 from aistack.host.store import Store
 
 CANARY = "CanaryPasswordOfAnIndex0123456789"
 
 
-def make_wheel(folder: Path, name: str, version: str, tag: str, requires: tuple[str, ...] = ()) -> Path:
-    """A wheel with one module; `tag` is python-abi-platform."""
+def make_wheel(
+    folder: Path, name: str, version: str, tag: str, requires: tuple[str, ...] = (), more: Mapping[str, str | bytes] | None = None
+) -> Path:
+    """A wheel with one module, and the files `more`; `tag` is python-abi-platform."""
     path = folder / f"{name}-{version}-{tag}.whl"
     folder.mkdir(parents=True, exist_ok=True)
     about = "".join(f"Requires-Dist: {one}\n" for one in requires)
@@ -31,6 +33,8 @@ def make_wheel(folder: Path, name: str, version: str, tag: str, requires: tuple[
         archive.writestr(f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{about}")
         archive.writestr(f"{name}-{version}.dist-info/WHEEL", f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n")
         archive.writestr(f"{name}-{version}.dist-info/RECORD", "")
+        for member, content in (more or {}).items():
+            archive.writestr(member, content)
     return path
 
 
@@ -87,9 +91,11 @@ def test_locked_wheels_are_fetched_and_installed_without_an_index(shelf: Path, t
     for path in shelf.iterdir():
         path.unlink()
     wheels.fetch(store, locked, python="3.13", arch="amd64", environment=environment, offline=True)
-    wheels.install_files(store, locked, tmp_path / "site", environment=environment)
-    assert (tmp_path / "site" / "built" / "__init__.py").read_text() == "TAG = 'cp313-cp313-manylinux_2_17_x86_64'\n"
-    assert (tmp_path / "site" / "pure-1.0.dist-info").is_dir()
+    for wheel in locked:
+        wheel_layers.install(store, wheel, tmp_path / "root", "3.13")
+    site = tmp_path / "root/opt/app/lib/python3.13/site-packages"
+    assert (site / "built" / "__init__.py").read_text() == "TAG = 'cp313-cp313-manylinux_2_17_x86_64'\n"
+    assert (site / "pure-1.0.dist-info").is_dir()
 
 
 def test_what_cannot_be_resolved_says_why(shelf: Path) -> None:
@@ -181,3 +187,4 @@ def test_pips_configuration_becomes_uvs_settings(tmp_path: Path) -> None:
     assert told["UV_INDEX"].split()[-2:] == ["http://127.0.0.1:1/b", "http://127.0.0.1:1/c"]
     assert "/shelf" in told["UV_FIND_LINKS"]
     assert wheels.indexes(settings(tmp_path, text) | {"UV_DEFAULT_INDEX": "http://127.0.0.1:1/mine"}) == {}
+    assert wheels.indexes(settings(tmp_path, text) | {"PIP_FIND_LINKS": "/other"})["UV_FIND_LINKS"] == "/other"

@@ -46,8 +46,9 @@ class LockedModel:
 class LockedApp:
     """One container: `root` names its packages, `wheels` its Python part, `models` what is mounted read-only.
 
-    `requirements` are what the wheels were resolved from. `command` is complete; a model is mounted at `/models/ID`. `health` is the path
-    that answers 200 once the app serves. `cpu_features` are features as /proc/cpuinfo spells them.
+    `requirements` are what the wheels were resolved from, `wheel_layers` their groups in the image: (group, names of its wheels), both
+    sorted. `command` is complete; a model is mounted at `/models/ID`. `health` is the path that answers 200 once the app serves.
+    `cpu_features` are features as /proc/cpuinfo spells them.
     """
 
     name: str
@@ -63,6 +64,7 @@ class LockedApp:
     health: str | None
     cpu_features: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
+    wheel_layers: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,18 @@ Each check has three outcomes: yes, no, could not tell. None of them runs the im
 
 from __future__ import annotations
 
+import csv
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from packaging.utils import canonicalize_name, canonicalize_version
+
+from aistack.compose.distros import debian
 from aistack.compose.lock import Lock, LockedApp, LockFormatError, decode, identity
+from aistack.facts.files import APP, site_packages
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.pins import LockedRoot
 
@@ -40,6 +46,8 @@ class Finding:
 
 def wanted(path: str) -> bool:
     """The files whose contents the checks read."""
+    if path.startswith(APP + "/"):
+        return path.endswith(".dist-info/RECORD")
     return path in (LOCK_PATH, "/etc/machine-id", *DPKG_STATUS) or path.startswith((QUADLETS + "/", "/usr/lib/bootc/kargs.d/"))
 
 
@@ -58,6 +66,8 @@ def verify_system(filesystem: Filesystem, lock: Lock, bound: Mapping[str, str]) 
 def verify_app(filesystem: Filesystem, lock: Lock, app: LockedApp) -> tuple[Finding, ...]:
     """Checks an app's image."""
     findings = [_packages(filesystem, lock.root(app.root)), _command(filesystem, app), *_clean(filesystem)]
+    if app.python:
+        findings.append(_wheels(filesystem, app, app.python))
     if not lock.accelerator or not lock.accelerator.product.startswith("nvidia/"):
         cuda = [path for path in filesystem.entries if re.search(r"/lib(cuda|cudart|cublas|cudnn|nccl|nvrtc)[-_.\w]*\.so", path)]
         findings.append(
@@ -75,6 +85,34 @@ def _packages(filesystem: Filesystem, root: LockedRoot) -> Finding:
     more = [f"{name} {version} is in the image only" for name, version, _ in sorted(built - locked)]
     less = [f"{name} {version} is in the lock only" for name, version, _ in sorted(locked - built)]
     return _finding("packages", not (more or less), f"{len(locked)} packages, each at the locked version", _some([*more, *less]))
+
+
+def _wheels(filesystem: Filesystem, app: LockedApp, python: str) -> Finding:
+    """Each wheel at its version, and no file that none of them says it brought (their RECORDs, and the byte code of what is in them)."""
+    site = site_packages(python)
+    built: set[tuple[str, str]] = set()
+    brought = {file.path for file in debian.app_python(python)}
+    for path, text in filesystem.texts.items():
+        if match := re.fullmatch(rf"{re.escape(site)}/([^/]+)-([^/-]+)\.dist-info/RECORD", path):
+            built.add(_known_as(match[1], match[2]))
+            rows = csv.reader(text.decode(errors="replace").splitlines())
+            brought.update(posixpath.normpath(f"{site}/{row[0]}") for row in rows if row)
+    locked = {_known_as(wheel.name, wheel.version) for wheel in app.wheels}
+    strange = [f"{name} {version} is in the image only" for name, version in sorted(built - locked)]
+    strange += [f"{name} {version} is in the lock only" for name, version in sorted(locked - built)]
+    strange += [
+        f"{path} is of no wheel"
+        for path in filesystem.below(APP)
+        if filesystem.entries[path].kind != "directory" and BYTE_CODE.sub(r"\1.py", path) not in brought
+    ]
+    return _finding("wheels", not strange, f"{len(locked)} wheels, each at the locked version", _some(strange))
+
+
+BYTE_CODE = re.compile(r"__pycache__/([^/]+)\.cpython-\d+\.pyc$")
+
+
+def _known_as(name: str, version: str) -> tuple[str, str]:
+    return canonicalize_name(name), canonicalize_version(version, strip_trailing_zero=False)
 
 
 def _installed(status: str) -> Iterator[tuple[str, str, str]]:
@@ -161,7 +199,7 @@ def _command(filesystem: Filesystem, app: LockedApp) -> Finding:
     candidates = (
         [program]
         if program.startswith("/")
-        else [f"{folder}/{program}" for folder in ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/opt/app/bin")]
+        else [f"{folder}/{program}" for folder in ("/usr/bin", "/usr/sbin", "/usr/local/bin", f"{APP}/bin")]
     )
     return _finding(
         "command", any(path in filesystem.entries for path in candidates), f"`{program}` is there", f"`{program}` is not in the image"

@@ -288,6 +288,7 @@ WHEELS = (
     Page("WHL005", "wheel-unsafe", "A wheel holds a path that would leave the folder into which it is unpacked."),
     Page("WHL006", "wheel-digest-wrong", "The bytes that came are not those that were locked; nothing of them was kept."),
     Page("WHL007", "wheel-not-reached", "The index, or the file that it names, could not be read."),
+    Page("WHL008", "wheel-not-installed", "A locked wheel is not built as wheels are, so that its files cannot be laid into an image."),
 )
 
 RUNNING = (
