@@ -6,7 +6,7 @@ import dataclasses
 
 from aistack.compose.lock import Lock, LockedApp, LockedConversion, LockedModel
 from aistack.compose.plan import ROOTS, Step, Surroundings, plan, to_do
-from aistack.facts.pins import LockedFile, LockedPackage, LockedRoot
+from aistack.facts.pins import LockedFile, LockedPackage, LockedRoot, LockedWheel
 
 
 def root(*names: str) -> LockedRoot:
@@ -78,6 +78,28 @@ def test_another_tool_or_other_code_of_ours_makes_another_step() -> None:
     assert "converted-model org/model" in changed(ids(LOCK), ids(LOCK, tool))
     ours = dataclasses.replace(HERE, ours={**HERE.ours, "disk": "b"})
     assert changed(ids(LOCK), ids(LOCK, ours)) == {"disk node"}
+
+
+def test_wheels_are_laid_out_again_only_for_what_shapes_them() -> None:
+    """The wheels, their layers, and of the root the interpreter alone."""
+    wheel = LockedWheel(name="torch", version="2", filename="torch-2-py3-none-any.whl", sha256="c" * 64, size=1)
+    app = dataclasses.replace(APP, python="3.13", wheels=(wheel,), wheel_layers=(("wheel-torch", ("torch",)),))
+
+    def with_packages(*names: str, app: LockedApp = app) -> dict[str, str]:
+        roots = tuple((name, root(*names) if name == "app-chat" else locked) for name, locked in LOCK.roots)
+        return ids(dataclasses.replace(LOCK, apps=(app,), roots=roots))
+
+    before = with_packages("openssl", "python3.13")
+    image = {"app-image chat", "system-image node", "verify node", "disk node"}
+    assert changed(before, with_packages("openssl-new", "python3.13")) == image
+    assert changed(before, with_packages("openssl")) == image | {"app-wheels chat"}
+    for other in (
+        dataclasses.replace(app, wheels=(dataclasses.replace(wheel, sha256="d" * 64),)),
+        dataclasses.replace(app, wheel_layers=(("wheels-00", ("torch",)),)),
+        dataclasses.replace(app, python="3.12"),
+    ):
+        assert changed(before, with_packages("openssl", "python3.13", app=other)) == image | {"app-wheels chat"}
+    assert changed(before, with_packages("openssl", "python3.13", app=dataclasses.replace(app, command=("x",)))) == image
 
 
 def test_names_shape_nothing() -> None:

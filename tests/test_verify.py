@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from aistack.compose.lock import Lock, encode
-from aistack.compose.verify import BOUND, LOCK_PATH, QUADLETS, Outcome, verify_system, wanted
+from aistack.compose.lock import Lock, LockedApp, encode
+from aistack.compose.verify import BOUND, LOCK_PATH, QUADLETS, Finding, Outcome, verify_app, verify_system, wanted
 from aistack.facts.filesystem import Filesystem
-from aistack.facts.pins import LockedPackage, LockedRoot
+from aistack.facts.pins import LockedPackage, LockedRoot, LockedWheel
 from aistack.host.inspect import filesystem
 from aistack.host.layers import Entry, file_entry, link_entry, write_layer
 from aistack.host.store import Store
@@ -137,3 +137,46 @@ def test_whiteouts_and_replaced_folders_are_followed(tmp_path: Path) -> None:
     assert not {"/a/file", "/b/one", "/b/two", "/home/user/file", "/gone/file"} & found.entries.keys()
     assert "/b/!new" in found.entries  # stands before the marker in its layer
     assert found.entries["/home"].target == "var/home"
+
+
+SITE = "/opt/app/lib/python3.13/site-packages"
+APP = LockedApp(
+    name="app", framework="sums", version="1.0", root="base", python="3.13", models=(), command=("sums",), environment=(), port=None,
+    health=None, wheels=(LockedWheel(name="typing-extensions", version="4.16.0", filename="t.whl", sha256="b" * 64, size=1),),
+)  # fmt: skip
+
+
+def with_wheels() -> Files:
+    record = "typing_extensions.py,sha256=x,1\ntyping_extensions-4.16.0.dist-info/RECORD,,\n../../../bin/sums,sha256=y,1\n"
+    return {
+        "/opt/app/pyvenv.cfg": b"",
+        "/opt/app/bin/python": "/usr/bin/python3.13",
+        "/opt/app/bin/sums": b"#!/opt/app/bin/python",
+        f"{SITE}/typing_extensions.py": b"",
+        f"{SITE}/__pycache__/typing_extensions.cpython-313.pyc": b"",
+        f"{SITE}/typing_extensions-4.16.0.dist-info/RECORD": record.encode(),
+    }
+
+
+def judged(found: Filesystem) -> Finding:
+    (finding,) = (finding for finding in verify_app(found, LOCK, APP) if finding.name == "wheels")
+    return finding
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (with_file("/opt/app/bin/python", "/usr/bin/python3.13"), None),
+        (with_file(f"{SITE}/left_over.py", b""), f"{SITE}/left_over.py is of no wheel"),
+        (with_file(f"{SITE}/__pycache__/left_over.cpython-313.pyc", b""), "is of no wheel"),
+        (with_file(f"{SITE}/more-1.0.dist-info/RECORD", b"more-1.0.dist-info/RECORD,,"), "more 1.0 is in the image only"),
+        (without(f"{SITE}/typing_extensions-4.16.0.dist-info/RECORD"), "typing-extensions 4.16.0 is in the lock only"),
+        (with_file(f"{SITE}/typing_extensions-4.15.0.dist-info/RECORD", b""), "typing-extensions 4.15.0 is in the image only"),
+    ],
+)
+def test_an_apps_wheels_are_those_of_the_lock(change: Callable[[Files], None], said: str | None, tmp_path: Path) -> None:
+    files = with_wheels()
+    change(files)
+    finding = judged(read(files, tmp_path))
+    assert finding.outcome is (Outcome.NO if said else Outcome.YES), finding.message
+    assert said is None or said in finding.message

@@ -47,8 +47,7 @@ def write(
             # A process for each group: what Python compiled before may show in the byte code that it writes next.
             bind = rootfs.Bind(source=folder, target=WORK, writable=True)
             rootfs.enter(root, [f"python{python}", "-W", "ignore", "-c", COMPILE], binds=(bind,), environment={"PYTHONHASHSEED": "0"})
-            entries = [_entry(path, folder) for path in folder.rglob("*") if path.is_file()]
-            made.append(layers.write_layer(store, entries, compressor=compressor, annotations=((layers.GROUP, group),)))
+            made.append(layers.write_layer(store, entries(folder), compressor=compressor, annotations=((layers.GROUP, group),)))
         laid += sum(known[name].size for name in names)
         if advance:
             advance(f"laying out {len(wheels)} wheels", laid, total)
@@ -81,8 +80,11 @@ def install(store: Store, wheel: LockedWheel, folder: Path, python: str) -> None
             raise unable("WHL008", "wheel-not-installed", f"`{wheel.filename}` cannot be laid out", why=why) from error
 
 
-def _entry(path: Path, folder: Path) -> tuple[layers.Entry, Path]:
-    """The entry of a laid-out file: whose it is, and what the builder's umask made of its mode, does not count."""
-    found = path.stat()
-    mode = 0o755 if found.st_mode & 0o100 else 0o644
-    return layers.Entry(path=path.relative_to(folder).as_posix(), mode=mode, size=found.st_size), path
+def entries(folder: Path) -> list[tuple[layers.Entry, Path]]:
+    """What was laid out below `folder`, as a layer holds it: whose it is, and what a umask made of its modes, does not count."""
+    found = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name, status = path.relative_to(folder).as_posix(), path.stat()
+        program = name.startswith(f"{APP}/bin/".lstrip("/")) or status.st_mode & 0o100
+        found.append((layers.Entry(path=name, mode=0o755 if program else 0o644, size=status.st_size), path))
+    return found
