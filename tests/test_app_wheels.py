@@ -212,6 +212,21 @@ def test_the_same_bytes_elsewhere(checkout: Checkout, built: dict[str, Any], loc
     assert again["app-image sums"]["where"] == built["app-image sums"]["where"]
 
 
+def test_another_machine_takes_what_was_pushed(checkout: Checkout, built: dict[str, Any], tmp_path: Path) -> None:
+    """An empty store, no network, and the artifact in an OCI layout: the image comes whole, and nothing is made."""
+    needs("skopeo", "unshare")
+    reference = f"oci:{tmp_path / 'shared'}:sums"
+    done = checkout.aistack("store", "push", "sums.yaml", "--to", reference, "--json")
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert json.loads(done.stdout)["digest"].startswith("sha256:")
+    words = ("build", "sums.yaml", "--only", "app-image", "--offline", "--json")
+    settings = {"AISTACK_STORE": str(tmp_path / "store"), "AISTACK_STORE_FROM": reference}
+    done = checkout.aistack(*words, prefix=("unshare", "--net"), **settings)
+    assert done.returncode == 0, done.stderr[-4000:]
+    rows = {row["title"]: row for row in json.loads(done.stdout)["artifacts"]}
+    assert (rows["app-image sums"]["where"], rows["app-image sums"]["seconds"]) == (built["app-image sums"]["where"], None)
+
+
 def test_a_new_release_of_one_wheel_changes_one_layer(checkout: Checkout, built: dict[str, Any], store: Store) -> None:
     """The framework's own wheel, and its byte code, in a lock made anew; numpy's layer and the packages' stay."""
     newer = checkout.folder / "newer.yaml"

@@ -83,11 +83,12 @@ def base_files() -> tuple[Rendered, ...]:
 
 @dataclass(slots=True)
 class Maker:
-    """Carries out the steps of a plan; `outputs` grows with each, by the step's id."""
+    """Carries out the steps of a plan; `outputs` grows with each, by the step's id. What the store lacks may lie in a `shared` one."""
 
     steps: Sequence[Step]
     lock: Lock
     places: Places
+    shared: Sequence[sharing.Source]
     progress: Progress
     outputs: dict[str, Mapping[str, Any]]
 
@@ -132,7 +133,7 @@ class Maker:
     def fetched(self, root: LockedRoot) -> LockedRoot:
         """The root, with all of its packages in the store."""
         store = self.places.store
-        sharing.take(store, (package.sha256 for package in root.packages), sharing.others(self.places.environment))
+        sharing.take(store, (package.sha256 for package in root.packages), self.shared)
         missing = apt.missing(store, root)
         if missing and self.places.offline:
             raise unable(
@@ -175,7 +176,7 @@ class Maker:
 
     def _wheels(self, app: LockedApp, step: Step, log: Path) -> tuple[layers.Layer, ...]:
         store, compressor, python = self.places.store, self._compressor(step), str(app.python)
-        sharing.take(store, (wheel.sha256 for wheel in app.wheels), sharing.others(self.places.environment))
+        sharing.take(store, (wheel.sha256 for wheel in app.wheels), self.shared)
         wheels.fetch(
             store,
             app.wheels,
@@ -228,7 +229,7 @@ class Maker:
         )
 
     def _fetch_model(self, model: LockedModel) -> None:
-        sharing.take(self.places.store, (file.sha256 for file in model.files), sharing.others(self.places.environment))
+        sharing.take(self.places.store, (file.sha256 for file in model.files), self.shared)
         hub.fetch(
             self.places.store,
             model.id,
