@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from aistack import __version__, cli
+from aistack.commands import ending
 from aistack.diagnostics import ExitCode
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,7 +85,7 @@ def test_a_bug_is_exit_70_with_a_report_to_paste(capsys: pytest.CaptureFixture[s
         raise ZeroDivisionError("nothing to divide by")
 
     with pytest.raises(SystemExit) as stopped:
-        cli.guarded(broken)()
+        ending.guarded(broken)()
     assert stopped.value.code == 70
     said = capsys.readouterr().err
     assert said.startswith("error: aistack has a bug: ZeroDivisionError: nothing to divide by\n")
@@ -98,7 +99,7 @@ def test_what_the_machine_refuses_is_no_bug(number: int, hint: str, capsys: pyte
         raise OSError(number, os.strerror(number), "/store/blobs")
 
     with pytest.raises(SystemExit) as stopped:
-        cli.guarded(refused)()
+        ending.guarded(refused)()
     assert stopped.value.code == 3
     said = capsys.readouterr().err
     assert said.startswith(f"error[HOST004]: `/store/blobs`: {os.strerror(number)}\n")
