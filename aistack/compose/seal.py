@@ -18,7 +18,7 @@ from aistack.diagnostics import Diagnostic, Severity, refuse
 from aistack.facts.catalog import Os, Suite
 from aistack.facts.pins import LockedFile, LockedRoot, LockedWheel
 
-FORMAT = 3
+FORMAT = 4
 """Raised when the same stack would now be locked differently, so that older locks are made anew."""
 
 _KERNEL_PACKAGE = re.compile(r"linux-image-(\d.*)")
