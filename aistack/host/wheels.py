@@ -59,12 +59,12 @@ def lock(
     `glibc` is that of the root in which they will run. Versions of `prefer` are taken where they fit. With `only`, what the requirements
     need is left out. Raises DiagnosticError (exit 3) when uv, an index or a wheel for that platform is missing.
     """
-    found = []
-    for name, version, offered in _resolve(requirements, python, arch, glibc, environment, only, prefer):
+    found, settings = [], {**environment, **indexes(environment)}
+    for name, version, offered in _resolve(requirements, python, arch, glibc, settings, only, prefer):
         if not offered:
             raise unable("WHL002", "no-wheel", f"`{name}` {version} has no wheel for Python {python} on {arch}")
         best = _best(offered, python)
-        size = best.size if best.size is not None else _size(best.url, environment)
+        size = best.size if best.size is not None else _size(best.url, settings)
         found.append(LockedWheel(name=name, version=version, filename=best.filename, sha256=best.sha256, size=size))
     return tuple(sorted(found, key=lambda wheel: wheel.name))
 
@@ -89,7 +89,8 @@ def fetch(
             hints=("build once without `--offline`",),
         )  # fmt: skip
     wanted = [f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}" for wheel in missing]
-    found = _resolve(wanted, python, arch, f"2.{MANYLINUX[-1]}", environment, True)
+    settings = {**environment, **indexes(environment)}
+    found = _resolve(wanted, python, arch, f"2.{MANYLINUX[-1]}", settings, True)
     urls = {one.sha256: one.url for _, _, offered in found for one in offered}
     arrived, total = 0, sum(wheel.size for wheel in missing)
     for wheel in missing:
@@ -98,7 +99,7 @@ def fetch(
                 "WHL004", "wheel-gone", f"no index offers `{wheel.filename}` with the locked sha256",
                 why=(f"sha256: {wheel.sha256}",), hints=("aistack lock RECIPE",),
             )  # fmt: skip
-        _download(store, urls[wheel.sha256], wheel.filename, wheel.sha256, environment)
+        _download(store, urls[wheel.sha256], wheel.filename, wheel.sha256, settings)
         arrived += wheel.size
         if advance:
             advance(f"fetching {len(missing)} wheels", arrived, total)
@@ -119,12 +120,15 @@ def _resolve(
     python: str,
     arch: str,
     glibc: str,
-    environment: Mapping[str, str],
+    settings: Mapping[str, str],
     only: bool,
     prefer: Sequence[LockedWheel] = (),
 ) -> list[tuple[str, str, list[Offered]]]:
-    """What was chosen, by name and version, with every wheel of that release that fits the platform, in uv's order."""
-    settings = {**environment, **indexes(environment), "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
+    """What was chosen, by name and version, with every wheel of that release that fits the platform, in uv's order.
+
+    `settings` are the environment with the indexes in it.
+    """
+    settings = {**settings, "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
     minor = max(known for known in MANYLINUX if known <= max(int(glibc.split(".")[1]), MANYLINUX[0]))
     argv = [
         _uv(), "pip", "compile", "--quiet", "--no-header", "--format=pylock.toml", "--generate-hashes", "--only-binary=:all:",
@@ -205,19 +209,18 @@ def _uv() -> str:
     return found
 
 
-def _opener(url: str, environment: Mapping[str, str]) -> tuple[urllib.request.OpenerDirector, str]:
+def _opener(url: str, settings: Mapping[str, str]) -> tuple[urllib.request.OpenerDirector, str]:
     """What opens an address, and the address without its password: that comes from the address, the configured index or ~/.netrc."""
     parts = urlsplit(url)
     credentials = (unquote(parts.username or ""), unquote(parts.password or "")) if parts.username else None
-    told = {**environment, **indexes(environment)}
     for name in UV_INDEXES:
-        for index in told.get(name, "").replace(",", " ").split():
+        for index in settings.get(name, "").replace(",", " ").split():
             other = urlsplit(index.partition("=")[2] if re.match(r"\w+=", index) else index)
             if credentials is None and other.username and other.hostname == parts.hostname and other.scheme == parts.scheme:
                 credentials = (unquote(other.username), unquote(other.password or ""))
     if credentials is None and parts.hostname:
         try:
-            entry = netrc.netrc(environment.get("NETRC")).authenticators(parts.hostname)
+            entry = netrc.netrc(settings.get("NETRC")).authenticators(parts.hostname)
             credentials = (entry[0], entry[2] or "") if entry else None
         except (OSError, netrc.NetrcParseError):
             credentials = None
@@ -228,10 +231,10 @@ def _opener(url: str, environment: Mapping[str, str]) -> tuple[urllib.request.Op
     return urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(manager)), bare
 
 
-def _size(url: str, environment: Mapping[str, str]) -> int:
+def _size(url: str, settings: Mapping[str, str]) -> int:
     if url.startswith("file:"):
         return Path(unquote(urlsplit(url).path)).stat().st_size
-    opener, bare = _opener(url, environment)
+    opener, bare = _opener(url, settings)
     try:
         with opener.open(urllib.request.Request(bare, method="HEAD"), timeout=SECONDS) as answer:
             return int(answer.headers["Content-Length"])
@@ -239,8 +242,8 @@ def _size(url: str, environment: Mapping[str, str]) -> int:
         raise _unreachable(bare, error) from error
 
 
-def _download(store: Store, url: str, filename: str, sha256: str, environment: Mapping[str, str]) -> None:
-    opener, bare = _opener(url, environment)
+def _download(store: Store, url: str, filename: str, sha256: str, settings: Mapping[str, str]) -> None:
+    opener, bare = _opener(url, settings)
     try:
         with opener.open(bare, timeout=SECONDS) as answer:
             found, _ = store.add(answer)
