@@ -20,6 +20,7 @@ from aistack.host.store import Store, digest
 INDEX = "application/vnd.aistack.store.v1+json"
 FILE = "application/vnd.aistack.store.file.v1"
 SCHEMA = "aistack/store-artifact/v1"
+DAY = 86_400.0
 
 
 def push(
@@ -53,9 +54,10 @@ class Artifact:
     def bring(self, store: Store, wanted: Iterable[str]) -> None:
         """Fetch those of the wanted files that are there, each held against its digest."""
         asked = {sha256 for sha256 in wanted if sha256 in self.sizes}
-        while asked and (bad := self._fetch(store, asked)) is not None:
-            self.say(f"{self.reference}: {bad.diagnostics[0].why[-1]}")
-            named = {sha256 for sha256 in asked if sha256 in bad.diagnostics[0].why[-1]}
+        while asked and (failed := self._fetch(store, asked)) is not None:
+            reason = last_words(failed)
+            self.say(f"{self.reference}: {reason}")
+            named = {sha256 for sha256 in asked if sha256 in reason}
             asked = {sha256 for sha256 in asked - named if named and not store.has(sha256)}
 
     def _fetch(self, store: Store, asked: set[str]) -> DiagnosticError | None:
@@ -96,5 +98,10 @@ def read(reference: str, environment: Mapping[str, str], say: Callable[[str], No
     return Artifact(reference=reference, sizes=sizes, outputs=outputs, environment=environment, say=say)
 
 
+def last_words(error: DiagnosticError) -> str:
+    """The reason of a failure in one line: with a tool's, what it said last."""
+    return (error.diagnostics[0].message, *error.diagnostics[0].why)[-1]
+
+
 def _skopeo(*words: str, environment: Mapping[str, str]) -> str:
-    return process.run([process.require("skopeo", "skopeo"), *words], env=environment).stdout
+    return process.run([process.require("skopeo", "skopeo"), *words], env=environment, timeout=DAY).stdout

@@ -72,8 +72,7 @@ def _others(environment: Mapping[str, str], say: Callable[[str], None], offline:
             try:
                 yield artifact.read(name, environment, say)
             except DiagnosticError as error:
-                found = error.diagnostics[0]
-                say(f"{VARIABLE}: {name} cannot be read: {(found.message, *found.why)[-1]}")
+                say(f"{VARIABLE}: {name} cannot be read: {artifact.last_words(error)}")
 
 
 def take(store: Store, wanted: Iterable[str], sources: Sequence[Source]) -> None:
