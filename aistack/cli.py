@@ -7,6 +7,7 @@ and name it in `VERBS`. Errors need no care: `ending.guarded` turns them into di
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -269,6 +270,24 @@ def store_check(
     return command.check(Store(default_path(os.environ)), remove=remove, as_json=as_json)
 
 
+def _reference(text: str) -> str:
+    if not re.fullmatch(r"docker://[^/]+/.+|oci:[^:]+:.+", text):
+        raise typer.BadParameter(f"{text} is neither docker://HOST/NAME:TAG nor oci:FOLDER:TAG")
+    return text
+
+
+def store_push(
+    recipe: RecipeFile,
+    to: Annotated[str, typer.Option("--to", metavar="REFERENCE", help="docker://HOST/NAME:TAG or oci:FOLDER:TAG", callback=_reference)],
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Push what a recipe's lock needs, for other machines to take from."""
+    from aistack.commands import store_push as command
+
+    return command.push(recipe, to, dry_run=dry_run, as_json=as_json)
+
+
 VERBS: Mapping[str, Mapping[str, Verb]] = {
     "aistack": {
         "check": check,
@@ -286,13 +305,13 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
         "up": up,
         "doctor": doctor,
     },
-    "store": {"show": store_show, "check": store_check, "prune": store_prune},
+    "store": {"show": store_show, "check": store_check, "prune": store_prune, "push": store_push},
     "node": {"check": node_check, "status": node_status, "agent": node_agent},
 }
 """The verbs of the program and of each group of verbs, in the order in which help lists them."""
 
 GROUPS: Mapping[str, str] = {
-    "store": "See and clean what was fetched and built.",
+    "store": "See, clean and share what was fetched and built.",
     "node": "See and judge the machine that this runs on.",
 }
 """Verbs that have verbs of their own (under their name in `VERBS`), with their help."""

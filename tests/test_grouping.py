@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aistack.compose import grouping
-from aistack.facts.pins import LockedPackage
+from aistack.facts.pins import LockedPackage, LockedWheel
 
 
 def package(name: str, size: int, source: str | None = None) -> LockedPackage:
@@ -59,6 +59,35 @@ def test_one_package_more_moves_no_small_one(packages: list[LockedPackage]) -> N
     for one in packages[1:]:
         if one.source != packages[0].source and home(before, one.name).startswith("small-"):
             assert home(after, one.name) == home(before, one.name)
+
+
+WHEELS = st.lists(
+    st.builds(
+        lambda name, size: LockedWheel(name=name, version="1", filename=f"{name}-1-py3-none-any.whl", sha256="0" * 64, size=size),
+        st.from_regex(r"[a-z]{2,5}", fullmatch=True),
+        st.sampled_from([20_000, 3_999_999, 4_000_000, 900_000_000]),
+    ),
+    max_size=200,
+    unique_by=lambda one: one.name,
+)
+
+
+@given(WHEELS, ROOTS)
+def test_wheels_and_packages_together_are_not_too_many_layers(wheels: list[LockedWheel], packages: list[LockedPackage]) -> None:
+    layers = grouping.group_wheels(wheels)
+    beside = grouping.group(packages, most=grouping.MOST_BESIDE_WHEELS)
+    assert sorted(name for _, names in layers for name in names) == sorted(one.name for one in wheels)
+    assert len(layers) + len(beside) < 96  # and those that no package owns
+    assert not {group for group, _ in layers} & {group for group, _ in beside}
+
+
+@given(WHEELS.filter(lambda wheels: len(wheels) > 1))
+def test_a_wheel_keeps_its_layer_in_a_later_lock(wheels: list[LockedWheel]) -> None:
+    first = grouping.group_wheels(wheels[1:])
+    grown = [dataclasses.replace(one, version="2", size=one.size * 3) for one in wheels]
+    later = grouping.group_wheels(grown, first)
+    for one in wheels[1:]:
+        assert home(later, one.name) in (home(first, one.name), f"wheel-{one.name}")
 
 
 def test_what_is_built_from_one_source_lies_together() -> None:

@@ -6,7 +6,7 @@ import dataclasses
 
 from aistack.compose.lock import Lock, LockedApp, LockedConversion, LockedModel
 from aistack.compose.plan import ROOTS, Step, Surroundings, inputs, plan, to_do
-from aistack.facts.pins import LockedBlob, LockedFile, LockedImage, LockedPackage, LockedRoot
+from aistack.facts.pins import LockedBlob, LockedFile, LockedImage, LockedPackage, LockedRoot, LockedWheel
 
 
 def root(*names: str) -> LockedRoot:
@@ -39,7 +39,9 @@ LOCK = Lock(
     roots=tuple((name, root(name)) for name in ("app-chat", "base", "converter-gguf", "tools")),
     apps=(APP,), models=(MODEL,), node=(), memory_mib=1024, wish="sha256:0",
 )  # fmt: skip
-HERE = Surroundings(tools={"mmdebstrap": "1", "zstd": "1", "bwrap": "1"}, ours={"base-image": "a", "app-image": "a", "disk": "a"})
+HERE = Surroundings(
+    tools={"mmdebstrap": "1", "zstd": "1", "bwrap": "1", "installer": "1"}, ours={"base-image": "a", "app-image": "a", "disk": "a"}
+)
 
 
 def ids(lock: Lock, surroundings: Surroundings = HERE) -> dict[str, str]:
@@ -92,6 +94,28 @@ def test_an_image_that_others_built_is_its_own_step() -> None:
     assert changed(ids(lock), after) == {"app-image chat", "system-image node", "verify node", "disk node"}
     assert inputs(lock)["d" * 64] == "layer 1 of 1 of registry.example/app:1"
     assert app.contents == "registry.example/app:1"
+
+
+def test_wheels_are_laid_out_again_only_for_what_shapes_them() -> None:
+    """The wheels, their layers, and of the root the interpreter alone."""
+    wheel = LockedWheel(name="torch", version="2", filename="torch-2-py3-none-any.whl", sha256="c" * 64, size=1)
+    app = dataclasses.replace(APP, python="3.13", wheels=(wheel,), wheel_layers=(("wheel-torch", ("torch",)),))
+
+    def with_packages(*names: str, app: LockedApp = app) -> dict[str, str]:
+        roots = tuple((name, root(*names) if name == "app-chat" else locked) for name, locked in LOCK.roots)
+        return ids(dataclasses.replace(LOCK, apps=(app,), roots=roots))
+
+    before = with_packages("openssl", "python3.13")
+    image = {"app-image chat", "system-image node", "verify node", "disk node"}
+    assert changed(before, with_packages("openssl-new", "python3.13")) == image
+    assert changed(before, with_packages("openssl")) == image | {"app-wheels chat"}
+    for other in (
+        dataclasses.replace(app, wheels=(dataclasses.replace(wheel, sha256="d" * 64),)),
+        dataclasses.replace(app, wheel_layers=(("wheels-00", ("torch",)),)),
+        dataclasses.replace(app, python="3.12"),
+    ):
+        assert changed(before, with_packages("openssl", "python3.13", app=other)) == image | {"app-wheels chat"}
+    assert changed(before, with_packages("openssl", "python3.13", app=dataclasses.replace(app, command=("x",)))) == image
 
 
 def test_names_shape_nothing() -> None:

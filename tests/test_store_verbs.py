@@ -120,9 +120,11 @@ def test_files_and_images_are_taken_from_another_store_but_nothing_damaged(tmp_p
     use, layer = filled(other, "node")
     (package,) = use.inputs
     before = everything(other)
-    sources = sharing.others({sharing.VARIABLE: f"{other.path}:{tmp_path / 'not-there'}:"})
-    assert sources == (other,)
-    assert sharing.take(store, [package, "0" * 64], sources) == other.blob(package).stat().st_size
+    said: list[str] = []
+    sources = sharing.others({sharing.VARIABLE: f"{other.path}:{tmp_path / 'not-there'}:"}, said.append)
+    assert len(sources) == 1 and said == [f"{sharing.VARIABLE}: {tmp_path / 'not-there'} is no store"]
+    sharing.take(store, [package, "0" * 64], sources)
+    assert store.has(package) and not store.has("0" * 64)
     assert sharing.take_output(store, "image-node", sources) == uses.read_output(other, "image-node")
     assert store.has(layer) and store.output("image-node")
     assert sharing.take_output(store, "root-node", sources) is None  # its files belong to its builder's users
@@ -130,7 +132,8 @@ def test_files_and_images_are_taken_from_another_store_but_nothing_damaged(tmp_p
     third = Store(tmp_path / "third")
     for sha256 in (package, layer):
         other.blob(sha256).write_bytes(b"changed")
-    assert sharing.take(third, [package], sources) == 0
+    sharing.take(third, [package], sources)
+    assert said[1] == f"{other.path}: the file {package} is not what its name says"
     assert sharing.take_output(third, "image-node", sources) is None
     assert not third.has(package) and not third.has(layer) and third.output("image-node") is None
     assert not third.has(hashlib.sha256(b"changed").hexdigest())

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from images_read import DIGEST, LOCK, QUADLET, STATUS, Files, healthy, read
 
-from aistack.compose.findings import Outcome
+from aistack.compose.findings import Finding, Outcome
 from aistack.compose.lock import Lock, LockedApp, encode, identity
-from aistack.compose.verify import BOUND, LOCK_LABEL, LOCK_PATH, QUADLETS, verify_carried, verify_system, verify_upstream
+from aistack.compose.verify import BOUND, LOCK_LABEL, LOCK_PATH, QUADLETS, verify_app, verify_carried, verify_system, verify_upstream
 from aistack.facts.filesystem import Filesystem
-from aistack.facts.pins import LockedBlob, LockedImage
+from aistack.facts.pins import LockedBlob, LockedImage, LockedWheel
 from aistack.host.layers import Entry
 
 
@@ -106,3 +106,46 @@ def test_an_image_that_others_built_is_held_against_its_digest_and_its_program(t
     for program, there in (("/bin/run", Outcome.YES), ("/bin/walk", Outcome.NO), ("/circle/x", Outcome.NO)):
         assert outcomes(dataclasses.replace(THEIRS, command=(program,))) == [Outcome.YES, there]
     assert outcomes(dataclasses.replace(THEIRS, environment=(("PATH", "/bin"),), command=("run",))) == [Outcome.YES, Outcome.YES]
+
+
+SITE = "/opt/app/lib/python3.13/site-packages"
+APP = LockedApp(
+    name="app", framework="sums", version="1.0", root="base", python="3.13", models=(), command=("sums",), environment=(), port=None,
+    health=None, wheels=(LockedWheel(name="typing-extensions", version="4.16.0", filename="t.whl", sha256="b" * 64, size=1),),
+)  # fmt: skip
+
+
+def with_wheels() -> Files:
+    record = "typing_extensions.py,sha256=x,1\ntyping_extensions-4.16.0.dist-info/RECORD,,\n../../../bin/sums,sha256=y,1\n"
+    return {
+        "/opt/app/pyvenv.cfg": b"",
+        "/opt/app/bin/python": "/usr/bin/python3.13",
+        "/opt/app/bin/sums": b"#!/opt/app/bin/python",
+        f"{SITE}/typing_extensions.py": b"",
+        f"{SITE}/__pycache__/typing_extensions.cpython-313.pyc": b"",
+        f"{SITE}/typing_extensions-4.16.0.dist-info/RECORD": record.encode(),
+    }
+
+
+def judged(found: Filesystem) -> Finding:
+    (finding,) = (finding for finding in verify_app(found, LOCK, APP) if finding.name == "wheels")
+    return finding
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (with_file("/opt/app/bin/python", "/usr/bin/python3.13"), None),
+        (with_file(f"{SITE}/left_over.py", b""), f"{SITE}/left_over.py is of no wheel"),
+        (with_file(f"{SITE}/__pycache__/left_over.cpython-313.pyc", b""), "is of no wheel"),
+        (with_file(f"{SITE}/more-1.0.dist-info/RECORD", b"more-1.0.dist-info/RECORD,,"), "more 1.0 is in the image only"),
+        (without(f"{SITE}/typing_extensions-4.16.0.dist-info/RECORD"), "typing-extensions 4.16.0 is in the lock only"),
+        (with_file(f"{SITE}/typing_extensions-4.15.0.dist-info/RECORD", b""), "typing-extensions 4.15.0 is in the image only"),
+    ],
+)
+def test_an_apps_wheels_are_those_of_the_lock(change: Callable[[Files], None], said: str | None, tmp_path: Path) -> None:
+    files = with_wheels()
+    change(files)
+    finding = judged(read(tmp_path, [files]))
+    assert finding.outcome is (Outcome.NO if said else Outcome.YES), finding.message
+    assert said is None or said in finding.message

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import os
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,14 +16,17 @@ from pathlib import Path
 import pytest
 
 from aistack.diagnostics import DiagnosticError, ExitCode
-from aistack.host import wheels
+from aistack.facts.pins import LockedWheel
+from aistack.host import wheel_layers, wheels
 from aistack.host.store import Store
 
 CANARY = "CanaryPasswordOfAnIndex0123456789"
 
 
-def make_wheel(folder: Path, name: str, version: str, tag: str, requires: tuple[str, ...] = ()) -> Path:
-    """A wheel with one module; `tag` is python-abi-platform."""
+def make_wheel(
+    folder: Path, name: str, version: str, tag: str, requires: tuple[str, ...] = (), more: Mapping[str, str | bytes] | None = None
+) -> Path:
+    """A wheel with one module, and the files `more`; `tag` is python-abi-platform."""
     path = folder / f"{name}-{version}-{tag}.whl"
     folder.mkdir(parents=True, exist_ok=True)
     about = "".join(f"Requires-Dist: {one}\n" for one in requires)
@@ -31,6 +35,8 @@ def make_wheel(folder: Path, name: str, version: str, tag: str, requires: tuple[
         archive.writestr(f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{about}")
         archive.writestr(f"{name}-{version}.dist-info/WHEEL", f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n")
         archive.writestr(f"{name}-{version}.dist-info/RECORD", "")
+        for member, content in (more or {}).items():
+            archive.writestr(member, content)
     return path
 
 
@@ -87,9 +93,65 @@ def test_locked_wheels_are_fetched_and_installed_without_an_index(shelf: Path, t
     for path in shelf.iterdir():
         path.unlink()
     wheels.fetch(store, locked, python="3.13", arch="amd64", environment=environment, offline=True)
-    wheels.install_files(store, locked, tmp_path / "site", environment=environment)
-    assert (tmp_path / "site" / "built" / "__init__.py").read_text() == "TAG = 'cp313-cp313-manylinux_2_17_x86_64'\n"
-    assert (tmp_path / "site" / "pure-1.0.dist-info").is_dir()
+    for wheel in locked:
+        wheel_layers.install(store, wheel, tmp_path / "root", "3.13")
+    site = tmp_path / "root/opt/app/lib/python3.13/site-packages"
+    assert (site / "built" / "__init__.py").read_text() == "TAG = 'cp313-cp313-manylinux_2_17_x86_64'\n"
+    assert (site / "pure-1.0.dist-info").is_dir()
+
+
+def test_a_wheel_is_laid_out_the_same_everywhere(tmp_path: Path) -> None:
+    """Its program starts the app's Python, and neither this machine's paths nor its umask nor a wheel's own byte code are in it."""
+    more: dict[str, str | bytes] = {
+        "one-1.0.dist-info/entry_points.txt": "[console_scripts]\none = one:main\n",
+        "one-1.0.data/scripts/two": "#!python\nprint(2)\n",
+        "one-1.0.data/data/share/three": "3",
+        "one/__pycache__/__init__.cpython-313.pyc": b"made elsewhere",
+    }
+    path = make_wheel(tmp_path, "one", "1.0", "py3-none-any", more=more)
+    laid = []
+    for mask, name in ((0o022, "a"), (0o077, "another place")):
+        store = Store(tmp_path / name / "store")
+        with path.open("rb") as stream:
+            sha256, size = store.add(stream)
+        wheel = LockedWheel(name="one", version="1.0", filename=path.name, sha256=sha256, size=size)
+        before = os.umask(mask)
+        try:
+            wheel_layers.install(store, wheel, tmp_path / name / "root", "3.13")
+        finally:
+            os.umask(before)
+        laid.append({entry.path: (entry.mode, file.read_bytes()) for entry, file in wheel_layers.entries(tmp_path / name / "root")})
+    assert laid[0] == laid[1]
+    site = "opt/app/lib/python3.13/site-packages"
+    assert {name for name, (mode, _) in laid[0].items() if mode == 0o755} == {"opt/app/bin/one", "opt/app/bin/two"}
+    assert all(laid[0][f"opt/app/bin/{name}"][1].startswith(b"#!/opt/app/bin/python\n") for name in ("one", "two"))
+    assert laid[0]["opt/app/share/three"][1] == b"3" and f"{site}/one/__pycache__/__init__.cpython-313.pyc" not in laid[0]
+    record = laid[0][f"{site}/one-1.0.dist-info/RECORD"][1].decode()
+    assert "../../../bin/one,sha256=" in record and str(tmp_path) not in record
+
+
+def test_a_wheel_that_is_damaged_or_none_is_told(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    sha256, size = store.add(io.BytesIO(b"no archive"))
+    wheel = LockedWheel(name="one", version="1.0", filename="one-1.0-py3-none-any.whl", sha256=sha256, size=size)
+    with pytest.raises(DiagnosticError) as caught:
+        wheel_layers.install(store, wheel, tmp_path / "root", "3.13")
+    assert caught.value.diagnostics[0].rule == "WHL008"
+    store.blob(sha256).write_bytes(b"no archive.")
+    with pytest.raises(DiagnosticError) as caught:
+        wheel_layers.install(store, wheel, tmp_path / "root", "3.13")
+    assert caught.value.diagnostics[0].rule == "STO002"
+
+
+def test_the_glibc_of_the_app_decides(shelf: Path) -> None:
+    make_wheel(shelf, "new", "1.0", "py3-none-manylinux_2_17_x86_64")
+    make_wheel(shelf, "new", "1.1", "py3-none-manylinux_2_34_x86_64")
+    environment = from_shelf(shelf)
+    found = {
+        glibc: wheels.lock(["new"], python="3.13", arch="amd64", glibc=glibc, environment=environment)[0].version
+        for glibc in ("2.28", "2.36", "2.41")
+    }
+    assert found == {"2.28": "1.0", "2.36": "1.1", "2.41": "1.1"}
 
 
 def test_what_cannot_be_resolved_says_why(shelf: Path) -> None:
@@ -181,3 +243,4 @@ def test_pips_configuration_becomes_uvs_settings(tmp_path: Path) -> None:
     assert told["UV_INDEX"].split()[-2:] == ["http://127.0.0.1:1/b", "http://127.0.0.1:1/c"]
     assert "/shelf" in told["UV_FIND_LINKS"]
     assert wheels.indexes(settings(tmp_path, text) | {"UV_DEFAULT_INDEX": "http://127.0.0.1:1/mine"}) == {}
+    assert wheels.indexes(settings(tmp_path, text) | {"PIP_FIND_LINKS": "/other"})["UV_FIND_LINKS"] == "/other"

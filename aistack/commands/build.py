@@ -16,7 +16,7 @@ from aistack.compose.plan import Step, inputs, plan, to_do
 from aistack.diagnostics import DiagnosticError
 from aistack.host import oci, sharing
 from aistack.host.store import Store
-from aistack.host.uses import Use, needs, remember
+from aistack.host.uses import Use, layers_of, needs, remember
 from aistack.report.progress import Progress
 
 
@@ -50,13 +50,7 @@ def build(
     """
     store = places.store
     steps = planned(lock, models=models, only=only)
-    use = Use(
-        lock=identity(lock),
-        name=lock.name,
-        recipe=str(recipe.resolve()) if recipe else "",
-        inputs=inputs(lock, models=models),
-        steps={step.id: step.title for step in planned(lock, models=models)},
-    )
+    use = use_of(lock, models=models, recipe=recipe)
     with store.in_use(lambda: progress.say("another aistack is cleaning the store; waiting")):
         remember(store, use)
         kept = {sha256: what for sha256, what in needs(store, use).items() if store.has(sha256)}
@@ -72,9 +66,20 @@ def build(
             return _build(steps, lock, places, progress, only)
 
 
+def use_of(lock: Lock, *, models: bool = True, recipe: Path | None = None) -> Use:
+    """What a lock needs of the store: the files that are fetched for it, and the steps of its plan."""
+    return Use(
+        lock=identity(lock),
+        name=lock.name,
+        recipe=str(recipe.resolve()) if recipe else "",
+        inputs=inputs(lock, models=models),
+        steps={step.id: step.title for step in planned(lock, models=models)},
+    )
+
+
 def _build(steps: tuple[Step, ...], lock: Lock, places: Places, progress: Progress, only: str | None) -> Built:
     store = places.store
-    shared = sharing.others(places.environment)
+    shared = sharing.others(places.environment, progress.say, offline=places.offline)
     done: dict[str, Mapping[str, Any]] = {}
     for step in steps:
         found = output(store, step) or sharing.take_output(store, step.id, shared)
@@ -82,7 +87,7 @@ def _build(steps: tuple[Step, ...], lock: Lock, places: Places, progress: Progre
             done[step.id] = found
     pending = to_do(steps, lambda step: step.id in done, only)
     progress.total = len([step for step in steps if step.id in done or step in pending])
-    maker = making.Maker(steps=steps, lock=lock, places=places, progress=progress, outputs=dict(done))
+    maker = making.Maker(steps=steps, lock=lock, places=places, shared=shared, progress=progress, outputs=dict(done))
     seconds: dict[str, float | None] = {}
     for step in steps:
         if step in pending:
@@ -137,7 +142,7 @@ def output(store: Store, step: Step) -> Mapping[str, Any] | None:
         document: dict[str, Any] = json.loads((folder / "output.json").read_text())
         if "image" in document:
             oci.read_image(store, document["image"])
-        if "layer" in document and not store.has(document["layer"]["digest"].removeprefix("sha256:")):
+        if not all(store.has(layer.digest.removeprefix("sha256:")) for layer in layers_of(document)):
             return None
         if "root" in document and not (store.path / "roots" / document["root"]).is_dir():
             return None

@@ -40,10 +40,14 @@ from aistack.host import (
     ostree,
     own_files,
     process,
+    python_parts,
     registry,
     rootfs,
     sharing,
     sysroot,
+    uses,
+    wheel_layers,
+    wheels,
 )
 from aistack.report.progress import Progress
 
@@ -51,6 +55,7 @@ VERSIONS = {"mmdebstrap": "--version", "bwrap": "--version"}
 CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "base-image": (accounts, deb, debian, layers, oci, rootfs),
     "app-image": (accounts, deb, debian, layers, oci, rootfs, models),
+    "app-wheels": (layers, wheel_layers),
     "converted-model": (gguf, models),
     "model-image": (models, layers, oci),
     "system-image": (render.system, layers, oci),
@@ -63,12 +68,13 @@ CODE: Mapping[str, tuple[ModuleType, ...]] = {
 @functools.cache
 def surroundings() -> Surroundings:
     """What this machine's tools and this aistack add to a plan."""
-    tools = {tool: _version(tool, option) for tool, option in VERSIONS.items()}
+    tools = {tool: _version(tool, option) for tool, option in VERSIONS.items()} | {"installer": python_parts.version("installer")}
     ours = {kind: _digest([Path(str(module.__file__)).read_bytes() for module in modules]) for kind, modules in CODE.items()}
     files = [part for file in base_files() for part in (file.path.encode(), _content(file))]
     code = [part for file in own_files.node_part() for part in (file.path.encode(), file.content)]
     ours["base-image"] = _digest([ours["base-image"].encode(), *files, debian_text.base_script().encode()])
     ours["app-image"] = _digest([ours["app-image"].encode(), debian_text.app_script().encode()])
+    ours["app-wheels"] = _digest([ours["app-wheels"].encode(), repr(debian_text.app_python("3")).encode()])
     ours["node-part"] = _digest(code)
     return Surroundings(tools=tools, ours=ours)
 
@@ -80,11 +86,12 @@ def base_files() -> tuple[Rendered, ...]:
 
 @dataclass(slots=True)
 class Maker:
-    """Carries out the steps of a plan; `outputs` grows with each, by the step's id."""
+    """Carries out the steps of a plan; `outputs` grows with each, by the step's id. What the store lacks may lie in a `shared` one."""
 
     steps: Sequence[Step]
     lock: Lock
     places: Places
+    shared: Sequence[sharing.Source]
     progress: Progress
     outputs: dict[str, Mapping[str, Any]]
 
@@ -100,8 +107,10 @@ class Maker:
                 return {"layer": asdict(own_files.node_layer(self.places.store, self._tools(step), compressor=self._compressor(step)))}
             case "base-image":
                 return {"image": self._base(step, log)}
+            case "app-wheels":
+                return {"layers": [asdict(layer) for layer in self._wheels(self._locked_app(step), step, log)]}
             case "app-image":
-                return {"image": self._app(next(app for app in self.lock.apps if app.name == step.name), step, log)}
+                return {"image": self._app(self._locked_app(step), step, log)}
             case "converted-model":
                 return self._converted(self.lock.model(step.name), step, log)
             case "model-image":
@@ -117,7 +126,7 @@ class Maker:
     def fetched(self, root: LockedRoot) -> LockedRoot:
         """The root, with all of its packages in the store."""
         store = self.places.store
-        sharing.take(store, (package.sha256 for package in root.packages), sharing.others(self.places.environment))
+        sharing.take(store, (package.sha256 for package in root.packages), self.shared)
         missing = apt.missing(store, root)
         if missing and self.places.offline:
             raise unable(
@@ -163,20 +172,47 @@ class Maker:
         verifying.require({"base": verifying.judge(store, image)[1]})  # what boots nowhere is told before apps are built
         return image
 
+    def _locked_app(self, step: Step) -> LockedApp:
+        return next(app for app in self.lock.apps if app.name == step.name)
+
+    def _wheels(self, app: LockedApp, step: Step, log: Path) -> tuple[layers.Layer, ...]:
+        store, compressor, python = self.places.store, self._compressor(step), str(app.python)
+        sharing.take(store, (wheel.sha256 for wheel in app.wheels), self.shared)
+        wheels.fetch(
+            store,
+            app.wheels,
+            python=python,
+            arch=self.lock.arch,
+            environment=self.places.environment,
+            offline=self.places.offline,
+            advance=self.progress.advance,
+        )
+        assert app.root is not None
+        root = rootfs.make_root(store, self.fetched(self.lock.root(app.root)), log=log)
+        environment = layers.write_layer(
+            store, _entries(debian_text.app_python(python)), compressor=compressor, annotations=((layers.GROUP, "python"),)
+        )
+        made = wheel_layers.write(
+            store, root, app.wheels, app.wheel_layers, python=python, compressor=compressor, advance=self.progress.advance
+        )
+        return (environment, *made)
+
     def _app(self, app: LockedApp, step: Step, log: Path) -> str:
         if app.image:
             wanted = (blob.sha256 for blob in app.image.parts().values())
-            sharing.take(self.places.store, wanted, sharing.others(self.places.environment))
+            sharing.take(self.places.store, wanted, self.shared)
             registry.fetch(self.places.store, app.image, offline=self.places.offline, advance=self.progress.advance)
             return oci.read_image(self.places.store, app.image.digest).digest
         assert app.root is not None
         root = self.fetched(self.lock.root(app.root))
+        more = [layer for one in step.inputs for layer in uses.layers_of(self.outputs[one])]
         return debian.build_app_root(
             self.places.store,
             root,
             script=debian_text.app_script(),
-            settings=models.app_settings(command=app.command, environment=app.environment, port=app.port),
+            settings=models.app_settings(command=app.command, environment=app.environment, port=app.port, wheels=bool(more)),
             labels=models.app_labels(name=app.name, framework=str(app.framework), version=str(app.version)),
+            more=more,
             compressor=self._compressor(step),
             log=log,
         )
@@ -201,7 +237,7 @@ class Maker:
         )
 
     def _fetch_model(self, model: LockedModel) -> None:
-        sharing.take(self.places.store, (file.sha256 for file in model.files), sharing.others(self.places.environment))
+        sharing.take(self.places.store, (file.sha256 for file in model.files), self.shared)
         hub.fetch(
             self.places.store,
             model.id,
@@ -220,19 +256,12 @@ class Maker:
 
     def _system(self, step: Step) -> str:
         store = self.places.store
-        node_part = next(self.outputs[one]["layer"] for one in step.inputs if "layer" in self.outputs[one])
+        node_part = [layer for one in step.inputs for layer in uses.layers_of(self.outputs[one])]
         base = oci.read_image(store, self.images[f"base-image {self.lock.os}"])
-        entries = [
-            layers.file_entry(file.path, file.content, mode=file.mode)
-            if isinstance(file, RenderedFile)
-            else layers.link_entry(file.path, file.target)
-            for file in render.render_system(self.lock, bound(self.lock, self.images))
-        ]
+        entries = _entries(render.render_system(self.lock, bound(self.lock, self.images)))
         top = layers.write_layer(store, entries, compressor=self._compressor(step), annotations=((layers.GROUP, "lock"),))
         labels = {**dict(base.labels), verify.LOCK_LABEL: identity(self.lock), "org.opencontainers.image.title": self.lock.name}
-        return oci.write_image(
-            store, (*base.layers, own_files.as_layer(node_part), top), arch=base.arch, settings=base.settings, labels=labels
-        )
+        return oci.write_image(store, (*base.layers, *node_part, top), arch=base.arch, settings=base.settings, labels=labels)
 
     def _disk(self, step: Step, folder: Path) -> dict[str, Any]:
         made = disk.make(
@@ -263,6 +292,15 @@ def bound(lock: Lock, images: Mapping[str, str]) -> dict[str, str]:
     titles = {f"app-image {app.name}": render.app_image(app.name) for app in lock.apps}
     titles |= {f"model-image {model.id}": render.model_image(model.id) for model in lock.models}
     return {titles[title]: digest for title, digest in images.items() if title in titles}
+
+
+def _entries(files: Sequence[Rendered]) -> list[tuple[layers.Entry, layers.Content]]:
+    return [
+        layers.file_entry(file.path, file.content, mode=file.mode)
+        if isinstance(file, RenderedFile)
+        else layers.link_entry(file.path, file.target)
+        for file in files
+    ]
 
 
 def _content(file: Rendered) -> bytes:

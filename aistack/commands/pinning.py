@@ -109,7 +109,14 @@ def _wheels(
     _require_network(places, f"the wheels of `{app.name}`")
     progress.say(f"resolving wheels of app `{app.name}`")
     kept = [wheel for wheel in (before.wheels if before else ()) if wheel.name not in moving]
-    return wheels.lock(app.wheels.requirements, python=app.wheels.python, arch=arch, prefer=kept, environment=places.environment)
+    return wheels.lock(
+        app.wheels.requirements,
+        python=app.wheels.python,
+        arch=arch,
+        glibc=app.wheels.glibc,
+        prefer=kept,
+        environment=places.environment,
+    )
 
 
 def _image(app: str, reference: str, arch: str, older: Lock | None, moves: relock.Moves, places: Places, progress: Progress) -> LockedImage:

@@ -56,7 +56,7 @@ def _app(part: Part, catalog: Catalog, arch: str) -> StackApp | None:
     wheels = None
     if framework.delivery.wheels and root is not None:
         requirements = tuple(requirement.replace("{version}", release.version) for requirement in framework.delivery.wheels)
-        wheels = Wheels(python=".".join(root.python.split(".")[:2]), requirements=requirements)
+        wheels = Wheels(python=".".join(root.python.split(".")[:2]), glibc=root.glibc, requirements=requirements)
     return StackApp(
         name=part.name,
         framework=framework.id,

@@ -47,8 +47,9 @@ class LockedApp:
     """One container: `root` names its packages, `wheels` its Python part, `models` what is mounted read-only.
 
     An app that comes as an `image` has no root; `framework` and `version` are None where nothing but the image is known. `requirements`
-    are what the wheels were resolved from. `command` is complete, whatever the image would start by itself; a model is mounted at
-    `/models/ID`. `health` is the path that answers 200 once the app serves. `cpu_features` are features as /proc/cpuinfo spells them.
+    are what the wheels were resolved from, `wheel_layers` their groups in the image: (group, names of its wheels), both sorted. `command`
+    is complete, whatever the image would start by itself; a model is mounted at `/models/ID`. `health` is the path that answers 200 once
+    the app serves. `cpu_features` are features as /proc/cpuinfo spells them.
     """
 
     name: str
@@ -64,6 +65,7 @@ class LockedApp:
     health: str | None
     cpu_features: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
+    wheel_layers: tuple[tuple[str, tuple[str, ...]], ...] = ()
     image: LockedImage | None = None
 
     @property

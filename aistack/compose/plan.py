@@ -102,6 +102,7 @@ TOOLS_OF = {
     "tools-root": ("mmdebstrap",),
     "base-image": ("mmdebstrap",),
     "app-image": ("mmdebstrap",),
+    "app-wheels": ("installer",),
     "converter-root": ("mmdebstrap",),
     "converted-model": ("bwrap",),
 }
@@ -130,13 +131,20 @@ def _app(add: Any, lock: Lock, app: LockedApp, tools: Step) -> Step:
         fetched = add("app-image", app.name, (), image=app.image.digest)
         assert isinstance(fetched, Step)
         return fetched
+    root = lock.root(app.root)
+    inputs = [tools]
+    if app.wheels:
+        # Of the packages only the interpreter shapes what wheels become: its byte code.
+        interpreter = [package.sha256 for package in root.packages if package.source.partition(" ")[0] == f"python{app.python}"]
+        wheels = [(wheel.filename, wheel.sha256) for wheel in app.wheels]
+        shaped = {"wheels": wheels, "layers": app.wheel_layers, "python": app.python, "interpreter": interpreter}
+        inputs.append(add("app-wheels", app.name, (tools,), **shaped, compressor=lock.compressor))
     step = add(
         "app-image",
         app.name,
-        (tools,),
-        packages=packages(lock.root(app.root)),
-        layers=lock.root(app.root).layers,
-        wheels=[wheel.sha256 for wheel in app.wheels],
+        inputs,
+        packages=packages(root),
+        layers=root.layers,
         labels={"name": app.name, "framework": app.framework, "version": app.version},
         arch=lock.arch,
         command=app.command,

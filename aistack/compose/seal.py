@@ -18,7 +18,7 @@ from aistack.diagnostics import Diagnostic, Severity, refuse
 from aistack.facts.catalog import Os, Suite
 from aistack.facts.pins import LockedFile, LockedImage, LockedRoot, LockedWheel
 
-FORMAT = 3
+FORMAT = 4
 """Raised when the same stack would now be locked differently, so that older locks are made anew."""
 
 _KERNEL_PACKAGE = re.compile(r"linux-image-(\d.*)")
@@ -110,7 +110,7 @@ def seal(stack: Stack, pins: Pins, older: Lock | None = None) -> tuple[Lock, tup
         components["driver"] = stack.driver.version
     apps = []
     for app in stack.apps:
-        apps.append(_app(app, pins))
+        apps.append(_app(app, pins, older))
         if apps[-1].version != app.version:
             diagnostics.append(_moved(app, apps[-1].version))
         if not apps[-1].command:
@@ -121,7 +121,7 @@ def seal(stack: Stack, pins: Pins, older: Lock | None = None) -> tuple[Lock, tup
         os=stack.os.id,
         components=tuple(sorted(components.items())),
         accelerator=LockedAccelerator(product=stack.accelerator.id, count=stack.accelerator_count) if stack.accelerator else None,
-        roots=tuple((name, _grouped(name, root, older)) for name, root in sorted(pins.roots.items())),
+        roots=tuple((name, _grouped(name, root, older, pins)) for name, root in sorted(pins.roots.items())),
         apps=tuple(apps),
         models=tuple(_model(stack, name, pins.models[name]) for name in sorted(pins.models)),
         node=stack.node,
@@ -136,12 +136,13 @@ COMPRESSOR = ("zstd", "-q", "-c", "-9", "-T2", "--no-check")
 """Two threads, whatever the machine has: one thread and several give different bytes, two and more give the same (zstd(1), `-T#`)."""
 
 
-def _grouped(name: str, root: LockedRoot, older: Lock | None) -> LockedRoot:
+def _grouped(name: str, root: LockedRoot, older: Lock | None, pins: Pins) -> LockedRoot:
     """The root with its packages' layers, where it becomes an image; `older` is a lock whose assignment is kept."""
     if name != "base" and not name.startswith("app-"):
         return root
     before = next((known.layers for other, known in older.roots if other == name), ()) if older else ()
-    return dataclasses.replace(root, layers=grouping.group(root.packages, before))
+    most = grouping.MOST_BESIDE_WHEELS if pins.wheels.get(name.removeprefix("app-")) else grouping.MOST_OWN_GROUPS
+    return dataclasses.replace(root, layers=grouping.group(root.packages, before, most=most))
 
 
 def pins_of(lock: Lock) -> Pins:
@@ -170,9 +171,10 @@ def _suites(stack: Stack) -> tuple[Suite, ...]:
     return tuple(Suite(name=suite.name, components=tuple(dict.fromkeys((*suite.components, *extra)))) for suite in stack.os.suites)
 
 
-def _app(app: StackApp, pins: Pins) -> LockedApp:
+def _app(app: StackApp, pins: Pins, older: Lock | None) -> LockedApp:
     image = pins.images.get(app.name)
-    root = pins.roots[app_root(app)] if app.os else None
+    root, wheels = pins.roots[app_root(app)] if app.os else None, pins.wheels.get(app.name, ())
+    before = next((known.wheel_layers for known in older.apps if known.name == app.name), ()) if older else ()
     command = complete(app)
     if app.inherits and image is not None:
         command = (*image.entrypoint, *(command or image.command)) if image.entrypoint or not command else ()
@@ -182,7 +184,7 @@ def _app(app: StackApp, pins: Pins) -> LockedApp:
         version=_upstream(root, app.packages[0]) or app.version if root and not app.wheels else app.version,
         root=app_root(app) if root else None,
         python=app.wheels.python if app.wheels else None,
-        wheels=tuple(pins.wheels.get(app.name, ())),
+        wheels=tuple(wheels),
         models=tuple(model.id for model in app.models),
         command=command,
         environment=app.environment,
@@ -190,6 +192,7 @@ def _app(app: StackApp, pins: Pins) -> LockedApp:
         health=app.health,
         cpu_features=app.cpu_features,
         requirements=app.wheels.requirements if app.wheels else (),
+        wheel_layers=grouping.group_wheels(wheels, before),
         image=image,
     )
 

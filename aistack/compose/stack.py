@@ -32,9 +32,10 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wheels:
-    """The Python part of an app: requirements as pip spells them, for the Python of the app's root (`3.13`)."""
+    """The Python part of an app: requirements as pip spells them, for the Python (`3.13`) and the glibc (`2.41`) of the app's root."""
 
     python: str
+    glibc: str
     requirements: tuple[str, ...]
 
 

@@ -6,25 +6,33 @@ built, to its lock as well. Each check has three outcomes: yes, no, could not te
 
 from __future__ import annotations
 
+import csv
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 
+from packaging.utils import canonicalize_name, canonicalize_version
+
 from aistack.compose import lint, tidy
+from aistack.compose.distros import debian
 from aistack.compose.findings import Finding, Outcome, ask, some
 from aistack.compose.lock import Lock, LockedApp, LockFormatError, decode, identity
 from aistack.compose.render.system import image_names
+from aistack.facts.files import APP, site_packages
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.pins import LockedRoot
 
 LOCK_PATH = "/usr/lib/aistack/lock.json"
 QUADLETS = "/usr/share/containers/systemd"
 BOUND = "/usr/lib/bootc/bound-images.d"
-OUR_PATH = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/opt/app/bin")
+OUR_PATH = ("/usr/bin", "/usr/sbin", "/usr/local/bin", f"{APP}/bin")
 BOOTABLE, LOCK_LABEL = "containers.bootc", "io.aistack.lock"
 
 
 def wanted(path: str) -> bool:
     """The files whose contents the checks read."""
+    if path.startswith(APP + "/"):
+        return path.endswith(".dist-info/RECORD")
     return path == LOCK_PATH or path.startswith(QUADLETS + "/") or lint.wanted(path) or tidy.wanted(path)
 
 
@@ -62,6 +70,8 @@ def verify_app(filesystem: Filesystem, lock: Lock, app: LockedApp) -> tuple[Find
     """Checks an app's image."""
     assert app.root is not None
     findings = [_packages(filesystem, lock.root(app.root)), _command(filesystem, app, OUR_PATH)]
+    if app.python:
+        findings.append(_wheels(filesystem, app, app.python))
     if not lock.accelerator or not lock.accelerator.product.startswith("nvidia/"):
         cuda = [path for path in filesystem.entries if re.search(r"/lib(cuda|cudart|cublas|cudnn|nccl|nvrtc)[-_.\w]*\.so", path)]
         findings.append(
@@ -98,6 +108,34 @@ def _packages(filesystem: Filesystem, root: LockedRoot) -> Finding:
     more = [f"{name} {version} is in the image only" for name, version, _ in sorted(built - locked)]
     less = [f"{name} {version} is in the lock only" for name, version, _ in sorted(locked - built)]
     return _finding("packages", not (more or less), f"{len(locked)} packages, each at the locked version", some([*more, *less]))
+
+
+def _wheels(filesystem: Filesystem, app: LockedApp, python: str) -> Finding:
+    """Each wheel at its version, and no file that none of them says it brought (their RECORDs, and the byte code of what is in them)."""
+    site = site_packages(python)
+    built: set[tuple[str, str]] = set()
+    brought = {file.path for file in debian.app_python(python)}
+    for path, text in filesystem.texts.items():
+        if match := re.fullmatch(rf"{re.escape(site)}/([^/]+)-([^/-]+)\.dist-info/RECORD", path):
+            built.add(_known_as(match[1], match[2]))
+            rows = csv.reader(text.decode(errors="replace").splitlines())
+            brought.update(posixpath.normpath(f"{site}/{row[0]}") for row in rows if row)
+    locked = {_known_as(wheel.name, wheel.version) for wheel in app.wheels}
+    strange = [f"{name} {version} is in the image only" for name, version in sorted(built - locked)]
+    strange += [f"{name} {version} is in the lock only" for name, version in sorted(locked - built)]
+    strange += [
+        f"{path} is of no wheel"
+        for path in filesystem.below(APP)
+        if filesystem.entries[path].kind != "directory" and BYTE_CODE.sub(r"\1.py", path) not in brought
+    ]
+    return _finding("wheels", not strange, f"{len(locked)} wheels, each at the locked version", some(strange))
+
+
+BYTE_CODE = re.compile(r"__pycache__/([^/]+)\.cpython-\d+\.pyc$")
+
+
+def _known_as(name: str, version: str) -> tuple[str, str]:
+    return canonicalize_name(name), canonicalize_version(version, strip_trailing_zero=False)
 
 
 def _installed(status: str) -> Iterator[tuple[str, str, str]]:

@@ -23,3 +23,11 @@ class RenderedLink:
 
 
 Rendered = RenderedFile | RenderedLink
+
+APP = "/opt/app"
+"""Where an app's wheels lie: a virtual environment of its root's Python."""
+
+
+def site_packages(python: str) -> str:
+    """The folder of an app's Python packages; `python` is as `3.13`."""
+    return f"{APP}/lib/python{python}/site-packages"

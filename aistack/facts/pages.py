@@ -229,6 +229,8 @@ What lies in a store is removed when nothing needs it, so a store begins in an e
         """A file of the store is not what its name, its sha256, says: a disk, or somebody, changed it.
 It is removed, and fetched or made again where that is possible; `aistack store check` reads all of them.""",
     ),
+    Page("STO003", "nothing-to-push", "The store holds nothing that the recipe's lock needs: build it, in this store, first."),
+    Page("STO004", "not-a-store-artifact", "There is something at the reference, but `aistack store push` did not write it."),
     Page("OCI002", "store-write", "The store's file system refused to take what was built: it is full, or read-only."),
     Page("OCI003", "not-an-image", "What was named is not an image that can be read."),
     Page("OCI004", "blob-missing", "A part of an image that was built earlier is not in the store any more."),
@@ -303,6 +305,7 @@ WHEELS = (
     Page("WHL005", "wheel-unsafe", "A wheel holds a path that would leave the folder into which it is unpacked."),
     Page("WHL006", "wheel-digest-wrong", "The bytes that came are not those that were locked; nothing of them was kept."),
     Page("WHL007", "wheel-not-reached", "The index, or the file that it names, could not be read."),
+    Page("WHL008", "wheel-not-installed", "A locked wheel is not built as wheels are, so that its files cannot be laid into an image."),
 )
 
 REGISTRIES = (

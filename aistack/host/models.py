@@ -7,6 +7,7 @@ from pathlib import Path
 
 import aistack
 from aistack.diagnostics import unable
+from aistack.facts.files import APP
 from aistack.facts.pins import LockedFile
 from aistack.host import layers, oci, process, rootfs
 from aistack.host.layers import Layer
@@ -104,10 +105,16 @@ def _shared_layer(store: Store, files: Sequence[LockedFile]) -> Layer:
     return layers.write_layer(store, entries, compress=False, annotations=((layers.GROUP, "small files"),))
 
 
-def app_settings(*, command: Sequence[str], environment: Sequence[tuple[str, str]], port: int | None) -> oci.Settings:
-    """How an app's container starts: its command as nobody, with only the environment that the lock names."""
-    given = dict(environment)
-    settings = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LC_ALL": "C.UTF-8", **given}
+def app_settings(*, command: Sequence[str], environment: Sequence[tuple[str, str]], port: int | None, wheels: bool = False) -> oci.Settings:
+    """How an app's container starts: its command as nobody, with only the environment that the lock names.
+
+    With `wheels`, programs and the Python of the app's own wheels come first; their byte code lies beside them, none is written.
+    """
+    settings = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LC_ALL": "C.UTF-8"}
+    if wheels:
+        settings |= {"PATH": f"{APP}/bin:{settings['PATH']}", "VIRTUAL_ENV": APP}
+        settings |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1"}
+    settings |= dict(environment)
     return oci.Settings(
         command=tuple(command),
         environment=tuple(sorted(settings.items())),

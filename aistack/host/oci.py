@@ -109,6 +109,17 @@ def write_image(
     return _keep(store, manifest)[0]
 
 
+def write_artifact(store: Store, document: object, document_type: str, files: Sequence[str], file_type: str) -> str:
+    """Write the manifest of something that is no image: a document as its config, files of the store (sha256, hex) as its layers.
+
+    Returns the manifest's digest.
+    """
+    config_digest, config_size = _keep(store, document)
+    layers = [{"mediaType": file_type, "digest": f"sha256:{file}", "size": store.blob(file).stat().st_size} for file in files]
+    config = {"mediaType": document_type, "digest": config_digest, "size": config_size}
+    return _keep(store, {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers})[0]
+
+
 def read_image(store: Store, digest: str, *, whole: bool = True) -> Image:
     """The image of that manifest digest; everything that it names must be in the store, its layers only where it is wanted `whole`."""
     manifest, size = _load(store, digest)

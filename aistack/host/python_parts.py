@@ -31,6 +31,14 @@ def wanted() -> tuple[Requirement, ...]:
     return tuple(found)
 
 
+def version(name: str) -> str:
+    """The version of a Python package here, `none` where there is none."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
 def missing() -> tuple[Requirement, ...]:
     """Those that this Python lacks, or has too old."""
     return tuple(one for one in wanted() if not _fits(one))

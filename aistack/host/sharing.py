@@ -1,4 +1,4 @@
-"""Other stores to take from: folders that this machine can read, like a file server's, named by AISTACK_STORE_FROM.
+"""Other stores to take from, named by AISTACK_STORE_FROM: folders that this machine can read, artifacts in a registry or OCI layout.
 
 They are never written to. A file that is taken is held against its digest; which step made which image is taken on trust, so name only
 stores whose writers you would let build for you.
@@ -7,46 +7,89 @@ stores whose writers you would let build for you.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from aistack.host import uses
+from aistack.diagnostics import DiagnosticError
+from aistack.host import artifact, uses
 from aistack.host.store import Store
 
 VARIABLE = "AISTACK_STORE_FROM"
+ENTRY = re.compile(r"(docker://[^/\s]+/[^:@\s]+(?::\w[\w.-]*|@sha256:[0-9a-f]{64})|oci:[^:]+:\w[\w.-]*|[^:]+)(?::+|$)")
+"""A reference, with its tag or digest, or a path; between them stand colons."""
 UNSHARED = ("root", "files")
 """Outputs that are not taken: unpacked roots belong to their builder's users, and a disk is made faster than it is copied."""
 
 
-def others(environment: Mapping[str, str]) -> tuple[Store, ...]:
-    """The stores named by AISTACK_STORE_FROM (paths with `:` between them) that are there."""
-    named = (Store(Path(path)) for path in environment.get(VARIABLE, "").split(":") if path)
-    return tuple(store for store in named if store.blobs.is_dir())
+class Source(Protocol):
+    """Where files and outputs can be taken from."""
+
+    def output(self, step: str) -> Mapping[str, Any]:
+        """The document of a step's output, empty where there is none."""
+
+    def bring(self, store: Store, wanted: Iterable[str]) -> None:
+        """Copies those of the wanted files that are there into `store`, each held against its digest."""
 
 
-def take(store: Store, wanted: Iterable[str], sources: Iterable[Store]) -> int:
-    """Copies those files that the store lacks and another has, each held against its digest; returns how many bytes came."""
-    came = 0
-    for sha256 in dict.fromkeys(wanted):
-        for source in sources:
-            if store.has(sha256):
-                break
-            if not source.has(sha256):
-                continue
-            with source.blob(sha256).open("rb") as stream:
-                found, size = store.add(stream, only=sha256)  # what is damaged there is not kept here
-            came += size if found == sha256 else 0
-    return came
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """Another store's folder; `say` is told what is damaged there."""
+
+    store: Store
+    say: Callable[[str], None]
+
+    def output(self, step: str) -> Mapping[str, Any]:
+        """The document of a step's output, empty where there is none."""
+        return uses.read_output(self.store, step)
+
+    def bring(self, store: Store, wanted: Iterable[str]) -> None:
+        """Copies those of the wanted files that are there, each held against its digest."""
+        for sha256 in wanted:
+            if self.store.has(sha256):
+                with self.store.blob(sha256).open("rb") as stream:
+                    found, _ = store.add(stream, only=sha256)
+                if found != sha256:
+                    self.say(f"{self.store.path}: the file {sha256} is not what its name says")
 
 
-def take_output(store: Store, step: str, sources: Iterable[Store]) -> Mapping[str, Any] | None:
+def others(environment: Mapping[str, str], say: Callable[[str], None], *, offline: bool = False) -> tuple[Source, ...]:
+    """The stores that AISTACK_STORE_FROM names and that can be read; `say` is told of the others. `offline`, no registry is asked."""
+    return tuple(_others(environment, say, offline))
+
+
+def _others(environment: Mapping[str, str], say: Callable[[str], None], offline: bool) -> Iterator[Source]:
+    for name in ENTRY.findall(environment.get(VARIABLE, "")):
+        if not name.startswith(("docker:", "oci:")):
+            if Store(Path(name)).blobs.is_dir():
+                yield Folder(store=Store(Path(name)), say=say)
+            else:
+                say(f"{VARIABLE}: {name} is no store")
+        elif not (offline and name.startswith("docker:")):
+            try:
+                yield artifact.read(name, environment, say)
+            except DiagnosticError as error:
+                say(f"{VARIABLE}: {name} cannot be read: {artifact.last_words(error)}")
+
+
+def take(store: Store, wanted: Iterable[str], sources: Sequence[Source]) -> None:
+    """Brings those files that the store lacks and another has."""
+    missing = dict.fromkeys(sha256 for sha256 in wanted if not store.has(sha256))
+    for source in sources:
+        source.bring(store, [sha256 for sha256 in missing if not store.has(sha256)])
+
+
+def take_output(store: Store, step: str, sources: Sequence[Source]) -> Mapping[str, Any] | None:
     """The output of a step that another store holds whole, with all its files; None where none does."""
     for source in sources:
-        document = uses.read_output(source, step)
+        document = source.output(step)
         if not document or any(kind in document for kind in UNSHARED):
             continue
-        wanted = uses.blobs_of(source, document)
+        wanted = [document["image"].removeprefix("sha256:")] if "image" in document else []
+        take(store, wanted, (source,))  # an image's manifest names the rest
+        wanted += uses.blobs_of(store, document)
         take(store, wanted, (source,))
         if all(store.has(sha256) for sha256 in wanted):
             with store.produce(step) as folder:

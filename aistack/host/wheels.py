@@ -26,19 +26,22 @@ from aistack.facts.pins import LockedWheel
 from aistack.host import process, python_parts
 from aistack.host.store import Store
 
-PLATFORMS = {"amd64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
-"""uv's platform for an architecture: glibc 2.28 is older than that of any OS in the catalog."""
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+MANYLINUX = (17, 28, *range(31, 41))
+"""The minor versions of glibc 2 for which uv has a platform."""
 
 SECONDS = 180.0
 UV_INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_CONFIG_FILE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A wheel and where the index says it can be had."""
+class Offered:
+    """A wheel that an index has; size in bytes, None where the index does not say."""
 
-    wheel: LockedWheel
+    filename: str
     url: str
+    sha256: str
+    size: int | None
 
 
 def lock(
@@ -46,17 +49,24 @@ def lock(
     *,
     python: str,
     arch: str,
+    glibc: str = "2.28",
     prefer: Sequence[LockedWheel] = (),
     environment: Mapping[str, str] = os.environ,
     only: bool = False,
 ) -> tuple[LockedWheel, ...]:
     """Resolve requirements (`vllm==0.19.1`) and all they need for Python `python` (`3.13`) on `arch`; wheels only, sorted by name.
 
-    Versions of `prefer` are taken where they fit. With `only`, what the requirements need is left out. Raises DiagnosticError (exit 3)
-    when uv, an index or a wheel for that platform is missing.
+    `glibc` is that of the root in which they will run. Versions of `prefer` are taken where they fit. With `only`, what the requirements
+    need is left out. Raises DiagnosticError (exit 3) when uv, an index or a wheel for that platform is missing.
     """
-    found = _resolve(requirements, python, arch, environment, only, prefer)
-    return tuple(sorted((one.wheel for one in found), key=lambda wheel: wheel.name))
+    found, settings = [], {**environment, **indexes(environment)}
+    for name, version, offered in _resolve(requirements, python, arch, glibc, settings, only, prefer):
+        if not offered:
+            raise unable("WHL002", "no-wheel", f"`{name}` {version} has no wheel for Python {python} on {arch}")
+        best = _best(offered, python)
+        size = best.size if best.size is not None else _size(best.url, settings)
+        found.append(LockedWheel(name=name, version=version, filename=best.filename, sha256=best.sha256, size=size))
+    return tuple(sorted(found, key=lambda wheel: wheel.name))
 
 
 def fetch(
@@ -79,7 +89,9 @@ def fetch(
             hints=("build once without `--offline`",),
         )  # fmt: skip
     wanted = [f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}" for wheel in missing]
-    urls = {found.wheel.sha256: found.url for found in _resolve(wanted, python, arch, environment, True)}
+    settings = {**environment, **indexes(environment)}
+    found = _resolve(wanted, python, arch, f"2.{MANYLINUX[-1]}", settings, True)
+    urls = {one.sha256: one.url for _, _, offered in found for one in offered}
     arrived, total = 0, sum(wheel.size for wheel in missing)
     for wheel in missing:
         if wheel.sha256 not in urls:
@@ -87,33 +99,10 @@ def fetch(
                 "WHL004", "wheel-gone", f"no index offers `{wheel.filename}` with the locked sha256",
                 why=(f"sha256: {wheel.sha256}",), hints=("aistack lock RECIPE",),
             )  # fmt: skip
-        _download(store, urls[wheel.sha256], wheel.filename, wheel.sha256, environment)
+        _download(store, urls[wheel.sha256], wheel.filename, wheel.sha256, settings)
         arrived += wheel.size
         if advance:
             advance(f"fetching {len(missing)} wheels", arrived, total)
-
-
-def install_files(store: Store, wheels: Sequence[LockedWheel], folder: Path, *, environment: Mapping[str, str] = os.environ) -> None:
-    """Install the wheels, from the store and without any index, into `folder` as a site-packages directory, nothing compiled."""
-    with store.scratch() as scratch:
-        names = []
-        for wheel in wheels:
-            link = scratch / wheel.filename
-            link.symlink_to(store.blob(wheel.sha256).resolve())
-            names.append(str(link))
-        argv = [
-            _uv(), "pip", "install", "--quiet", "--no-config", "--offline", "--no-deps", "--no-index", "--link-mode=copy", "--no-cache",
-            f"--target={folder}", *_target(wheels), *names,
-        ]  # fmt: skip
-        process.run(argv, env={**environment, "UV_PYTHON_DOWNLOADS": "never"}, timeout=1800)
-        (folder / ".lock").unlink(missing_ok=True)
-
-
-def _target(wheels: Sequence[LockedWheel]) -> list[str]:
-    # A wheel for another Python is refused by default; which Python the wheels are for is in the compiled ones' names.
-    versions = {match[1] for wheel in wheels if (match := re.search(r"-cp3(\d+)-(?!abi3)", wheel.filename))}
-    platform = "aarch64" if any("aarch64" in wheel.filename for wheel in wheels) else "x86_64"
-    return [f"--python-platform={platform}-manylinux_2_28", *([f"--python-version=3.{versions.pop()}"] if len(versions) == 1 else [])]
 
 
 def members(path: Path, wanted: Callable[[str], bool]) -> tuple[str, ...]:
@@ -130,15 +119,21 @@ def _resolve(
     requirements: Sequence[str],
     python: str,
     arch: str,
-    environment: Mapping[str, str],
+    glibc: str,
+    settings: Mapping[str, str],
     only: bool,
     prefer: Sequence[LockedWheel] = (),
-) -> list[Found]:
-    settings = {**environment, **indexes(environment), "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
+) -> list[tuple[str, str, list[Offered]]]:
+    """What was chosen, by name and version, with every wheel of that release that fits the platform, in uv's order.
+
+    `settings` are the environment with the indexes in it.
+    """
+    settings = {**settings, "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
+    minor = max(known for known in MANYLINUX if known <= max(int(glibc.split(".")[1]), MANYLINUX[0]))
     argv = [
         _uv(), "pip", "compile", "--quiet", "--no-header", "--format=pylock.toml", "--generate-hashes", "--only-binary=:all:",
-        f"--python={sys.executable}",
-        f"--python-version={python}", f"--python-platform={PLATFORMS[arch]}", *(["--no-deps"] if only else []), "-",
+        f"--python={sys.executable}", f"--python-version={python}", f"--python-platform={MACHINES[arch]}-manylinux_2_{minor}",
+        *(["--no-deps"] if only else []), "-",
     ]  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="aistack-wheels-") as folder:
         answer = Path(folder) / "pylock.toml"
@@ -155,29 +150,20 @@ def _resolve(
             why=tuple(_without_secrets(line) for line in said[-12:]),
             hints=("the indexes are those of uv's or pip's own configuration: see `pip config list`",),
         )  # fmt: skip
-    found = []
-    for package in resolved.get("packages", []):
-        offered = package.get("wheels", [])
-        if not offered:
-            raise unable("WHL002", "no-wheel", f"`{package['name']}` {package.get('version')} has no wheel for Python {python} on {arch}")
-        # uv lists every wheel of a release that fits the platform; the first is the one that it would install.
-        one = offered[0] if len(offered) == 1 else _best(offered, python)
-        url = str(one.get("url") or Path(one["path"]).resolve().as_uri())
-        size = one.get("size")
-        wheel = LockedWheel(
-            name=package["name"],
-            version=package["version"],
-            filename=unquote(urlsplit(url).path.rpartition("/")[2]),
-            sha256=one["hashes"]["sha256"],
-            size=int(size) if size is not None else _size(url, environment),
-        )
-        found.append(Found(wheel=wheel, url=url))
-    return found
+    packages = resolved.get("packages", [])
+    return [(package["name"], package["version"], [_offered(one) for one in package.get("wheels", [])]) for package in packages]
 
 
-def _best(offered: Sequence[Mapping[str, Any]], python: str) -> Mapping[str, Any]:
+def _offered(wheel: Mapping[str, Any]) -> Offered:
+    url, size = str(wheel.get("url") or Path(wheel["path"]).resolve().as_uri()), wheel.get("size")
+    name = unquote(urlsplit(url).path.rpartition("/")[2])
+    return Offered(filename=name, url=url, sha256=wheel["hashes"]["sha256"], size=int(size) if size is not None else None)
+
+
+def _best(offered: Sequence[Offered], python: str) -> Offered:
+    """The wheel that is compiled for just this Python, else the first, which is the one that uv would install."""
     exact = f"-cp{python.replace('.', '')}-"
-    return next((one for one in offered if exact in str(one.get("url", one.get("path")))), offered[0])
+    return next((one for one in offered if exact in one.filename), offered[0])
 
 
 def indexes(environment: Mapping[str, str]) -> dict[str, str]:
@@ -206,13 +192,13 @@ def _pip_configuration(environment: Mapping[str, str]) -> dict[str, list[str]]:
         done = process.run(argv, check=False, env=environment, timeout=60)
         if done.returncode == 0:
             break
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, list[str]]] = {section: {} for section in ("global", "download", "install", ":env:")}
     for line in done.stdout.splitlines() if done is not None and done.returncode == 0 else ():
         name, _, value = line.partition("=")
         section, _, key = name.rpartition(".")
-        if section in ("global", "install", "download", ":env:"):
-            found[key] = value.strip("'\"").replace("\\n", " ").split()
-    return found
+        if section in found:
+            found[section][key] = value.strip("'\"").replace("\\n", " ").split()
+    return {key: words for section in found.values() for key, words in section.items()}  # the later section counts, as with pip
 
 
 def _uv() -> str:
@@ -223,19 +209,18 @@ def _uv() -> str:
     return found
 
 
-def _opener(url: str, environment: Mapping[str, str]) -> tuple[urllib.request.OpenerDirector, str]:
+def _opener(url: str, settings: Mapping[str, str]) -> tuple[urllib.request.OpenerDirector, str]:
     """What opens an address, and the address without its password: that comes from the address, the configured index or ~/.netrc."""
     parts = urlsplit(url)
     credentials = (unquote(parts.username or ""), unquote(parts.password or "")) if parts.username else None
-    told = {**environment, **indexes(environment)}
     for name in UV_INDEXES:
-        for index in told.get(name, "").replace(",", " ").split():
+        for index in settings.get(name, "").replace(",", " ").split():
             other = urlsplit(index.partition("=")[2] if re.match(r"\w+=", index) else index)
             if credentials is None and other.username and other.hostname == parts.hostname and other.scheme == parts.scheme:
                 credentials = (unquote(other.username), unquote(other.password or ""))
     if credentials is None and parts.hostname:
         try:
-            entry = netrc.netrc(environment.get("NETRC")).authenticators(parts.hostname)
+            entry = netrc.netrc(settings.get("NETRC")).authenticators(parts.hostname)
             credentials = (entry[0], entry[2] or "") if entry else None
         except (OSError, netrc.NetrcParseError):
             credentials = None
@@ -246,10 +231,10 @@ def _opener(url: str, environment: Mapping[str, str]) -> tuple[urllib.request.Op
     return urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(manager)), bare
 
 
-def _size(url: str, environment: Mapping[str, str]) -> int:
+def _size(url: str, settings: Mapping[str, str]) -> int:
     if url.startswith("file:"):
         return Path(unquote(urlsplit(url).path)).stat().st_size
-    opener, bare = _opener(url, environment)
+    opener, bare = _opener(url, settings)
     try:
         with opener.open(urllib.request.Request(bare, method="HEAD"), timeout=SECONDS) as answer:
             return int(answer.headers["Content-Length"])
@@ -257,8 +242,8 @@ def _size(url: str, environment: Mapping[str, str]) -> int:
         raise _unreachable(bare, error) from error
 
 
-def _download(store: Store, url: str, filename: str, sha256: str, environment: Mapping[str, str]) -> None:
-    opener, bare = _opener(url, environment)
+def _download(store: Store, url: str, filename: str, sha256: str, settings: Mapping[str, str]) -> None:
+    opener, bare = _opener(url, settings)
     try:
         with opener.open(bare, timeout=SECONDS) as answer:
             found, _ = store.add(answer)

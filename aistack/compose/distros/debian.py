@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from aistack.compose.tidy import SET_ID
 from aistack.facts.catalog import Os
-from aistack.facts.files import Rendered, RenderedFile, RenderedLink
+from aistack.facts.files import APP, Rendered, RenderedFile, RenderedLink
 
 BASE = (
     "ca-certificates",
@@ -77,6 +77,19 @@ def tools_packages() -> tuple[str, ...]:
 def app_packages(os: Os) -> tuple[str, ...]:
     """What every app's root has beside the essential packages and its own: certificates, to speak TLS."""
     return ("ca-certificates",)
+
+
+def app_python(python: str) -> tuple[Rendered, ...]:
+    """What makes the folder of an app's wheels a virtual environment of the root's Python (`3.13`), without that root's own modules.
+
+    https://docs.python.org/3/library/site.html says how `pyvenv.cfg` is read.
+    """
+    settings = f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {python}\n"
+    return (
+        RenderedLink(path=f"{APP}/bin/python", target=f"/usr/bin/python{python}"),
+        RenderedLink(path=f"{APP}/bin/python3", target="python"),
+        _file(f"{APP}/pyvenv.cfg", settings),
+    )
 
 
 def base_files() -> tuple[Rendered, ...]:
