@@ -166,12 +166,7 @@ runroot = "/run/containers/storage"
 graphroot = "/var/lib/containers/storage"
 """
 
-_CLEAN = """\
-rm -f /etc/machine-id /etc/.resolv.conf.systemd-resolved.bak /var/lib/dbus/machine-id /etc/ssh/ssh_host_* /etc/fstab /etc/.pwd.lock
-rm -f /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid-
-rm -rf /var/lib/apt/lists/* /var/cache/apt/*
-find /var/log -type f -delete
-rm -f /var/cache/ldconfig/aux-cache /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/lib/dpkg/lock* /var/lib/dpkg/triggers/Lock
+_BYTE_CODE = """\
 # Byte code that is valid by content (every file's time is reset) and trusted as it lies (the root is read-only).
 if command -v python3 >/dev/null; then
     # One process, in the order of names, so that the bytes are the same each time; a template that is not Python is no error.
@@ -179,6 +174,14 @@ if command -v python3 >/dev/null; then
         [ ! -d "$folder" ] || python3 -m compileall -q -f --invalidation-mode unchecked-hash "$folder" || true
     done
 fi
+"""
+
+_CLEAN = """\
+rm -f /etc/machine-id /etc/.resolv.conf.systemd-resolved.bak /var/lib/dbus/machine-id /etc/ssh/ssh_host_* /etc/fstab /etc/.pwd.lock
+rm -f /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid-
+rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+find /var/log -type f -delete
+rm -f /var/cache/ldconfig/aux-cache /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/lib/dpkg/lock* /var/lib/dpkg/triggers/Lock
 """
 
 _BASE = """\
@@ -195,7 +198,7 @@ rm -rf /boot/* /vmlinuz* /initrd.img*
 # No time zone is UTC; a zone that is set here would keep the credential firstboot.timezone from counting.
 rm -f /etc/localtime /etc/timezone
 
-echo "$(date +%T) units and byte code"
+echo "$(date +%T) units"
 # Which units start is said once, by the presets, not by each package as it is installed.
 rm -rf /etc/systemd/system/* /etc/systemd/user/* /etc/rc?.d
 systemctl preset-all --quiet
@@ -225,9 +228,9 @@ ln -s sysroot/ostree /ostree
 
 def base_script() -> str:
     """What makes an installed root a bootable image: initramfs, presets, layout."""
-    return _BASE + _CLEAN + _LAYOUT
+    return f"(\n{_BYTE_CODE}) &\n{_BASE}wait\n{_CLEAN}{_LAYOUT}"  # byte code is compiled beside the initramfs
 
 
 def app_script() -> str:
     """What an app's root need not carry is removed; the list of packages stays, so that it can be told what is inside."""
-    return _CLEAN + "rm -rf /var/cache/* /var/lib/apt /boot /media /mnt /srv /home\n"
+    return _BYTE_CODE + _CLEAN + "rm -rf /var/cache/* /var/lib/apt /boot /media /mnt /srv /home\n"
