@@ -16,7 +16,7 @@ from aistack.compose.plan import Step, inputs, plan, to_do
 from aistack.diagnostics import DiagnosticError
 from aistack.host import oci, sharing
 from aistack.host.store import Store
-from aistack.host.uses import Use, needs, remember
+from aistack.host.uses import Use, layers_of, needs, remember
 from aistack.report.progress import Progress
 
 
@@ -140,7 +140,7 @@ def output(store: Store, step: Step) -> Mapping[str, Any] | None:
         document: dict[str, Any] = json.loads((folder / "output.json").read_text())
         if "image" in document:
             oci.read_image(store, document["image"])
-        if "layer" in document and not store.has(document["layer"]["digest"].removeprefix("sha256:")):
+        if not all(store.has(layer.digest.removeprefix("sha256:")) for layer in layers_of(document)):
             return None
         if "root" in document and not (store.path / "roots" / document["root"]).is_dir():
             return None

@@ -42,13 +42,15 @@ from aistack.host import (
     rootfs,
     sharing,
     sysroot,
+    uses,
 )
 from aistack.report.progress import Progress
 
 VERSIONS = {"mmdebstrap": "--version", "bwrap": "--version"}
 CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "base-image": (accounts, deb, debian, layers, oci, rootfs),
-    "app-image": (accounts, deb, debian, layers, oci, rootfs, models),
+    "app-root": (accounts, deb, debian, layers, rootfs),
+    "app-image": (oci, models),
     "converted-model": (gguf, models),
     "model-image": (models, layers, oci),
     "system-image": (render.system, layers, oci),
@@ -65,7 +67,7 @@ def surroundings() -> Surroundings:
     files = [part for file in base_files() for part in (file.path.encode(), _content(file))]
     code = [part for file in own_files.node_part() for part in (file.path.encode(), file.content)]
     ours["base-image"] = _digest([ours["base-image"].encode(), *files, debian_text.base_script().encode()])
-    ours["app-image"] = _digest([ours["app-image"].encode(), debian_text.app_script().encode()])
+    ours["app-root"] = _digest([ours["app-root"].encode(), debian_text.app_script().encode()])
     ours["node-part"] = _digest(code)
     return Surroundings(tools=tools, ours=ours)
 
@@ -107,8 +109,10 @@ class Maker:
                         log=log,
                     )
                 }
+            case "app-root":
+                return {"layers": [asdict(layer) for layer in self._app_root(self._locked_app(step), step, log)]}
             case "app-image":
-                return {"image": self._app(next(app for app in self.lock.apps if app.name == step.name), step, log)}
+                return {"image": self._app(self._locked_app(step), step)}
             case "converted-model":
                 return self._converted(self.lock.model(step.name), step, log)
             case "model-image":
@@ -162,16 +166,21 @@ class Maker:
     def _compressor(self, step: Step) -> tuple[str, ...]:
         return rootfs.foreign(self._tools(step), self.lock.compressor)
 
-    def _app(self, app: LockedApp, step: Step, log: Path) -> str:
+    def _locked_app(self, step: Step) -> LockedApp:
+        return next(app for app in self.lock.apps if app.name == step.name)
+
+    def _app_root(self, app: LockedApp, step: Step, log: Path) -> tuple[layers.Layer, ...]:
         root = self.fetched(self.lock.root(app.root))
-        return debian.build_app_root(
+        compressor = self._compressor(step)
+        return debian.build_layers(self.places.store, root, script=debian_text.app_script(), compressor=compressor, log=log).layers
+
+    def _app(self, app: LockedApp, step: Step) -> str:
+        return oci.write_image(
             self.places.store,
-            root,
-            script=debian_text.app_script(),
+            [layer for one in step.inputs for layer in uses.layers_of(self.outputs[one])],
+            arch=self.lock.arch,
             settings=models.app_settings(command=app.command, environment=app.environment, port=app.port),
             labels=models.app_labels(name=app.name, framework=app.framework, version=app.version),
-            compressor=self._compressor(step),
-            log=log,
         )
 
     def _converted(self, model: LockedModel, step: Step, log: Path) -> dict[str, Any]:
@@ -213,7 +222,7 @@ class Maker:
 
     def _system(self, step: Step) -> str:
         store = self.places.store
-        node_part = next(self.outputs[one]["layer"] for one in step.inputs if "layer" in self.outputs[one])
+        node_part = [layer for one in step.inputs for layer in uses.layers_of(self.outputs[one])]
         base = oci.read_image(store, self.images[f"base-image {self.lock.os}"])
         entries = [
             layers.file_entry(file.path, file.content, mode=file.mode)
@@ -223,9 +232,7 @@ class Maker:
         ]
         top = layers.write_layer(store, entries, compressor=self._compressor(step), annotations=((layers.GROUP, "lock"),))
         labels = {**dict(base.labels), "io.aistack.lock": identity(self.lock), "org.opencontainers.image.title": self.lock.name}
-        return oci.write_image(
-            store, (*base.layers, own_files.as_layer(node_part), top), arch=base.arch, settings=base.settings, labels=labels
-        )
+        return oci.write_image(store, (*base.layers, *node_part, top), arch=base.arch, settings=base.settings, labels=labels)
 
     def _disk(self, step: Step, folder: Path) -> dict[str, Any]:
         made = disk.make(

@@ -101,7 +101,7 @@ ROOTS = ("tools-root", "converter-root")
 TOOLS_OF = {
     "tools-root": ("mmdebstrap",),
     "base-image": ("mmdebstrap",),
-    "app-image": ("mmdebstrap",),
+    "app-root": ("mmdebstrap",),
     "converter-root": ("mmdebstrap",),
     "converted-model": ("bwrap",),
 }
@@ -122,19 +122,18 @@ def packages(root: LockedRoot) -> list[str]:
 
 
 def _app(add: Any, lock: Lock, app: LockedApp, tools: Step) -> Step:
+    root = lock.root(app.root)
+    installed = add("app-root", app.name, (tools,), packages=packages(root), layers=root.layers, compressor=lock.compressor)
     step = add(
         "app-image",
         app.name,
-        (tools,),
-        packages=packages(lock.root(app.root)),
-        layers=lock.root(app.root).layers,
+        (installed,),
         wheels=[wheel.sha256 for wheel in app.wheels],
         labels={"name": app.name, "framework": app.framework, "version": app.version},
         arch=lock.arch,
         command=app.command,
         environment=app.environment,
         port=app.port,
-        compressor=lock.compressor,
     )
     assert isinstance(step, Step)
     return step

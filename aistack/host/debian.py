@@ -62,23 +62,6 @@ def build_base(
     )
 
 
-def build_app_root(
-    store: Store,
-    root: LockedRoot,
-    *,
-    files: Sequence[Rendered] = (),
-    script: str,
-    settings: oci.Settings | None = None,
-    labels: Mapping[str, str] | None = None,
-    more: Sequence[Layer] = (),
-    compressor: tuple[str, ...] = layers.ZSTD,
-    log: Path | None = None,
-) -> str:
-    """Build an app's image from a locked root, with the layers `more` on top; returns its manifest's digest."""
-    built = build_layers(store, root, files=files, script=script, compressor=compressor, log=log)
-    return oci.write_image(store, (*built.layers, *more), arch=root.arch, settings=settings, labels=labels)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
     """The layers of a root, lowest first, and every path in it (no leading slash) with its kind."""

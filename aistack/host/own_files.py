@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from aistack.facts.files import RenderedFile
 from aistack.host import catalog_files, layers, rootfs
@@ -43,8 +41,3 @@ def node_layer(store: Store, root: Path, *, compressor: tuple[str, ...]) -> Laye
             if path.is_file()
         ]
         return layers.write_layer(store, entries, compressor=compressor, annotations=((layers.GROUP, "aistack"),))
-
-
-def as_layer(document: Mapping[str, Any]) -> Layer:
-    """A layer from the document that `dataclasses.asdict` made of it."""
-    return Layer(**{**document, "annotations": tuple((name, value) for name, value in document["annotations"])})

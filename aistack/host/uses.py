@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aistack.host import oci
+from aistack.host.layers import GROUP, Layer
 from aistack.host.store import Store
 
 SCHEMA = "aistack/use/v1"
@@ -56,11 +57,17 @@ def blobs_of(store: Store, output: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     if "image" in output:
         found |= oci.parts(store, output["image"])
-    if "layer" in output:
-        found[output["layer"]["digest"].removeprefix("sha256:")] = "layer"
+    for layer in layers_of(output):
+        found[layer.digest.removeprefix("sha256:")] = f"layer {dict(layer.annotations).get(GROUP, '')}".strip()
     for file in output.get("model", ()):
         found[file["sha256"]] = f"file {file['path']}"
     return found
+
+
+def layers_of(output: Mapping[str, Any]) -> tuple[Layer, ...]:
+    """The layers that a step made which are in no image of its own; as `dataclasses.asdict` gave them."""
+    given = [output["layer"]] if "layer" in output else output.get("layers", [])
+    return tuple(Layer(**{**layer, "annotations": tuple((name, value) for name, value in layer["annotations"])}) for layer in given)
 
 
 def needs(store: Store, use: Use) -> dict[str, str]:
