@@ -137,10 +137,11 @@ def test_the_converted_model_answers_as_the_model_does(store: Store, converted: 
         "127.0.0.1",
     )
     command += ("--port", str(port), "--no-ui", "--offline", "--parallel", "1")
-    built = debian.build_app_root(
+    root = locked_root(store, ("ca-certificates", "llama.cpp-tools"))
+    built = oci.write_image(
         store,
-        locked_root(store, ("ca-certificates", "llama.cpp-tools")),
-        script=debian_text.app_script(),
+        debian.build_layers(store, root, script=debian_text.app_script()),
+        arch=root.arch,
         settings=models.app_settings(command=command, environment=(), port=port),
         labels=models.app_labels(name="test", framework="llama.cpp", version="0.7.0"),
     )

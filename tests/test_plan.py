@@ -57,6 +57,13 @@ def test_a_change_of_an_app_changes_what_binds_it_and_nothing_else() -> None:
     assert changed(ids(LOCK), ids(other)) == {"app-image chat", "system-image node", "verify node", "disk node"}
 
 
+def test_a_setting_of_an_app_installs_nothing_again() -> None:
+    other = dataclasses.replace(LOCK, apps=(dataclasses.replace(APP, environment=(("OMP_NUM_THREADS", "4"),)),))
+    assert changed(ids(LOCK), ids(other)) == {"app-image chat", "system-image node", "verify node", "disk node"}
+    roots = tuple((name, root("llama.cpp-new") if name == "app-chat" else locked) for name, locked in LOCK.roots)
+    assert {"app-root chat", "app-image chat"} <= changed(ids(LOCK), ids(dataclasses.replace(LOCK, roots=roots)))
+
+
 def test_a_change_of_the_base_leaves_apps_and_models_alone() -> None:
     roots = tuple((name, root("base", "more") if name == "base" else locked) for name, locked in LOCK.roots)
     after = ids(dataclasses.replace(LOCK, roots=roots))
@@ -107,8 +114,8 @@ def test_wheels_are_laid_out_again_only_for_what_shapes_them() -> None:
 
     before = with_packages("openssl", "python3.13")
     image = {"app-image chat", "system-image node", "verify node", "disk node"}
-    assert changed(before, with_packages("openssl-new", "python3.13")) == image
-    assert changed(before, with_packages("openssl")) == image | {"app-wheels chat"}
+    assert changed(before, with_packages("openssl-new", "python3.13")) == image | {"app-root chat"}
+    assert changed(before, with_packages("openssl")) == image | {"app-root chat", "app-wheels chat"}
     for other in (
         dataclasses.replace(app, wheels=(dataclasses.replace(wheel, sha256="d" * 64),)),
         dataclasses.replace(app, wheel_layers=(("wheels-00", ("torch",)),)),
@@ -124,12 +131,12 @@ def test_names_shape_nothing() -> None:
 
 def test_without_models_all_the_rest_is_planned() -> None:
     kinds = [step.kind for step in plan(LOCK, HERE, models=False)]
-    assert kinds == ["tools-root", "base-image", "app-image"]
+    assert kinds == ["tools-root", "base-image", "app-root", "app-image"]
 
 
 def test_a_lock_without_its_models_never_gives_a_system() -> None:
     kinds = {step.kind for step in plan(dataclasses.replace(LOCK, models=()), HERE, models=False)}
-    assert kinds == {"tools-root", "base-image", "app-image"}
+    assert kinds == {"tools-root", "base-image", "app-root", "app-image"}
 
 
 def test_inputs_come_before_their_users() -> None:

@@ -19,7 +19,7 @@ from aistack.compose.distros import debian as debian_text
 from aistack.diagnostics import DiagnosticError
 from aistack.facts.files import Rendered, RenderedFile, RenderedLink
 from aistack.facts.pins import LockedPackage, LockedRoot
-from aistack.host import accounts, apt, apt_sources, deb, debian, layers, oci, rootfs
+from aistack.host import accounts, apt, apt_sources, deb, debian, layers, rootfs
 from aistack.host.store import Store
 
 
@@ -181,11 +181,11 @@ def test_an_app_root_is_the_same_twice_and_carries_no_leftovers(small: tuple[Sto
     store, root = small
     ours = sorted(Path("/var/lib/apt/lists").glob("*"))
     script = debian_text.app_script() + "rm -rf /tmp/*\n"
-    first, second = (debian.build_app_root(store, root, files=FILES, script=script) for _ in range(2))
+    first, second = (debian.build_layers(store, root, files=FILES, script=script) for _ in range(2))
     assert first == second
     assert sorted(Path("/var/lib/apt/lists").glob("*")) == ours  # this machine's own lists are not touched
     found: dict[str, tarfile.TarInfo] = {}
-    for layer in oci.read_image(store, first).layers:
+    for layer in first:
         found |= contents(store, layer)
     assert "var/lib/dpkg/status" in found and "usr/share/doc/zlib1g/copyright" in found
     for path in found:

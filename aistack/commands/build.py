@@ -49,8 +49,9 @@ def build(
     step fails; what was finished before stays.
     """
     store = places.store
-    steps = planned(lock, models=models, only=only)
-    use = use_of(lock, models=models, recipe=recipe)
+    whole = planned(lock, models=models)
+    steps = whole if only is None else _leading_to(whole, only)
+    use = use_of(lock, whole, models=models, recipe=recipe)
     with store.in_use(lambda: progress.say("another aistack is cleaning the store; waiting")):
         remember(store, use)
         kept = {sha256: what for sha256, what in needs(store, use).items() if store.has(sha256)}
@@ -66,14 +67,14 @@ def build(
             return _build(steps, lock, places, progress, only)
 
 
-def use_of(lock: Lock, *, models: bool = True, recipe: Path | None = None) -> Use:
+def use_of(lock: Lock, steps: Sequence[Step], *, models: bool = True, recipe: Path | None = None) -> Use:
     """What a lock needs of the store: the files that are fetched for it, and the steps of its plan."""
     return Use(
         lock=identity(lock),
         name=lock.name,
         recipe=str(recipe.resolve()) if recipe else "",
         inputs=inputs(lock, models=models),
-        steps={step.id: step.title for step in planned(lock, models=models)},
+        steps={step.id: step.title for step in steps},
     )
 
 
@@ -121,12 +122,14 @@ def _carry_out(step: Step, maker: making.Maker, store: Store, progress: Progress
     return time.monotonic() - started
 
 
-def planned(lock: Lock, *, models: bool = True, only: str | None = None) -> tuple[Step, ...]:
-    """The plan of a lock on this machine; `only` keeps the steps of one kind and what they need."""
-    steps = plan(lock, making.surroundings(), models=models)
-    if only is None:
-        return steps
-    wanted = {step.id for step in steps if step.kind == only}
+def planned(lock: Lock, *, models: bool = True) -> tuple[Step, ...]:
+    """The plan of a lock on this machine."""
+    return plan(lock, making.surroundings(), models=models)
+
+
+def _leading_to(steps: Sequence[Step], kind: str) -> tuple[Step, ...]:
+    """The steps of one kind and what they need, in the plan's order."""
+    wanted = {step.id for step in steps if step.kind == kind}
     for step in reversed(steps):
         if step.id in wanted:
             wanted.update(step.inputs)

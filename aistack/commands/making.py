@@ -54,8 +54,9 @@ from aistack.report.progress import Progress
 VERSIONS = {"mmdebstrap": "--version", "bwrap": "--version"}
 CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "base-image": (accounts, deb, debian, layers, oci, rootfs),
-    "app-image": (accounts, deb, debian, layers, oci, rootfs, models),
+    "app-root": (accounts, deb, debian, layers, rootfs),
     "app-wheels": (layers, wheel_layers),
+    "app-image": (oci, models),
     "converted-model": (gguf, models),
     "model-image": (models, layers, oci),
     "system-image": (render.system, layers, oci),
@@ -73,7 +74,7 @@ def surroundings() -> Surroundings:
     files = [part for file in base_files() for part in (file.path.encode(), _content(file))]
     code = [part for file in own_files.node_part() for part in (file.path.encode(), file.content)]
     ours["base-image"] = _digest([ours["base-image"].encode(), *files, debian_text.base_script().encode()])
-    ours["app-image"] = _digest([ours["app-image"].encode(), debian_text.app_script().encode()])
+    ours["app-root"] = _digest([ours["app-root"].encode(), debian_text.app_script().encode()])
     ours["app-wheels"] = _digest([ours["app-wheels"].encode(), repr(debian_text.app_python("3")).encode()])
     ours["node-part"] = _digest(code)
     return Surroundings(tools=tools, ours=ours)
@@ -107,10 +108,12 @@ class Maker:
                 return {"layer": asdict(own_files.node_layer(self.places.store, self._tools(step), compressor=self._compressor(step)))}
             case "base-image":
                 return {"image": self._base(step, log)}
+            case "app-root":
+                return {"layers": [asdict(layer) for layer in self._app_root(self._locked_app(step), step, log)]}
             case "app-wheels":
                 return {"layers": [asdict(layer) for layer in self._wheels(self._locked_app(step), step, log)]}
             case "app-image":
-                return {"image": self._app(self._locked_app(step), step, log)}
+                return {"image": self._app(self._locked_app(step), step)}
             case "converted-model":
                 return self._converted(self.lock.model(step.name), step, log)
             case "model-image":
@@ -197,24 +200,24 @@ class Maker:
         )
         return (environment, *made)
 
-    def _app(self, app: LockedApp, step: Step, log: Path) -> str:
-        if app.image:
-            wanted = (blob.sha256 for blob in app.image.parts().values())
-            sharing.take(self.places.store, wanted, self.shared)
-            registry.fetch(self.places.store, app.image, offline=self.places.offline, advance=self.progress.advance)
-            return oci.read_image(self.places.store, app.image.digest).digest
+    def _app_root(self, app: LockedApp, step: Step, log: Path) -> tuple[layers.Layer, ...]:
         assert app.root is not None
         root = self.fetched(self.lock.root(app.root))
-        more = [layer for one in step.inputs for layer in uses.layers_of(self.outputs[one])]
-        return debian.build_app_root(
-            self.places.store,
-            root,
-            script=debian_text.app_script(),
-            settings=models.app_settings(command=app.command, environment=app.environment, port=app.port, wheels=bool(more)),
+        compressor = self._compressor(step)
+        return debian.build_layers(self.places.store, root, script=debian_text.app_script(), compressor=compressor, log=log)
+
+    def _app(self, app: LockedApp, step: Step) -> str:
+        store = self.places.store
+        if app.image:
+            sharing.take(store, (blob.sha256 for blob in app.image.parts().values()), self.shared)
+            registry.fetch(store, app.image, offline=self.places.offline, advance=self.progress.advance)
+            return oci.read_image(store, app.image.digest).digest
+        return oci.write_image(
+            store,
+            [layer for one in step.inputs for layer in uses.layers_of(self.outputs[one])],
+            arch=self.lock.arch,
+            settings=models.app_settings(command=app.command, environment=app.environment, port=app.port, wheels=bool(app.wheels)),
             labels=models.app_labels(name=app.name, framework=str(app.framework), version=str(app.version)),
-            more=more,
-            compressor=self._compressor(step),
-            log=log,
         )
 
     def _converted(self, model: LockedModel, step: Step, log: Path) -> dict[str, Any]:

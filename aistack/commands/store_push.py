@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from aistack.commands.build import use_of
+from aistack.commands.build import planned, use_of
 from aistack.commands.opening import Options, opened
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
 from aistack.host import artifact, uses
@@ -17,7 +17,8 @@ SCHEMA = "aistack/store-push/v1"
 def push(recipe: Path, reference: str, *, dry_run: bool, as_json: bool) -> ExitCode:
     """Pushes and says what; steps that were not built are left out, and so are roots and disks, which nobody takes."""
     found = opened(recipe, Options())
-    store, use = found.places.store, use_of(found.locked(), recipe=recipe)
+    store, locked = found.places.store, found.locked()
+    use = use_of(locked, planned(locked), recipe=recipe)
     with store.in_use(lambda: found.progress.say("another aistack is cleaning the store; waiting")):
         made = {step: document for step in use.steps if (document := uses.read_output(store, step))}
         outputs = {step: document for step, document in made.items() if not any(kind in document for kind in UNSHARED)}

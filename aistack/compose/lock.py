@@ -6,6 +6,7 @@ The lock is the seam of the program: nothing after it reads the recipe, nothing 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -127,6 +128,7 @@ def encode(lock: Lock) -> bytes:
     return (json.dumps({"schema": SCHEMA, **dataclasses.asdict(lock)}, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
+@functools.cache
 def identity(lock: Lock) -> str:
     """The lock's id: `sha256:` over its canonical bytes."""
     return "sha256:" + hashlib.sha256(encode(lock)).hexdigest()
@@ -180,15 +182,20 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise LockFormatError(f"`{where or '.'}` must be an object")
-        hints = typing.get_type_hints(kind)
-        known = {field.name for field in dataclasses.fields(kind)}
-        required = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
-        for name in sorted(set(value) - known):
+        build: Any = kind
+        hints, required = _keys(build)
+        for name in sorted(set(value) - set(hints)):
             raise LockFormatError(f"`{where}.{name}` is not a known key")
         for name in sorted(required - set(value)):
             raise LockFormatError(f"`{where}.{name}` is missing")
-        build: Any = kind
         return build(**{name: _decode(hints[name], item, f"{where}.{name}") for name, item in value.items()})
     if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
         raise LockFormatError(f"`{where}` must be {kind.__name__}")
     return value
+
+
+@functools.cache
+def _keys(kind: type[Any]) -> tuple[dict[str, Any], frozenset[str]]:
+    """The types of a dataclass's fields by name, and the names of those that must be given; found once, a lock has hundreds of packages."""
+    required = frozenset(field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING)
+    return typing.get_type_hints(kind), required

@@ -101,7 +101,7 @@ ROOTS = ("tools-root", "converter-root")
 TOOLS_OF = {
     "tools-root": ("mmdebstrap",),
     "base-image": ("mmdebstrap",),
-    "app-image": ("mmdebstrap",),
+    "app-root": ("mmdebstrap",),
     "app-wheels": ("installer",),
     "converter-root": ("mmdebstrap",),
     "converted-model": ("bwrap",),
@@ -132,7 +132,7 @@ def _app(add: Any, lock: Lock, app: LockedApp, tools: Step) -> Step:
         assert isinstance(fetched, Step)
         return fetched
     root = lock.root(app.root)
-    inputs = [tools]
+    inputs = [add("app-root", app.name, (tools,), packages=packages(root), layers=root.layers, compressor=lock.compressor)]
     if app.wheels:
         # Of the packages only the interpreter shapes what wheels become: its byte code.
         interpreter = [package.sha256 for package in root.packages if package.source.partition(" ")[0] == f"python{app.python}"]
@@ -143,14 +143,11 @@ def _app(add: Any, lock: Lock, app: LockedApp, tools: Step) -> Step:
         "app-image",
         app.name,
         inputs,
-        packages=packages(root),
-        layers=root.layers,
         labels={"name": app.name, "framework": app.framework, "version": app.version},
         arch=lock.arch,
         command=app.command,
         environment=app.environment,
         port=app.port,
-        compressor=lock.compressor,
     )
     assert isinstance(step, Step)
     return step

@@ -6,9 +6,11 @@ on this machine's disk. What the files and scripts say is decided elsewhere.
 
 from __future__ import annotations
 
+import os
 import re
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
@@ -26,6 +28,9 @@ VIRTUAL = ("dev", "proc", "run", "sys", "tmp")
 KERNEL, INITRAMFS, NODE, DATABASE = "kernel", "initramfs", "node", "database"
 LAST = (KERNEL, INITRAMFS, NODE, DATABASE)
 """Layers at the top of an image; the kernel's and those that no package owns: the initramfs, our own files, what programs made."""
+
+ENABLERS = ("deb-systemd-helper",)
+"""Programs by which packages enable their units: in a base the presets alone say which units start."""
 
 NODE_FOLDER = "usr/lib/aistack/"
 MADE_FOR = {
@@ -48,28 +53,11 @@ def build_base(
     log: Path | None = None,
 ) -> str:
     """Build the bootable base image of a locked root; returns its manifest's digest. The packages must be in the store."""
-    built = build_layers(store, root, files=files, script=script, compressor=compressor, log=log)
+    built = build_layers(store, root, files=files, script=script, stand_ins=ENABLERS, compressor=compressor, log=log)
     settings = oci.Settings(command=("/sbin/init",), stop_signal="SIGRTMIN+3")
     return oci.write_image(
         store, built, arch=root.arch, settings=settings, labels={"containers.bootc": "1", "ostree.bootable": "1", **(labels or {})}
     )
-
-
-def build_app_root(
-    store: Store,
-    root: LockedRoot,
-    *,
-    files: Sequence[Rendered] = (),
-    script: str,
-    settings: oci.Settings | None = None,
-    labels: Mapping[str, str] | None = None,
-    more: Sequence[Layer] = (),
-    compressor: tuple[str, ...] = layers.ZSTD,
-    log: Path | None = None,
-) -> str:
-    """Build an app's image from a locked root, with the layers `more` on top; returns its manifest's digest."""
-    built = build_layers(store, root, files=files, script=script, compressor=compressor, log=log)
-    return oci.write_image(store, (*built, *more), arch=root.arch, settings=settings, labels=labels)
 
 
 def build_layers(
@@ -78,13 +66,14 @@ def build_layers(
     *,
     files: Sequence[Rendered] = (),
     script: str = "",
+    stand_ins: Sequence[str] = (),
     compressor: tuple[str, ...] = layers.ZSTD,
     log: Path | None = None,
 ) -> tuple[Layer, ...]:
     """Install a locked root, put `files` in, run `script` inside, and write the result as the layers that the lock names."""
     groups = {package: group for group, packages in root.layers for package in packages}
     given = {file.path.strip("/") for file in files}
-    with rootfs.make_tar(store, root, files=files, script=script, log=log) as unpacked:
+    with rootfs.make_tar(store, root, files=files, script=script, stand_ins=stand_ins, log=log) as unpacked:
         assign = _assignment(groups, unpacked.owners, given)
         return split(store, unpacked.stream, assign, compressor=compressor)
 
@@ -130,6 +119,7 @@ def split(
     folders: dict[str, Entry] = {}
     homes: dict[str, str] = {}
     written: dict[str, layers.Written] = {}
+    open_layers: list[ExitStack] = []
     with ExitStack() as stack, tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as archive:
         for member in archive:
             entry = entry_of(member)
@@ -139,7 +129,9 @@ def split(
             if entry.kind == layers.HARD_LINK:
                 home = homes.get(entry.target, home)
             if home not in written:
-                written[home] = stack.enter_context(layers.writing(store, compressor=compressor, annotations=((layers.GROUP, home),)))
+                open_layers.append(stack.enter_context(ExitStack()))
+                writing = layers.writing(store, compressor=compressor, annotations=((layers.GROUP, home),))
+                written[home] = open_layers[-1].enter_context(writing)
             writer = written[home].writer
             for parent in layers.parents(entry.path):
                 if parent not in writer.paths:
@@ -148,6 +140,8 @@ def split(
             homes[entry.path] = home
             if entry.kind == layers.DIRECTORY:
                 folders[entry.path] = entry
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # a compressor does most of its work when its input has ended
+            list(pool.map(ExitStack.close, open_layers))
     order = sorted(written, key=lambda name: (LAST.index(name) + 1 if name in LAST else 0, name))
     return tuple(written[name].result() for name in order)
 

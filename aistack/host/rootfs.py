@@ -33,6 +33,9 @@ TOOL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 USERS = "/usr/lib/sysusers.d/"
 """Users and groups named in files here are made before any package is configured: their numbers do not depend on an order."""
 
+PY3COMPILE = "py3compile"
+"""Byte code is made once, at the end and where it is wanted, not package by package."""
+
 DPKG_OPTIONS = (
     "force-unsafe-io",  # a build that is cut off is thrown away
     "path-exclude=/usr/share/doc/*",
@@ -111,11 +114,18 @@ def _no_namespace(said: str) -> DiagnosticError:
 
 @contextmanager
 def make_tar(
-    store: Store, root: LockedRoot, *, files: Sequence[Rendered] = (), script: str = "", log: Path | None = None
+    store: Store,
+    root: LockedRoot,
+    *,
+    files: Sequence[Rendered] = (),
+    script: str = "",
+    stand_ins: Sequence[str] = (),
+    log: Path | None = None,
 ) -> Iterator[Unpacked]:
     """Install exactly the packages of `root`, put `files` in, run `script` (sh, inside, as root, without a network), stream the result.
 
-    The packages must be in the store. `log` receives what the programs said; without it the talk is shown on failure only.
+    The packages must be in the store. Programs named in `stand_ins` do nothing while packages are configured: `script` undoes or
+    repeats their work anyhow. `log` receives what the programs said; without it the talk is shown on failure only.
     """
     prefix = privileges()
     for tool, package in (("mmdebstrap", "mmdebstrap"), ("unshare", "util-linux")):
@@ -152,6 +162,7 @@ def make_tar(
             '--aptopt=APT::Install-Recommends "false"',
             '--aptopt=Acquire::Languages "none"',
             '--aptopt=APT::Sandbox::User "root"',
+            f'--aptopt=DPkg::Path "{TOOL_PATH}"',  # apt's own path leaves out /usr/local, where the stand-ins lie
             "--include=" + ",".join(_wanted(package) for package in root.packages),
             f"--essential-hook={early}",
             f"--customize-hook={hook}",
@@ -168,6 +179,7 @@ def make_tar(
             "HOME": "/root",
             "INITRD": "No",
             "AISTACK_BUILD": str(folder),
+            "AISTACK_STAND_INS": " ".join((PY3COMPILE, *stand_ins)),
         }
         with process.stream(argv, log=talk, env=environment) as running:
             assert running.stdout is not None
@@ -198,15 +210,17 @@ rm -f "$1/etc/resolv.conf" "$1/etc/hostname"
 for name in passwd group shadow gshadow; do
     [ ! -s "$AISTACK_BUILD/$name" ] || cat "$AISTACK_BUILD/$name" >> "$1/etc/$name"
 done
-# Byte code is made once, at the end and where it is wanted, not package by package; the program is removed again by the other hook.
+# Stand-ins that do nothing, removed again by the other hook.
 mkdir -p "$1/usr/local/sbin"
-printf '#!/bin/sh\\n' >"$1/usr/local/sbin/py3compile"
-chmod 0755 "$1/usr/local/sbin/py3compile"
+for name in $AISTACK_STAND_INS; do
+    printf '#!/bin/sh\\n' >"$1/usr/local/sbin/$name"
+    chmod 0755 "$1/usr/local/sbin/$name"
+done
 """
 
 HOOK = """#!/bin/sh
 set -eu
-rm "$1/usr/local/sbin/py3compile"
+for name in $AISTACK_STAND_INS; do rm "$1/usr/local/sbin/$name"; done
 cp "$1/var/lib/dpkg/status" "$AISTACK_BUILD/report/status"
 mkdir "$AISTACK_BUILD/report/info"
 cp "$1"/var/lib/dpkg/info/*.list "$AISTACK_BUILD/report/info/"

@@ -180,6 +180,16 @@ runroot = "/run/containers/storage"
 graphroot = "/var/lib/containers/storage"
 """
 
+_BYTE_CODE = """\
+# Byte code that is valid by content (every file's time is reset) and trusted as it lies (the root is read-only).
+if command -v python3 >/dev/null; then
+    # One process, in the order of names, so that the bytes are the same each time; a template that is not Python is no error.
+    for folder in /usr/lib/python3* /usr/share/python3 /usr/lib/aistack/python; do
+        [ ! -d "$folder" ] || python3 -m compileall -q -f --invalidation-mode unchecked-hash "$folder" || true
+    done
+fi
+"""
+
 _CLEAN = f"""\
 # Nobody logs in to change a password or to become another: what serves that need not run with more rights than its caller's.
 find / -xdev -type f -perm /6000 {" ".join(f"! -path {path}" for path in SET_ID)} -exec chmod a-s {{}} +
@@ -190,13 +200,6 @@ rm -f /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subg
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 find /var/log -type f -delete
 rm -f /var/cache/ldconfig/aux-cache /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/lib/dpkg/lock* /var/lib/dpkg/triggers/Lock
-# Byte code that is valid by content (every file's time is reset) and trusted as it lies (the root is read-only).
-if command -v python3 >/dev/null; then
-    # One process, in the order of names, so that the bytes are the same each time; a template that is not Python is no error.
-    for folder in /usr/lib/python3* /usr/share/python3 /usr/lib/aistack/python; do
-        [ ! -d "$folder" ] || python3 -m compileall -q -f --invalidation-mode unchecked-hash "$folder" || true
-    done
-fi
 """
 
 _BASE = """\
@@ -215,7 +218,7 @@ rm -f /etc/localtime /etc/timezone /etc/vconsole.conf
 # A copy of podman for podman's own tests, as large as podman.
 rm -f /usr/libexec/podman/podman-testing
 
-echo "$(date +%T) units and byte code"
+echo "$(date +%T) units"
 # Which units start is said once, by the presets, not by each package as it is installed.
 rm -rf /etc/systemd/system/* /etc/systemd/user/* /etc/rc?.d
 systemctl preset-all --quiet
@@ -242,12 +245,16 @@ ln -s var/roothome /root
 ln -s sysroot/ostree /ostree
 """
 
+_APP = """\
+rm -rf /var/cache/* /var/lib/apt /var/lib/systemd /var/log/apt /var/backups /etc/rc?.d /boot /media /mnt /srv /home
+"""
+
 
 def base_script() -> str:
     """What makes an installed root a bootable image: initramfs, presets, layout."""
-    return _BASE + _CLEAN + _LAYOUT
+    return f"(\n{_BYTE_CODE}) &\n{_BASE}wait\n{_CLEAN}{_LAYOUT}"  # byte code is compiled beside the initramfs
 
 
 def app_script() -> str:
     """What an app's root need not carry is removed; the list of packages stays, so that it can be told what is inside."""
-    return _CLEAN + "rm -rf /var/cache/* /var/lib/apt /var/lib/systemd /var/log/apt /var/backups /etc/rc?.d /boot /media /mnt /srv /home\n"
+    return _BYTE_CODE + _CLEAN + _APP
