@@ -169,14 +169,14 @@ class Maker:
             sharing.take(self.places.store, wanted, sharing.others(self.places.environment))
             registry.fetch(self.places.store, app.image, offline=self.places.offline, advance=self.progress.advance)
             return oci.read_image(self.places.store, app.image.digest).digest
-        assert app.root is not None
+        assert app.root and app.framework and app.version
         root = self.fetched(self.lock.root(app.root))
         return debian.build_app_root(
             self.places.store,
             root,
             script=debian_text.app_script(),
             settings=models.app_settings(command=app.command, environment=app.environment, port=app.port),
-            labels=models.app_labels(name=app.name, framework=str(app.framework), version=str(app.version)),
+            labels=models.app_labels(name=app.name, framework=app.framework, version=app.version),
             compressor=self._compressor(step),
             log=log,
         )
