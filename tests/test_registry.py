@@ -272,8 +272,10 @@ def test_a_locked_image_is_built_without_a_network_and_runs(
     trust(home, secure)
     log_in(secure)
     port = free_port()
-    old = web_image(theirs, busybox, b"the old page", port=port)
-    name = secure.push(theirs, old, "team/web:stable", tmp_path / "layout")
+    image = web_image(theirs, busybox, b"the old page", compress=False, port=port)
+    name = secure.push(theirs, image, "team/web:stable", tmp_path / "layout", "--format", "v2s2")
+    old = registry.pin(name, arch="amd64", store=ours).digest
+    assert old != image
     recipe = tmp_path / "web.yaml"
     recipe.write_text(RECIPE.format(image=name, port=port))
     done = aistack("lock", "web.yaml", folder=tmp_path)

@@ -67,7 +67,7 @@ def boot(
     )
 
     def ask_all(running: Running) -> None:
-        answers.extend(ask(app, running) for app in lock.apps if app.port is not None)
+        answers.extend(ask(app, running) for app in lock.apps if app.port is not None and app.health is not None)
 
     logs = store.path / "logs" / f"{lock.name}-{firmware}"
     logs.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def boot(
 
 def ask(app: LockedApp, running: Running) -> Answer:
     """One question to an app on the booted node: for an embedding model its recorded sentence, else the app's health path."""
-    assert app.port is not None
+    assert app.port is not None and app.health is not None
     address = f"http://127.0.0.1:{running.ports[app.port]}"
     started = time.monotonic()
     for model in app.models:
@@ -92,11 +92,10 @@ def ask(app: LockedApp, running: Running) -> Answer:
         if reference is not None:
             compared = request.compare(request.embed(address, model, reference.input), reference)
             return Answer(app=app.name, asked=reference.input, status=200, seconds=time.monotonic() - started, cosine=compared.cosine)
-    path = app.health or "/"
-    status, _ = request.get(address, path)
+    status, _ = request.get(address, app.health)
     if status != 200:
-        raise refuse(_problem(f"app `{app.name}` answered {status} at {path}", (), ()))
-    return Answer(app=app.name, asked=f"GET {path}", status=status, seconds=time.monotonic() - started)
+        raise refuse(_problem(f"app `{app.name}` answered {status} at {app.health}", (), ()))
+    return Answer(app=app.name, asked=f"GET {app.health}", status=status, seconds=time.monotonic() - started)
 
 
 def describe(result: Boot, answers: Sequence[Answer], firmware: Firmware) -> dict[str, Any]:

@@ -212,12 +212,13 @@ class Maker:
             sharing.take(store, (blob.sha256 for blob in app.image.parts().values()), self.shared)
             registry.fetch(store, app.image, offline=self.places.offline, advance=self.progress.advance)
             return oci.read_image(store, app.image.digest).digest
+        assert app.framework and app.version
         return oci.write_image(
             store,
             [layer for one in step.inputs for layer in uses.layers_of(self.outputs[one])],
             arch=self.lock.arch,
             settings=models.app_settings(command=app.command, environment=app.environment, port=app.port, wheels=bool(app.wheels)),
-            labels=models.app_labels(name=app.name, framework=str(app.framework), version=str(app.version)),
+            labels=models.app_labels(name=app.name, framework=app.framework, version=app.version),
         )
 
     def _converted(self, model: LockedModel, step: Step, log: Path) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def _served(framework: Framework, models: tuple[Model, ...]) -> tuple[str, ...]:
 
 
 def _environment(part: Part, known: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Images that others built know no home that nobody may write to; ours name one themselves."""
+    """In an image that others built the user who runs it has no home that can be written; ours name one themselves."""
     home = {"HOME": "/tmp"} if part.wish.image else {}
     return tuple(sorted({**home, **known, **part.wish.environment}.items()))
 

@@ -154,6 +154,9 @@ def _unsound(lock: Lock) -> Iterator[str]:
     for what, name in (("name", lock.name), *((f"apps[{index}].name", app.name) for index, app in enumerate(lock.apps))):
         if not re.fullmatch(NAME, name):
             yield f"`{what}`: `{name}` is no name"
+    for index, app in enumerate(lock.apps):
+        if not app.command or (app.root is None) is (app.image is None):
+            yield f"`apps[{index}]`: an app has a command, and either a root or an image"
     files = [(package.sha256, package.filename) for _, root in lock.roots for package in root.packages]
     files += [(wheel.sha256, wheel.filename) for app in lock.apps for wheel in app.wheels]
     files += [(file.sha256, file.path) for model in lock.models for file in model.files]

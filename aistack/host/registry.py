@@ -29,18 +29,15 @@ def pin(reference: str, *, arch: str, store: Store) -> LockedImage:
     Raises DiagnosticError (exit 3): not reached, not trusted, not allowed, not there, not for this architecture, not an image.
     """
     named, _, digest = reference.partition("@")
-    data = _inspected(reference, _by_digest(reference, digest) if digest else named)
-    _require(reference, "manifest", data, digest or _digest(data))
+    data = _inspected(reference, f"{_repository(reference)}@{digest}" if digest else named, digest)
     document = _document(reference, data)
     try:
         if "manifests" in document:
             digest = _for_arch(reference, document["manifests"], arch)
-            data = _inspected(reference, _by_digest(reference, digest))
-            _require(reference, "manifest", data, digest)
+            data = _inspected(reference, f"{_repository(reference)}@{digest}", digest)
             document = _document(reference, data)
         digest, wanted = _digest(data), document["config"]
-        config = _inspected(reference, _by_digest(reference, digest), "--config")
-        _require(reference, "config", config, wanted["digest"])
+        config = _inspected(reference, f"{_repository(reference)}@{digest}", wanted["digest"], "--config")
         for kept in (data, config):
             store.add(io.BytesIO(kept))
         image = oci.read_image(store, digest, whole=False)
@@ -71,7 +68,7 @@ def fetch(store: Store, image: LockedImage, *, offline: bool = False, advance: A
         parts = ", ".join(what for what, _ in missing.values())
         message = f"{image.reference} is not in the store whole: {len(missing)} of its parts are missing"
         raise unable("REG008", "image-not-fetched", message, why=(f"missing: {parts}",), hints=("build once without `--offline`",))
-    name, total = _by_digest(image.reference, image.digest), sum(blob.size for _, blob in missing.values())
+    name, total = f"{_repository(image.reference)}@{image.digest}", sum(blob.size for _, blob in missing.values())
     arrived = 0
 
     def came(size: int) -> None:
@@ -80,9 +77,7 @@ def fetch(store: Store, image: LockedImage, *, offline: bool = False, advance: A
         advance(f"fetching {image.reference}", arrived, total)
 
     if missing.pop(image.manifest.sha256, None):
-        data = _inspected(image.reference, name)
-        _require(image.reference, "manifest", data, image.digest)
-        store.add(io.BytesIO(data))
+        store.add(io.BytesIO(_inspected(image.reference, name, image.digest)))
     try:
         with image_proxy.opened(name) as proxy:
             for what, blob in missing.values():
@@ -94,18 +89,21 @@ def fetch(store: Store, image: LockedImage, *, offline: bool = False, advance: A
         raise _refused(image.reference, str(error)) from error
 
 
-def _by_digest(reference: str, digest: str) -> str:
-    """skopeo takes a tag or a digest, not both."""
+def _repository(reference: str) -> str:
+    """The name without tag and digest."""
     host, _, path = reference.partition("@")[0].partition("/")
-    return f"{host}/{path.partition(':')[0]}@{digest}"
+    return f"{host}/{path.partition(':')[0]}"
 
 
-def _inspected(reference: str, name: str, *options: str) -> bytes:
-    """A manifest, or with `--config` a config, byte by byte as the registry has it."""
+def _inspected(reference: str, name: str, digest: str, *options: str) -> bytes:
+    """A manifest, or with `--config` a config, byte by byte as the registry has it; it must have the digest that is given."""
     said = process.run(image_proxy.skopeo("inspect", "--raw", *options, f"docker://{name}"), check=False, timeout=SECONDS)
     if said.returncode != 0:
         raise _refused(reference, _words(said.stderr))
-    return said.stdout.encode()
+    data = said.stdout.encode()
+    if digest not in ("", _digest(data)):
+        raise _wrong(reference, "config" if options else "manifest", digest, _digest(data))
+    return data
 
 
 def _document(reference: str, data: bytes) -> dict[str, Any]:
@@ -134,11 +132,6 @@ def _digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def _require(reference: str, what: str, data: bytes, digest: str) -> None:
-    if _digest(data) != digest:
-        raise _wrong(reference, what, digest, _digest(data))
-
-
 def _words(stderr: str) -> str:
     """What skopeo said last, without time and level."""
     last = (stderr.strip().splitlines() or ["it said nothing"])[-1]
@@ -156,7 +149,7 @@ def _refused(reference: str, said: str) -> DiagnosticError:
         hints = (f"skopeo login {host}", "`REGISTRY_AUTH_FILE` names another auth.json")
         return unable("REG002", "registry-login-needed", f"{host} does not show {reference} to this account", why=why, hints=hints)
     if re.search(r"unknown|not known|404", said):
-        hints = (f"skopeo list-tags docker://{_by_digest(reference, '').rstrip('@')}", "lock what it has now: `aistack lock RECIPE --anew`")
+        hints = (f"skopeo list-tags docker://{_repository(reference)}", "lock what it has now: `aistack lock RECIPE --anew`")
         return unable("REG003", "image-unknown", f"{host} does not have {reference}", why=why, hints=hints)
     if re.search(r"corrupted|[Dd]igest did not match|does not match", said):
         return _wrong(reference, "blob", "what the lock says", said)
