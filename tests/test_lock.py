@@ -83,6 +83,8 @@ def test_encoding_is_canonical() -> None:
         (lambda document: document.update(name="../evil"), "`../evil` is no name"),
         (lambda document: document["models"][0]["files"][0].update(path="../../etc/passwd"), "no path below a folder"),
         (lambda document: document["models"][0]["files"][0].update(sha256="../x"), "is no sha256"),
+        (lambda document: document["roots"][0][1].update(archives=[{"suite": "trixie\nTrusted: yes"}]), "is no archive"),
+        (lambda document: document["roots"][0][1].update(archives=[{"suite": "trixie", "signed_by": "/a\nTrusted: yes"}]), "is no archive"),
         (lambda document: document["models"][0]["files"][0].pop("sha256"), "`.models[0].files[0].sha256` is missing"),
     ],
 )

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aistack.compose import seal
 from aistack.compose.lock import Lock, LockFormatError, decode, encode
-from aistack.compose.recipe import SourceWish
 from aistack.compose.stack import Stack
-from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse, unable
-from aistack.facts.catalog import Model, Suite
+from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Place, Severity, refuse, unable
+from aistack.facts.catalog import Model
 from aistack.facts.pins import LockedRoot, LockedWheel
-from aistack.host import apt, apt_sources, hub, python_parts, wheels
-from aistack.host.apt_sources import Archive
+from aistack.host import apt, hub, python_parts, wheels
 from aistack.host.store import Store
 from aistack.report.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where bytes may come from and go to: the store, the process's environment, a folder of models, the recipe's `sources`."""
+    """Where bytes may come from and go to: the store, the process's environment, a folder of models.
+
+    `written` are the places where the recipe names suites and addresses; only diagnostics of pinning need them.
+    """
 
     store: Store
     environment: Mapping[str, str]
     models_from: Path | None = None
-    sources: tuple[SourceWish, ...] = ()
+    written: Mapping[str, Place] = field(default_factory=dict)
     offline: bool = False
 
 
@@ -66,33 +68,33 @@ def current(path: Path, stack: Stack) -> Lock | None:
 def make(stack: Stack, places: Places, progress: Progress, *, with_models: bool = True) -> tuple[Lock, tuple[Diagnostic, ...]]:
     """Pins a stack: packages by apt, wheels by uv, models by the hub. Raises DiagnosticError (exit 3) where that cannot be done."""
     roots: dict[str, LockedRoot] = {}
-    for wish in seal.roots(stack):
-        progress.say(f"resolving {len(wish.packages)} packages of {wish.os.id} for `{wish.name}`")
-        archives = archives_of(wish.os.id, wish.suites, places)
-        roots[wish.name] = apt.resolve(places.store, archives, wish.packages, wish.arch, wish.os.id, environment=places.environment)
     models = {}
-    for model in stack.models if with_models else ():
-        progress.say(f"pinning {model.id}")
-        models[model.id] = _pin(model, places)
     locked_wheels: dict[str, Sequence[LockedWheel]] = {}
-    for app in stack.apps:
-        if app.wheels:
-            progress.say(f"resolving wheels of app `{app.name}`")
-            locked_wheels[app.name] = wheels.lock(app.wheels.requirements, python=app.wheels.python, arch=stack.arch)
+    try:
+        for wish in seal.roots(stack):
+            progress.say(f"resolving {len(wish.packages)} packages of {wish.os.id} for `{wish.name}`")
+            roots[wish.name] = apt.resolve(
+                places.store, wish.archives, wish.packages, wish.arch, wish.os.id, environment=places.environment
+            )
+        for model in stack.models if with_models else ():
+            progress.say(f"pinning {model.id}")
+            models[model.id] = _pin(model, places)
+        for app in stack.apps:
+            if app.wheels:
+                progress.say(f"resolving wheels of app `{app.name}`")
+                locked_wheels[app.name] = wheels.lock(
+                    app.wheels.requirements, python=app.wheels.python, arch=stack.arch, named=app.wheels.indexes
+                )
+    except DiagnosticError as error:
+        raise DiagnosticError(tuple(_placed(found, places.written) for found in error.diagnostics), error.exit_code) from error
     return seal.seal(stack, seal.Pins(roots=roots, models=models, wheels=locked_wheels))
 
 
-def archives_of(os_id: str, suites: Sequence[Suite], places: Places) -> tuple[Archive, ...]:
-    """The archives of an OS's suites: from the recipe's `sources`, else from this machine's own apt configuration."""
-    named = {
-        (apt_sources.VARIABLE_SECURITY if "security" in source.uri else apt_sources.VARIABLE): source.uri
-        for source in places.sources
-        if source.kind == "apt" and source.os in (None, os_id)
-    }
-    found: list[Archive] = []
-    for suite in suites:
-        found += apt_sources.archives([suite.name], components=suite.components, environment={**places.environment, **named})
-    return tuple(found)
+def _placed(found: Diagnostic, written: Mapping[str, Place]) -> Diagnostic:
+    """The diagnostic with the place where the recipe names the archive or the index that it is about."""
+    text = " ".join((found.message, *found.why))
+    place = next((place for name, place in written.items() if f"`{name}`" in found.message or (":" in name and name in text)), None)
+    return dataclasses.replace(found, place=found.place or place)
 
 
 def _pin(model: Model, places: Places) -> seal.ModelPins:

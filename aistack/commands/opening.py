@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aistack.commands.judging import stack_of
 from aistack.commands.lock import Places, current, ensure, lock_path
-from aistack.commands.reading import text_for_snippet
+from aistack.commands.reading import text_for_snippet, written
 from aistack.compose.lock import Lock
 from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, Severity, refuse
@@ -74,7 +74,7 @@ def opened(recipe: Path, options: Options, environment: Mapping[str, str] = os.e
         store=Store(default_path(environment)),
         environment=environment,
         models_from=options.models_from,
-        sources=source.recipe.sources,
+        written=written(source),
         offline=options.offline,
     )
     return Opened(recipe=recipe, stack=stack, places=places, progress=progress_on_stderr(), with_models=not options.without_models)

@@ -150,6 +150,10 @@ def _unsound(lock: Lock) -> Iterator[str]:
             yield f"`{sha256}` is no sha256 (of `{path}`)"
         if path.startswith("/") or not path or ".." in path.split("/"):
             yield f"`{path}` is no path below a folder"
+    for archive in (archive for _, root in lock.roots for archive in root.archives):
+        words = (archive.uri, archive.suite, *archive.components)  # they become lines of an apt configuration
+        if any(re.search(r"\s", word) for word in words) or archive.signed_by.startswith("/"):
+            yield f"`{archive.name}` is no archive"
 
 
 def _decode(kind: Any, value: Any, where: str) -> Any:

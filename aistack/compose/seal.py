@@ -13,12 +13,13 @@ from typing import Any
 from aistack.compose import grouping
 from aistack.compose.distros import debian
 from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, LockedConversion, LockedModel
+from aistack.compose.sources import app_root, archives
 from aistack.compose.stack import Stack, StackApp, complete
 from aistack.diagnostics import Diagnostic, Severity
 from aistack.facts.catalog import Os, Suite
-from aistack.facts.pins import LockedFile, LockedRoot, LockedWheel
+from aistack.facts.pins import Archive, LockedFile, LockedRoot, LockedWheel
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the same stack would now be locked differently, so that older locks are made anew."""
 
 _KERNEL_PACKAGE = re.compile(r"linux-image-(\d.*)")
@@ -26,11 +27,11 @@ _KERNEL_PACKAGE = re.compile(r"linux-image-(\d.*)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootWish:
-    """Packages (names) to resolve together, from these suites of an OS."""
+    """Packages (names) to resolve together for an OS, and what the archives' own `packages` add."""
 
     name: str
     os: Os
-    suites: tuple[Suite, ...]
+    archives: tuple[Archive, ...]
     packages: tuple[str, ...]
     arch: str
 
@@ -52,11 +53,6 @@ class Pins:
     wheels: Mapping[str, Sequence[LockedWheel]]
 
 
-def app_root(app: StackApp) -> str:
-    """The name of an app's root."""
-    return f"app-{app.name}"
-
-
 def converter_root(app: StackApp) -> str | None:
     """The name of the root that converts an app's models, None where nothing has to be converted."""
     return f"converter-{app.conversion.format}" if app.conversion else None
@@ -64,18 +60,22 @@ def converter_root(app: StackApp) -> str | None:
 
 def roots(stack: Stack) -> tuple[RootWish, ...]:
     """The roots to resolve: the base, the tools that shape disks, one for each app and each conversion."""
+
+    def wanted(name: str, os: Os, packages: Sequence[str], suites: tuple[Suite, ...] | None = None) -> RootWish:
+        named = archives(stack.os.id, stack.sources, name, os, suites or os.suites)
+        filled = tuple(package.replace("{arch}", stack.arch) for package in packages)
+        return RootWish(name=name, os=os, archives=named, packages=filled, arch=stack.arch)
+
     base_packages = (*debian.base_packages(stack.os), *stack.kernel.packages, *(stack.driver.packages if stack.driver else ()))
     wishes = [
-        RootWish(name="base", os=stack.os, suites=_suites(stack), packages=base_packages, arch=stack.arch),
-        RootWish(name="tools", os=stack.os, suites=stack.os.suites, packages=debian.tools_packages(), arch=stack.arch),
+        wanted("base", stack.os, base_packages, _suites(stack)),
+        wanted("tools", stack.os, debian.tools_packages(stack.arch)),
     ]
     for app in stack.apps:
-        packages = (*debian.app_packages(app.os), *app.packages)
-        wishes.append(RootWish(name=app_root(app), os=app.os, suites=app.os.suites, packages=packages, arch=stack.arch))
+        wishes.append(wanted(app_root(app.name), app.os, (*debian.app_packages(app.os), *app.packages)))
         name = converter_root(app)
         if app.conversion and app.conversion_os and name and not any(wish.name == name for wish in wishes):
-            os, packages = app.conversion_os, app.conversion.packages
-            wishes.append(RootWish(name=name, os=os, suites=os.suites, packages=packages, arch=stack.arch))
+            wishes.append(wanted(name, app.conversion_os, app.conversion.packages))
     return tuple(wishes)
 
 
@@ -154,12 +154,12 @@ def _suites(stack: Stack) -> tuple[Suite, ...]:
 
 
 def _app(app: StackApp, pins: Pins) -> LockedApp:
-    root = pins.roots[app_root(app)]
+    root = pins.roots[app_root(app.name)]
     return LockedApp(
         name=app.name,
         framework=app.framework,
         version=app.version if app.wheels else _upstream(root, app.packages[0]) or app.version,
-        root=app_root(app),
+        root=app_root(app.name),
         python=app.wheels.python if app.wheels else None,
         wheels=tuple(pins.wheels.get(app.name, ())),
         models=tuple(model.id for model in app.models),

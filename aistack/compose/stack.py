@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aistack.compose.recipe import SourceWish
 from aistack.facts.catalog import Accelerator, Conversion, Driver, Kernel, Model, Os
 
 MODELS = "/models"
@@ -32,10 +33,14 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wheels:
-    """The Python part of an app: requirements as pip spells them, for the Python of the app's root (`3.13`)."""
+    """The Python part of an app: requirements as pip spells them, for the Python of the app's root (`3.13`).
+
+    `indexes` are asked in their order, before the build host's own.
+    """
 
     python: str
     requirements: tuple[str, ...]
+    indexes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +71,7 @@ class StackApp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """What a recipe resolves to; `memory_mib` is the memory that the node must have."""
+    """What a recipe resolves to; `memory_mib` is the memory that the node must have, `sources` are the recipe's."""
 
     name: str
     arch: str
@@ -79,6 +84,7 @@ class Stack:
     models: tuple[Model, ...]
     node: tuple[tuple[str, str], ...]
     memory_mib: int
+    sources: tuple[SourceWish, ...]
     choices: tuple[Choice, ...]
     catalog: str
 

@@ -41,13 +41,21 @@ class Found:
 
 
 def lock(
-    requirements: Sequence[str], *, python: str, arch: str, environment: Mapping[str, str] = os.environ, only: bool = False
+    requirements: Sequence[str],
+    *,
+    python: str,
+    arch: str,
+    environment: Mapping[str, str] = os.environ,
+    only: bool = False,
+    named: Sequence[str] = (),
 ) -> tuple[LockedWheel, ...]:
     """Resolve requirements (`vllm==0.19.1`) and all they need for Python `python` (`3.13`) on `arch`; wheels only, sorted by name.
 
-    With `only`, what they need is left out. Raises DiagnosticError (exit 3) when uv, an index or a wheel for that platform is missing.
+    With `only`, what they need is left out. The indexes `named` are asked in their order, before this machine's own. Raises
+    DiagnosticError (exit 3) when uv, an index or a wheel for that platform is missing.
     """
-    return tuple(sorted((found.wheel for found in _resolve(requirements, python, arch, environment, only)), key=lambda wheel: wheel.name))
+    found = _resolve(requirements, python, arch, environment, only, named)
+    return tuple(sorted((one.wheel for one in found), key=lambda wheel: wheel.name))
 
 
 def fetch(
@@ -69,8 +77,11 @@ def fetch(
             "WHL003", "wheel-not-fetched", f"{len(missing)} locked wheels are not in the store, `{missing[0].filename}` first",
             hints=("build once without `--offline`",),
         )  # fmt: skip
-    wanted = [f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}" for wheel in missing]
-    urls = {found.wheel.sha256: found.url for found in _resolve(wanted, python, arch, environment, True)}
+    urls: dict[str, str] = {}
+    for index in sorted({wheel.index for wheel in missing}):
+        wanted = [f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}" for wheel in missing if wheel.index == index]
+        found = _resolve(wanted, python, arch, environment, True, (index,) if index else ())
+        urls |= {one.wheel.sha256: one.url for one in found}
     arrived, total = 0, sum(wheel.size for wheel in missing)
     for wheel in missing:
         if wheel.sha256 not in urls:
@@ -117,23 +128,29 @@ def members(path: Path, wanted: Callable[[str], bool]) -> tuple[str, ...]:
     return tuple(name for name in names if wanted(name))
 
 
-def _resolve(requirements: Sequence[str], python: str, arch: str, environment: Mapping[str, str], only: bool) -> list[Found]:
+def _resolve(
+    requirements: Sequence[str], python: str, arch: str, environment: Mapping[str, str], only: bool, named: Sequence[str]
+) -> list[Found]:
     settings = {**environment, **indexes(environment), "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
-    argv = [
-        _uv(), "pip", "compile", "--quiet", "--no-header", "--format=pylock.toml", "--generate-hashes", "--only-binary=:all:",
-        f"--python={sys.executable}",
-        f"--python-version={python}", f"--python-platform={PLATFORMS[arch]}", *(["--no-deps"] if only else []), "-",
-    ]  # fmt: skip
+    if named:
+        # The first index that has a fitting version serves it: a variant is preferred to a newer plain release elsewhere, and what a
+        # variants' index carries too old, as it may its dependencies, comes from the next.
+        settings |= {"UV_INDEX": " ".join((*named, settings.get("UV_INDEX", ""))), "UV_INDEX_STRATEGY": "unsafe-first-match"}
+    for_target = [f"--python={sys.executable}", f"--python-version={python}", f"--python-platform={PLATFORMS[arch]}"]
+    common = [_uv(), "pip", "compile", "--quiet", "--no-header", "--only-binary=:all:", *for_target]
+    argv = [*common, "--format=pylock.toml", "--generate-hashes", *(["--no-deps"] if only else []), "-"]
     done = process.run(argv, input="\n".join(requirements) + "\n", env=settings, check=False, timeout=900)
     if done.returncode != 0:
         said = tuple(line.strip() for line in done.stderr.splitlines() if line.strip())
         raise unable(
             "WHL001", "wheels-unresolved", f"no set of wheels fits {', '.join(one.split(' ')[0] for one in requirements)}",
             why=tuple(_without_secrets(line) for line in said[-12:]),
-            hints=("the indexes are those of uv's or pip's own configuration: see `pip config list`",),
+            hints=("the indexes are those of the recipe's `sources`, then of uv's or pip's own configuration: see `pip config list`",),
         )  # fmt: skip
+    packages = tomllib.loads(done.stdout).get("packages", [])
+    served = _served(packages, common, settings) if named else {}
     found = []
-    for package in tomllib.loads(done.stdout).get("packages", []):
+    for package in packages:
         offered = package.get("wheels", [])
         if not offered:
             raise unable("WHL002", "no-wheel", f"`{package['name']}` {package.get('version')} has no wheel for Python {python} on {arch}")
@@ -147,9 +164,18 @@ def _resolve(requirements: Sequence[str], python: str, arch: str, environment: M
             filename=unquote(urlsplit(url).path.rpartition("/")[2]),
             sha256=one["hashes"]["sha256"],
             size=int(size) if size is not None else _size(url, environment),
+            index=next((index for index in named if index.rstrip("/") == served.get(package["name"])), ""),
         )
         found.append(Found(wheel=wheel, url=url))
     return found
+
+
+def _served(packages: Sequence[Mapping[str, Any]], common: Sequence[str], settings: Mapping[str, str]) -> dict[str, str]:
+    """The index that served each package: uv says it in a list of requirements, not in pylock's form."""
+    exact = "".join(f"{package['name']}=={package['version']}\n" for package in packages)
+    argv = [*common, "--no-deps", "--no-annotate", "--emit-index-annotation", "-"]
+    said = process.run(argv, input=exact, env=settings, timeout=900).stdout
+    return {name: index.rstrip("/") for name, index in re.findall(r"^([\w.-]+)==.*\n +# from (\S+)$", said, re.MULTILINE)}
 
 
 def _best(offered: Sequence[Mapping[str, Any]], python: str) -> Mapping[str, Any]:

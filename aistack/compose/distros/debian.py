@@ -48,8 +48,7 @@ TOOLS = (
     "fdisk",
     "gir1.2-ostree-1.0",
     "grub-common",
-    "grub-efi-amd64-signed",
-    "grub-pc-bin",
+    "grub-efi-{arch}-signed",
     "mtools",
     "ostree",
     "python3",
@@ -68,9 +67,9 @@ def base_packages(os: Os) -> tuple[str, ...]:
     return tuple(sorted({*BASE, *os.packages}))
 
 
-def tools_packages() -> tuple[str, ...]:
-    """The programs that import images into OSTree and write disks."""
-    return TOOLS
+def tools_packages(arch: str) -> tuple[str, ...]:
+    """The programs that import images into OSTree and write disks for nodes of that architecture; only amd64 also boots by BIOS."""
+    return (*(name.replace("{arch}", arch) for name in TOOLS), *(("grub-pc-bin",) if arch == "amd64" else ()))
 
 
 def app_packages(os: Os) -> tuple[str, ...]:
@@ -84,6 +83,10 @@ def base_files() -> tuple[Rendered, ...]:
         _file("/usr/lib/dracut/dracut.conf.d/90-aistack.conf", DRACUT),
         _file("/usr/lib/ostree/prepare-root.conf", PREPARE_ROOT),
         _file("/usr/lib/bootc/kargs.d/10-aistack.toml", KERNEL_ARGUMENTS),
+        *(
+            _file(f"/usr/lib/bootc/kargs.d/20-aistack-console-{arch}.toml", CONSOLE_ARGUMENTS.format(arch=arch, serial=serial))
+            for arch, serial in CONSOLES.items()
+        ),
         _file("/usr/lib/systemd/system.conf.d/50-aistack-watchdog.conf", WATCHDOG),
         _file("/usr/lib/sysusers.d/00-aistack.conf", USERS),
         _file("/usr/lib/tmpfiles.d/aistack-base.conf", TMPFILES),
@@ -120,11 +123,14 @@ readonly = true
 # The list of security modules leaves out bpf: systemd would load its file system filter at each start, which nothing here uses and
 # which takes 50 s on an emulated processor. systemd.ssh_auto looks for a vsock that no node has.
 KERNEL_ARGUMENTS = """\
-kargs = [
-    "quiet", "audit=0", "panic=10", "systemd.gpt_auto=0", "systemd.ssh_auto=0", "lsm=landlock,lockdown,yama,integrity,apparmor",
-    "console=tty0", "console=ttyS0,115200",
-]
-match-architectures = ["x86_64"]
+kargs = ["quiet", "audit=0", "panic=10", "systemd.gpt_auto=0", "systemd.ssh_auto=0", "lsm=landlock,lockdown,yama,integrity,apparmor"]
+"""
+
+# The screen, and the serial line as the architecture names its first one; the last is where systemd writes.
+CONSOLES = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
+CONSOLE_ARGUMENTS = """\
+kargs = ["console=tty0", "console={serial},115200"]
+match-architectures = ["{arch}"]
 """
 
 WATCHDOG = """\
