@@ -67,6 +67,8 @@ def test_a_further_archive_serves_the_base_or_the_apps_that_it_names() -> None:
     assert named(base) == [*OWN, (f"{URI} trixie", ("main",), ("tool",))]
     assert named(base, "tools") == named(base, "app-web") == OWN
     app = f"- {{kind: apt, uri: '{URI}', suites: [./], signed-by: a.asc, packages: [tool=1], apps: [web]}}\n"
+    again = f"- {{kind: apt, uri: '{URI}', suites: [trixie], signed-by: a.asc, components: [contrib], packages: [other]}}\n"
+    assert named(base + again) == [*OWN, (f"{URI} trixie", ("main", "contrib"), ("tool", "other"))]
     assert named(app) == OWN and named(app, "app-web") == [*OWN, (f"{URI} ./", (), ("tool=1",))]
 
 

@@ -74,7 +74,8 @@ def with_keys(recipe: Recipe, root: Node, folder: Path) -> Recipe:
         if key is not None and ARMOUR not in key:
             file = folder / key
             try:
-                key = _armoured(file.read_bytes())
+                with file.open("rb") as stream:
+                    key = _armoured(stream.read(BYTES_LIMIT))
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else str(error)
                 hints = ("export it as `gpg --export --armor KEY` does",)

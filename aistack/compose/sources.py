@@ -15,30 +15,28 @@ def app_root(app: str) -> str:
 
 
 def archives(recipe_os: str, sources: Sequence[SourceWish], root: str, os: Os, suites: Sequence[Suite]) -> tuple[Archive, ...]:
-    """The archives of the root of that name: the OS's suites, as the sources change them, then the further archives.
+    """The archives of the root of that name: the OS's suites, as the sources change them, then what the sources add.
 
     A source of the OS's own takes the place of the suites that it names, or comes beside them.
     """
-    own = {suite.name: Archive(suite=suite.name, components=suite.components) for suite in suites}
-    further = []
+    found = {suite.name: Archive(suite=suite.name, components=suite.components) for suite in suites}
     for source in sources:
         if not _serves(source, root, os.id, recipe_os):
             continue
-        for suite in source.suites or tuple(own):
-            before = None if source.further else own.get(suite)
-            components = dict.fromkeys((*(before.components if before else ()), *source.components))
-            archive = Archive(
-                uri=(source.uri or "").rstrip("/") or (before.uri if before else ""),
+        uri = (source.uri or "").rstrip("/")
+        packages = source.packages if source.apps or root == "base" else ()
+        for suite in source.suites or tuple(suite.name for suite in suites):
+            key = f"{uri} {suite}" if source.further else suite
+            before = found.get(key, Archive(suite=suite, components=()))
+            components = tuple(dict.fromkeys((*before.components, *source.components)))
+            found[key] = Archive(
+                uri=uri or before.uri,
                 suite=suite,
-                components=() if suite.endswith("/") else tuple(components) or ("main",),
-                signed_by=source.signed_by or (before.signed_by if before else ""),
-                packages=(*(before.packages if before else ()), *(source.packages if source.apps or root == "base" else ())),
+                components=() if suite.endswith("/") else components or ("main",),
+                signed_by=source.signed_by or before.signed_by,
+                packages=tuple(dict.fromkeys((*before.packages, *packages))),
             )
-            if source.further:
-                further.append(archive)
-            else:
-                own[suite] = archive
-    return (*own.values(), *further)
+    return tuple(found.values())
 
 
 def _serves(source: SourceWish, root: str, os: str, recipe_os: str) -> bool:

@@ -320,8 +320,10 @@ def _targets(apt: Apt) -> list[_Target]:
     form = "$(REPO_URI)|$(RELEASE)|$(FILENAME)|$(COMPONENT)|$(CODENAME)"
     found = []
     for line in process.run(["apt-get", "indextargets", "--format", form, "Created-By: Packages"], env=apt.environment).stdout.splitlines():
-        uri, suite, file, component, codename = line.split("|")
-        order = places[apt_sources.bare(uri), suite or "/"]  # of the flat suite `/` apt says nothing, of what is not there the question
+        uri, suite, file, component, codename = line.split("|", 4)
+        order = places[
+            apt_sources.bare(uri), suite or "/"
+        ]  # apt calls the flat suite `/` nothing, and what a Release file lacks by the question
         codename = "" if codename.startswith("$") else codename
         found.append((order, _Target(archive=apt.archives[order], file=Path(file), component=component, codename=codename)))
     return [target for _, target in sorted(found, key=lambda pair: pair[0])]

@@ -55,9 +55,9 @@ def locate(wanted: Sequence[Archive], *, environment: Mapping[str, str], root: P
             variable = VARIABLE_SECURITY if is_security else VARIABLE
             uri = environment.get(variable, "").rstrip("/")
             entry = next((entry for entry in ours if _is_security(entry.suite) == is_security), None)
-            if not uri and entry is None:
-                raise _nothing_fits(archive.suite, variable, configured, root)
-            if not uri and entry is not None:
+            if not uri:
+                if entry is None:
+                    raise _nothing_fits(archive.suite, variable, configured, root)
                 uri, key = entry.uri, key or entry.signed_by
         found.append(replace(archive, uri=uri, signed_by=key))
     return tuple(found)

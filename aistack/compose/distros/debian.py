@@ -192,8 +192,10 @@ set -- /usr/lib/modules/*
 [ $# -eq 1 ] || { echo "a base holds one kernel, not $#: $*" >&2; exit 1; }
 kernel=${1##*/}
 echo "$(date +%T) initramfs for $kernel"
-cp "/boot/vmlinuz-$kernel" "$1/vmlinuz"
-for kind in System.map config; do [ ! -e "/boot/$kind-$kernel" ] || mv "/boot/$kind-$kernel" "$1/$kind"; done
+# Since 7.3 Debian's kernels bring these files where we want them, and /boot has links.
+for kind in vmlinuz System.map config; do
+    [ -e "$1/$kind" ] || [ ! -e "/boot/$kind-$kernel" ] || cp "/boot/$kind-$kernel" "$1/$kind"
+done
 DRACUT_NO_XATTR=1 dracut --quiet --force --no-hostonly --reproducible --kver "$kernel" "$1/initramfs.img"
 [ -s "$1/initramfs.img" ]
 chmod 0644 "$1/initramfs.img"
