@@ -64,7 +64,7 @@ class Mkosi:
         self.output = folder / "out"
         sources = folder / "pkgmngr/etc/apt/sources.list.d/mkosi.sources"
         sources.parent.mkdir(parents=True)
-        sources.write_text("\n".join(archive.render() for archive in apt_sources.archives(SUITES, environment=os.environ)))
+        sources.write_text("\n".join(map(apt_sources.stanza, apt_sources.locate(root.archives, environment=os.environ))))
         for file in debian.base_files():
             if isinstance(file, RenderedFile) and "dracut" in file.path:
                 place = folder / "skeleton" / file.path.lstrip("/")

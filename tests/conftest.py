@@ -9,7 +9,8 @@ import pytest
 from hypothesis import settings
 
 from aistack.compose.distros import debian
-from aistack.host import apt, apt_sources, rootfs
+from aistack.facts.pins import Archive
+from aistack.host import apt, rootfs
 from aistack.host.store import Store, default_path
 
 settings.register_profile("aistack", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -20,7 +21,7 @@ settings.load_profile("aistack")
 def tools_root() -> Path:
     """The throw-away tools root, resolved today and unpacked; it stays in the store, so that the next run finds it."""
     store = Store(default_path(os.environ))
-    archives = apt_sources.archives(("trixie", "trixie-updates", "trixie-security"), environment=os.environ)
-    root = apt.resolve(store, archives, debian.tools_packages(), "amd64", "debian-13", environment=os.environ)
-    apt.fetch(store, root, archives, environment=os.environ)
+    archives = [Archive(suite=suite) for suite in ("trixie", "trixie-updates", "trixie-security")]
+    root = apt.resolve(store, archives, debian.tools_packages("amd64"), "amd64", "debian-13", environment=os.environ)
+    apt.fetch(store, root, environment=os.environ)
     return rootfs.make_root(store, root)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from aistack.host.apt_sources import Archive
+from aistack.facts.pins import Archive
 
 SUITE = "trixie"
 
@@ -29,6 +34,12 @@ class DebianArchive:
     def keyring(self) -> Path:
         """The public half of the key that signs it."""
         return self.folder / "keyring.gpg"
+
+    @property
+    def key(self) -> str:
+        """The same, armoured."""
+        done = subprocess.run(["gpg", "--export", "--armor"], env=self._environment, capture_output=True, text=True, check=True)
+        return done.stdout
 
     def archive(self, suite: str = SUITE) -> Archive:
         """As the program under test wants it."""
@@ -55,22 +66,25 @@ class DebianArchive:
         self.packages[name] = deb
         return deb
 
-    def publish(self, *, suite: str = SUITE, sign: bool = True) -> None:
-        """Write Packages and Release, signed with a key of this archive's own."""
+    def publish(self, *, suite: str = SUITE, sign: bool = True, fields: str = "") -> None:
+        """Write Packages and Release, signed with a key of this archive's own; `fields` are more lines of Release.
+
+        A suite `./` makes the archive flat.
+        """
+        flat = suite == "./"
         index = []
         for deb in self.packages.values():
             control = _run("dpkg-deb", "--field", str(deb)).strip()
             data = deb.read_bytes()
             index.append(f"{control}\nFilename: pool/{deb.name}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n")
-        folder = self.folder / "dists" / suite
-        (folder / "main/binary-amd64").mkdir(parents=True, exist_ok=True)
+        folder = self.folder if flat else self.folder / "dists" / suite
+        listing = "Packages" if flat else "main/binary-amd64/Packages"
+        (folder / listing).parent.mkdir(parents=True, exist_ok=True)
         packages = "\n".join(index).encode()
-        (folder / "main/binary-amd64/Packages").write_bytes(packages)
-        digest = f" {hashlib.sha256(packages).hexdigest()} {len(packages)} main/binary-amd64/Packages"
-        release = (
-            f"Origin: Debian\nSuite: {suite}\nCodename: {suite}\nComponents: main\nArchitectures: amd64\n"
-            f"Date: Sat, 01 Nov 2025 00:00:00 UTC\nSHA256:\n{digest}\n"
-        )
+        (folder / listing).write_bytes(packages)
+        names = "" if flat else f"Suite: {suite}\nCodename: {suite}\nComponents: main\nArchitectures: amd64\n"
+        digest = f" {hashlib.sha256(packages).hexdigest()} {len(packages)} {listing}"
+        release = f"Origin: Debian\n{names}{fields}Date: Sat, 01 Nov 2025 00:00:00 UTC\nSHA256:\n{digest}\n"
         for name in ("Release", "Release.gpg", "InRelease"):
             (folder / name).unlink(missing_ok=True)
         (folder / "Release").write_text(release)
@@ -82,12 +96,39 @@ class DebianArchive:
         if sign:
             self._gpg("--clearsign", "--output", str(folder / "InRelease"), str(folder / "Release"))
 
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        """The archive on loopback, by HTTP; gives its address."""
+        with serving(functools.partial(Quiet, directory=str(self.folder))) as address:
+            yield address
+
     @property
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "GNUPGHOME": str(self.folder / "gnupg")}
 
     def _gpg(self, *arguments: str) -> None:
         subprocess.run(["gpg", "--batch", "--quiet", *arguments], env=self._environment, capture_output=True, check=True)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder and says nothing about it."""
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A server on loopback while the block runs; gives its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def _run(*argv: str) -> str:

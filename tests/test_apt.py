@@ -13,6 +13,7 @@ from debian_archive import DebianArchive
 from tools_needed import needs
 
 from aistack.diagnostics import DiagnosticError, ExitCode
+from aistack.facts.pins import Archive
 from aistack.host import apt, apt_sources
 from aistack.host.store import Store
 
@@ -61,6 +62,11 @@ Signed-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg
 """
 
 
+def own(*suites: str) -> list[Archive]:
+    """Suites of this machine's own mirror."""
+    return [Archive(suite=suite) for suite in suites]
+
+
 def machine(folder: Path, files: dict[str, str], *, keyring: bool = True) -> Path:
     """A root folder with that apt configuration."""
     for name, text in files.items():
@@ -76,7 +82,7 @@ def machine(folder: Path, files: dict[str, str], *, keyring: bool = True) -> Pat
 @pytest.mark.parametrize("files", [{"sources.list.d/debian.sources": DEB822}, {"sources.list": ONE_LINE}])
 def test_suites_are_put_in_the_place_of_the_machines_own(tmp_path: Path, files: dict[str, str]) -> None:
     root = machine(tmp_path, files)
-    found = apt_sources.archives(["trixie", "trixie-updates", "trixie-security"], environment={}, root=root)
+    found = apt_sources.locate(own("trixie", "trixie-updates", "trixie-security"), environment={}, root=root)
     assert [(archive.uri, archive.suite, archive.components) for archive in found] == [
         ("http://mirror.example/debian", "trixie", ("main",)),
         ("http://mirror.example/debian", "trixie-updates", ("main",)),
@@ -87,33 +93,33 @@ def test_suites_are_put_in_the_place_of_the_machines_own(tmp_path: Path, files: 
 
 def test_a_vendors_archive_for_the_same_suite_is_not_debians(tmp_path: Path) -> None:
     root = machine(tmp_path, {"sources.list.d/a.sources": THIRD_PARTY, "sources.list.d/debian.sources": DEB822})
-    (found,) = apt_sources.archives(["forky"], environment={}, root=root)
+    (found,) = apt_sources.locate(own("forky"), environment={}, root=root)
     assert found.uri == "http://mirror.example/debian"
     only = machine(tmp_path / "only", {"sources.list.d/a.sources": THIRD_PARTY})
     with pytest.raises(DiagnosticError):
-        apt_sources.archives(["forky"], environment={}, root=only)
+        apt_sources.locate(own("forky"), environment={}, root=only)
 
 
 def test_the_release_file_decides_where_it_is_known(tmp_path: Path) -> None:
     line = "deb http://cache.example/some/mirror bookworm main\n"
     root = machine(tmp_path, {"sources.list": line}, keyring=False)
     with pytest.raises(DiagnosticError):
-        apt_sources.archives(["trixie"], environment={}, root=root)
+        apt_sources.locate(own("trixie"), environment={}, root=root)
     lists = root / "var/lib/apt/lists"
     lists.mkdir(parents=True)
     release = lists / "cache.example_some_mirror_dists_bookworm_InRelease"
     release.write_text("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nOrigin: Debian\nLabel: Debian\n")
-    (found,) = apt_sources.archives(["trixie"], environment={}, root=root)
+    (found,) = apt_sources.locate(own("trixie"), environment={}, root=root)
     assert found.uri == "http://cache.example/some/mirror"
     release.write_text("Origin: Somebody Else\n")
     with pytest.raises(DiagnosticError):
-        apt_sources.archives(["trixie"], environment={}, root=root)
+        apt_sources.locate(own("trixie"), environment={}, root=root)
 
 
 def test_a_list_of_mirrors_is_read(tmp_path: Path) -> None:
     text = "Types: deb\nURIs: mirror+file:///etc/apt/mirrors/debian.list\nSuites: bookworm\nComponents: main\n"
     files = {"sources.list.d/debian.sources": text, "mirrors/debian.list": "# ours\nhttps://mirror.example/debian/ priority:1\n"}
-    (found,) = apt_sources.archives(["trixie"], environment={}, root=machine(tmp_path, files))
+    (found,) = apt_sources.locate(own("trixie"), environment={}, root=machine(tmp_path, files))
     assert found.uri == "https://mirror.example/debian"
 
 
@@ -131,20 +137,20 @@ def test_the_environments_proxy_reaches_apt_and_nobody_else_reads_it(tmp_path: P
 def test_an_ubuntu_machine_is_told_which_setting_to_make(tmp_path: Path) -> None:
     root = machine(tmp_path, {"sources.list.d/ubuntu.sources": UBUNTU})
     with pytest.raises(DiagnosticError) as caught:
-        apt_sources.archives(["trixie-security"], environment={}, root=root)
+        apt_sources.locate(own("trixie-security"), environment={}, root=root)
     assert caught.value.exit_code is ExitCode.UNABLE
     (diagnostic,) = caught.value.diagnostics
     assert "noble" in " ".join(diagnostic.why)
     assert "AISTACK_APT_DEBIAN_SECURITY" in " ".join(diagnostic.hints)
     environment = {"AISTACK_APT_DEBIAN": "http://mirror.example/debian/", "AISTACK_APT_DEBIAN_SECURITY": "http://security.example/s"}
-    found = apt_sources.archives(["trixie", "trixie-security"], environment=environment, root=root)
+    found = apt_sources.locate(own("trixie", "trixie-security"), environment=environment, root=root)
     assert [archive.uri for archive in found] == ["http://mirror.example/debian", "http://security.example/s"]
 
 
 def test_a_rendered_archive_is_read_back_as_it_was() -> None:
     key = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nabc\n-----END PGP PUBLIC KEY BLOCK-----"
-    archive = apt_sources.Archive(uri="http://mirror.example/debian", suite="trixie", components=("main", "contrib"), signed_by=key)
-    (again,) = apt_sources.parse(archive.render(), one_line=False)
+    archive = Archive(uri="http://mirror.example/debian", suite="trixie", components=("main", "contrib"), signed_by=key)
+    (again,) = apt_sources.parse(apt_sources.stanza(archive), one_line=False)
     assert (again.uri, again.suite, again.components) == (archive.uri, archive.suite, archive.components)
     assert again.signed_by.replace("\n.\n", "\n\n").strip() == key
 
@@ -158,7 +164,7 @@ def test_a_rendered_archive_is_read_back_as_it_was() -> None:
     ],
 )
 def test_apts_words_become_a_diagnostic(said: str, name: str) -> None:
-    anywhere = apt.Apt(folder=Path(), config=Path(), archives=(), arch="amd64")
+    anywhere = apt.Apt(folder=Path(), config=Path(), archives=(), located=(), arch="amd64")
     error = apt.update_failed(said, anywhere)
     assert error.exit_code is ExitCode.UNABLE
     assert error.diagnostics[0].name == name
@@ -183,27 +189,27 @@ def test_a_root_is_resolved_and_fetched_by_digest(debian: DebianArchive, tmp_pat
     archives = [debian.archive()]
     root = apt.resolve(store, archives, ["tool"], "amd64", "debian-13", environment={})
     assert [(package.name, package.version, package.origin) for package in root.packages] == [
-        ("floor", "1.0", "trixie/main"),
-        ("library", "2.0-1", "trixie/main"),
-        ("tool", "1:3.0", "trixie/main"),
+        ("floor", "1.0", f"{debian.uri} trixie/main"),
+        ("library", "2.0-1", f"{debian.uri} trixie/main"),
+        ("tool", "1:3.0", f"{debian.uri} trixie/main"),
     ]
     arrived: list[int] = []
-    apt.fetch(store, root, archives, environment={}, advance=arrived.append)
+    apt.fetch(store, root, environment={}, advance=arrived.append)
     assert sum(arrived) == sum(package.size for package in root.packages)
     assert all(store.has(package.sha256) for package in root.packages)
     assert apt.missing(store, root) == ()
     shutil.rmtree(debian.folder / "pool")
-    apt.fetch(store, root, archives, environment={})  # everything is there: nothing is asked for
+    apt.fetch(store, root, environment={})  # everything is there: nothing is asked for
 
 
 def test_an_unknown_package_is_named(debian: DebianArchive, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     with pytest.raises(DiagnosticError) as caught:
         apt.resolve(store, [debian.archive()], ["tol"], "amd64", "debian-13", environment={})
-    assert caught.value.diagnostics[0].message == "`tol` is not in trixie"
+    assert caught.value.diagnostics[0].message == f"`tol` is not in {debian.uri} trixie"
     with pytest.raises(DiagnosticError) as caught:
         apt.resolve(store, [debian.archive()], ["tool=9"], "amd64", "debian-13", environment={})
-    assert caught.value.diagnostics[0].message == "`tool` 9 is not in trixie"
+    assert caught.value.diagnostics[0].message == f"`tool` 9 is not in {debian.uri} trixie"
     assert caught.value.diagnostics[0].hints == ("tool is there in 1:3.0",)
 
 
@@ -222,10 +228,10 @@ def test_a_package_that_the_mirror_replaced_is_told_with_its_successor(debian: D
     debian.add("library", "2.0-2")
     debian.publish()
     with pytest.raises(DiagnosticError) as caught:
-        apt.fetch(store, root, archives, environment={})
+        apt.fetch(store, root, environment={})
     (diagnostic,) = caught.value.diagnostics
-    assert diagnostic.message == "the mirror no longer has `library` 2.0-1"
-    assert diagnostic.why[0] == "now in trixie/main: 2.0-2"
+    assert diagnostic.message == "the archive no longer has `library` 2.0-1"
+    assert diagnostic.why[0] == f"now in {debian.uri} trixie/main: 2.0-2"
     assert "aistack lock RECIPE --upgrade library" in diagnostic.hints
 
 
@@ -235,7 +241,7 @@ def test_changed_bytes_never_reach_the_store(debian: DebianArchive, tmp_path: Pa
     deb = debian.packages["library"]
     deb.write_bytes(deb.read_bytes()[:-1] + b"!")
     with pytest.raises(DiagnosticError):
-        apt.fetch(store, root, archives, environment={})
+        apt.fetch(store, root, environment={})
     assert "library" in {package.name for package in apt.missing(store, root)}
 
 
@@ -248,7 +254,7 @@ def test_an_unsigned_archive_is_refused(debian: DebianArchive, tmp_path: Path) -
 
 @pytest.mark.system
 def test_this_machines_own_mirror_resolves_a_suite(tmp_path: Path) -> None:
-    archives = apt_sources.archives(["trixie", "trixie-updates", "trixie-security"], environment=os.environ)
+    archives = own("trixie", "trixie-updates", "trixie-security")
     root = apt.resolve(Store(tmp_path), archives, ["zstd"], "amd64", "debian-13", environment=os.environ)
     names = {package.name for package in root.packages}
     assert {"zstd", "libzstd1", "libc6", "dpkg"} <= names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from tools_needed import needs
 
 from aistack.compose.distros import debian as debian_text
 from aistack.diagnostics import DiagnosticError
-from aistack.facts.pins import LockedRoot
-from aistack.host import apt, apt_sources, apt_upgrade
+from aistack.facts.pins import Archive, LockedRoot
+from aistack.host import apt, apt_upgrade
 from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store
 
@@ -67,7 +68,7 @@ def newer(debian: DebianArchive) -> None:
 
 def test_only_what_is_named_moves_and_the_older_kernel_goes(debian: DebianArchive, store: Store) -> None:
     root = locked(debian, store)
-    apt.fetch(store, root, [debian.archive()], environment={})
+    apt.fetch(store, root, environment={})
     newer(debian)
     before = {package.name: package.version for package in root.packages}
     moved = upgrade(debian, store, root, "kernel")
@@ -76,7 +77,7 @@ def test_only_what_is_named_moves_and_the_older_kernel_goes(debian: DebianArchiv
 
 def test_what_a_package_needs_newer_moves_with_it_and_what_nothing_needs_goes(debian: DebianArchive, store: Store) -> None:
     root = locked(debian, store)
-    apt.fetch(store, root, [debian.archive()], environment={})
+    apt.fetch(store, root, environment={})
     newer(debian)
     moved = upgrade(debian, store, root, "tool")
     assert moved == {"floor": "1.0", "kernel": "6.1", "kernel-6.1": "6.1-1", "library": "2.1", "tool": "3.1"}
@@ -84,7 +85,7 @@ def test_what_a_package_needs_newer_moves_with_it_and_what_nothing_needs_goes(de
 
 def test_a_wish_that_grew_or_shrank_moves_nothing_else(debian: DebianArchive, store: Store) -> None:
     root = locked(debian, store)
-    apt.fetch(store, root, [debian.archive()], environment={})
+    apt.fetch(store, root, environment={})
     newer(debian)
     debian.add("extra", "1.0")
     debian.publish()
@@ -99,7 +100,7 @@ def test_what_the_mirror_forgot_and_the_store_lacks_is_named_and_mended(debian: 
     with pytest.raises(DiagnosticError) as caught:
         upgrade(debian, store, root, "kernel", "kernel-6.1", "floor", "tool")
     (diagnostic,) = caught.value.diagnostics
-    assert diagnostic.message == "the mirror no longer has `library` 2.0, nor 1 other locked packages, and the store does not hold it"
+    assert diagnostic.message == "the archive no longer has `library` 2.0, nor 1 other locked packages, and the store does not hold it"
     assert diagnostic.why == ("`library` 2.0: now 2.1", "`part` 1.0: now 1.1")
     assert diagnostic.hints[0] == "aistack lock RECIPE --upgrade library --upgrade part"
     everything = [package.name for package in root.packages]
@@ -116,7 +117,7 @@ def test_a_newer_package_that_cannot_be_had_is_told_in_apts_words(debian: Debian
     root = locked(debian, store)
     debian.add("tool", "3.1", fields="Depends: library (>= 9)\n")
     debian.publish()
-    apt.fetch(store, LockedRoot(arch="amd64", os="debian-13", packages=root.packages[:-1]), [debian.archive()], environment={})
+    apt.fetch(store, dataclasses.replace(root, packages=root.packages[:-1]), environment={})
     with pytest.raises(DiagnosticError) as caught:
         upgrade(debian, store, root, "tool")
     assert caught.value.diagnostics[0].name == "packages-conflict"
@@ -127,7 +128,7 @@ def test_a_base_of_the_point_release_upgraded_whole_is_the_base_of_today(tmp_pat
     """With the real mirror: moving every package gives what resolving afresh gives; moving the kernel alone gives that and nothing else."""
     store, environment = Store(tmp_path), os.environ
     wanted = (*debian_text.base_packages(load_catalog().systems["debian-13"]), "linux-image-cloud-amd64")
-    older, today = (apt_sources.archives(suites, environment=environment) for suites in (SUITES[:1], SUITES))
+    older, today = ([Archive(suite=suite) for suite in suites] for suites in (SUITES[:1], SUITES))
     root = apt.resolve(store, older, wanted, "amd64", "debian-13", environment=environment)
     fresh = apt.resolve(store, today, wanted, "amd64", "debian-13", environment=environment)
     whole = apt_upgrade.upgrade(store, today, root, wanted, [package.name for package in root.packages], environment=environment)

@@ -18,8 +18,8 @@ import pytest
 from aistack.compose import grouping, render
 from aistack.compose.distros import debian as debian_text
 from aistack.facts.files import Rendered
-from aistack.facts.pins import LockedRoot
-from aistack.host import apt, apt_sources, debian, layers, oci, own_files
+from aistack.facts.pins import Archive, LockedRoot
+from aistack.host import apt, debian, layers, oci, own_files
 from aistack.host.store import Store
 
 pytestmark = pytest.mark.system
@@ -48,10 +48,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Base]:
     folder = tmp_path_factory.mktemp("store")
     store = Store(folder)
     files = (*debian_text.base_files(), *render.render_node(), *own_files.node_part())
-    archives = apt_sources.archives(("trixie", "trixie-updates", "trixie-security"), environment=os.environ)
+    archives = [Archive(suite=suite) for suite in ("trixie", "trixie-updates", "trixie-security")]
     root = apt.resolve(store, archives, sorted({*debian_text.BASE, KERNEL}), "amd64", "debian-13", environment=os.environ)
     root = dataclasses.replace(root, layers=grouping.group(root.packages))
-    apt.fetch(store, root, archives, environment=os.environ)
+    apt.fetch(store, root, environment=os.environ)
     digest = build(store, root, files)
     members: dict[str, tarfile.TarInfo] = {}
     texts: dict[str, bytes] = {}

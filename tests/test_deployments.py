@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import aistack
-from aistack.host import apt, apt_sources, rootfs
+from aistack.facts.pins import Archive
+from aistack.host import apt, rootfs
 from aistack.host.store import Store, default_path
 
 INSIDE = r"""
@@ -68,10 +69,10 @@ print(json.dumps(said))
 def node() -> Iterator[Path]:
     """A Debian 13 root with the packages that a node switches deployments with."""
     store = Store(default_path(os.environ))
-    archives = apt_sources.archives(["trixie", "trixie-updates", "trixie-security"], environment=os.environ)
+    archives = [Archive(suite=suite) for suite in ["trixie", "trixie-updates", "trixie-security"]]
     wanted = ["ostree", "python3", "python3-gi", "gir1.2-ostree-1.0", "grub-common"]
     root = apt.resolve(store, archives, wanted, "amd64", "debian-13", environment=os.environ)
-    apt.fetch(store, root, archives, environment=os.environ)
+    apt.fetch(store, root, environment=os.environ)
     folder = rootfs.make_root(store, root, f"test-deployments-{os.getpid()}")
     try:
         yield folder

@@ -96,6 +96,8 @@ def test_encoding_is_canonical() -> None:
         (lambda document: document["models"][0]["files"][0].update(sha256="../x"), "is no sha256"),
         (lambda document: document["apps"][0].update(root=None), "either a root or an image"),
         (lambda document: document["apps"][0].update(command=[]), "an app has a command"),
+        (lambda document: document["roots"][0][1].update(archives=[{"suite": "trixie\nTrusted: yes"}]), "is no archive"),
+        (lambda document: document["roots"][0][1].update(archives=[{"suite": "trixie", "signed_by": "/a\nTrusted: yes"}]), "is no archive"),
         (lambda document: document["models"][0]["files"][0].pop("sha256"), "`.models[0].files[0].sha256` is missing"),
     ],
 )

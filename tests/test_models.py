@@ -17,8 +17,8 @@ import pytest
 
 from aistack.compose.distros import debian as debian_text
 from aistack.diagnostics import DiagnosticError
-from aistack.facts.pins import LockedFile, LockedRoot
-from aistack.host import apt, apt_sources, debian, hub, layers, models, oci, podman, request, rootfs
+from aistack.facts.pins import Archive, LockedFile, LockedRoot
+from aistack.host import apt, debian, hub, layers, models, oci, podman, request, rootfs
 from aistack.host.store import Store, default_path
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -84,9 +84,9 @@ def store() -> Store:
 
 
 def locked_root(store: Store, packages: Sequence[str]) -> LockedRoot:
-    archives = apt_sources.archives(("forky",), environment=os.environ)
+    archives = [Archive(suite=suite) for suite in ("forky",)]
     root = apt.resolve(store, archives, packages, "amd64", "debian-14", environment=os.environ)
-    apt.fetch(store, root, archives, environment=os.environ)
+    apt.fetch(store, root, environment=os.environ)
     return root
 
 

@@ -175,6 +175,26 @@ def test_an_image_may_stand_alone_or_beside_a_framework(image: str) -> None:
     assert codes(WHOLE.replace("free: {framework: {nginx: }}", "free: {port: 80}")) == [("REC001", 15)]
 
 
+SOURCES = [
+    ("{kind: pip}", [("REC006", 18)]),
+    ("{kind: pip, uri: 'https://a.example', suites: [x], signed-by: k}", [("REC007", 18), ("REC007", 18)]),
+    ("{kind: apt, signed-by: k, suites: [trixie]}", [("REC006", 18)]),
+    ("{kind: apt, uri: 'https://a.example', suites: [./]}", [("REC006", 18)]),
+    ("{kind: apt, uri: 'https://a.example', suites: [/], signed-by: k, components: [main]}", [("REC007", 18)]),
+    ("{kind: apt, os: debian-14, packages: [podman]}", [("REC006", 18)]),
+    ("{kind: apt, os: debian-14, packages: [podman], apps: [free]}", [("REC007", 18)]),
+    ("{kind: apt, packages: [podman=5.4.2+ds1-2+b2], apps: [free]}", []),
+    ("{kind: apt, suites: [trixie-backports], apps: [fre]}", [("REC008", 18)]),
+    ("{kind: apt, suites: ['a b']}", [("DOC024", 18)]),
+    ("{kind: apt, packages: ['--option']}", [("DOC024", 18)]),
+]
+
+
+@pytest.mark.parametrize(("source", "expected"), SOURCES, ids=[source[:40] for source, _ in SOURCES])
+def test_sources_say_what_counts(source: str, expected: list[tuple[str, int]]) -> None:
+    assert codes("\n".join(f"  - {source}" if "archive.example" in line else line for line in WHOLE.splitlines())) == expected
+
+
 def test_contradictions_are_found_together() -> None:
     text = WHOLE.replace("accelerator: {product: nvidia/l4, count: 2}", "").replace("{nginx: }", "{nginx: , vllm: }, port: 8000")
     assert codes(text) == [("REC004", 7), ("REC001", 15), ("REC003", 15)]

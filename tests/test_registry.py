@@ -19,7 +19,8 @@ from tools_needed import needs
 
 from aistack.commands.lock import lock_path, read_lock
 from aistack.diagnostics import DiagnosticError
-from aistack.host import apt, apt_sources, layers, oci, podman, registry, request
+from aistack.facts.pins import Archive
+from aistack.host import apt, layers, oci, podman, registry, request
 from aistack.host.store import Store, default_path
 
 pytestmark = pytest.mark.system
@@ -33,10 +34,9 @@ def busybox() -> bytes:
     """A real program that needs nothing beside it, from Debian's own package."""
     needs("docker-registry", "skopeo", "openssl", "apt-get", "dpkg-deb")
     store = Store(default_path(os.environ))
-    archives = apt_sources.archives(("trixie",), environment=os.environ)
-    root = apt.resolve(store, archives, ("busybox-static",), "amd64", "debian-13", environment=os.environ)
+    root = apt.resolve(store, [Archive(suite="trixie")], ("busybox-static",), "amd64", "debian-13", environment=os.environ)
     root = dataclasses.replace(root, packages=tuple(package for package in root.packages if package.name == "busybox-static"))
-    apt.fetch(store, root, archives, environment=os.environ)
+    apt.fetch(store, root, environment=os.environ)
     archive = ["dpkg-deb", "--fsys-tarfile", str(store.blob(root.packages[0].sha256))]
     data = subprocess.run(archive, check=True, capture_output=True, timeout=60).stdout
     with tarfile.open(fileobj=io.BytesIO(data)) as members:

@@ -35,7 +35,7 @@ def lock(stack: Stack) -> Lock:
     for wish in seal.roots(stack):
         names = {*wish.packages, *(["linux-image-6.12.117+deb13-cloud-amd64", "libssl3t64"] if wish.name == "base" else [])}
         packages = tuple(package(name, "openssl" if name == "libssl3t64" else None) for name in sorted(names))
-        roots[wish.name] = LockedRoot(arch=wish.arch, os=wish.os.id, packages=packages, wanted=wish.packages)
+        roots[wish.name] = LockedRoot(arch=wish.arch, os=wish.os.id, packages=packages, wanted=wish.packages, archives=wish.archives)
     files = (LockedFile(path="model.safetensors", sha256="e" * 64, size=9),)
     pins = seal.Pins(roots=roots, models={MODEL: seal.ModelPins(revision="r", files=files)}, wheels={})
     return seal.seal(stack, pins)[0]

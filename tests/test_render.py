@@ -15,7 +15,8 @@ from node_samples import APP, LOCK, MODEL, digests
 
 from aistack.compose.lock import Lock, decode
 from aistack.compose.render import Rendered, RenderedFile, RenderedLink, image_names, render_node, render_system, slug
-from aistack.host import apt, apt_sources, rootfs
+from aistack.facts.pins import Archive
+from aistack.host import apt, rootfs
 from aistack.host.store import Store, default_path
 
 CONTAINER = "/usr/share/containers/systemd/app-embed.container"
@@ -148,7 +149,7 @@ def test_the_proxy_generator_says_what_the_credentials_hold(tmp_path: Path) -> N
 def node() -> Iterator[Path]:
     """A Debian 13 root with systemd and podman, in which the rendered files lie."""
     store = Store(default_path(os.environ))
-    archives = apt_sources.archives(["trixie", "trixie-updates", "trixie-security"], environment=os.environ)
+    archives = [Archive(suite=suite) for suite in ["trixie", "trixie-updates", "trixie-security"]]
     root = apt.resolve(
         store,
         archives,
@@ -157,7 +158,7 @@ def node() -> Iterator[Path]:
         "debian-13",
         environment=os.environ,
     )
-    apt.fetch(store, root, archives, environment=os.environ)
+    apt.fetch(store, root, environment=os.environ)
     words = replace(APP, name="words", models=(), command=AWKWARD[1:], environment=tuple((f"V{i}", word) for i, word in enumerate(AWKWARD)))
     lock: Lock = replace(LOCK, apps=(APP, words), models=(MODEL,))
     files = (*render_node(), *render_system(lock, digests(lock)))

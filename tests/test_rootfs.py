@@ -18,8 +18,8 @@ from tools_needed import needs
 from aistack.compose.distros import debian as debian_text
 from aistack.diagnostics import DiagnosticError
 from aistack.facts.files import Rendered, RenderedFile, RenderedLink
-from aistack.facts.pins import LockedPackage, LockedRoot
-from aistack.host import accounts, apt, apt_sources, deb, debian, layers, rootfs
+from aistack.facts.pins import Archive, LockedPackage, LockedRoot
+from aistack.host import accounts, apt, deb, debian, layers, rootfs
 from aistack.host.store import Store
 
 
@@ -140,9 +140,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, Loc
     """A store that holds a small real root's packages."""
     folder = tmp_path_factory.mktemp("store")
     store = Store(folder)
-    archives = apt_sources.archives(SUITES, environment=os.environ)
+    archives = [Archive(suite=suite) for suite in SUITES]
     root = apt.resolve(store, archives, ["ca-certificates"], "amd64", "debian-13", environment=os.environ)
-    apt.fetch(store, root, archives, environment=os.environ)
+    apt.fetch(store, root, environment=os.environ)
     yield store, root
     shutil.rmtree(folder)
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import io
 import os
-import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from debian_archive import Quiet, serving
 
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.facts.pins import LockedWheel
@@ -172,19 +174,26 @@ def test_a_wheel_that_changed_or_went_is_refused(shelf: Path, tmp_path: Path) ->
         wheels.fetch(store, locked, python="3.13", arch="amd64", environment=environment, offline=True)
 
 
-@contextmanager
-def guarded_index(shelf: Path, user: str, password: str) -> Iterator[tuple[str, list[str]]]:
-    """A simple index on loopback that answers only to a password; what was asked without it is listed."""
-    root = shelf.parent / "index"
+def index_of(shelf: Path) -> Path:
+    """The folder of a simple index of the wheels on a shelf, `simple/` in it."""
+    root = shelf.with_name(f"{shelf.name}-index")
     for path in shelf.iterdir():
         folder = root / "simple" / path.name.split("-")[0]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / path.name).write_bytes(path.read_bytes())
     for folder in (root / "simple").iterdir():
         lines = [
-            f'<a href="{path.name}#sha256={hashlib.sha256(path.read_bytes()).hexdigest()}">{path.name}</a>' for path in folder.iterdir()
+            f'<a href="{quote(path.name)}#sha256={hashlib.sha256(path.read_bytes()).hexdigest()}">{path.name}</a>'
+            for path in folder.iterdir()
         ]
         (folder / "index.html").write_text("<!DOCTYPE html><html><body>" + "\n".join(lines) + "</body></html>")
+    return root
+
+
+@contextmanager
+def guarded_index(shelf: Path, user: str, password: str) -> Iterator[tuple[str, list[str]]]:
+    """A simple index on loopback that answers only to a password; what was asked without it is listed."""
+    root = index_of(shelf)
     wanted = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
     refused: list[str] = []
 
@@ -207,15 +216,37 @@ def guarded_index(shelf: Path, user: str, password: str) -> Iterator[tuple[str, 
         def log_message(self, format: str, *arguments: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_address[1]}/simple", refused
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler) as address:
+        yield f"{address.removeprefix('http://')}/simple", refused
+
+
+def test_a_named_index_serves_its_variant_and_what_it_lacks_comes_from_the_next(tmp_path: Path) -> None:
+    """Two variants' indexes and the machine's own: the first has `maths` too old for `frame`."""
+    own, cpu, gpu = (tmp_path / name for name in ("own", "cpu", "gpu"))
+    for shelf, version in ((own, "1.1"), (cpu, "1.0+cpu"), (gpu, "1.0+gpu")):
+        make_wheel(shelf, "frame", version, "py3-none-any", ("maths>=2",))
+    make_wheel(own, "maths", "2.0", "py3-none-any")
+    make_wheel(cpu, "maths", "1.0", "py3-none-any")
+    handlers = [functools.partial(Quiet, directory=str(index_of(shelf) / "simple")) for shelf in (own, cpu, gpu)]
+    with serving(handlers[0]) as mine, serving(handlers[1]) as first, serving(handlers[2]) as second:
+        environment = settings(tmp_path, f"[global]\nindex-url = {mine}\n")
+
+        def lock(*named: str) -> list[tuple[str, str, str]]:
+            found = wheels.lock(["frame<2"], python="3.13", arch="arm64", environment=environment, named=named)
+            return [(wheel.name, wheel.version, wheel.index) for wheel in found]
+
+        assert lock() == [("frame", "1.1", ""), ("maths", "2.0", "")]
+        assert lock(first, second) == [("frame", "1.0+cpu", first), ("maths", "2.0", "")]
+        assert lock(f"{second}/", first) == [("frame", "1.0+gpu", f"{second}/"), ("maths", "2.0", "")]
+        locked = wheels.lock(["frame<2"], python="3.13", arch="arm64", environment=environment, named=(first,))
+        store = Store(tmp_path / "store")
+        wheels.fetch(store, locked, python="3.13", arch="arm64", environment=environment)
+        assert all(store.has(wheel.sha256) for wheel in locked)
+        assert locked[0].sha256 == hashlib.sha256((cpu / "frame-1.0+cpu-py3-none-any.whl").read_bytes()).hexdigest()
+    environment["UV_CACHE_DIR"] = str(tmp_path / "empty")
+    with pytest.raises(DiagnosticError) as caught:
+        lock(first)
+    assert first in " ".join(caught.value.diagnostics[0].why)
 
 
 def test_pips_own_index_and_its_password_are_used_and_never_told(shelf: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

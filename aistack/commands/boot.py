@@ -12,7 +12,7 @@ from typing import Any
 
 from aistack.commands.build import Built
 from aistack.compose.lock import Lock, LockedApp
-from aistack.diagnostics import Diagnostic, Severity, refuse
+from aistack.diagnostics import Diagnostic, Severity, refuse, unable
 from aistack.host import machine, request
 from aistack.host.machine import Boot, End, Running
 from aistack.host.qemu import Firmware, Hardware
@@ -55,6 +55,9 @@ def boot(
     found = built.find("disk")
     if found is None:
         raise refuse(_problem("there is no disk to boot", ("its models are not built",), ("build with its models",)))
+    if lock.arch != "amd64":
+        hints = ("write the disk to a machine of that architecture: it boots by UEFI",)
+        raise unable("QEM002", "architecture-not-booted", f"boot tests are for amd64; `{lock.name}` is for {lock.arch}", hints=hints)
     step, output = found
     disk = store.path / "outputs" / step.id / output["files"]["raw"]
     answers: list[Answer] = []

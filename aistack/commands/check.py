@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from aistack.commands.reading import read_text, text_for_snippet
+from aistack.commands.reading import read_text, text_for_snippet, with_keys
 from aistack.compose import recipe as recipes
 from aistack.compose.recipe import Recipe
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity
@@ -87,7 +87,7 @@ def check_text(text: str, file: str, judge: Judge) -> tuple[Diagnostic, ...]:
         recipe, more = recipes.read(root)
         if recipe is None or problems:
             return (*problems, *more)
-        return judge(recipe, root)
+        return judge(with_keys(recipe, root, Path(file).parent), root)
     from aistack.facts.catalog_text import KINDS
 
     if kind in KINDS:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from aistack.diagnostics import DiagnosticError, ExitCode
+from aistack.facts.pins import Archive
 from aistack.host import apt_sources, python_parts, qemu, rootfs, tools
 from aistack.host.store import Store
 
@@ -71,7 +72,7 @@ def _privilege() -> Finding:
 def _archives() -> Iterator[Finding]:
     for os_name, suites in SUITES.items():
         try:
-            served = apt_sources.archives(suites, environment=os.environ)
+            served = apt_sources.locate([Archive(suite=suite) for suite in suites], environment=os.environ)
         except DiagnosticError as error:
             diagnostic = error.diagnostics[0]
             yield Finding(

@@ -11,25 +11,24 @@ from types import ModuleType
 from typing import Any
 
 from aistack.commands import verifying
-from aistack.commands.pinning import Places, archives_of
+from aistack.commands.pinning import Places
 from aistack.compose import findings, lint, render, tidy, verify
 from aistack.compose.distros import debian as debian_text
 from aistack.compose.lock import Lock, LockedApp, LockedModel, identity
 from aistack.compose.plan import Step, Surroundings
 from aistack.diagnostics import unable
-from aistack.facts.catalog import Suite
 from aistack.facts.files import Rendered, RenderedFile
 from aistack.facts.pins import LockedFile, LockedRoot
 from aistack.host import (
     accounts,
     apt,
-    apt_sources,
     bound_store,
     deb,
     debian,
     disk,
     disk_fill,
     disk_layout,
+    foreign,
     gguf,
     grub,
     hub,
@@ -127,7 +126,8 @@ class Maker:
         raise ValueError(f"no way to make `{step.kind}`")
 
     def fetched(self, root: LockedRoot) -> LockedRoot:
-        """The root, with all of its packages in the store."""
+        """The root, with all of its packages in the store, on a machine that can unpack it."""
+        foreign.require_runnable(root.arch)
         store = self.places.store
         sharing.take(store, (package.sha256 for package in root.packages), self.shared)
         missing = apt.missing(store, root)
@@ -146,16 +146,8 @@ class Maker:
             self.progress.advance(f"fetching {len(missing)} packages", arrived, total)
 
         if missing:
-            apt.fetch(store, root, self._archives(root), environment=self.places.environment, advance=advance)
+            apt.fetch(store, root, environment=self.places.environment, advance=advance)
         return root
-
-    def _archives(self, root: LockedRoot) -> tuple[apt_sources.Archive, ...]:
-        wanted: dict[str, list[str]] = {}
-        for package in root.packages:
-            suite, _, component = package.origin.rpartition("/")
-            wanted.setdefault(suite, []).append(component)
-        suites = [Suite(name=suite, components=tuple(dict.fromkeys(components))) for suite, components in sorted(wanted.items())]
-        return archives_of(root.os, suites, self.places)
 
     def _root(self, root: LockedRoot, log: Path) -> dict[str, Any]:
         return {"root": rootfs.make_root(self.places.store, self.fetched(root), log=log).name}

@@ -12,7 +12,7 @@ from aistack.commands.changes import change_lines
 from aistack.commands.judging import stack_of
 from aistack.commands.lock import current, ensure, lock_path
 from aistack.commands.pinning import Places
-from aistack.commands.reading import text_for_snippet
+from aistack.commands.reading import text_for_snippet, written
 from aistack.compose.diff import changes
 from aistack.compose.lock import Lock
 from aistack.compose.stack import Stack
@@ -82,7 +82,7 @@ def opened(recipe: Path, options: Options, environment: Mapping[str, str] = os.e
         store=Store(default_path(environment)),
         environment=environment,
         models_from=options.models_from,
-        sources=source.recipe.sources,
+        written=written(source),
         offline=options.offline,
     )
     return Opened(recipe=recipe, stack=stack, places=places, progress=progress_on_stderr(), with_models=not options.without_models)

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from aistack.compose import relock, seal
 from aistack.compose.lock import Lock
-from aistack.compose.recipe import SourceWish
 from aistack.compose.stack import Stack, StackApp
-from aistack.diagnostics import Diagnostic, Severity, refuse, unable
-from aistack.facts.catalog import Model, Suite
+from aistack.diagnostics import Diagnostic, DiagnosticError, Place, Severity, refuse, unable
+from aistack.facts.catalog import Model
 from aistack.facts.decode import closest
 from aistack.facts.pins import LockedImage, LockedRoot, LockedWheel
-from aistack.host import apt, apt_sources, apt_upgrade, hub, registry, wheels
-from aistack.host.apt_sources import Archive
+from aistack.host import apt, apt_upgrade, hub, registry, wheels
 from aistack.host.store import Store
 from aistack.report.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where bytes may come from and go to: the store, the process's environment, a folder of models, the recipe's `sources`."""
+    """Where bytes may come from and go to: the store, the process's environment, a folder of models.
+
+    `written` are the places where the recipe names suites and addresses; only diagnostics of pinning need them.
+    """
 
     store: Store
     environment: Mapping[str, str]
     models_from: Path | None = None
-    sources: tuple[SourceWish, ...] = ()
+    written: Mapping[str, Place] = field(default_factory=dict)
     offline: bool = False
 
 
@@ -48,6 +49,20 @@ def pin(stack: Stack, places: Places, progress: Progress, *, basis: Basis, with_
 
     Raises DiagnosticError (exit 3) where that cannot be done.
     """
+    try:
+        return seal.seal(stack, _pins(stack, places, progress, basis, with_models=with_models), older=basis.before)
+    except DiagnosticError as error:
+        raise DiagnosticError(tuple(_placed(found, places.written) for found in error.diagnostics), error.exit_code) from error
+
+
+def _placed(found: Diagnostic, written: Mapping[str, Place]) -> Diagnostic:
+    """The diagnostic with the place where the recipe names the archive or the index that it is about."""
+    text = " ".join((found.message, *found.why))
+    place = next((place for name, place in written.items() if f"`{name}`" in found.message or (":" in name and name in text)), None)
+    return replace(found, place=found.place or place)
+
+
+def _pins(stack: Stack, places: Places, progress: Progress, basis: Basis, *, with_models: bool) -> seal.Pins:
     moves = _moves(stack, basis)
     roots = {wish.name: _root(wish, basis.kept, moves.packages.get(wish.name, frozenset()), places, progress) for wish in seal.roots(stack)}
     models = {model.id: _model(model, basis.kept, moves.models, places, progress) for model in stack.models if with_models}
@@ -55,7 +70,7 @@ def pin(stack: Stack, places: Places, progress: Progress, *, basis: Basis, with_
         app.name: _wheels(app, stack.arch, basis.kept, moves.wheels.get(app.name, frozenset()), places, progress) for app in stack.apps
     }
     images = {app.name: _image(app.name, app.image, stack.arch, basis.kept, moves, places, progress) for app in stack.apps if app.image}
-    return seal.seal(stack, seal.Pins(roots=roots, models=models, wheels=pinned, images=images), older=basis.before)
+    return seal.Pins(roots=roots, models=models, wheels=pinned, images=images)
 
 
 def _moves(stack: Stack, basis: Basis) -> relock.Moves:
@@ -76,15 +91,14 @@ def _moves(stack: Stack, basis: Basis) -> relock.Moves:
 
 def _root(wish: seal.RootWish, older: Lock | None, moving: frozenset[str], places: Places, progress: Progress) -> LockedRoot:
     before = relock.kept_root(older, wish)
-    if before is not None and before.wanted == wish.packages and not moving:
+    if before is not None and (before.wanted, before.archives) == (wish.packages, wish.archives) and not moving:
         return before
     _require_network(places, f"the packages of `{wish.name}`")
-    archives = archives_of(wish.os.id, wish.suites, places)
     if before is None:
         progress.say(f"resolving {len(wish.packages)} packages of {wish.os.id} for `{wish.name}`")
-        return apt.resolve(places.store, archives, wish.packages, wish.arch, wish.os.id, environment=places.environment)
+        return apt.resolve(places.store, wish.archives, wish.packages, wish.arch, wish.os.id, environment=places.environment)
     progress.say(f"moving {len(moving) or 'what is asked anew'} of the {len(before.packages)} packages of `{wish.name}`")
-    return apt_upgrade.upgrade(places.store, archives, before, wish.packages, moving, environment=places.environment)
+    return apt_upgrade.upgrade(places.store, wish.archives, before, wish.packages, moving, environment=places.environment)
 
 
 def _model(model: Model, older: Lock | None, moving: frozenset[str], places: Places, progress: Progress) -> seal.ModelPins:
@@ -103,8 +117,8 @@ def _wheels(
     if app.wheels is None:
         return ()
     before = next((one for one in older.apps if one.name == app.name), None) if older else None
-    wish = (app.wheels.python, app.wheels.requirements)
-    if before is not None and (before.python, before.requirements) == wish and not moving:
+    wish = (app.wheels.python, app.wheels.requirements, app.wheels.indexes)
+    if before is not None and (before.python, before.requirements, before.indexes) == wish and not moving:
         return before.wheels
     _require_network(places, f"the wheels of `{app.name}`")
     progress.say(f"resolving wheels of app `{app.name}`")
@@ -116,6 +130,7 @@ def _wheels(
         glibc=app.wheels.glibc,
         prefer=kept,
         environment=places.environment,
+        named=app.wheels.indexes,
     )
 
 
@@ -132,16 +147,3 @@ def _require_network(places: Places, what: str) -> None:
     if places.offline:
         message = f"the lock does not fit the recipe any more, and pinning {what} needs a network"
         raise unable("LOCK006", "lock-needs-network", message, hints=("run once without `--offline`",))
-
-
-def archives_of(os_id: str, suites: Sequence[Suite], places: Places) -> tuple[Archive, ...]:
-    """The archives of an OS's suites: from the recipe's `sources`, else from this machine's own apt configuration."""
-    named = {
-        (apt_sources.VARIABLE_SECURITY if "security" in source.uri else apt_sources.VARIABLE): source.uri
-        for source in places.sources
-        if source.kind == "apt" and source.os in (None, os_id)
-    }
-    found: list[Archive] = []
-    for suite in suites:
-        found += apt_sources.archives([suite.name], components=suite.components, environment={**places.environment, **named})
-    return tuple(found)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from aistack.compose.recipe import Recipe, read
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Place, Severity, refuse
-from aistack.facts.document import SIZE_LIMIT, Node, parse
+from aistack.facts.document import SIZE_LIMIT, Node, parse, place_of
 
 BYTES_LIMIT = 4 * SIZE_LIMIT
 """More bytes than a text of the allowed size can have."""
@@ -58,7 +60,49 @@ def read_recipe(path: Path) -> Source:
     recipe, more = read(root)
     if recipe is None or problems:
         raise DiagnosticError((*problems, *more), ExitCode.NO)
-    return Source(recipe=recipe, root=root, file=str(path))
+    return Source(recipe=with_keys(recipe, root, path.parent), root=root, file=str(path))
+
+
+ARMOUR = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
+
+
+def with_keys(recipe: Recipe, root: Node, folder: Path) -> Recipe:
+    """The recipe with the archives' keys themselves, armoured, where it names files in `folder`; raises DiagnosticError (exit 1)."""
+    sources, problems = [], []
+    for index, source in enumerate(recipe.sources):
+        key = source.signed_by
+        if key is not None and ARMOUR not in key:
+            file = folder / key
+            try:
+                with file.open("rb") as stream:
+                    key = _armoured(stream.read(BYTES_LIMIT))
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else str(error)
+                hints = ("export it as `gpg --export --armor KEY` does",)
+                place = place_of(root, ("sources", index, "signed-by"))
+                problems.append(_problem("REC009", "key-unreadable", f"`{file}`: {reason}", place, hints))
+        sources.append(dataclasses.replace(source, signed_by=key))
+    if problems:
+        raise refuse(*problems)
+    return dataclasses.replace(recipe, sources=tuple(sources))
+
+
+def _armoured(data: bytes) -> str:
+    """A public key as armoured text (RFC 9580, 6.2); a file without armour begins with the packet of a public key (4.2, tag 6)."""
+    if ARMOUR.encode() in data:
+        return data.decode("ascii")
+    if data[:1] not in (b"\x98", b"\x99", b"\xc6"):
+        raise ValueError("it holds no public key")
+    return f"{ARMOUR}\n\n{base64.encodebytes(data).decode()}{ARMOUR.replace('BEGIN', 'END')}\n"
+
+
+def written(source: Source) -> dict[str, Place]:
+    """Where a recipe's `sources` name archives and indexes, by the names that diagnostics give them, the longest first."""
+    found: dict[str, Place] = {}
+    for index, wish in enumerate(source.recipe.sources):
+        uri, place = (wish.uri or "").rstrip("/"), place_of(source.root, ("sources", index, "uri" if wish.uri else "suites"))
+        found = {uri: place} | {f"{uri} {suite}".strip(): place for suite in wish.suites} | found
+    return {name: found[name] for name in sorted(found, key=len, reverse=True) if name}
 
 
 def text_for_snippet(file: str) -> str | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from aistack.compose import sources
 from aistack.compose.memory import node_memory_mib
+from aistack.compose.recipe import Recipe
 from aistack.compose.resolve import Candidate, Resolution
 from aistack.compose.rules.situation import Part
 from aistack.compose.stack import Choice, Rejection, Stack, StackApp, Wheels
@@ -17,7 +19,7 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
     situation, recipe = resolution.situation, resolution.situation.recipe
     if situation.os is None or situation.kernel is None or (recipe.accelerator and situation.accelerator is None):
         return None
-    apps = [_app(part, catalog, recipe.arch) for part in situation.parts]
+    apps = [_app(part, catalog, recipe) for part in situation.parts]
     if any(app is None for app in apps):
         return None
     complete = tuple(app for app in apps if app is not None)
@@ -35,12 +37,13 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
         models=tuple(models[name] for name in sorted(models)),
         node=(("ssh", recipe.node.ssh), ("time-zone", recipe.node.time_zone)),
         memory_mib=node_memory_mib(tuple(frameworks), on_processor=situation.accelerator is None or situation.accelerator.vendor == "cpu"),
+        sources=recipe.sources,
         choices=choices(resolution),
         catalog=catalog.identity,
     )
 
 
-def _app(part: Part, catalog: Catalog, arch: str) -> StackApp | None:
+def _app(part: Part, catalog: Catalog, recipe: Recipe) -> StackApp | None:
     framework, release, root, wish = part.framework, part.release, part.root, part.wish
     models = tuple(model for _, model in part.models if model is not None)
     if len(models) != len(part.models):
@@ -56,7 +59,8 @@ def _app(part: Part, catalog: Catalog, arch: str) -> StackApp | None:
     wheels = None
     if framework.delivery.wheels and root is not None:
         requirements = tuple(requirement.replace("{version}", release.version) for requirement in framework.delivery.wheels)
-        wheels = Wheels(python=".".join(root.python.split(".")[:2]), glibc=root.glibc, requirements=requirements)
+        python, asked = ".".join(root.python.split(".")[:2]), sources.indexes(recipe.sources, part.name)
+        wheels = Wheels(python=python, glibc=root.glibc, requirements=requirements, indexes=asked)
     return StackApp(
         name=part.name,
         framework=framework.id,
@@ -74,7 +78,7 @@ def _app(part: Part, catalog: Catalog, arch: str) -> StackApp | None:
         format=None if not models else conversion.format if conversion else models[0].format,
         conversion=conversion,
         conversion_os=catalog.systems[conversion.os] if conversion else None,
-        cpu_features=framework.cpu_features.get(arch, ()),
+        cpu_features=framework.cpu_features.get(recipe.arch, ()),
     )
 
 

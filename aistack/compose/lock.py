@@ -48,9 +48,9 @@ class LockedApp:
     """One container: `root` names its packages, `wheels` its Python part, `models` what is mounted read-only.
 
     An app that comes as an `image` has no root; `framework` and `version` are None where nothing but the image is known. `requirements`
-    are what the wheels were resolved from, `wheel_layers` their groups in the image: (group, names of its wheels), both sorted. `command`
-    is complete, whatever the image would start by itself; a model is mounted at `/models/ID`. `health` is the path that answers 200 once
-    the app serves. `cpu_features` are features as /proc/cpuinfo spells them.
+    are what the wheels were resolved from, `indexes` the recipe's that were asked, `wheel_layers` their groups in the image: (group, names
+    of its wheels), both sorted. `command` is complete, whatever the image would start by itself; a model is mounted at `/models/ID`.
+    `health` is the path that answers 200 once the app serves. `cpu_features` are features as /proc/cpuinfo spells them.
     """
 
     name: str
@@ -66,6 +66,7 @@ class LockedApp:
     health: str | None
     cpu_features: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
     wheel_layers: tuple[tuple[str, tuple[str, ...]], ...] = ()
     image: LockedImage | None = None
 
@@ -166,6 +167,10 @@ def _unsound(lock: Lock) -> Iterator[str]:
             yield f"`{sha256}` is no sha256 (of `{path}`)"
         if path.startswith("/") or not path or ".." in path.split("/"):
             yield f"`{path}` is no path below a folder"
+    for archive in (archive for _, root in lock.roots for archive in root.archives):
+        words = (archive.uri, archive.suite, *archive.components)  # they become lines of an apt configuration
+        if any(re.search(r"\s", word) for word in words) or archive.signed_by.startswith("/"):
+            yield f"`{archive.name}` is no archive"
 
 
 def _decode(kind: Any, value: Any, where: str) -> Any:

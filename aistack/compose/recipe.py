@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -84,6 +84,16 @@ ImageName = Annotated[
     ),
 ]
 Uri = Annotated[str, Text(pattern=r"(?:https?|file|copy)://?[^\s@]+", what="an address without user name or password")]
+SuiteName = Annotated[
+    str, Text(pattern=r"[A-Za-z0-9][A-Za-z0-9._+/-]*|\.?/", what="a suite, or `./` of a flat archive", example="trixie-backports")
+]
+ComponentName = Annotated[str, Text(pattern=r"[A-Za-z0-9][A-Za-z0-9._+/-]*", what="a component of an archive", example="contrib")]
+PackageName = Annotated[
+    str, Text(pattern=r"[a-z0-9][a-z0-9+.-]+(?:=[0-9A-Za-z.+:~-]+)?", what="a package, NAME or NAME=VERSION", example="podman")
+]
+SigningKey = Annotated[
+    str, Text(pattern=r"[^\x00]*\S[^\x00]*", what="a file that holds a public key, or the armoured key", example="vendor.asc")
+]
 
 SSH_PORT = 22
 
@@ -157,13 +167,21 @@ class NodeWish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceWish:
-    """An archive to fetch from instead of the one that the build host is configured for; credentials stay in the tools' own files."""
+    """An archive of packages (`apt`) or an index of wheels (`pip`) to fetch from; credentials stay in the tools' own files."""
 
     kind: Annotated[Literal["apt", "pip"], "what is fetched from it"]
-    uri: Annotated[Uri, "its address"]
+    uri: Annotated[Uri | None, "its address; for `apt`, the build host's own mirror where not given"] = None
     os: Annotated[OsId | None, "for `apt`: the OS whose packages it holds; the recipe's own where not given"] = None
-    suites: Annotated[tuple[str, ...], "for `apt`: suites; the OS's own where not given"] = ()
-    components: Annotated[tuple[str, ...], "for `apt`: archive components; the OS's own where not given"] = ()
+    suites: Annotated[tuple[SuiteName, ...], "for `apt`: suites, `./` of a flat archive; without them it is a mirror of the whole OS"] = ()
+    components: Annotated[tuple[ComponentName, ...], "for `apt`: components beside those of the OS; `main` where there are none"] = ()
+    signed_by: Annotated[SigningKey | None, "for `apt`: the key of an archive not the OS's own, or a file beside the recipe with it"] = None
+    packages: Annotated[tuple[PackageName, ...], "for `apt`: packages to take from it, NAME or NAME=VERSION"] = ()
+    apps: Annotated[tuple[Name, ...], "the apps that take from it; without them, the node's system from `apt`, every app from `pip`"] = ()
+
+    @property
+    def further(self) -> bool:
+        """Whether it is an archive beside the OS's own, not one in the place of their mirror."""
+        return self.signed_by is not None and bool(self.suites)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +206,7 @@ class Recipe:
     driver: Annotated[DriverWish | None, "the accelerator's driver; chosen where not given"] = None
     apps: Annotated[Mapping[Name, AppWish], "what runs on the node, by name"] = field(default_factory=dict)
     node: Annotated[NodeWish, "settings of the node"] = field(default_factory=NodeWish)
-    sources: Annotated[tuple[SourceWish, ...], "archives to fetch from instead of the build host's own"] = ()
+    sources: Annotated[tuple[SourceWish, ...], "where packages and wheels come from, beside or instead of the build host's own places"] = ()
     allow: Annotated[tuple[Allowance, ...], "findings that are accepted, each with its reason and its end"] = ()
 
 
@@ -233,7 +251,46 @@ def _contradictions(recipe: Recipe, root: Node) -> list[Diagnostic]:
         found.append(
             _problem("REC004", "driver-without-accelerator", "a driver but no accelerator", root, ("driver",), why=why, hints=hints)
         )
+    found += _sources(recipe, root)
     return sorted(found, key=lambda problem: problem.place or root.place)
+
+
+APT_ONLY = ("os", "suites", "components", "signed-by", "packages")
+
+
+def _sources(recipe: Recipe, root: Node) -> Iterator[Diagnostic]:
+    """What a source lacks, and what it says that would count for nothing."""
+    for index, source in enumerate(recipe.sources):
+        where = ("sources", index)
+        flat = any(suite.endswith("/") for suite in source.suites)
+        lacking = ""
+        if (source.kind == "pip" or source.signed_by or flat) and source.uri is None:
+            lacking = "uri"
+        elif flat and source.signed_by is None:
+            lacking = "signed-by"
+        elif source.os not in (None, recipe.os) and (source.packages or source.further) and not source.apps:
+            lacking = "apps"
+        if lacking:
+            message = f"`sources[{index}]` lacks the key `{lacking}`"
+            yield _problem("REC006", "source-incomplete", message, root, where, why=(LACKING[lacking],))
+        unused = [(key, "an index of wheels") for key in APT_ONLY if source.kind == "pip" and getattr(source, key.replace("-", "_"))]
+        unused += [("components", "a flat archive")] if flat and source.components else []
+        unused += [("os", "a source of named apps")] if source.kind == "apt" and source.os and source.apps else []
+        for key, what in unused:
+            hints = (f"remove `{key}`",)
+            yield _problem("REC007", "source-key-unused", f"`{key}` says nothing of {what}", root, (*where, key), hints=hints)
+        for number, app in enumerate(source.apps):
+            if app not in recipe.apps:
+                hints = ("its apps: " + (", ".join(f"`{name}`" for name in recipe.apps) or "none"),)
+                message = f"`{app}` is no app of this recipe"
+                yield _problem("REC008", "source-app-unknown", message, root, (*where, "apps", number), hints=hints)
+
+
+LACKING = {
+    "uri": "the build host's own places are Debian's mirror and no flat archive, vendor's archive or index",
+    "signed-by": "a flat archive is not the OS's own, so its key must be named: a file beside the recipe, or the armoured key",
+    "apps": "the node's system is of another OS, so only apps can take packages from it",
+}
 
 
 def _problem(

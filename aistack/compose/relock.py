@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aistack.compose import seal
+from aistack.compose import seal, sources
 from aistack.compose.lock import Lock, encode
 from aistack.compose.stack import Stack, StackApp
 from aistack.facts.pins import LockedRoot
@@ -56,15 +56,19 @@ def moves(stack: Stack, older: Lock, names: Sequence[str]) -> Moves:
 def _packages(stack: Stack, older: Lock, name: str) -> Iterator[tuple[str, set[str]]]:
     """The packages that a name means, by root."""
     if name == "kernel":
-        yield "base", set(stack.kernel.packages)
+        yield "base", _filled(stack, stack.kernel.packages)
         return
     if name == "driver" and stack.driver:
-        yield "base", set(stack.driver.packages)
+        yield "base", _filled(stack, stack.driver.packages)
         return
-    apps = {seal.app_root(app): set(app.packages) for app in stack.apps if app.os and name in (app.name, app.framework)}
+    apps = {sources.app_root(app.name): _filled(stack, app.packages) for app in stack.apps if app.os and name in (app.name, app.framework)}
     for root, locked in older.roots:
         members = {one.name for one in locked.packages if name in (one.name, one.source.partition(" ")[0], root)}
         yield root, members | apps.get(root, set())
+
+
+def _filled(stack: Stack, packages: Sequence[str]) -> set[str]:
+    return {package.replace("{arch}", stack.arch) for package in packages}
 
 
 def _wheels(app: StackApp, older: Lock, name: str) -> Iterator[str]:
@@ -95,7 +99,7 @@ def differences(stack: Stack, lock: Lock) -> tuple[str, ...]:
     if lacking:
         return tuple(lacking)
     pins = seal.pins_of(lock)
-    roots = {wish.name: replace(pins.roots[wish.name], wanted=wish.packages) for wish in seal.roots(stack)}
+    roots = {wish.name: replace(pins.roots[wish.name], wanted=wish.packages, archives=wish.archives) for wish in seal.roots(stack)}
     models = {model.id: pins.models[model.id] for model in stack.models}
     again, _ = seal.seal(stack, seal.Pins(roots=roots, models=models, wheels=pins.wheels, images=pins.images), older=lock)
     found = dict(_paths(json.loads(encode(lock)), json.loads(encode(again)), ""))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from aistack.compose import sources
 from aistack.compose.recipe import AppWish, Recipe
 from aistack.compose.rules import rules
 from aistack.compose.rules.data import UPPER, fits
@@ -93,6 +94,7 @@ class _Problem:
     def __init__(self, recipe: Recipe, catalog: Catalog, today: str, without: frozenset[Path], allowed: frozenset[str]) -> None:
         self.recipe, self.catalog, self.today, self.without = recipe, catalog, today, without
         self.os = catalog.systems.get(recipe.os)
+        self.kernels = sources.kernels(recipe, self.os) if self.os else ()
         self.accelerator = catalog.accelerator(recipe.accelerator.product) if recipe.accelerator else None
         self.rules = tuple(
             rule for rule in rules(catalog) if rule.severity is Severity.ERROR and rule.about != "stack" and rule.code not in allowed
@@ -156,11 +158,11 @@ class _Problem:
             known, _ = self._known(assignment, variable)
             if candidate is not None or (variable == "kernel" and not self._flavored()):
                 continue  # an unknown flavor is told by itself
-            if known or (variable == "driver" and self.os is not None and "base" in self.os.roles):
+            if known or variable == "kernel" or (variable == "driver" and self.os is not None and "base" in self.os.roles):
                 yield NO_RELEASE, self._no_release(variable, known)
 
     def _flavored(self) -> list[Kernel]:
-        """The OS's kernels of the flavor that the recipe asks for."""
+        """The OS's kernels of the flavor that the recipe asks for, whatever suite has them."""
         return [kernel for kernel in (self.os.kernels if self.os else ()) if kernel.flavor == self.recipe.kernel.flavor]
 
     def situation(self, assignment: Assignment[Candidate]) -> Situation:
@@ -198,7 +200,7 @@ class _Problem:
     def _known(self, assignment: Assignment[Candidate], variable: str) -> tuple[tuple[Candidate, ...], frozenset[str]]:
         """Every candidate that the catalog knows, newest first, and the variables on which the list depends."""
         if variable == "kernel":
-            return _newest(self.os.kernels if self.os else (), Scheme.KERNEL), frozenset()
+            return _newest(self.kernels, Scheme.KERNEL), frozenset()
         if variable == "driver":
             vendor = self.accelerator.vendor if self.accelerator else None
             return _newest(
@@ -356,7 +358,9 @@ class _Problem:
                 f"`{recipe.kernel.version}` of flavor `{recipe.kernel.flavor}`" if recipe.kernel.version else f"`{recipe.kernel.flavor}`"
             )
             path: Path = ("kernel", "version") if recipe.kernel.version else ("kernel", "flavor")
-            listed = ", ".join(kernel.version for kernel in self._flavored())
+            listed = ", ".join(
+                kernel.version if kernel in self.kernels else f"{kernel.version} (from {kernel.suite})" for kernel in self._flavored()
+            )
             return Finding(
                 message=f"{os_name} offers no kernel {wanted}", path=path, label=f"known: {listed}", place=f"systems/{recipe.os}"
             )

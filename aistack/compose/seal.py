@@ -13,12 +13,13 @@ from typing import Any
 from aistack.compose import grouping
 from aistack.compose.distros import debian
 from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, LockedConversion, LockedModel
+from aistack.compose.sources import app_root, archives
 from aistack.compose.stack import Stack, StackApp, complete
 from aistack.diagnostics import Diagnostic, Severity, refuse
 from aistack.facts.catalog import Os, Suite
-from aistack.facts.pins import LockedFile, LockedImage, LockedRoot, LockedWheel
+from aistack.facts.pins import Archive, LockedFile, LockedImage, LockedRoot, LockedWheel
 
-FORMAT = 4
+FORMAT = 5
 """Raised when the same stack would now be locked differently, so that older locks are made anew."""
 
 _KERNEL_PACKAGE = re.compile(r"linux-image-(\d.*)")
@@ -26,11 +27,11 @@ _KERNEL_PACKAGE = re.compile(r"linux-image-(\d.*)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootWish:
-    """Packages (names) to resolve together, from these suites of an OS."""
+    """Packages (names) to resolve together for an OS, and what the archives' own `packages` add."""
 
     name: str
     os: Os
-    suites: tuple[Suite, ...]
+    archives: tuple[Archive, ...]
     packages: tuple[str, ...]
     arch: str
 
@@ -53,11 +54,6 @@ class Pins:
     images: Mapping[str, LockedImage] = field(default_factory=dict)
 
 
-def app_root(app: StackApp) -> str:
-    """The name of an app's root."""
-    return f"app-{app.name}"
-
-
 def converter_root(app: StackApp) -> str | None:
     """The name of the root that converts an app's models, None where nothing has to be converted."""
     return f"converter-{app.conversion.format}" if app.conversion else None
@@ -65,19 +61,23 @@ def converter_root(app: StackApp) -> str | None:
 
 def roots(stack: Stack) -> tuple[RootWish, ...]:
     """The roots to resolve: the base, the tools that shape disks, one for each app and each conversion."""
+
+    def wanted(name: str, os: Os, packages: Sequence[str], suites: tuple[Suite, ...] | None = None) -> RootWish:
+        named = archives(stack.os.id, stack.sources, name, os, suites or os.suites)
+        filled = tuple(package.replace("{arch}", stack.arch) for package in packages)
+        return RootWish(name=name, os=os, archives=named, packages=filled, arch=stack.arch)
+
     base_packages = (*debian.base_packages(stack.os), *stack.kernel.packages, *(stack.driver.packages if stack.driver else ()))
     wishes = [
-        RootWish(name="base", os=stack.os, suites=_suites(stack), packages=base_packages, arch=stack.arch),
-        RootWish(name="tools", os=stack.os, suites=stack.os.suites, packages=debian.tools_packages(), arch=stack.arch),
+        wanted("base", stack.os, base_packages, _suites(stack)),
+        wanted("tools", stack.os, debian.tools_packages(stack.arch)),
     ]
     for app in stack.apps:
         if app.os is not None:
-            packages = (*debian.app_packages(app.os), *app.packages)
-            wishes.append(RootWish(name=app_root(app), os=app.os, suites=app.os.suites, packages=packages, arch=stack.arch))
+            wishes.append(wanted(app_root(app.name), app.os, (*debian.app_packages(app.os), *app.packages)))
         name = converter_root(app)
         if app.conversion and app.conversion_os and name and not any(wish.name == name for wish in wishes):
-            os, packages = app.conversion_os, app.conversion.packages
-            wishes.append(RootWish(name=name, os=os, suites=os.suites, packages=packages, arch=stack.arch))
+            wishes.append(wanted(name, app.conversion_os, app.conversion.packages))
     return tuple(wishes)
 
 
@@ -173,7 +173,7 @@ def _suites(stack: Stack) -> tuple[Suite, ...]:
 
 def _app(app: StackApp, pins: Pins, older: Lock | None) -> LockedApp:
     image = pins.images.get(app.name)
-    root, wheels = pins.roots[app_root(app)] if app.os else None, pins.wheels.get(app.name, ())
+    root, wheels = pins.roots[app_root(app.name)] if app.os else None, pins.wheels.get(app.name, ())
     before = next((known.wheel_layers for known in older.apps if known.name == app.name), ()) if older else ()
     command = complete(app)
     if app.inherits and image is not None:
@@ -182,7 +182,7 @@ def _app(app: StackApp, pins: Pins, older: Lock | None) -> LockedApp:
         name=app.name,
         framework=app.framework,
         version=_upstream(root, app.packages[0]) or app.version if root and not app.wheels else app.version,
-        root=app_root(app) if root else None,
+        root=app_root(app.name) if root else None,
         python=app.wheels.python if app.wheels else None,
         wheels=tuple(wheels),
         models=tuple(model.id for model in app.models),
@@ -192,6 +192,7 @@ def _app(app: StackApp, pins: Pins, older: Lock | None) -> LockedApp:
         health=app.health,
         cpu_features=app.cpu_features,
         requirements=app.wheels.requirements if app.wheels else (),
+        indexes=app.wheels.indexes if app.wheels else (),
         wheel_layers=grouping.group_wheels(wheels, before),
         image=image,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aistack.compose.recipe import SourceWish
 from aistack.facts.catalog import Accelerator, Conversion, Driver, Kernel, Model, Os
 
 MODELS = "/models"
@@ -32,11 +33,15 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wheels:
-    """The Python part of an app: requirements as pip spells them, for the Python (`3.13`) and the glibc (`2.41`) of the app's root."""
+    """The Python part of an app: requirements as pip spells them, for the Python (`3.13`) and the glibc (`2.41`) of the app's root.
+
+    `indexes` are asked in their order, before the build host's own.
+    """
 
     python: str
     glibc: str
     requirements: tuple[str, ...]
+    indexes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +76,7 @@ class StackApp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """What a recipe resolves to; `memory_mib` is the memory that the node must have."""
+    """What a recipe resolves to; `memory_mib` is the memory that the node must have, `sources` are the recipe's."""
 
     name: str
     arch: str
@@ -84,6 +89,7 @@ class Stack:
     models: tuple[Model, ...]
     node: tuple[tuple[str, str], ...]
     memory_mib: int
+    sources: tuple[SourceWish, ...]
     choices: tuple[Choice, ...]
     catalog: str
 

@@ -30,7 +30,10 @@ class Suite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
-    """A kernel that an OS offers: `version` is the upstream part, `packages` are meta packages, `drm` and `realtime` its build options."""
+    """A kernel that an OS offers: `version` is the upstream part, `packages` are meta packages, `drm` and `realtime` its build options.
+
+    `{arch}` in a package's name is the node's architecture.
+    """
 
     flavor: str
     version: str

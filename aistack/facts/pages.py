@@ -93,6 +93,20 @@ It may be left out where `image:` names an image that somebody else built.""",
 Whoever wants the driver wants a device: without `accelerator:` no check would ever look for it.""",
     ),
     Page("REC005", "port-of-ssh", "An app wants TCP port 22, where the node's own ssh listens unless `node: {ssh: none}` leaves it out."),
+    Page(
+        "REC006",
+        "source-incomplete",
+        """An entry of `sources` lacks what would make it clear.
+An archive that is not the OS's own needs its address (`uri`) and its key (`signed-by`); nothing is ever trusted without a signature.""",
+    ),
+    Page("REC007", "source-key-unused", "An entry of `sources` says what has no meaning for its kind, and so would not count."),
+    Page("REC008", "source-app-unknown", "An entry of `sources` names an app that the recipe does not have."),
+    Page(
+        "REC009",
+        "key-unreadable",
+        """The key of an archive cannot be read from the file that `signed-by` names.
+The path is seen from the recipe's folder. The file holds a public OpenPGP key, armoured or not.""",
+    ),
     Page("REC010", "snapshot-not-judged", "The file describes an existing machine; this version reads such files but does not judge them."),
     Page("REC011", "schema-unknown", "The first key, `schema:`, says what a file is and in which version of its form."),
     Page("REC012", "stack-incomplete", "No rule speaks against the recipe, but the catalog lacks a fact without which it cannot be built."),
@@ -179,6 +193,13 @@ The kernel must allow such namespaces, and /etc/subuid and /etc/subgid must lend
 The hint installs them into the Python that runs aistack; `aistack doctor` shows whether they are there.""",
     ),
     Page(
+        "HOST023",
+        "foreign-architecture",
+        """Packages are configured, and the initramfs is made, by programs of the node's own architecture.
+A machine of another one runs them through an emulator that its kernel starts by itself (QEMU's user mode, registered with binfmt_misc),
+many times slower. Checking and locking need none of it.""",
+    ),
+    Page(
         "HOST022",
         "root-lacks-program",
         """The lock names a program of the tools root, the compressor of layers for one, and the unpacked root does not have it.
@@ -194,9 +215,9 @@ PACKAGES = (
         """This machine's apt knows no archive of the wanted OS.
 aistack names no mirror: it uses those of the build host's own apt, or those under `sources:` in the recipe.""",
     ),
-    Page("PKG003", "package-lists-not-trusted", "The archive's lists have no valid signature by the OS's own keyring, or are too old."),
+    Page("PKG003", "package-lists-not-trusted", "The archive's lists have no valid signature by its key, or are too old."),
     Page("PKG004", "package-lists-unreachable", "The archive's lists could not be fetched or read."),
-    Page("PKG005", "package-not-found", "The archive has no package of that name."),
+    Page("PKG005", "package-not-found", "No archive, or not the one that must give it, has a package of that name and version."),
     Page("PKG006", "package-not-fetched", "A locked package is not in the store, and nothing may be fetched now."),
     Page("PKG007", "package-broken", "A file in the store cannot be read as a Debian package."),
     Page("PKG008", "package-not-as-locked", "A package's own name, version or architecture is not what the lock says of it."),
@@ -266,6 +287,9 @@ DISK = (
     Page("OST007", "hard-link-broken", "A hard link in a layer points to something that the layer does not hold."),
     Page("OST010", "kargs-not-understood", "A file of kernel arguments in the image cannot be read."),
     Page("OST011", "deployment-not-on-disk", "No deployment on the disk has that name."),
+    Page(
+        "QEM002", "architecture-not-booted", "Boot tests start a virtual amd64 machine; nodes of other architectures are built, not booted."
+    ),
     Page("QEM001", "firmware-missing", "QEMU boots by UEFI with a firmware file that is not installed."),
 )
 

@@ -1,4 +1,4 @@
-"""Bytes that are pinned: packages, wheels and files by sha256 and size. Values only."""
+"""Bytes that are pinned: packages, wheels and files by sha256 and size, and where they come from. Values only."""
 
 from __future__ import annotations
 
@@ -9,8 +9,36 @@ UNREAD = "NOASSERTION"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """One suite of one archive of packages.
+
+    `uri` is empty where it is the build host's own mirror, whose address is nobody else's business. The `suite` of a flat archive ends
+    with a slash, and it has no components. `signed_by` is an armoured key or a keyring's path, as sources.list(5) has it; empty: the
+    OS's own keyring. `packages` (`NAME` or `NAME=VERSION`) are taken from here, whatever others offer.
+    """
+
+    uri: str = ""
+    suite: str
+    components: tuple[str, ...] = ("main",)
+    signed_by: str = ""
+    packages: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """`SUITE`, or `URI SUITE` where it has an address of its own."""
+        return f"{self.uri} {self.suite}".strip()
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """What packages from here have as their origin."""
+        return tuple(f"{self.name}/{component}" for component in self.components) or (self.name,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LockedPackage:
-    """One Debian package; `origin` is `SUITE/COMPONENT`, `filename` the path below the archive's root, size in bytes.
+    """One Debian package; `filename` is the path below the archive's root, size in bytes.
+
+    `origin` is the archive's name, and `/COMPONENT` unless it is flat: `trixie/main`, `https://packages.example/debian trixie/main`.
 
     `source` is the source package's name and version (`openssl 3.5.4-1`): what is built from one source changes together.
     `licence` is an SPDX expression, NOASSERTION where nobody has read it.
@@ -31,26 +59,31 @@ class LockedPackage:
 class LockedRoot:
     """A closed set of packages that is unpacked together: `base`, `tools`, an app's root, a converter's root.
 
-    `wanted` are the packages that were asked for; the others came with them. `layers` are the groups of a root that becomes an image:
-    (group, names of its packages), both sorted; empty for other roots.
+    `archives` are all that its packages may be fetched from again. `wanted` are the packages that were asked for; the others came with
+    them. `layers` are the groups of a root that becomes an image: (group, names of its packages), both sorted; empty for other roots.
     """
 
     arch: str
     os: str
     packages: tuple[LockedPackage, ...]
     wanted: tuple[str, ...] = ()
+    archives: tuple[Archive, ...] = ()
     layers: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedWheel:
-    """One Python wheel, as the index served it; size in bytes; `licence` as a package's."""
+    """One Python wheel, as the index served it; size in bytes; `licence` as a package's.
+
+    `index` is the address of the recipe's index that it came from; empty: the build host's own.
+    """
 
     name: str
     version: str
     filename: str
     sha256: str
     size: int
+    index: str = ""
     licence: str = UNREAD
 
 

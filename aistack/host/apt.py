@@ -18,11 +18,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from aistack.diagnostics import DiagnosticError, unable
-from aistack.facts.pins import LockedPackage, LockedRoot
-from aistack.host import deb, process
-from aistack.host.apt_sources import Archive
+from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, unable
+from aistack.facts.pins import Archive, LockedPackage, LockedRoot
+from aistack.facts.version import Scheme, newest_first
+from aistack.host import apt_sources, deb, process
 from aistack.host.store import Store, digest
+
+PRINT = ("apt-get", "install", "--print-uris", "-o", "Acquire::ForceHash=SHA256", "--no-install-recommends", "-q")
+"""apt-get that says what it would fetch, and does nothing."""
 
 FRESH_SECONDS = 3600
 BATCH = 24
@@ -36,11 +39,15 @@ INHERITED = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Apt:
-    """An isolated apt: `folder` holds its whole state, `config` its configuration file."""
+    """An isolated apt: `folder` holds its whole state, `config` its configuration file.
+
+    `located` are the same archives with the addresses and keys that they have on this machine.
+    """
 
     folder: Path
     config: Path
     archives: tuple[Archive, ...]
+    located: tuple[Archive, ...]
     arch: str
 
     @property
@@ -57,10 +64,10 @@ class Apt:
 def isolated(store: Store, archives: Sequence[Archive], arch: str, *, environment: Mapping[str, str]) -> Apt:
     """An apt of our own below the store, for these archives and this architecture; nothing is fetched yet."""
     process.require("apt-get", "apt")
-    text = "\n".join(archive.render() for archive in archives)
-    key = hashlib.sha256(json.dumps([text, arch]).encode()).hexdigest()[:24]
+    located = apt_sources.locate(archives, environment=environment)
+    text = "\n".join(map(apt_sources.stanza, located))
     store.prepare()
-    folder = store.path / "apt" / key
+    folder = store.path / "apt" / hashlib.sha256(json.dumps([text, arch]).encode()).hexdigest()[:24]
     for part in ("etc/preferences.d", "etc/trusted.gpg.d", "lists/partial", "cache/archives/partial", "log"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # a proxy's address may hold a password
@@ -102,7 +109,7 @@ def isolated(store: Store, archives: Sequence[Archive], arch: str, *, environmen
     lines += [f"APT::Architectures {{ {_quoted(arch)}; }};", *_inherited(environment)]
     config = folder / "apt.conf"
     _replace(config, "\n".join(lines) + "\n")
-    return Apt(folder=folder, config=config, archives=tuple(archives), arch=arch)
+    return Apt(folder=folder, config=config, archives=tuple(archives), located=located, arch=arch)
 
 
 def _replace(path: Path, text: str) -> None:
@@ -145,24 +152,47 @@ def update(apt: Apt, *, fresh_seconds: float = FRESH_SECONDS) -> None:
 
 
 def update_failed(said: str, apt: Apt) -> DiagnosticError:
-    lines = tuple(line for line in said.splitlines() if line.startswith(("E:", "W:", "Err:")))[:8]
-    hints: tuple[str, ...]
-    suites = ", ".join(archive.suite for archive in apt.archives)
-    if re.search(r"NO_PUBKEY|couldn't be verified|not signed|BADSIG|EXPKEYSIG|no signature", said, re.IGNORECASE):
-        hints = ("install a newer debian-archive-keyring on this machine",)
-        return unable(
-            "PKG003", "package-lists-not-trusted", f"the package lists of {suites} have no valid signature", why=lines, hints=hints
-        )
-    if "is not valid yet" in said or "expired" in said.lower():
-        hints = ("check this machine's clock", "use a mirror that is kept up to date")
-        return unable("PKG003", "package-lists-not-trusted", f"the package lists of {suites} are out of date", why=lines, hints=hints)
+    """What apt's words mean: a diagnostic for each archive that they are about, by its name."""
     if "No space left" in said:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(apt.folder))
+    lines = tuple(line for line in said.splitlines() if line.startswith(("E:", "W:", "Err:")))
+    found: list[Diagnostic] = []
+    for archive, located in zip(apt.archives, apt.located, strict=True):
+        # `URI SUITE InRelease` in most messages, `URI/dists/SUITE/InRelease` in others; a flat archive has no other suite.
+        about = re.escape(located.uri) + (r"[/ ]" if archive.suite.endswith("/") else rf"/?(?:dists/| ){re.escape(archive.suite)}[/ ]")
+        if own := tuple(line for line in lines if re.search(about, line)):
+            found += _list_problem(own, f"`{archive.name}`", _key_hint(archive))
+    names = ", ".join(archive.name for archive in apt.archives)
+    return DiagnosticError(tuple(found) or _list_problem(lines, names, KEYRING_HINT), ExitCode.UNABLE)
+
+
+KEYRING_HINT = "install a newer debian-archive-keyring on this machine"
+
+
+def _key_hint(archive: Archive) -> str:
+    if archive.signed_by:
+        return "the key that `signed-by:` names must be the one that signs this archive now"
+    return "an archive that is not the OS's own needs its key: `signed-by:` in the recipe" if archive.uri else KEYRING_HINT
+
+
+def _list_problem(lines: tuple[str, ...], name: str, key_hint: str) -> tuple[Diagnostic, ...]:
+    said, why = " ".join(lines), lines[:8]
+    hints: tuple[str, ...] = (key_hint,)
+    if re.search(r"NO_PUBKEY|couldn't be verified|not signed|BADSIG|EXPKEYSIG|no signature|verification failed", said, re.IGNORECASE):
+        message = f"the package lists of {name} have no valid signature"
+        return unable("PKG003", "package-lists-not-trusted", message, why=why, hints=hints).diagnostics
+    if "is not valid yet" in said or "expired" in said.lower():
+        hints = ("check this machine's clock", "use a mirror that is kept up to date")
+        message = f"the package lists of {name} are out of date"
+        return unable("PKG003", "package-lists-not-trusted", message, why=why, hints=hints).diagnostics
     hints = (
         "check the network and the proxy (`apt-config dump | grep -i proxy`)",
         "with a filled store, `aistack build --offline` needs no network",
     )
-    return unable("PKG004", "package-lists-unreachable", f"the package lists of {suites} could not be fetched", why=lines, hints=hints)
+    if re.search(r"does not have a Release file|404 ", said):
+        hints = ("its address is the folder that holds `dists/SUITE`; a flat one, with `Release` itself, has `suites: [./]`",)
+    message = f"the package lists of {name} could not be fetched"
+    return unable("PKG004", "package-lists-unreachable", message, why=why, hints=hints).diagnostics
 
 
 def resolve(
@@ -174,28 +204,52 @@ def resolve(
     """
     apt = isolated(store, archives, arch, environment=environment)
     update(apt)
-    argv = ["apt-get", "install", "--simulate", "--no-install-recommends", "-q", "?essential", *wanted]
+    specs = {re.split("[=/]", spec)[0]: spec for spec in (*wanted, *taken(apt))}
+    argv = [*PRINT, "?essential", *specs.values()]
     done = process.run(argv, check=False, env=apt.environment, timeout=300)
     if done.returncode != 0:
-        raise resolve_failed(done.stdout + done.stderr, apt, wanted)
-    return LockedRoot(arch=arch, os=os, packages=chosen(apt, done.stdout), wanted=tuple(wanted))
+        raise resolve_failed(done.stdout + done.stderr, apt, tuple(specs.values()))
+    return LockedRoot(arch=arch, os=os, packages=chosen(apt, done.stdout), wanted=tuple(wanted), archives=tuple(archives))
 
 
 def chosen(apt: Apt, said: str) -> tuple[LockedPackage, ...]:
-    """The packages that a simulated apt-get would install, sorted by name; `said` is its output."""
-    found = {
-        (match[1].partition(":")[0], match[2], match[3])
-        for match in re.finditer(r"^Inst (\S+) (?:\[\S+\] )?\((\S+) .*\[(\S+)\]\)", said, re.MULTILINE)
-    }
-    index = described(apt, {name for name, _, _ in found})
-    for key in sorted(found - index.keys()):
-        raise unable("PKG005", "package-not-found", f"apt chose `{key[0]}` {key[1]} {key[2]}, which no package list describes")
-    return tuple(index[key] for key in sorted(found))
+    """The packages that an apt-get called with PRINT would fetch, sorted by name; `said` is its output."""
+    named = dict(re.findall(r"^'[^']+' (\S+) \d+ SHA256:(\w+)$", said, re.MULTILINE))
+    offered = {package.sha256: package for _, package in reversed([*listed(apt, {name.partition("_")[0] for name in named})])}
+    if unlisted := sorted(name for name, sha256 in named.items() if sha256 not in offered):
+        raise unable("PKG005", "package-not-found", f"apt chose `{unlisted[0]}`, which no package list describes by its sha256")
+    return tuple(sorted((offered[sha256] for sha256 in named.values()), key=lambda package: (package.name, package.version, package.arch)))
+
+
+def taken(apt: Apt) -> Iterator[str]:
+    """How to ask for each package that is taken from one archive: `NAME/CODENAME`, or `NAME=VERSION` of the newest that it has.
+
+    apt follows the first into what the package needs from there, but knows an archive by the names in its Release file alone.
+    """
+    wanted = {name.partition("=")[0] for archive in apt.archives for name in archive.packages}
+    found = list(listed(apt, wanted)) if wanted else []
+    codenames = {target.archive.name: target.codename for target in _targets(apt)} if wanted else {}
+    for spec in dict.fromkeys(spec for archive in apt.archives for spec in archive.packages):
+        name, _, version = spec.partition("=")
+        sources = [archive for archive in apt.archives if spec in archive.packages]
+        versions = [package.version for archive, package in found if archive in sources and package.name == name]
+        if not versions or (version and version not in versions):
+            raise unable(
+                "PKG005",
+                "package-not-found",
+                f"`{spec}` is not in {', '.join(f'`{archive.name}`' for archive in sources)}",
+                hints=(f"{name} is there in {', '.join(sorted(set(versions)))}",) if versions else ("check the name's spelling",),
+            )
+        codename = codenames[sources[0].name]
+        if codename and not version and len(sources) == 1 and [*codenames.values()].count(codename) == 1:
+            yield f"{name}/{codename}"
+        else:
+            yield f"{name}={version or newest_first(versions, Scheme.DEBIAN)[0]}"
 
 
 def resolve_failed(said: str, apt: Apt, wanted: Sequence[str]) -> DiagnosticError:
     lines = tuple(line.strip() for line in said.splitlines() if line.startswith(("E:", " ")) and line.strip())[:12]
-    suites = ", ".join(archive.suite for archive in apt.archives)
+    suites = ", ".join(archive.name for archive in apt.archives)
     unknown = re.findall(r"Unable to locate package (\S+)|Version '(\S+)' for '(\S+)' was not found", said)
     if unknown:
         names = ", ".join(f"`{name}`" if name else f"`{other}` {version}" for name, version, other in unknown)
@@ -206,7 +260,10 @@ def resolve_failed(said: str, apt: Apt, wanted: Sequence[str]) -> DiagnosticErro
         return unable(
             "PKG005", "package-not-found", f"{names} is not in {suites}", why=lines, hints=hints or ("check the name's spelling",)
         )
-    return unable("PKG010", "packages-conflict", f"apt finds no set of packages for {len(wanted)} wanted ones in {suites}", why=lines)
+    named = any(archive.packages for archive in apt.archives)
+    hints = ("a package that a source gives may need others from there: name them in its `packages:` too",) if named else ()
+    message = f"apt finds no set of packages for {len(wanted)} wanted ones in {suites}"
+    return unable("PKG010", "packages-conflict", message, why=lines, hints=hints)
 
 
 def versions(
@@ -219,46 +276,68 @@ def versions(
 
 
 def _versions(apt: Apt, names: set[str]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, list[str]] = {}
-    for package in described(apt, names).values():
-        found.setdefault(package.name, []).append(package.version)
-    return {name: tuple(sorted(set(versions))) for name, versions in sorted(found.items())}
+    found: dict[str, set[str]] = {}
+    for _, package in listed(apt, names):
+        found.setdefault(package.name, set()).add(package.version)
+    return {name: tuple(sorted(versions)) for name, versions in sorted(found.items())}
 
 
-def described(apt: Apt, names: set[str]) -> dict[tuple[str, str, str], LockedPackage]:
-    """Packages of those names in the fetched lists, by (name, version, architecture); the archive that is named first wins."""
-    found: dict[tuple[str, str, str], LockedPackage] = {}
-    for block, origin in stanzas(apt, names):
+def listed(apt: Apt, names: set[str]) -> Iterator[tuple[Archive, LockedPackage]]:
+    """Packages of those names in the fetched lists, each with the archive that lists it, in the order of the archives."""
+    for target, block in stanzas(apt, names):
         (fields,) = deb.stanzas(block)
-        package = LockedPackage(
-            name=fields["package"],
-            version=fields["version"],
-            arch=fields["architecture"],
-            sha256=fields["sha256"],
-            size=int(fields["size"]),
-            origin=origin,
-            filename=fields["filename"],
-            source=_source(fields),
+        archive = target.archive
+        yield (
+            archive,
+            LockedPackage(
+                name=fields["package"],
+                version=fields["version"],
+                arch=fields["architecture"],
+                sha256=fields.get("sha256", ""),
+                size=int(fields["size"]),
+                origin=f"{archive.name}/{target.component}" if archive.components else archive.name,
+                filename=fields["filename"],
+                source=_source(fields),
+            ),
         )
-        found.setdefault((package.name, package.version, package.arch), package)
-    return found
 
 
-def stanzas(apt: Apt, names: set[str]) -> Iterator[tuple[str, str]]:
-    """The stanzas of packages of those names in the fetched lists, as written, with their origin (`SUITE/COMPONENT`)."""
-    argv = ["apt-get", "indextargets", "--format", "$(FILENAME)|$(RELEASE)|$(COMPONENT)", "Created-By: Packages"]
-    targets = [line.split("|") for line in process.run(argv, env=apt.environment).stdout.splitlines()]
-    order = [archive.suite for archive in apt.archives]
-    targets.sort(key=lambda target: order.index(target[1]) if target[1] in order else len(order))
-    for filename, suite, component in targets:
+def stanzas(apt: Apt, names: set[str]) -> Iterator[tuple[Target, str]]:
+    """The stanzas of packages of those names in the fetched lists, as written, each with its list, in the order of the archives."""
+    for target in _targets(apt):
         try:
-            text = Path(filename).read_text(errors="replace")
+            text = target.file.read_text(errors="replace")
         except OSError as error:
             raise unable("PKG004", "package-lists-unreachable", f"a package list cannot be read: {error}") from error
         for block in text.split("\n\n"):
             head = block[: block.find("\n")] if "\n" in block else block
             if head.removeprefix("Package: ") in names:
-                yield block, f"{suite}/{component}"
+                yield target, block
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A package list that was fetched: `codename` is what its Release file calls the archive."""
+
+    archive: Archive
+    file: Path
+    component: str
+    codename: str
+
+
+def _targets(apt: Apt) -> list[Target]:
+    """The package lists, in the order of the archives."""
+    places = {(apt_sources.bare(located.uri), located.suite): order for order, located in enumerate(apt.located)}
+    form = "$(REPO_URI)|$(RELEASE)|$(FILENAME)|$(COMPONENT)|$(CODENAME)"
+    found = []
+    for line in process.run(["apt-get", "indextargets", "--format", form, "Created-By: Packages"], env=apt.environment).stdout.splitlines():
+        uri, suite, file, component, codename = line.split("|", 4)
+        order = places[
+            apt_sources.bare(uri), suite or "/"
+        ]  # apt calls the flat suite `/` nothing, and what a Release file lacks by the question
+        codename = "" if codename.startswith("$") else codename
+        found.append((order, Target(archive=apt.archives[order], file=Path(file), component=component, codename=codename)))
+    return [target for _, target in sorted(found, key=lambda pair: pair[0])]
 
 
 def _source(fields: Mapping[str, str]) -> str:
@@ -275,7 +354,6 @@ def missing(store: Store, root: LockedRoot) -> tuple[LockedPackage, ...]:
 def fetch(
     store: Store,
     root: LockedRoot,
-    archives: Sequence[Archive],
     *,
     environment: Mapping[str, str],
     advance: Callable[[int], None] = lambda size: None,
@@ -287,13 +365,13 @@ def fetch(
     helper = next((path for path in HELPERS if path.exists()), None)
     if helper is None:
         raise unable("HOST001", "tool-missing", "`apt-helper` is not installed", hints=("apt-get install apt",))
-    apt = isolated(store, archives, root.arch, environment=environment)
+    apt = isolated(store, root.archives, root.arch, environment=environment)
     with _batches(store) as folder:
         for start in range(0, len(absent), BATCH):
             batch = absent[start : start + BATCH]
             argv = [str(helper), "-q", "download-file"]
             for package in batch:
-                argv += [_address(package, archives), str(folder / package.sha256), f"SHA256:{package.sha256}"]
+                argv += [_address(package, apt), str(folder / package.sha256), f"SHA256:{package.sha256}"]
             done = process.run(argv, check=False, env=apt.environment, timeout=3600)
             for package in batch:
                 file = folder / package.sha256
@@ -309,34 +387,33 @@ def _batches(store: Store) -> Iterator[Path]:
         yield folder
 
 
-def _address(package: LockedPackage, archives: Sequence[Archive]) -> str:
-    suite, _, _ = package.origin.rpartition("/")
-    archive = next((archive for archive in archives if archive.suite == suite), None)
-    if archive is None:
-        raise unable(
-            "PKG002", "no-package-source", f"no package source for `{suite}`, from which `{package.name}` {package.version} is locked",
-            why=(f"sources: {', '.join(archive.suite for archive in archives) or 'none'}",),
-        )  # fmt: skip
-    uri = re.sub(r"^file:", "copy:", archive.uri)  # a mirror on a disk: apt would only name its file, not bring it
-    return f"{uri}/{package.filename}"
+def _address(package: LockedPackage, apt: Apt) -> str:
+    for archive, located in zip(apt.archives, apt.located, strict=True):
+        if package.origin in archive.origins:
+            uri = re.sub(r"^file:", "copy:", located.uri)  # a mirror on a disk: apt would only name its file, not bring it
+            return f"{uri}/{package.filename}"
+    raise unable(
+        "PKG002", "no-package-source", f"the lock names no archive `{package.origin}`, which `{package.name}` {package.version} is from",
+        why=(f"archives: {', '.join(archive.name for archive in apt.archives) or 'none'}",),
+    )  # fmt: skip
 
 
 def _fetch_failed(package: LockedPackage, said: str, apt: Apt) -> DiagnosticError:
     lines = tuple(line for line in said.splitlines() if line.startswith(("E:", "Err:", "W:")))[:6]
     try:
         update(apt, fresh_seconds=0)
-        offered = described(apt, {package.name})
+        offered = [one for _, one in listed(apt, {package.name})]
     except DiagnosticError as error:
-        offered = {(package.name, package.version, package.arch): package}
+        offered = [package]
         lines += tuple(diagnostic.message for diagnostic in error.diagnostics)
-    if (package.name, package.version, package.arch) in offered:
+    if any(one.sha256 == package.sha256 for one in offered):
         hints = ("check the network and the proxy (`apt-config dump | grep -i proxy`)",)
         return unable("PKG011", "package-unreachable", f"`{package.name}` {package.version} could not be fetched", why=lines, hints=hints)
-    now = sorted({version for _, version, _ in offered})
+    now = sorted({one.version for one in offered if one.origin == package.origin})
     return unable(
         "PKG012",
         "package-gone",
-        f"the mirror no longer has `{package.name}` {package.version}",
+        f"the archive no longer has `{package.name}` {package.version}",
         why=(f"now in {package.origin}: {', '.join(now) if now else 'no such package'}", *lines),
         hints=(f"aistack lock RECIPE --upgrade {package.name}", "or name an archive that keeps old packages in the recipe, in `sources:`"),
     )

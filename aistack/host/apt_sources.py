@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from aistack.diagnostics import DiagnosticError, unable
+from aistack.facts.pins import Archive
 from aistack.host import deb
 
 CODENAMES = ("buster", "bullseye", "bookworm", "trixie", "forky", "duke")
@@ -21,59 +22,44 @@ VARIABLE = "AISTACK_APT_DEBIAN"
 VARIABLE_SECURITY = "AISTACK_APT_DEBIAN_SECURITY"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Archive:
-    """One suite of one archive: `signed_by` is a keyring's path or an armoured key, as sources.list(5) has it."""
-
-    uri: str
-    suite: str
-    components: tuple[str, ...]
-    signed_by: str = ""
-
-    def render(self) -> str:
-        """The deb822 stanza for apt."""
-        lines = ["Types: deb", f"URIs: {self.uri}", f"Suites: {self.suite}", f"Components: {' '.join(self.components)}"]
-        if self.signed_by:
-            lines.append("Signed-By:" + (" " + self.signed_by if self.signed_by.startswith("/") else _folded(self.signed_by)))
-        return "\n".join(lines) + "\n"
+def stanza(archive: Archive) -> str:
+    """The deb822 stanza of an archive for apt (sources.list(5))."""
+    lines = ["Types: deb", f"URIs: {archive.uri}", f"Suites: {archive.suite}"]
+    if archive.components:
+        lines.append(f"Components: {' '.join(archive.components)}")
+    if archive.signed_by:
+        lines.append("Signed-By:" + (" " + archive.signed_by if archive.signed_by.startswith("/") else _folded(archive.signed_by)))
+    return "\n".join(lines) + "\n"
 
 
 def _folded(key: str) -> str:
     return "".join(f"\n {line.strip() or '.'}" for line in key.strip().split("\n"))
 
 
-def archives(
-    suites: Sequence[str],
-    *,
-    components: tuple[str, ...] = ("main",),
-    environment: Mapping[str, str],
-    sources: Sequence[str] = (),
-    root: Path = Path("/"),
-) -> tuple[Archive, ...]:
-    """An archive for every wanted suite of Debian (`trixie`, `trixie-updates`, `trixie-security`), in that order.
+def locate(wanted: Sequence[Archive], *, environment: Mapping[str, str], root: Path = Path("/")) -> tuple[Archive, ...]:
+    """The archives with an address and a key for each, in their order.
 
-    The address comes from `sources` (stanzas or lines as in sources.list(5), taken as they are), else from the variables AISTACK_APT_DEBIAN
-    and AISTACK_APT_DEBIAN_SECURITY, else from this machine's own apt configuration below `root`. Raises DiagnosticError (exit 3).
+    Where they have no address of their own it comes from the variables AISTACK_APT_DEBIAN and AISTACK_APT_DEBIAN_SECURITY, else from
+    this machine's own apt configuration below `root`; where they have no key, Debian's keyring is theirs. Raises DiagnosticError (exit 3).
     """
-    if sources:
-        return tuple(archive for text in sources for archive in parse(text, one_line=not re.search(r"^[A-Za-z-]+:", text, re.MULTILINE)))
     configured = configured_archives(root)
     ours = [archive for archive in configured if _is_debian(archive, root)]
     ours.sort(key=lambda archive: -_certainty(archive, root))
     keyring = next((str(path) for name in KEYRINGS if (path := root / "usr/share/keyrings" / name).is_file()), "")
     found = []
-    for suite in suites:
-        is_security = suite.endswith("-security")
-        variable = VARIABLE_SECURITY if is_security else VARIABLE
-        if named := environment.get(variable):
-            found.append(Archive(uri=named.rstrip("/"), suite=suite, components=components, signed_by=keyring))
-            continue
-        entry = next((archive for archive in ours if _is_security(archive.suite) == is_security), None)
-        if entry is None:
-            raise _nothing_fits(suite, variable, configured, root)
+    for archive in wanted:
         # Keys of a newer suite are in a newer keyring, so the whole keyring is preferred to one key that a suite is tied to.
-        signed_by = keyring or entry.signed_by
-        found.append(replace(entry, suite=suite, components=components, signed_by=signed_by))
+        uri, key = archive.uri, archive.signed_by or keyring
+        if not uri:
+            is_security = _is_security(archive.suite)
+            variable = VARIABLE_SECURITY if is_security else VARIABLE
+            uri = environment.get(variable, "").rstrip("/")
+            entry = next((entry for entry in ours if _is_security(entry.suite) == is_security), None)
+            if not uri:
+                if entry is None:
+                    raise _nothing_fits(archive.suite, variable, configured, root)
+                uri, key = entry.uri, key or entry.signed_by
+        found.append(replace(archive, uri=uri, signed_by=key))
     return tuple(found)
 
 
@@ -178,9 +164,14 @@ def _certainty(archive: Archive, root: Path) -> int:
     return 1 if archive.components[:1] == ("main",) and archive.uri.rsplit("/", 1)[-1].startswith("debian") else 0
 
 
+def bare(uri: str) -> str:
+    """An address without its scheme, user name and password."""
+    return re.sub(r"^[a-z+]+:/*(?:[^/@]*@)?", "", uri).rstrip("/")
+
+
 def _list_name(uri: str) -> str:
     """How apt spells an address in the names of its list files."""
-    return re.sub(r"^[a-z+]+:/*(?:[^/@]*@)?", "", uri).replace("_", "%5f").replace("/", "_") + "_dists_"
+    return bare(uri).replace("_", "%5f").replace("/", "_") + "_dists_"
 
 
 def _nothing_fits(suite: str, variable: str, configured: Sequence[Archive], root: Path) -> DiagnosticError:

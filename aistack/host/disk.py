@@ -23,7 +23,7 @@ KERNEL_ARCH = {"amd64": "x86_64", "arm64": "aarch64"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """A finished disk: `raw` is sparse, `qcow2` its smaller twin; both boot by UEFI and by BIOS."""
+    """A finished disk: `raw` is sparse, `qcow2` its smaller twin; both boot by UEFI, and on amd64 by BIOS."""
 
     raw: Path
     qcow2: Path | None

@@ -23,7 +23,12 @@ BLOCK = 4096
 PROGRESS = "progress: "
 STORAGE = "ostree/bootc/storage"
 SHIM = Path("/usr/lib/shim")
-SIGNED_GRUB = Path("/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed")
+SIGNED_GRUB = {
+    "x86_64": Path("/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"),
+    "aarch64": Path("/usr/lib/grub/arm64-efi-signed/grubaa64.efi.signed"),
+}
+EFI_NAME = {"x86_64": "x64", "aarch64": "aa64"}
+"""What UEFI calls an architecture in the names of programs (UEFI specification, 3.5.1.1)."""
 BIOS_GRUB = Path("/usr/lib/grub/i386-pc")
 BIOS_MODULES = (
     "biosdisk", "part_gpt", "ext2", "normal", "linux", "echo", "loadenv", "test", "search", "search_fs_uuid", "serial", "terminal",
@@ -80,14 +85,15 @@ def fill(order: Order) -> Filled:
     (root / "boot").rename(boot)
     (root / "boot").mkdir()
     (boot / "grub" / "grubenv").write_bytes(grub.write_environment({}))
-    plan = disk_layout.lay_out(order.seed, boot_bytes=_size(boot), root_bytes=_size(root), headroom_mib=order.headroom_mib)
+    plan = disk_layout.lay_out(order.seed, boot_bytes=_size(boot), root_bytes=_size(root), headroom_mib=order.headroom_mib, arch=order.arch)
     disk = work / "disk.raw"
     with disk.open("wb") as stream:
         stream.truncate(plan.size * MIB)
     process.run(["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", str(disk)], input=disk_layout.table(plan))
     _say("boot loaders")
-    _esp(work, disk, plan)
-    _bios(work, disk, plan)
+    _esp(work, disk, plan, order.arch)
+    if order.arch == "x86_64":
+        _bios(work, disk, plan)
     _ext4(disk, plan.boot.offset, plan.boot.size, identity.boot_fs, "boot", boot)
     clock.lap("boot partitions")
     _say("root file system")
@@ -196,7 +202,7 @@ def _make_immutable(disk: Path, offset: int, path: str) -> None:
         raise unable("DSK002", "flag-not-set", f"`{path}` could not be made immutable", why=tuple(shown.splitlines()[:4]))
 
 
-def _esp(work: Path, disk: Path, plan: Layout) -> None:
+def _esp(work: Path, disk: Path, plan: Layout, arch: str) -> None:
     # One sector for each cluster: firmware takes a FAT32 with fewer than 65525 clusters for something else and does not read it.
     process.run(
         ["mkfs.fat", "-F", "32", "-s", "1", "-S", str(SECTOR), "-i", plan.identity.esp_volume, "-n", "ESP",
@@ -206,10 +212,11 @@ def _esp(work: Path, disk: Path, plan: Layout) -> None:
     stub.write_text(disk_layout.search_boot(plan.identity, then="configfile $prefix/grub.cfg\n"))
     drive = f"{disk}@@{plan.esp.offset}"
     process.run(["mmd", "-i", drive, "::/EFI", "::/EFI/BOOT", "::/EFI/debian"])
+    name = EFI_NAME[arch]
     for source, target in (
-        (SHIM / "shimx64.efi.signed", "BOOT/BOOTX64.EFI"),
-        (SHIM / "mmx64.efi.signed", "BOOT/mmx64.efi"),
-        (SIGNED_GRUB, "BOOT/grubx64.efi"),
+        (SHIM / f"shim{name}.efi.signed", f"BOOT/BOOT{name.upper()}.EFI"),
+        (SHIM / f"mm{name}.efi.signed", f"BOOT/mm{name}.efi"),
+        (SIGNED_GRUB[arch], f"BOOT/grub{name}.efi"),
         (stub, "BOOT/grub.cfg"),
         (stub, "debian/grub.cfg"),  # where Debian's signed GRUB looks
     ):

@@ -15,7 +15,7 @@ MIB = 1 << 20
 BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
 ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 XBOOTLDR = "BC13C2FF-59E6-4262-A352-B275FD6F7172"
-ROOT_X86_64 = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"
+ROOT = {"x86_64": "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709", "aarch64": "B921B045-1DF0-41C3-AF44-4C6F280D3FAE"}
 
 BIOS_BOOT_MIB = 1
 ESP_MIB = 128
@@ -83,10 +83,11 @@ def identify(seed: str) -> Identity:
     )
 
 
-def lay_out(seed: str, *, boot_bytes: int, root_bytes: int, headroom_mib: int) -> Layout:
+def lay_out(seed: str, *, boot_bytes: int, root_bytes: int, headroom_mib: int, arch: str = "x86_64") -> Layout:
     """A disk for that content: a BIOS core image, an ESP, /boot with room for three more kernels, and the rest for the root.
 
     `root_bytes` are whole blocks of every distinct file; ext4's own tables and journal and `headroom_mib` MiB free are added.
+    The architecture, as the kernel spells it, is in the root's type; where it has no BIOS, the place for GRUB's core image stays empty.
     """
     identity = identify(seed)
     boot_size = max(BOOT_MIB, _mib(boot_bytes * 4) + 64)
@@ -97,7 +98,7 @@ def lay_out(seed: str, *, boot_bytes: int, root_bytes: int, headroom_mib: int) -
         ("bios", BIOS_BOOT, str(uuid.uuid5(NAMESPACE, f"{seed}/bios")), BIOS_BOOT_MIB),
         ("esp", ESP, identity.esp, ESP_MIB),
         ("boot", XBOOTLDR, identity.boot, boot_size),
-        ("root", ROOT_X86_64, identity.root, root_size),
+        ("root", ROOT[arch], identity.root, root_size),
     ):
         partitions.append(Partition(name=name, type=kind, uuid=own, start=start, size=size))
         start += size

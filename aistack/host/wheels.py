@@ -53,19 +53,25 @@ def lock(
     prefer: Sequence[LockedWheel] = (),
     environment: Mapping[str, str] = os.environ,
     only: bool = False,
+    named: Sequence[str] = (),
 ) -> tuple[LockedWheel, ...]:
     """Resolve requirements (`vllm==0.19.1`) and all they need for Python `python` (`3.13`) on `arch`; wheels only, sorted by name.
 
     `glibc` is that of the root in which they will run. Versions of `prefer` are taken where they fit. With `only`, what the requirements
-    need is left out. Raises DiagnosticError (exit 3) when uv, an index or a wheel for that platform is missing.
+    need is left out. The indexes `named` are asked in their order, before this machine's own. Raises DiagnosticError (exit 3) when uv, an
+    index or a wheel for that platform is missing.
     """
-    found, settings = [], {**environment, **indexes(environment)}
-    for name, version, offered in _resolve(requirements, python, arch, glibc, settings, only, prefer):
+    target, settings = _target(python, arch, glibc), _asking(environment, named)
+    resolved = _resolve(requirements, target, settings, only, prefer)
+    served = _served(resolved, target, settings) if named else {}
+    found = []
+    for name, version, offered in resolved:
         if not offered:
             raise unable("WHL002", "no-wheel", f"`{name}` {version} has no wheel for Python {python} on {arch}")
         best = _best(offered, python)
         size = best.size if best.size is not None else _size(best.url, settings)
-        found.append(LockedWheel(name=name, version=version, filename=best.filename, sha256=best.sha256, size=size))
+        index = next((index for index in named if index.rstrip("/") == served.get(name)), "")
+        found.append(LockedWheel(name=name, version=version, filename=best.filename, sha256=best.sha256, size=size, index=index))
     return tuple(sorted(found, key=lambda wheel: wheel.name))
 
 
@@ -88,10 +94,11 @@ def fetch(
             "WHL003", "wheel-not-fetched", f"{len(missing)} locked wheels are not in the store, `{missing[0].filename}` first",
             hints=("build once without `--offline`",),
         )  # fmt: skip
-    wanted = [f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}" for wheel in missing]
-    settings = {**environment, **indexes(environment)}
-    found = _resolve(wanted, python, arch, f"2.{MANYLINUX[-1]}", settings, True)
-    urls = {one.sha256: one.url for _, _, offered in found for one in offered}
+    urls: dict[str, str] = {}
+    for index in sorted({wheel.index for wheel in missing}):
+        wanted = [f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}" for wheel in missing if wheel.index == index]
+        target, settings = _target(python, arch, f"2.{MANYLINUX[-1]}"), _asking(environment, (index,) if index else ())
+        urls |= {one.sha256: one.url for _, _, offered in _resolve(wanted, target, settings, True) for one in offered}
     arrived, total = 0, sum(wheel.size for wheel in missing)
     for wheel in missing:
         if wheel.sha256 not in urls:
@@ -116,25 +123,10 @@ def members(path: Path, wanted: Callable[[str], bool]) -> tuple[str, ...]:
 
 
 def _resolve(
-    requirements: Sequence[str],
-    python: str,
-    arch: str,
-    glibc: str,
-    settings: Mapping[str, str],
-    only: bool,
-    prefer: Sequence[LockedWheel] = (),
+    requirements: Sequence[str], target: Sequence[str], settings: Mapping[str, str], only: bool, prefer: Sequence[LockedWheel] = ()
 ) -> list[tuple[str, str, list[Offered]]]:
-    """What was chosen, by name and version, with every wheel of that release that fits the platform, in uv's order.
-
-    `settings` are the environment with the indexes in it.
-    """
-    settings = {**settings, "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
-    minor = max(known for known in MANYLINUX if known <= max(int(glibc.split(".")[1]), MANYLINUX[0]))
-    argv = [
-        _uv(), "pip", "compile", "--quiet", "--no-header", "--format=pylock.toml", "--generate-hashes", "--only-binary=:all:",
-        f"--python={sys.executable}", f"--python-version={python}", f"--python-platform={MACHINES[arch]}-manylinux_2_{minor}",
-        *(["--no-deps"] if only else []), "-",
-    ]  # fmt: skip
+    """What was chosen, by name and version, with every wheel of that release that fits the platform, in uv's order."""
+    argv = [*_compile(target), "--format=pylock.toml", "--generate-hashes", *(["--no-deps"] if only else []), "-"]
     with tempfile.TemporaryDirectory(prefix="aistack-wheels-") as folder:
         answer = Path(folder) / "pylock.toml"
         if prefer:  # uv keeps the versions that its output file names already
@@ -148,10 +140,37 @@ def _resolve(
         raise unable(
             "WHL001", "wheels-unresolved", f"no set of wheels fits {', '.join(one.split(' ')[0] for one in requirements)}",
             why=tuple(_without_secrets(line) for line in said[-12:]),
-            hints=("the indexes are those of uv's or pip's own configuration: see `pip config list`",),
+            hints=("the indexes are those of the recipe's `sources`, then of uv's or pip's own configuration: see `pip config list`",),
         )  # fmt: skip
     packages = resolved.get("packages", [])
     return [(package["name"], package["version"], [_offered(one) for one in package.get("wheels", [])]) for package in packages]
+
+
+def _compile(target: Sequence[str]) -> list[str]:
+    return [_uv(), "pip", "compile", "--quiet", "--no-header", "--only-binary=:all:", *target]
+
+
+def _target(python: str, arch: str, glibc: str) -> list[str]:
+    minor = max(known for known in MANYLINUX if known <= max(int(glibc.split(".")[1]), MANYLINUX[0]))
+    return [f"--python={sys.executable}", f"--python-version={python}", f"--python-platform={MACHINES[arch]}-manylinux_2_{minor}"]
+
+
+def _asking(environment: Mapping[str, str], named: Sequence[str]) -> dict[str, str]:
+    """The environment that tells uv which indexes to ask."""
+    settings = {**environment, **indexes(environment), "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
+    if named:
+        # The first index that has a fitting version serves it: a variant is preferred to a newer plain release elsewhere, and what a
+        # variants' index carries too old, as it may its dependencies, comes from the next.
+        settings |= {"UV_INDEX": " ".join((*named, settings.get("UV_INDEX", ""))), "UV_INDEX_STRATEGY": "unsafe-first-match"}
+    return settings
+
+
+def _served(resolved: Sequence[tuple[str, str, list[Offered]]], target: Sequence[str], settings: Mapping[str, str]) -> dict[str, str]:
+    """The index that served each package: uv says it in a list of requirements, not in pylock's form."""
+    exact = "".join(f"{name}=={version}\n" for name, version, _ in resolved)
+    argv = [*_compile(target), "--no-deps", "--no-annotate", "--emit-index-annotation", "-"]
+    said = process.run(argv, input=exact, env=settings, timeout=900).stdout
+    return {name: index.rstrip("/") for name, index in re.findall(r"^([\w.-]+)==.*\n +# from (\S+)$", said, re.MULTILINE)}
 
 
 def _offered(wheel: Mapping[str, Any]) -> Offered:

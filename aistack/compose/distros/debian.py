@@ -49,8 +49,7 @@ TOOLS = (
     "fdisk",
     "gir1.2-ostree-1.0",
     "grub-common",
-    "grub-efi-amd64-signed",
-    "grub-pc-bin",
+    "grub-efi-{arch}-signed",
     "mtools",
     "ostree",
     "python3",
@@ -69,9 +68,9 @@ def base_packages(os: Os) -> tuple[str, ...]:
     return tuple(sorted({*BASE, *os.packages}))
 
 
-def tools_packages() -> tuple[str, ...]:
-    """The programs that import images into OSTree and write disks."""
-    return TOOLS
+def tools_packages(arch: str) -> tuple[str, ...]:
+    """The programs that import images into OSTree and write disks for nodes of that architecture; only amd64 also boots by BIOS."""
+    return (*(name.replace("{arch}", arch) for name in TOOLS), *(("grub-pc-bin",) if arch == "amd64" else ()))
 
 
 def app_packages(os: Os) -> tuple[str, ...]:
@@ -98,6 +97,10 @@ def base_files() -> tuple[Rendered, ...]:
         _file("/usr/lib/dracut/dracut.conf.d/90-aistack.conf", DRACUT),
         _file("/usr/lib/ostree/prepare-root.conf", PREPARE_ROOT),
         _file("/usr/lib/bootc/kargs.d/10-aistack.toml", KERNEL_ARGUMENTS),
+        *(
+            _file(f"/usr/lib/bootc/kargs.d/20-aistack-console-{arch}.toml", CONSOLE_ARGUMENTS.format(arch=arch, serial=serial))
+            for arch, serial in CONSOLES.items()
+        ),
         _file("/usr/lib/systemd/system.conf.d/50-aistack-watchdog.conf", WATCHDOG),
         _file("/usr/lib/sysusers.d/00-aistack.conf", USERS),
         _file("/usr/lib/tmpfiles.d/aistack-base.conf", TMPFILES),
@@ -134,11 +137,14 @@ readonly = true
 # The list of security modules leaves out bpf: systemd would load its file system filter at each start, which nothing here uses and
 # which takes 50 s on an emulated processor. systemd.ssh_auto looks for a vsock that no node has.
 KERNEL_ARGUMENTS = """\
-kargs = [
-    "quiet", "audit=0", "panic=10", "systemd.gpt_auto=0", "systemd.ssh_auto=0", "lsm=landlock,lockdown,yama,integrity,apparmor",
-    "console=tty0", "console=ttyS0,115200",
-]
-match-architectures = ["x86_64"]
+kargs = ["quiet", "audit=0", "panic=10", "systemd.gpt_auto=0", "systemd.ssh_auto=0", "lsm=landlock,lockdown,yama,integrity,apparmor"]
+"""
+
+# The screen, and the serial line as the architecture names its first one; the last is where systemd writes.
+CONSOLES = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
+CONSOLE_ARGUMENTS = """\
+kargs = ["console=tty0", "console={serial},115200"]
+match-architectures = ["{arch}"]
 """
 
 WATCHDOG = """\
@@ -207,8 +213,10 @@ set -- /usr/lib/modules/*
 [ $# -eq 1 ] || { echo "a base holds one kernel, not $#: $*" >&2; exit 1; }
 kernel=${1##*/}
 echo "$(date +%T) initramfs for $kernel"
-cp "/boot/vmlinuz-$kernel" "$1/vmlinuz"
-for kind in System.map config; do [ ! -e "/boot/$kind-$kernel" ] || mv "/boot/$kind-$kernel" "$1/$kind"; done
+# Since 7.3 Debian's kernels bring these files where we want them, and /boot has links.
+for kind in vmlinuz System.map config; do
+    [ -e "$1/$kind" ] || [ ! -e "/boot/$kind-$kernel" ] || cp "/boot/$kind-$kernel" "$1/$kind"
+done
 DRACUT_NO_XATTR=1 dracut --quiet --force --no-hostonly --reproducible --kver "$kernel" "$1/initramfs.img"
 [ -s "$1/initramfs.img" ]
 chmod 0644 "$1/initramfs.img"
