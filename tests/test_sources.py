@@ -25,7 +25,7 @@ from aistack.compose.sources import archives, indexes
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.facts.catalog import Os
 from aistack.facts.pins import Archive
-from aistack.host import apt, foreign, rootfs
+from aistack.host import apt, apt_sources, foreign, rootfs
 from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store
 
@@ -260,7 +260,7 @@ def test_this_machines_own_mirror_gives_a_kernel_of_another_suite(tmp_path: Path
     base = locked(tmp_path, text)["base"]
     assert base["linux-image-cloud-amd64"][1] == "trixie-backports/main"
     assert "~bpo13" in base["linux-image-cloud-amd64"][0] and "~bpo" not in base["podman"][0]
-    mirrors = {archive.uri for archive in apt.isolated(Store(tmp_path), [Archive(suite="trixie")], "amd64", environment=os.environ).located}
+    mirrors = {archive.uri for archive in apt_sources.locate([Archive(suite="trixie")], environment=os.environ)}
     assert not any(uri in (tmp_path / "web.lock.json").read_text() for uri in mirrors)
 
 
