@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from aistack.commands import licences
 from aistack.compose import seal
 from aistack.compose.lock import Lock, LockFormatError, decode, encode
 from aistack.compose.recipe import SourceWish
@@ -64,12 +65,17 @@ def current(path: Path, stack: Stack) -> Lock | None:
 
 
 def make(stack: Stack, places: Places, progress: Progress, *, with_models: bool = True) -> tuple[Lock, tuple[Diagnostic, ...]]:
-    """Pins a stack: packages by apt, wheels by uv, models by the hub. Raises DiagnosticError (exit 3) where that cannot be done."""
+    """Pins a stack: packages by apt, wheels by uv, models by the hub; reads the licences of what ships.
+
+    Raises DiagnosticError (exit 3) where that cannot be done.
+    """
     roots: dict[str, LockedRoot] = {}
     for wish in seal.roots(stack):
         progress.say(f"resolving {len(wish.packages)} packages of {wish.os.id} for `{wish.name}`")
         archives = archives_of(wish.os.id, wish.suites, places)
-        roots[wish.name] = apt.resolve(places.store, archives, wish.packages, wish.arch, wish.os.id, environment=places.environment)
+        root = apt.resolve(places.store, archives, wish.packages, wish.arch, wish.os.id, environment=places.environment)
+        ships = seal.ships(wish.name)
+        roots[wish.name] = licences.of_packages(root, archives, places.store, places.environment, progress) if ships else root
     models = {}
     for model in stack.models if with_models else ():
         progress.say(f"pinning {model.id}")
@@ -78,7 +84,8 @@ def make(stack: Stack, places: Places, progress: Progress, *, with_models: bool 
     for app in stack.apps:
         if app.wheels:
             progress.say(f"resolving wheels of app `{app.name}`")
-            locked_wheels[app.name] = wheels.lock(app.wheels.requirements, python=app.wheels.python, arch=stack.arch)
+            found = wheels.find(app.wheels.requirements, python=app.wheels.python, arch=stack.arch, environment=places.environment)
+            locked_wheels[app.name] = licences.of_wheels(found, places.store, places.environment, progress)
     return seal.seal(stack, seal.Pins(roots=roots, models=models, wheels=locked_wheels))
 
 

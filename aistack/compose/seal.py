@@ -18,7 +18,7 @@ from aistack.diagnostics import Diagnostic, Severity
 from aistack.facts.catalog import Os, Suite
 from aistack.facts.pins import LockedFile, LockedRoot, LockedWheel
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the same stack would now be locked differently, so that older locks are made anew."""
 
 _KERNEL_PACKAGE = re.compile(r"linux-image-(\d.*)")
@@ -55,6 +55,11 @@ class Pins:
 def app_root(app: StackApp) -> str:
     """The name of an app's root."""
     return f"app-{app.name}"
+
+
+def ships(name: str) -> bool:
+    """Whether the root of that name becomes an image; the others, tools and converters, are thrown away."""
+    return name == "base" or name.startswith("app-")
 
 
 def converter_root(app: StackApp) -> str | None:
@@ -134,7 +139,7 @@ COMPRESSOR = ("zstd", "-q", "-c", "-9", "-T2", "--no-check")
 
 def _grouped(name: str, root: LockedRoot, older: Lock | None) -> LockedRoot:
     """The root with its packages' layers, where it becomes an image; `older` is a lock whose assignment is kept."""
-    if name != "base" and not name.startswith("app-"):
+    if not ships(name):
         return root
     before = next((known.layers for other, known in older.roots if other == name), ()) if older else ()
     return dataclasses.replace(root, layers=grouping.group(root.packages, before))

@@ -47,7 +47,14 @@ def lock(
 
     With `only`, what they need is left out. Raises DiagnosticError (exit 3) when uv, an index or a wheel for that platform is missing.
     """
-    return tuple(sorted((found.wheel for found in _resolve(requirements, python, arch, environment, only)), key=lambda wheel: wheel.name))
+    return tuple(found.wheel for found in find(requirements, python=python, arch=arch, environment=environment, only=only))
+
+
+def find(
+    requirements: Sequence[str], *, python: str, arch: str, environment: Mapping[str, str] = os.environ, only: bool = False
+) -> tuple[Found, ...]:
+    """What `lock` gives, each with its address."""
+    return tuple(sorted(_resolve(requirements, python, arch, environment, only), key=lambda found: found.wheel.name))
 
 
 def fetch(
@@ -78,7 +85,7 @@ def fetch(
                 "WHL004", "wheel-gone", f"no index offers `{wheel.filename}` with the locked sha256",
                 why=(f"sha256: {wheel.sha256}",), hints=("aistack lock RECIPE",),
             )  # fmt: skip
-        _download(store, urls[wheel.sha256], wheel.filename, wheel.sha256, environment)
+        download(store, urls[wheel.sha256], wheel.filename, wheel.sha256, environment)
         arrived += wheel.size
         if advance:
             advance(f"fetching {len(missing)} wheels", arrived, total)
@@ -200,7 +207,7 @@ def _uv() -> str:
     return found
 
 
-def _opener(url: str, environment: Mapping[str, str]) -> tuple[urllib.request.OpenerDirector, str]:
+def opener_for(url: str, environment: Mapping[str, str]) -> tuple[urllib.request.OpenerDirector, str]:
     """What opens an address, and the address without its password: that comes from the address, the configured index or ~/.netrc."""
     parts = urlsplit(url)
     credentials = (unquote(parts.username or ""), unquote(parts.password or "")) if parts.username else None
@@ -226,21 +233,22 @@ def _opener(url: str, environment: Mapping[str, str]) -> tuple[urllib.request.Op
 def _size(url: str, environment: Mapping[str, str]) -> int:
     if url.startswith("file:"):
         return Path(unquote(urlsplit(url).path)).stat().st_size
-    opener, bare = _opener(url, environment)
+    opener, bare = opener_for(url, environment)
     try:
         with opener.open(urllib.request.Request(bare, method="HEAD"), timeout=SECONDS) as answer:
             return int(answer.headers["Content-Length"])
     except (OSError, TypeError, ValueError) as error:
-        raise _unreachable(bare, error) from error
+        raise unreachable(bare, error) from error
 
 
-def _download(store: Store, url: str, filename: str, sha256: str, environment: Mapping[str, str]) -> None:
-    opener, bare = _opener(url, environment)
+def download(store: Store, url: str, filename: str, sha256: str, environment: Mapping[str, str]) -> None:
+    """Bring one file into the store, checked by its sha256; raises DiagnosticError (exit 3)."""
+    opener, bare = opener_for(url, environment)
     try:
         with opener.open(bare, timeout=SECONDS) as answer:
             found, _ = store.add(answer)
     except (OSError, ValueError) as error:
-        raise _unreachable(bare, error) from error
+        raise unreachable(bare, error) from error
     if found != sha256:
         store.blob(found).unlink(missing_ok=True)
         raise unable(
@@ -249,7 +257,8 @@ def _download(store: Store, url: str, filename: str, sha256: str, environment: M
         )  # fmt: skip
 
 
-def _unreachable(url: str, error: Exception) -> DiagnosticError:
+def unreachable(url: str, error: Exception) -> DiagnosticError:
+    """The error for an index that does not answer as it should."""
     reason = f"{type(error).__name__}: {getattr(error, 'reason', None) or error}"
     hint = "check the network and the proxy settings"
     return unable("WHL007", "wheel-not-reached", f"{url} cannot be read", why=(reason,), hints=(hint,))
