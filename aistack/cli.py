@@ -18,7 +18,8 @@ import typer
 from typer.core import TyperGroup
 
 from aistack import __version__
-from aistack.diagnostics import DiagnosticError, ExitCode, unable
+from aistack.diagnostics import DiagnosticError, ExitCode
+from aistack.report import trouble
 from aistack.report.output import OutputError, discard, prepare
 
 Verb = Callable[..., ExitCode]
@@ -179,6 +180,18 @@ def verify(recipe: RecipeFile, as_json: AsJson = False) -> ExitCode:
     return command.verify(recipe, as_json=as_json)
 
 
+def sbom(
+    source: Annotated[Path, typer.Argument(metavar="RECIPE|LOCK", help="A lock, or the recipe beside it.")],
+    format: Annotated[Literal["spdx", "cyclonedx"] | None, typer.Option("--format", help="Only SPDX 2.3, or only CycloneDX 1.6.")] = None,
+    folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", file_okay=False, help="Where to write.")] = Path(),
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Write bills of materials of the images from the lock, without building."""
+    from aistack.commands import sbom as command
+
+    return command.write(source, format=format, folder=folder, as_json=as_json)
+
+
 def diff(
     old: Annotated[Path, typer.Argument(metavar="OLD", help="A lock, or the recipe beside it.")],
     new: Annotated[Path, typer.Argument(metavar="NEW", help="The other one.")],
@@ -275,6 +288,7 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
         "plan": plan,
         "build": build,
         "verify": verify,
+        "sbom": sbom,
         "diff": diff,
         "boot": boot,
         "up": up,
@@ -366,9 +380,9 @@ def guarded(function: Verb) -> Callable[..., NoReturn]:
         except OutputError as error:
             exit_code = _output_refused(error)
         except OSError as error:
-            exit_code = _tell(_machine_refused(error), as_json=as_json)
+            exit_code = _tell(trouble.refused(error), as_json=as_json)
         except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a report
-            exit_code = _report(error)
+            exit_code = trouble.bug(error)
         raise SystemExit(int(exit_code))
 
     return run
@@ -398,33 +412,6 @@ def _output_refused(error: OutputError) -> ExitCode:
     if error.errno != errno.EPIPE:  # who closed a pipe has read enough
         print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
     return ExitCode.UNABLE
-
-
-def _machine_refused(error: OSError) -> DiagnosticError:
-    where = f"`{error.filename}`: " if error.filename else ""
-    hints = {
-        errno.ENOSPC: ("free space, or set AISTACK_STORE to a folder on a larger disk", "`aistack store prune` removes what nothing uses"),
-        errno.EDQUOT: ("set AISTACK_STORE to a folder where there is room",),
-        errno.EACCES: ("run as the user who owns it, or set AISTACK_STORE to a folder that this user may write",),
-        errno.EROFS: ("set AISTACK_STORE to a folder that can be written",),
-    }.get(error.errno or 0, ())
-    return unable("HOST004", "machine-refused", f"{where}{error.strerror or error}", hints=hints)
-
-
-def _report(error: Exception) -> ExitCode:
-    import platform
-    import shlex
-    import traceback
-
-    rule = "-" * 72
-    print(f"error: aistack has a bug: {type(error).__name__}: {error}", file=sys.stderr)
-    print("Please report it, with everything between the lines.", file=sys.stderr)
-    print(rule, file=sys.stderr)
-    print(f"aistack {__version__}, Python {platform.python_version()}, {platform.platform()}", file=sys.stderr)
-    print(f"command: aistack {shlex.join(sys.argv[1:])}", file=sys.stderr)
-    print("".join(traceback.format_exception(error)).rstrip(), file=sys.stderr)
-    print(rule, file=sys.stderr)
-    return ExitCode.BUG
 
 
 def main() -> NoReturn:

@@ -52,13 +52,13 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
 
 def test_a_change_of_an_app_changes_what_binds_it_and_nothing_else() -> None:
     other = dataclasses.replace(LOCK, apps=(dataclasses.replace(APP, command=("llama-server",)),))
-    assert changed(ids(LOCK), ids(other)) == {"app-image chat", "system-image node", "verify node", "disk node"}
+    assert changed(ids(LOCK), ids(other)) == {"app-image chat", "system-image node", "sbom node", "verify node", "disk node"}
 
 
 def test_a_change_of_the_base_leaves_apps_and_models_alone() -> None:
     roots = tuple((name, root("base", "more") if name == "base" else locked) for name, locked in LOCK.roots)
     after = ids(dataclasses.replace(LOCK, roots=roots))
-    assert changed(ids(LOCK), after) == {"base-image debian-13", "system-image node", "verify node", "disk node"}
+    assert changed(ids(LOCK), after) == {"base-image debian-13", "system-image node", "sbom node", "verify node", "disk node"}
 
 
 def test_what_an_image_says_of_itself_shapes_it() -> None:

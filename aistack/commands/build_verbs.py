@@ -117,7 +117,8 @@ def _row(step: Step, built: building.Built, store: Store) -> dict[str, Any] | No
         where, size = document["image"], oci.read_image(store, document["image"]).total
     elif "files" in document:
         paths = [folder / name for name in document["files"].values()]
-        where, size = " ".join(map(str, paths)), sum(path.stat().st_blocks * 512 for path in paths)
+        where = " ".join(map(str, paths)) if step.kind == "disk" else where
+        size = sum(path.stat().st_blocks * 512 for path in paths)
     elif "root" in document:
         where = str(store.path / "roots" / document["root"])
     return {"title": step.title, "id": step.id, "where": where, "bytes": size, "seconds": built.seconds.get(step.id)}
@@ -127,12 +128,15 @@ def verify(recipe: Path, *, as_json: bool) -> ExitCode:
     """Holds a recipe's built images against its lock and prints every check; exit 1 when one says no."""
     found = opened(recipe, Options())
     locked, store = found.locked(), found.places.store
-    images = building.find(locked, store).images()
+    built = building.find(locked, store)
+    images = built.images()
     system = images.get(f"system-image {locked.name}")
     if system is None:
         raise refuse(_problem("VER002", "not-built", f"{recipe} has no built system image", f"aistack build {recipe}"))
     apps = {f"app-{app.name}": images[f"app-image {app.name}"] for app in locked.apps}
-    held = verifying.verify(store, locked, system, apps, making.bound(locked, images))
+    sbom = built.find("sbom")
+    documents = store.path / "outputs" / sbom[0].id if sbom else None
+    held = verifying.verify(store, locked, system, apps, making.bound(locked, images), documents)
     bad = any(finding.outcome is Outcome.NO for findings in held.values() for finding in findings)
     if as_json:
         print(json.dumps({"schema": VERIFY_SCHEMA, "ok": not bad, "image": system, "findings": verifying.documents(held)}, indent=2))

@@ -61,7 +61,7 @@ def verify_app(filesystem: Filesystem, lock: Lock, app: LockedApp) -> tuple[Find
     if not lock.accelerator or not lock.accelerator.product.startswith("nvidia/"):
         cuda = [path for path in filesystem.entries if re.search(r"/lib(cuda|cudart|cublas|cudnn|nccl|nvrtc)[-_.\w]*\.so", path)]
         findings.append(
-            _finding("no-cuda-library", not cuda, "no CUDA library, as the accelerator needs none", f"CUDA libraries: {_some(cuda)}")
+            finding("no-cuda-library", not cuda, "no CUDA library, as the accelerator needs none", f"CUDA libraries: {some(cuda)}")
         )
     return tuple(findings)
 
@@ -70,14 +70,15 @@ def _packages(filesystem: Filesystem, root: LockedRoot) -> Finding:
     status = next((filesystem.texts[path] for path in DPKG_STATUS if path in filesystem.texts), None)
     if status is None:
         return Finding(name="packages", outcome=Outcome.UNKNOWN, message="the image has no package database to compare with the lock")
-    built = set(_installed(status.decode(errors="replace")))
+    built = set(installed(status.decode(errors="replace")))
     locked = {(package.name, package.version, package.arch) for package in root.packages}
     more = [f"{name} {version} is in the image only" for name, version, _ in sorted(built - locked)]
     less = [f"{name} {version} is in the lock only" for name, version, _ in sorted(locked - built)]
-    return _finding("packages", not (more or less), f"{len(locked)} packages, each at the locked version", _some([*more, *less]))
+    return finding("packages", not (more or less), f"{len(locked)} packages, each at the locked version", some([*more, *less]))
 
 
-def _installed(status: str) -> Iterator[tuple[str, str, str]]:
+def installed(status: str) -> Iterator[tuple[str, str, str]]:
+    """(name, version, architecture) of every package that is installed, from dpkg's database."""
     for paragraph in status.split("\n\n"):
         fields = dict(re.findall(r"^(Package|Version|Architecture|Status): (.*)$", paragraph, re.MULTILINE))
         if fields.get("Status", "").endswith(" installed"):
@@ -89,7 +90,7 @@ def _lock(filesystem: Filesystem, lock: Lock) -> Finding:
         inside = identity(decode(filesystem.texts.get(LOCK_PATH, b"")))
     except LockFormatError as error:
         return Finding(name="lock", outcome=Outcome.NO, message=f"{LOCK_PATH}: {error}")
-    return _finding(
+    return finding(
         "lock", inside == identity(lock), f"carries its lock, {inside[:19]}", f"carries another lock: {inside}, not {identity(lock)}"
     )
 
@@ -100,9 +101,9 @@ def _kernel(filesystem: Filesystem, kernel: str) -> Finding:
     initramfs = f"/usr/lib/modules/{kernel}/initramfs.img" in filesystem.entries
     good = found == [kernel] and trees == [kernel] and initramfs
     problem = (
-        f"kernels: {_some(found)}; module trees: {_some(trees)}; initramfs {'present' if initramfs else 'missing'}; the lock says {kernel}"
+        f"kernels: {some(found)}; module trees: {some(trees)}; initramfs {'present' if initramfs else 'missing'}; the lock says {kernel}"
     )
-    return _finding("kernel", good, f"one kernel, {kernel}, with its modules and initramfs", problem)
+    return finding("kernel", good, f"one kernel, {kernel}, with its modules and initramfs", problem)
 
 
 def _bound(filesystem: Filesystem, bound: Mapping[str, str]) -> Finding:
@@ -120,7 +121,7 @@ def _bound(filesystem: Filesystem, bound: Mapping[str, str]) -> Finding:
         f"{name} is bound as {named.get(name)}, built as {digest}" for name, digest in sorted(bound.items()) if named.get(name) != digest
     ]
     problems += [f"{name} is bound but not in the lock" for name in sorted(named.keys() - bound.keys())]
-    return _finding("bound-images", not problems, f"{len(bound)} images bound by digest", _some(problems))
+    return finding("bound-images", not problems, f"{len(bound)} images bound by digest", some(problems))
 
 
 def _contract(filesystem: Filesystem) -> Iterator[Finding]:
@@ -129,31 +130,31 @@ def _contract(filesystem: Filesystem) -> Iterator[Finding]:
     wrong = [f"{path} is not a link to {target}" for path, target in links.items() if path not in entries or entries[path].target != target]
     wrong += [f"{path} is missing" for path in ("/sysroot", "/usr/lib/ostree/prepare-root.conf") if path not in entries]
     wrong += [f"{path} must not be in an image" for path in ("/usr/etc",) if path in entries]
-    yield _finding("bootc-layout", not wrong, "laid out as bootable containers are", _some(wrong))
+    yield finding("bootc-layout", not wrong, "laid out as bootable containers are", some(wrong))
     boot = filesystem.below("/boot")
-    yield _finding("boot-empty", not boot, "/boot is empty", f"/boot holds {_some(list(boot))}")
+    yield finding("boot-empty", not boot, "/boot is empty", f"/boot holds {some(list(boot))}")
     var = [path for path in filesystem.below("/var") if entries[path].kind != "directory"]
-    yield _finding("var-empty", not var, "/var holds no file", f"/var holds {_some(var)}")
+    yield finding("var-empty", not var, "/var holds no file", f"/var holds {some(var)}")
 
 
 def _clean(filesystem: Filesystem) -> Iterator[Finding]:
     secrets = [*filesystem.keys, *(path for path in filesystem.entries if re.search(r"/ssh_host_\w+_key$|/var/lib/dkms/mok\.key$", path))]
     if filesystem.texts.get("/etc/machine-id", b"").strip() not in (b"", b"uninitialized"):
         secrets.append("/etc/machine-id")
-    yield _finding("no-identity", not secrets, "no private key, no machine id", f"carries {_some(secrets)}")
+    yield finding("no-identity", not secrets, "no private key, no machine id", f"carries {some(secrets)}")
     caches = [
         path
         for path in (*filesystem.below("/var/cache/apt"), *filesystem.below("/var/lib/apt/lists"))
         if filesystem.entries[path].kind == "file"
     ]
     logs = [path for path in filesystem.below("/var/log") if filesystem.entries[path].size]
-    yield _finding("no-leftovers", not (caches or logs), "no package cache, no log", f"holds {_some([*caches, *logs])}")
+    yield finding("no-leftovers", not (caches or logs), "no package cache, no log", f"holds {some([*caches, *logs])}")
     writable = [
         path
         for path, entry in filesystem.entries.items()
         if entry.kind in ("file", "directory") and entry.mode & 0o002 and not entry.mode & 0o1000
     ]
-    yield _finding("no-world-writable", not writable, "nothing that everyone may write", f"everyone may write {_some(sorted(writable))}")
+    yield finding("no-world-writable", not writable, "nothing that everyone may write", f"everyone may write {some(sorted(writable))}")
 
 
 def _command(filesystem: Filesystem, app: LockedApp) -> Finding:
@@ -163,15 +164,17 @@ def _command(filesystem: Filesystem, app: LockedApp) -> Finding:
         if program.startswith("/")
         else [f"{folder}/{program}" for folder in ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/opt/app/bin")]
     )
-    return _finding(
+    return finding(
         "command", any(path in filesystem.entries for path in candidates), f"`{program}` is there", f"`{program}` is not in the image"
     )
 
 
-def _finding(name: str, good: bool, yes: str, no: str) -> Finding:
+def finding(name: str, good: bool, yes: str, no: str) -> Finding:
+    """The finding of a check that came to an answer, with the words for each."""
     return Finding(name=name, outcome=Outcome.YES if good else Outcome.NO, message=yes if good else no)
 
 
-def _some(items: list[str] | tuple[str, ...]) -> str:
+def some(items: list[str] | tuple[str, ...]) -> str:
+    """The first few of them in words, and how many more there are."""
     more = f" …and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
     return "; ".join(items[:SHOWN]) + more if items else "none"

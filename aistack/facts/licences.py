@@ -18,14 +18,14 @@ REFERENCE = re.compile(r"LicenseRef-[A-Za-z0-9.-]+")
 
 def normal(text: str) -> str | None:
     """A text as a valid SPDX expression in its normal form, None where it is none: a name that SPDX does not know makes it none."""
-    node = _parsed(text)
+    node = parsed(text)
     return None if node is None else _text(node)
 
 
 def conjunction(texts: Iterable[str]) -> str:
     """All of these expressions at once, each part once and sorted; NOASSERTION where there is none, or one is not valid."""
     wanted = sorted(set(texts))
-    node = _parsed(" AND ".join(f"({text})" for text in wanted)) if wanted else None
+    node = parsed(" AND ".join(f"({text})" for text in wanted)) if wanted else None
     return UNREAD if node is None else _text(node)
 
 
@@ -45,7 +45,7 @@ def refused(text: str, admitted: Collection[str]) -> tuple[str, ...]:
 
     A licence `WITH` an exception is admitted as such, or where the licence itself is: an exception only adds permissions.
     """
-    return tuple(sorted(set(_refused(_parsed(text), admitted))))
+    return tuple(sorted(set(_refused(parsed(text), admitted))))
 
 
 def _refused(node: Any, admitted: Collection[str]) -> list[str]:
@@ -60,7 +60,8 @@ def _refused(node: Any, admitted: Collection[str]) -> list[str]:
 
 
 @functools.cache
-def _parsed(text: str) -> Any:
+def parsed(text: str) -> Any:
+    """The expression as `license-expression` holds it, None where it is not valid."""
     from license_expression import ExpressionError, ExpressionParseError
 
     licensing = _licensing()
