@@ -19,7 +19,6 @@ from typer.core import TyperGroup
 
 from aistack import __version__
 from aistack.diagnostics import DiagnosticError, ExitCode
-from aistack.report import trouble
 from aistack.report.output import OutputError, discard, prepare
 
 Verb = Callable[..., ExitCode]
@@ -380,8 +379,12 @@ def guarded(function: Verb) -> Callable[..., NoReturn]:
         except OutputError as error:
             exit_code = _output_refused(error)
         except OSError as error:
+            from aistack.report import trouble
+
             exit_code = _tell(trouble.refused(error), as_json=as_json)
         except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a report
+            from aistack.report import trouble
+
             exit_code = trouble.bug(error)
         raise SystemExit(int(exit_code))
 
