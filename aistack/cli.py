@@ -30,11 +30,12 @@ def check(
     paths: Annotated[list[Path], typer.Argument(metavar="RECIPE|SNAPSHOT...", help="Files to judge.")],
     as_json: AsJson = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings and unknowns fail too.")] = False,
+    licences: Annotated[Path | None, typer.Option("--licences", metavar="FILE", help="Licences that are admitted in the locks.")] = None,
 ) -> ExitCode:
     """Judge recipes: what cannot work, why, and what would mend it."""
     from aistack.commands import check as command
 
-    return command.check(paths, as_json=as_json, strict=strict, environment=os.environ)
+    return command.check(paths, as_json=as_json, strict=strict, environment=os.environ, licences=licences)
 
 
 def explain(
@@ -85,7 +86,7 @@ def show(
 
 
 def schema(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="recipe, accelerator, model, framework, os, lock, check, …")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="recipe, accelerator, model, framework, os, licences, lock, check, …")],
 ) -> ExitCode:
     """Print the JSON Schema of a kind of file, for editors."""
     from aistack.commands import schema as command

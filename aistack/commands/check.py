@@ -21,20 +21,28 @@ Judge = Callable[[Recipe, Node], tuple[Diagnostic, ...]]
 """What the rules say about a recipe that was read without a problem."""
 
 
-def check(paths: Sequence[Path], *, as_json: bool, strict: bool, environment: Mapping[str, str]) -> ExitCode:
+def check(paths: Sequence[Path], *, as_json: bool, strict: bool, environment: Mapping[str, str], licences: Path | None = None) -> ExitCode:
     """Prints what was found in all files; exit 0 when every recipe can be built.
 
-    Findings go to stdout, the summary to stderr. With `strict`, warnings and unknowns fail too.
+    Findings go to stdout, the summary to stderr. With `strict`, warnings and unknowns fail too. `licences` is a site's list of licences,
+    against which the locks beside the recipes are held.
     """
-
-    def judge(recipe: Recipe, root: Node) -> tuple[Diagnostic, ...]:
-        from aistack.commands.judging import judge_source  # a file that cannot be read needs no rules
-
-        return judge_source(recipe, root, environment).diagnostics
 
     found: list[Diagnostic] = []
     exit_codes: list[ExitCode] = []
+    site = None
+    if licences is not None:
+        from aistack.commands.admitting import read_list
+
+        site = read_list(licences)
     for path in dict.fromkeys(paths):
+
+        def judge(recipe: Recipe, root: Node, path: Path = path) -> tuple[Diagnostic, ...]:
+            from aistack.commands.judging import judge_source  # a file that cannot be read needs no rules
+
+            judgement = judge_source(recipe, root, environment)
+            return (*judgement.diagnostics, *(site(path, recipe, root, judgement.stack) if site else ()))
+
         try:
             judged = check_text(read_text(path), str(path), judge)
             exit_codes.append(verdict(judged, strict=strict))
@@ -81,11 +89,17 @@ def check_text(text: str, file: str, judge: Judge) -> tuple[Diagnostic, ...]:
         if recipe is None or problems:
             return (*problems, *more)
         return judge(recipe, root)
+    from aistack.compose import admission
     from aistack.facts.catalog_text import KINDS
 
+    if kind == admission.SCHEMA:
+        from aistack.host import python_parts
+
+        python_parts.require()
+        return (*problems, *admission.read(root)[1])
     if kind in KINDS:
         return (*problems, *decode(KINDS[kind][0], root)[1])
-    return (*problems, _unknown_schema(kind, root, (recipes.SCHEMA, SNAPSHOT, *KINDS)))
+    return (*problems, _unknown_schema(kind, root, (recipes.SCHEMA, SNAPSHOT, admission.SCHEMA, *KINDS)))
 
 
 def _not_judged(root: Node) -> Diagnostic:
