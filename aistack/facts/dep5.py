@@ -30,7 +30,7 @@ EXCEPTIONS = {
 }
 """Exceptions of which SPDX has one text; of Autoconf's, Bison's and others it has several, and the name does not say which."""
 
-GNU = re.compile(r"(A?GPL|LGPL|G?FDL)(-NIV)?-(\d)(\.\d)?(?:\.0)?(\+|-only|-or-later)?", re.IGNORECASE)
+GNU = re.compile(r"(A?GPL|LGPL|G?FDL)(-NIV)?-(\d)(\.\d)?(\+|-only|-or-later)?", re.IGNORECASE)
 
 
 def expression(text: str, source: str) -> str:

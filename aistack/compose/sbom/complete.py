@@ -43,7 +43,9 @@ def _wheels(filesystem: Filesystem) -> Iterator[Item]:
     from packaging.utils import canonicalize_name
 
     found = {path for path in filesystem.entries if path.endswith(".dist-info")}
-    owned = {line for path, text in filesystem.texts.items() if DPKG_LIST.fullmatch(path) for line in text.decode().splitlines()}
+    owned = {
+        line for path, text in filesystem.texts.items() if DPKG_LIST.fullmatch(path) for line in text.decode(errors="replace").splitlines()
+    }
     for path in found - owned:
         if match := DIST_INFO.search(path):
             yield "pypi", canonicalize_name(match[1]), match[2]
