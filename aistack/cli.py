@@ -29,11 +29,12 @@ def check(
     as_json: AsJson = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings and unknowns fail too.")] = False,
     locked: Annotated[bool, typer.Option("--locked", help="The lock beside each recipe must be the one that would be made.")] = False,
+    licences: Annotated[Path | None, typer.Option("--licences", metavar="FILE", help="Licences that are admitted in the locks.")] = None,
 ) -> ExitCode:
     """Judge recipes: what cannot work, why, and what would mend it."""
     from aistack.commands import check as command
 
-    return command.check(paths, as_json=as_json, strict=strict, locked=locked, environment=os.environ)
+    return command.check(paths, as_json=as_json, strict=strict, locked=locked, environment=os.environ, licences=licences)
 
 
 def explain(
@@ -84,7 +85,7 @@ def show(
 
 
 def schema(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="recipe, accelerator, model, framework, os, lock, check, …")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="recipe, accelerator, model, framework, os, licences, lock, check, …")],
 ) -> ExitCode:
     """Print the JSON Schema of a kind of file, for editors."""
     from aistack.commands import schema as command
@@ -184,6 +185,18 @@ def verify(
     from aistack.commands import verify as command
 
     return command.verify(subject, as_json=as_json)
+
+
+def sbom(
+    source: Annotated[Path, typer.Argument(metavar="RECIPE|LOCK", help="A lock, or the recipe beside it.")],
+    format: Annotated[Literal["spdx", "cyclonedx"] | None, typer.Option("--format", help="Only SPDX 2.3, or only CycloneDX 1.6.")] = None,
+    folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", file_okay=False, help="Where to write.")] = Path(),
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Write bills of materials of the images from the lock, without building."""
+    from aistack.commands import sbom as command
+
+    return command.write(source, format=format, folder=folder, as_json=as_json)
 
 
 def diff(
@@ -300,6 +313,7 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
         "plan": plan,
         "build": build,
         "verify": verify,
+        "sbom": sbom,
         "diff": diff,
         "boot": boot,
         "up": up,

@@ -14,6 +14,7 @@ from aistack.diagnostics import DiagnosticError
 from aistack.facts import pages
 from aistack.facts.catalog import Catalog, Component, Framework
 from aistack.facts.catalog_text import compile_texts, dump, load
+from aistack.facts.licences import normal
 from aistack.facts.version import key, parse_range
 from aistack.host.catalog_files import compile_catalog, load_catalog, read_texts
 
@@ -36,13 +37,21 @@ def test_every_file_is_read() -> None:
     texts = read_texts(ROOT)
     catalog, problems = compile_texts(texts)
     assert problems == ()
-    entries = [catalog.systems, catalog.accelerators, catalog.models, catalog.frameworks, catalog.components]
+    entries = [catalog.systems, catalog.accelerators, catalog.models, catalog.frameworks, catalog.components, catalog.terms]
     rule_files = sum("aistack/rules/" in text for text in texts.values())
     assert sum(len(entry) for entry in entries) + rule_files == len(texts)
 
 
 def test_every_entry_has_source_and_date(catalog: Catalog) -> None:
-    for kind in (catalog.systems, catalog.accelerators, catalog.models, catalog.frameworks, catalog.components, catalog.rules):
+    for kind in (
+        catalog.systems,
+        catalog.accelerators,
+        catalog.models,
+        catalog.frameworks,
+        catalog.components,
+        catalog.terms,
+        catalog.rules,
+    ):
         for name, entry in kind.items():
             assert entry.source, name
             assert all(re.match(r"https://|PyPI: \S|Debian: \S", source) for source in entry.source), (name, entry.source)
@@ -104,6 +113,15 @@ def test_references_exist(catalog: Catalog) -> None:
         assert bool(system.kernels) is ("base" in system.roles), system.id
     fields = {"interconnect", "driver-minimum", "memory-gib", "memory-bytes"}
     assert {name for product in catalog.accelerators.values() for name in product.recalled} <= fields
+
+
+def test_licences_are_expressions_and_the_drivers_terms_are_known(catalog: Catalog) -> None:
+    for model in catalog.models.values():
+        assert normal(model.licence) == model.licence, model.id
+    drivers = [driver for system in catalog.systems.values() for driver in system.drivers]
+    assert drivers and {driver.licence for driver in drivers} <= set(catalog.terms)
+    used = {driver.licence for driver in drivers} | {name for model in catalog.models.values() for name in model.licence.split(" AND ")}
+    assert set(catalog.terms) <= used, "terms that nothing is under"
 
 
 def test_every_pinned_component_is_known_where_a_release_is_recent(catalog: Catalog) -> None:

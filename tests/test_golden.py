@@ -32,9 +32,13 @@ CASES = {
     "check-later": ["check", "later.yaml"],
     "check-json": ["check", "--json", "contradictions.yaml"],
     "check-cuda-too-new": ["check", "cuda-too-new.yaml"],
+    "check-limited": ["check", "limited.yaml"],
+    "check-licences-wrong": ["check", "limited.yaml", "--licences", "licences.yaml"],
+    "check-licences-unlocked": ["check", "limited.yaml", "--licences", "site.yaml"],
     "check-good": ["check", "../../../recipes/cpu-embeddings.yaml", "../../../recipes/web-appliance.yaml"],
     "explain-unknown-key": ["explain", "unknown-key"],
     "explain-NV101": ["explain", "NV101"],
+    "explain-LC102": ["explain", "LC102"],
     "explain-nothing-like-it": ["explain", "NV1O1"],
     "schema-wrong-kind": ["schema", "recipes"],
 }

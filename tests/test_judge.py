@@ -321,3 +321,30 @@ def test_change_reaches_every_kind_of_value() -> None:
         assert changed is not None and changed != recipe, path
     assert change(recipe, ("apps", "nobody", "port"), "1") is None
     assert change(recipe, ("kernel", "colour"), "red") is None
+
+
+@pytest.mark.parametrize(
+    ("model", "severity", "said"),
+    [
+        ("google/gemma-2-9b-it", Severity.WARNING, "is under the Gemma Terms of Use: whoever passes it on"),
+        ("MiniMaxAI/MiniMax-M2.5", Severity.UNKNOWN, "whose terms are not in the catalog"),
+    ],
+)
+def test_a_licence_that_limits_what_may_be_passed_on(model: str, severity: Severity, said: str, catalog: Catalog) -> None:
+    diagnostic = found(judged(L4.replace("Qwen/Qwen3-8B", model), catalog), "LC102")
+    assert diagnostic.severity is severity
+    assert said in diagnostic.message
+
+
+def test_a_licence_that_no_document_confirms_is_unknown(catalog: Catalog) -> None:
+    model = catalog.models["google/gemma-2-9b-it"]
+    recalled = replace(model, recalled=(*model.recalled, "licence"))
+    unsure = replace(catalog, models={**catalog.models, model.id: recalled})
+    assert found(judged(L4.replace("Qwen/Qwen3-8B", model.id), unsure), "LC102").severity is Severity.UNKNOWN
+
+
+def test_the_vendors_driver_is_told_and_can_be_allowed(catalog: Catalog) -> None:
+    assert found(judged(L4, catalog), "LC101").severity is Severity.WARNING
+    allowed = L4 + "allow: [{rule: LC101, because: nobody else gets these images, until: 2027-01-31}]\n"
+    assert found(judged(allowed, catalog), "LC101").severity is Severity.INFO
+    assert [one for one in judged((ROOT / "recipes/web-appliance.yaml").read_text(), catalog).diagnostics if one.rule[:2] == "LC"] == []

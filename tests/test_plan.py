@@ -54,12 +54,12 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
 
 def test_a_change_of_an_app_changes_what_binds_it_and_nothing_else() -> None:
     other = dataclasses.replace(LOCK, apps=(dataclasses.replace(APP, command=("llama-server",)),))
-    assert changed(ids(LOCK), ids(other)) == {"app-image chat", "system-image node", "verify node", "disk node"}
+    assert changed(ids(LOCK), ids(other)) == {"app-image chat", "system-image node", "sbom node", "verify node", "disk node"}
 
 
 def test_a_setting_of_an_app_installs_nothing_again() -> None:
     other = dataclasses.replace(LOCK, apps=(dataclasses.replace(APP, environment=(("OMP_NUM_THREADS", "4"),)),))
-    assert changed(ids(LOCK), ids(other)) == {"app-image chat", "system-image node", "verify node", "disk node"}
+    assert changed(ids(LOCK), ids(other)) == {"app-image chat", "sbom node", "system-image node", "verify node", "disk node"}
     roots = tuple((name, root("llama.cpp-new") if name == "app-chat" else locked) for name, locked in LOCK.roots)
     assert {"app-root chat", "app-image chat"} <= changed(ids(LOCK), ids(dataclasses.replace(LOCK, roots=roots)))
 
@@ -67,7 +67,7 @@ def test_a_setting_of_an_app_installs_nothing_again() -> None:
 def test_a_change_of_the_base_leaves_apps_and_models_alone() -> None:
     roots = tuple((name, root("base", "more") if name == "base" else locked) for name, locked in LOCK.roots)
     after = ids(dataclasses.replace(LOCK, roots=roots))
-    assert changed(ids(LOCK), after) == {"base-image debian-13", "system-image node", "verify node", "disk node"}
+    assert changed(ids(LOCK), after) == {"base-image debian-13", "system-image node", "sbom node", "verify node", "disk node"}
 
 
 def test_what_an_image_says_of_itself_shapes_it() -> None:
@@ -98,7 +98,7 @@ def test_an_image_that_others_built_is_its_own_step() -> None:
     assert step.inputs == () and image.digest in step.content
     moved = dataclasses.replace(app, image=dataclasses.replace(image, manifest=dataclasses.replace(blob, sha256="c" * 64)))
     after = ids(dataclasses.replace(lock, apps=(moved,)))
-    assert changed(ids(lock), after) == {"app-image chat", "system-image node", "verify node", "disk node"}
+    assert changed(ids(lock), after) == {"app-image chat", "sbom node", "system-image node", "verify node", "disk node"}
     assert inputs(lock)["d" * 64] == "layer 1 of 1 of registry.example/app:1"
     assert app.contents == "registry.example/app:1"
 
@@ -113,7 +113,7 @@ def test_wheels_are_laid_out_again_only_for_what_shapes_them() -> None:
         return ids(dataclasses.replace(LOCK, apps=(app,), roots=roots))
 
     before = with_packages("openssl", "python3.13")
-    image = {"app-image chat", "system-image node", "verify node", "disk node"}
+    image = {"app-image chat", "sbom node", "system-image node", "verify node", "disk node"}
     assert changed(before, with_packages("openssl-new", "python3.13")) == image | {"app-root chat"}
     assert changed(before, with_packages("openssl")) == image | {"app-root chat", "app-wheels chat"}
     for other in (

@@ -129,7 +129,8 @@ def _row(step: Step, built: building.Built, store: Store) -> dict[str, Any] | No
         where, size = document["image"], oci.read_image(store, document["image"]).total
     elif "files" in document:
         paths = [folder / name for name in document["files"].values()]
-        where, size = " ".join(map(str, paths)), sum(path.stat().st_blocks * 512 for path in paths)
+        where = " ".join(map(str, paths)) if step.kind == "disk" else where
+        size = sum(path.stat().st_blocks * 512 for path in paths)
     elif "root" in document:
         where = str(store.path / "roots" / document["root"])
     return {"title": step.title, "id": step.id, "where": where, "bytes": size, "seconds": built.seconds.get(step.id)}

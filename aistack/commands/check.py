@@ -22,25 +22,40 @@ Judge = Callable[[Recipe, Node], tuple[Diagnostic, ...]]
 """What the rules say about a recipe that was read without a problem."""
 
 
-def check(paths: Sequence[Path], *, as_json: bool, strict: bool, locked: bool, environment: Mapping[str, str]) -> ExitCode:
+def check(
+    paths: Sequence[Path],
+    *,
+    as_json: bool,
+    strict: bool,
+    locked: bool = False,
+    environment: Mapping[str, str],
+    licences: Path | None = None,
+) -> ExitCode:
     """Prints what was found in all files; exit 0 when every recipe can be built.
 
     Findings go to stdout, the summary to stderr. With `strict`, warnings and unknowns fail too; with `locked`, so does a recipe
-    without its lock.
+    without its lock. `licences` is a site's list of licences, against which the locks beside the recipes are held.
     """
+
+    found: list[Diagnostic] = []
+    exit_codes: list[ExitCode] = []
+    site = None
+    if licences is not None:
+        from aistack.commands.admitting import read_list
+
+        site = read_list(licences)
 
     def judge(path: Path, recipe: Recipe, root: Node) -> tuple[Diagnostic, ...]:
         from aistack.commands.judging import judge_source  # a file that cannot be read needs no rules
 
         judged = judge_source(recipe, root, environment)
-        if not locked or judged.stack is None:
-            return judged.diagnostics
-        from aistack.commands.lock import not_current
+        found = [*judged.diagnostics, *(site(path, recipe, root, judged.stack) if site else ())]
+        if locked and judged.stack is not None:
+            from aistack.commands.lock import not_current
 
-        return (*judged.diagnostics, *not_current(path, judged.stack))
+            found += not_current(path, judged.stack)
+        return tuple(found)
 
-    found: list[Diagnostic] = []
-    exit_codes: list[ExitCode] = []
     for path in dict.fromkeys(paths):
         try:
             judged = check_text(read_text(path), str(path), partial(judge, path))
@@ -88,11 +103,17 @@ def check_text(text: str, file: str, judge: Judge) -> tuple[Diagnostic, ...]:
         if recipe is None or problems:
             return (*problems, *more)
         return judge(with_keys(recipe, root, Path(file).parent), root)
+    from aistack.compose import admission
     from aistack.facts.catalog_text import KINDS
 
+    if kind == admission.SCHEMA:
+        from aistack.host import python_parts
+
+        python_parts.require()
+        return (*problems, *admission.read(root)[1])
     if kind in KINDS:
         return (*problems, *decode(KINDS[kind][0], root)[1])
-    return (*problems, _unknown_schema(kind, root, (recipes.SCHEMA, SNAPSHOT, *KINDS)))
+    return (*problems, _unknown_schema(kind, root, (recipes.SCHEMA, SNAPSHOT, admission.SCHEMA, *KINDS)))
 
 
 def _not_judged(root: Node) -> Diagnostic:

@@ -8,8 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from aistack import __version__
-from aistack.diagnostics import DiagnosticError, ExitCode, unable
+from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.report.output import OutputError, discard
 
 Verb = Callable[..., ExitCode]
@@ -33,9 +32,13 @@ def guarded(function: Verb) -> Callable[..., NoReturn]:
         except OutputError as error:
             exit_code = output_refused(error)
         except OSError as error:
-            exit_code = _tell(_machine_refused(error), as_json=as_json)
+            from aistack.report import trouble
+
+            exit_code = _tell(trouble.refused(error), as_json=as_json)
         except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a report
-            exit_code = _report(error)
+            from aistack.report import trouble
+
+            exit_code = trouble.bug(error)
         raise SystemExit(int(exit_code))
 
     return run
@@ -66,30 +69,3 @@ def output_refused(error: OutputError) -> ExitCode:
     if error.errno != errno.EPIPE:  # who closed a pipe has read enough
         print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
     return ExitCode.UNABLE
-
-
-def _machine_refused(error: OSError) -> DiagnosticError:
-    where = f"`{error.filename}`: " if error.filename else ""
-    hints = {
-        errno.ENOSPC: ("free space, or set AISTACK_STORE to a folder on a larger disk", "`aistack store prune` removes what nothing uses"),
-        errno.EDQUOT: ("set AISTACK_STORE to a folder where there is room",),
-        errno.EACCES: ("run as the user who owns it, or set AISTACK_STORE to a folder that this user may write",),
-        errno.EROFS: ("set AISTACK_STORE to a folder that can be written",),
-    }.get(error.errno or 0, ())
-    return unable("HOST004", "machine-refused", f"{where}{error.strerror or error}", hints=hints)
-
-
-def _report(error: Exception) -> ExitCode:
-    import platform
-    import shlex
-    import traceback
-
-    rule = "-" * 72
-    print(f"error: aistack has a bug: {type(error).__name__}: {error}", file=sys.stderr)
-    print("Please report it, with everything between the lines.", file=sys.stderr)
-    print(rule, file=sys.stderr)
-    print(f"aistack {__version__}, Python {platform.python_version()}, {platform.platform()}", file=sys.stderr)
-    print(f"command: aistack {shlex.join(sys.argv[1:])}", file=sys.stderr)
-    print("".join(traceback.format_exception(error)).rstrip(), file=sys.stderr)
-    print(rule, file=sys.stderr)
-    return ExitCode.BUG

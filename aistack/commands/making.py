@@ -12,7 +12,7 @@ from typing import Any
 
 from aistack.commands import verifying
 from aistack.commands.pinning import Places
-from aistack.compose import findings, lint, render, tidy, verify
+from aistack.compose import findings, lint, render, sbom, tidy, verify
 from aistack.compose.distros import debian as debian_text
 from aistack.compose.lock import Lock, LockedApp, LockedModel, identity
 from aistack.compose.plan import Step, Surroundings
@@ -50,6 +50,9 @@ from aistack.host import (
 )
 from aistack.report.progress import Progress
 
+SBOM_WRITERS = ("cyclonedx-python-lib", "license-expression", "packageurl-python", "spdx-tools")
+"""Python packages that shape a bill of materials."""
+
 VERSIONS = {"mmdebstrap": "--version", "bwrap": "--version"}
 CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "base-image": (accounts, deb, debian, layers, oci, rootfs),
@@ -60,6 +63,7 @@ CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "model-image": (models, layers, oci),
     "system-image": (render.system, layers, oci),
     "verify": (findings, inspect, lint, tidy, verify),
+    "sbom": (sbom.cyclonedx, sbom.inventory, sbom.spdx),
     "disk": (bound_store, disk, disk_fill, disk_layout, grub, ostree, sysroot),
 }
 """Modules of ours whose text shapes a step's output."""
@@ -76,6 +80,7 @@ def surroundings() -> Surroundings:
     ours["app-root"] = _digest([ours["app-root"].encode(), debian_text.app_script().encode()])
     ours["app-wheels"] = _digest([ours["app-wheels"].encode(), repr(debian_text.app_python("3")).encode()])
     ours["node-part"] = _digest(code)
+    ours["sbom"] = _digest([ours["sbom"].encode(), *map(str.encode, python_parts.versions(SBOM_WRITERS))])
     return Surroundings(tools=tools, ours=ours)
 
 
@@ -119,8 +124,10 @@ class Maker:
                 return {"image": self._model(self.lock.model(step.name), step)}
             case "system-image":
                 return {"image": self._system(step)}
+            case "sbom":
+                return self._sbom(folder)
             case "verify":
-                return self._verify()
+                return self._verify(self.places.store.path / "outputs" / step.inputs[-1])
             case "disk":
                 return self._disk(step, folder)
         raise ValueError(f"no way to make `{step.kind}`")
@@ -274,10 +281,17 @@ class Maker:
         files = {"raw": made.raw.name} | ({"qcow2": made.qcow2.name} if made.qcow2 else {})
         return {"files": files, "commit": made.filled.commit, "bytes": made.filled.size, "seconds": made.filled.seconds}
 
-    def _verify(self) -> dict[str, Any]:
+    def _sbom(self, folder: Path) -> dict[str, Any]:
+        python_parts.require()
+        documents = sbom.documents(self.lock)
+        for name, text in documents.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        return {"files": {name: name for name in documents}}
+
+    def _verify(self, documents: Path) -> dict[str, Any]:
         names = {f"app-{app.name}": self.images[f"app-image {app.name}"] for app in self.lock.apps}
         found = verifying.verify(
-            self.places.store, self.lock, self.images[f"system-image {self.lock.name}"], names, bound(self.lock, self.images)
+            self.places.store, self.lock, self.images[f"system-image {self.lock.name}"], names, bound(self.lock, self.images), documents
         )
         verifying.require(found)
         return {"findings": verifying.documents(found)}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from aistack.commands import licences
 from aistack.compose import relock, seal
 from aistack.compose.lock import Lock
 from aistack.compose.stack import Stack, StackApp
@@ -45,7 +46,7 @@ class Basis:
 
 
 def pin(stack: Stack, places: Places, progress: Progress, *, basis: Basis, with_models: bool = True) -> tuple[Lock, tuple[Diagnostic, ...]]:
-    """Pins a stack: packages by apt, wheels by uv, models by the hub, images by skopeo.
+    """Pins a stack: packages by apt, wheels by uv, models by the hub, images by skopeo; reads the licences of what ships.
 
     Raises DiagnosticError (exit 3) where that cannot be done.
     """
@@ -96,9 +97,11 @@ def _root(wish: seal.RootWish, older: Lock | None, moving: frozenset[str], place
     _require_network(places, f"the packages of `{wish.name}`")
     if before is None:
         progress.say(f"resolving {len(wish.packages)} packages of {wish.os.id} for `{wish.name}`")
-        return apt.resolve(places.store, wish.archives, wish.packages, wish.arch, wish.os.id, environment=places.environment)
-    progress.say(f"moving {len(moving) or 'what is asked anew'} of the {len(before.packages)} packages of `{wish.name}`")
-    return apt_upgrade.upgrade(places.store, wish.archives, before, wish.packages, moving, environment=places.environment)
+        root = apt.resolve(places.store, wish.archives, wish.packages, wish.arch, wish.os.id, environment=places.environment)
+    else:
+        progress.say(f"moving {len(moving) or 'what is asked anew'} of the {len(before.packages)} packages of `{wish.name}`")
+        root = apt_upgrade.upgrade(places.store, wish.archives, before, wish.packages, moving, environment=places.environment)
+    return licences.of_packages(root, places.store, places.environment, progress) if seal.ships(wish.name) else root
 
 
 def _model(model: Model, older: Lock | None, moving: frozenset[str], places: Places, progress: Progress) -> seal.ModelPins:
@@ -123,7 +126,7 @@ def _wheels(
     _require_network(places, f"the wheels of `{app.name}`")
     progress.say(f"resolving wheels of app `{app.name}`")
     kept = [wheel for wheel in (before.wheels if before else ()) if wheel.name not in moving]
-    return wheels.lock(
+    found = wheels.find(
         app.wheels.requirements,
         python=app.wheels.python,
         arch=arch,
@@ -132,6 +135,7 @@ def _wheels(
         environment=places.environment,
         named=app.wheels.indexes,
     )
+    return licences.of_wheels(found, places.store, wheels.asking(places.environment, app.wheels.indexes), progress)
 
 
 def _image(app: str, reference: str, arch: str, older: Lock | None, moves: relock.Moves, places: Places, progress: Progress) -> LockedImage:

@@ -9,7 +9,7 @@ from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity
 from aistack.facts.decode import closest
 from aistack.facts.schema import schema as make_schema
 
-KINDS = ("recipe", "accelerator", "model", "framework", "component", "os", "rules", "lock", "check")
+KINDS = ("recipe", "accelerator", "model", "framework", "component", "os", "terms", "rules", "licences", "lock", "check")
 """What `aistack schema` knows: files that people write, then documents that aistack writes."""
 
 
@@ -24,6 +24,10 @@ def schema_of(kind: str) -> dict[str, Any]:
         from aistack.compose import lock
 
         return make_schema(lock.Lock, title=title, dashes=False, extra={"schema": {"const": lock.SCHEMA}})
+    if kind == "licences":
+        from aistack.compose.admission import Licences
+
+        return make_schema(Licences, title=title)
     if kind == "check":
         from aistack.report.json import Check
 

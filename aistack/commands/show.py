@@ -57,6 +57,7 @@ def _find(wanted: str, catalog: Catalog) -> tuple[str, Any]:
         "frameworks": catalog.frameworks.get,
         "components": catalog.components.get,
         "systems": catalog.systems.get,
+        "terms": catalog.terms.get,
     }
     for kind, lookup in kinds.items():
         entry = lookup(wanted)
@@ -68,7 +69,15 @@ def _find(wanted: str, catalog: Catalog) -> tuple[str, Any]:
     if rule is not None:
         hint = f"`aistack explain {rule.code}` tells about this rule"
         raise refuse(_problem(f"`{wanted}` is a rule that is code, not an entry of the catalog", (hint,)))
-    known = [*catalog.accelerators, *catalog.models, *catalog.frameworks, *catalog.components, *catalog.systems, *catalog.rules]
+    known = [
+        *catalog.accelerators,
+        *catalog.models,
+        *catalog.frameworks,
+        *catalog.components,
+        *catalog.systems,
+        *catalog.terms,
+        *catalog.rules,
+    ]
     guess = closest(wanted, known)
     hints = (
         (f"did you mean `{guess}`?",) if guess else ("`aistack list accelerators`, `models`, `frameworks`, `os` and `rules` list the ids",)

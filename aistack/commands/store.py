@@ -22,7 +22,7 @@ SHOW_SCHEMA = "aistack/store/v1"
 PRUNE_SCHEMA = "aistack/store-prune/v1"
 CHECK_SCHEMA = "aistack/store-check/v1"
 DAY = 86_400.0
-PARTS = ("blobs", "outputs", "roots", "apt", "logs", "tmp")
+PARTS = ("blobs", "outputs", "roots", "licences", "apt", "logs", "tmp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +106,7 @@ def unneeded(store: Store, since: float) -> Iterator[Removal]:
     yield from (Removal(part="outputs", path=path) for path in _entries(store, "outputs") if path.name not in steps)
     yield from (Removal(part="roots", path=path) for path in _entries(store, "roots") if path.name not in roots)
     yield from (Removal(part="blobs", path=path) for path in _entries(store, "blobs/sha256") if path.name not in kept)
+    yield from (Removal(part="licences", path=path) for path in _entries(store, "licences") if path.name not in kept)
     for part in ("apt", "logs"):
         yield from (Removal(part=part, path=path) for path in _entries(store, part) if path.stat().st_mtime < since)
 

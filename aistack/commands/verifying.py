@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from aistack.compose import verify as checks
 from aistack.compose.findings import Finding
 from aistack.compose.lock import Lock
+from aistack.compose.sbom import complete
 from aistack.diagnostics import Diagnostic, Severity, refuse, unable
 from aistack.facts.filesystem import Filesystem
 from aistack.host import inspect, oci
@@ -18,10 +20,18 @@ Findings = Mapping[str, Sequence[Finding]]
 """What the checks found, by the image that they looked at."""
 
 
-def verify(store: Store, lock: Lock, system: str, apps: Mapping[str, str], bound: Mapping[str, str]) -> Findings:
-    """Checks a system image and its apps' images (`app-NAME` → manifest digest); `bound` names every image that the lock promises."""
+def verify(
+    store: Store, lock: Lock, system: str, apps: Mapping[str, str], bound: Mapping[str, str], documents: Path | None = None
+) -> Findings:
+    """Checks a system image and its apps' images (`app-NAME` → manifest digest); `bound` names every image that the lock promises.
+
+    `documents` is the folder with the bills of materials, None where they were not made.
+    """
     promised = {name.rsplit("/", 1)[-1]: digest for name, digest in bound.items()}
-    found: dict[str, Sequence[Finding]] = {"system": checks.verify_system(_read(store, system), lock, promised)}
+    filesystem = _read(store, system)
+    found: dict[str, Sequence[Finding]] = {
+        "system": (*checks.verify_system(filesystem, lock, promised), complete.check(filesystem, sbom_of(documents, "base")))
+    }
     for app in lock.apps:
         name = f"app-{app.name}"
         files = _read(store, apps[name])
@@ -29,8 +39,13 @@ def verify(store: Store, lock: Lock, system: str, apps: Mapping[str, str], bound
             path = dict(oci.read_image(store, apps[name]).settings.environment).get("PATH", "/usr/local/bin:/usr/bin:/bin")
             found[name] = checks.verify_upstream(files, app, apps[name], path)
         else:
-            found[name] = checks.verify_app(files, lock, app)
+            found[name] = (*checks.verify_app(files, lock, app), complete.check(files, sbom_of(documents, name)))
     return found
+
+
+def sbom_of(folder: Path | None, image: str) -> Mapping[str, str]:
+    """The bills of materials of one image that a step left in its folder: texts by file name."""
+    return {file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob(f"{image}.*.json"))} if folder else {}
 
 
 def judge(store: Store, digest: str) -> tuple[bool, Sequence[Finding]]:
@@ -70,4 +85,4 @@ def _read(store: Store, digest: str) -> Filesystem:
         why = ("the disk, or somebody, changed it; it was removed from the store",)
         raise unable("VER003", "layer-damaged", f"the layer {damaged[0]} in the store is not what it was", why=why, hints=("build again",))
     with store.scratch() as folder:
-        return inspect.filesystem(layers, checks.wanted, folder)
+        return inspect.filesystem(layers, lambda path: checks.wanted(path) or complete.wanted(path), folder)

@@ -77,6 +77,11 @@ def ask(filesystem: Filesystem, checks: Iterable[Check], exemptions: Iterable[Ex
             yield Finding(name=check.name, outcome=Outcome.NO, message=some(found), fatal=check.fatal, accepted=next(borne, ""))
 
 
+def answer(name: str, good: bool, yes: str, no: str) -> Finding:
+    """The finding of a check that came to an answer, with the words for each."""
+    return Finding(name=name, outcome=Outcome.YES if good else Outcome.NO, message=yes if good else no)
+
+
 def some(items: Sequence[str]) -> str:
     """The first few of them, and how many more there are."""
     more = f" …and {len(items) - SHOWN} more" if len(items) > SHOWN else ""

@@ -76,7 +76,8 @@ def plan(lock: Lock, surroundings: Surroundings, *, models: bool = True) -> tupl
     if models or not any(app.models for app in lock.apps):
         node_part = add("node-part", "", (tools,), compressor=lock.compressor)
         system = add("system-image", lock.name, (tools, base, node_part, *bound), lock=identity(lock))
-        add("verify", lock.name, (system, *bound))
+        sbom = add("sbom", lock.name, (), lock=identity(lock))
+        add("verify", lock.name, (system, *bound, sbom))
         add("disk", lock.name, (tools, system))
     return tuple(steps)
 

@@ -19,7 +19,7 @@ from aistack.diagnostics import Diagnostic, Severity, refuse
 from aistack.facts.catalog import Os, Suite
 from aistack.facts.pins import Archive, LockedFile, LockedImage, LockedRoot, LockedWheel
 
-FORMAT = 5
+FORMAT = 6
 """Raised when the same stack would now be locked differently, so that older locks are made anew."""
 
 _KERNEL_PACKAGE = re.compile(r"linux-image-(\d.*)")
@@ -52,6 +52,11 @@ class Pins:
     models: Mapping[str, ModelPins]
     wheels: Mapping[str, Sequence[LockedWheel]]
     images: Mapping[str, LockedImage] = field(default_factory=dict)
+
+
+def ships(name: str) -> bool:
+    """Whether the root of that name becomes an image; the others, tools and converters, are thrown away."""
+    return name == "base" or name.startswith("app-")
 
 
 def converter_root(app: StackApp) -> str | None:
@@ -138,7 +143,7 @@ COMPRESSOR = ("zstd", "-q", "-c", "-9", "-T2", "--no-check")
 
 def _grouped(name: str, root: LockedRoot, older: Lock | None, pins: Pins) -> LockedRoot:
     """The root with its packages' layers, where it becomes an image; `older` is a lock whose assignment is kept."""
-    if name != "base" and not name.startswith("app-"):
+    if not ships(name):
         return root
     before = next((known.layers for other, known in older.roots if other == name), ()) if older else ()
     most = grouping.MOST_BESIDE_WHEELS if pins.wheels.get(name.removeprefix("app-")) else grouping.MOST_OWN_GROUPS

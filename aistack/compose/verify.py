@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name, canonicalize_version
 
 from aistack.compose import lint, tidy
 from aistack.compose.distros import debian
-from aistack.compose.findings import Finding, Outcome, ask, some
+from aistack.compose.findings import Finding, Outcome, answer, ask, some
 from aistack.compose.lock import Lock, LockedApp, LockFormatError, decode, identity
 from aistack.compose.render.system import image_names
 from aistack.facts.files import APP, site_packages
@@ -75,7 +75,7 @@ def verify_app(filesystem: Filesystem, lock: Lock, app: LockedApp) -> tuple[Find
     if not lock.accelerator or not lock.accelerator.product.startswith("nvidia/"):
         cuda = [path for path in filesystem.entries if re.search(r"/lib(cuda|cudart|cublas|cudnn|nccl|nvrtc)[-_.\w]*\.so", path)]
         findings.append(
-            _finding("no-cuda-library", not cuda, "no CUDA library, as the accelerator needs none", f"CUDA libraries: {some(cuda)}")
+            answer("no-cuda-library", not cuda, "no CUDA library, as the accelerator needs none", f"CUDA libraries: {some(cuda)}")
         )
     return (*findings, *verify_image(filesystem, bootable=False))
 
@@ -95,7 +95,7 @@ def verify_upstream(filesystem: Filesystem, app: LockedApp, digest: str, path: s
     """
     assert app.image is not None
     locked = app.image.digest
-    same = _finding("image", digest == locked, f"{app.image.reference}, at the locked digest", f"{digest}, the lock says {locked}")
+    same = answer("image", digest == locked, f"{app.image.reference}, at the locked digest", f"{digest}, the lock says {locked}")
     return (same, _command(filesystem, app, tuple(dict(app.environment).get("PATH", path).split(":"))))
 
 
@@ -103,11 +103,11 @@ def _packages(filesystem: Filesystem, root: LockedRoot) -> Finding:
     status = next((text for path in lint.DPKG_STATUS if (text := filesystem.text(path)) is not None), None)
     if status is None:
         return Finding(name="packages", outcome=Outcome.UNKNOWN, message="the image has no package database to compare with the lock")
-    built = set(_installed(status))
+    built = set(installed(status))
     locked = {(package.name, package.version, package.arch) for package in root.packages}
     more = [f"{name} {version} is in the image only" for name, version, _ in sorted(built - locked)]
     less = [f"{name} {version} is in the lock only" for name, version, _ in sorted(locked - built)]
-    return _finding("packages", not (more or less), f"{len(locked)} packages, each at the locked version", some([*more, *less]))
+    return answer("packages", not (more or less), f"{len(locked)} packages, each at the locked version", some([*more, *less]))
 
 
 def _wheels(filesystem: Filesystem, app: LockedApp, python: str) -> Finding:
@@ -128,7 +128,7 @@ def _wheels(filesystem: Filesystem, app: LockedApp, python: str) -> Finding:
         for path in filesystem.below(APP)
         if filesystem.entries[path].kind != "directory" and BYTE_CODE.sub(r"\1.py", path) not in brought
     ]
-    return _finding("wheels", not strange, f"{len(locked)} wheels, each at the locked version", some(strange))
+    return answer("wheels", not strange, f"{len(locked)} wheels, each at the locked version", some(strange))
 
 
 BYTE_CODE = re.compile(r"__pycache__/([^/]+)\.cpython-\d+\.pyc$")
@@ -138,7 +138,8 @@ def _known_as(name: str, version: str) -> tuple[str, str]:
     return canonicalize_name(name), canonicalize_version(version, strip_trailing_zero=False)
 
 
-def _installed(status: str) -> Iterator[tuple[str, str, str]]:
+def installed(status: str) -> Iterator[tuple[str, str, str]]:
+    """(name, version, architecture) of every package that is installed, from dpkg's database."""
     for paragraph in status.split("\n\n"):
         fields = dict(re.findall(r"^(Package|Version|Architecture|Status): (.*)$", paragraph, re.MULTILINE))
         if fields.get("Status", "").endswith(" installed"):
@@ -157,14 +158,14 @@ def _lock(filesystem: Filesystem, named: str) -> Finding:
     if isinstance(lock, Finding):
         return lock
     inside = identity(lock)
-    return _finding(
+    return answer(
         "lock", inside == named, f"carries its lock, {inside[:19]}", f"carries the lock {inside}, not {named or 'one that its label names'}"
     )
 
 
 def _kernel(filesystem: Filesystem, kernel: str) -> Finding:
     found = sorted({path.split("/")[4] for path in filesystem.entries if re.match(r"/usr/lib/modules/[^/]+/(vmlinuz$|kernel/)", path)})
-    return _finding("locked-kernel", found == [kernel], f"the kernel is {kernel}", f"kernels: {some(found)}; the lock says {kernel}")
+    return answer("locked-kernel", found == [kernel], f"the kernel is {kernel}", f"kernels: {some(found)}; the lock says {kernel}")
 
 
 def _bound(filesystem: Filesystem, bound: Mapping[str, str | None]) -> Finding:
@@ -184,15 +185,11 @@ def _bound(filesystem: Filesystem, bound: Mapping[str, str | None]) -> Finding:
         elif digest not in (None, named[name]):
             problems.append(f"{name} is bound as {named[name]}, built as {digest}")
     problems += [f"{name} is bound but not in the lock" for name in sorted(named.keys() - bound.keys())]
-    return _finding("bound-images", not problems, f"{len(bound)} images bound by digest", some(problems))
+    return answer("bound-images", not problems, f"{len(bound)} images bound by digest", some(problems))
 
 
 def _command(filesystem: Filesystem, app: LockedApp, folders: tuple[str, ...]) -> Finding:
     program = app.command[0] if app.command else ""
     candidates = [program] if program.startswith("/") else [f"{folder}/{program}" for folder in folders]
     there = any(filesystem.resolved(path) in filesystem.entries for path in candidates)
-    return _finding("command", there, f"`{program}` is there", f"`{program}` is not in the image")
-
-
-def _finding(name: str, good: bool, yes: str, no: str) -> Finding:
-    return Finding(name=name, outcome=Outcome.YES if good else Outcome.NO, message=yes if good else no)
+    return answer("command", there, f"`{program}` is there", f"`{program}` is not in the image")

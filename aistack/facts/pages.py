@@ -164,6 +164,26 @@ The recipe's `command:` is then the whole command, its program first.""",
     ),
 )
 
+LICENCES = (
+    Page(
+        "LC201",
+        "licence-not-admitted",
+        """A package, wheel or model in the lock is under a licence that the site's list does not admit.
+Of an `OR` one side is enough, of an `AND` every part must be admitted; an exception after `WITH` only adds permissions.
+Admit the licence under `allow:`, or name the thing under `except:` with the reason.""",
+    ),
+    Page(
+        "LC202",
+        "licence-unread",
+        """The licence of something in the lock is not known: its copyright file is prose, or its maker declares none that has one meaning.
+Somebody has to read it; `except:` remembers that, with the reason.""",
+    ),
+    Page(
+        "LC203", "licence-unknown", "A list of licences names one that SPDX does not know; ids are those of SPDX's list, or `LicenseRef-…`."
+    ),
+    Page("LC204", "licences-not-locked", "Licences are read when a recipe is locked, and beside this one there is no lock that fits."),
+)
+
 HOST = (
     Page("HOST001", "tool-missing", "A program that this step runs is not installed; `aistack doctor` lists all that are missing."),
     Page("HOST002", "tool-failed", "A program that was run ended badly; its own last lines stand below."),
@@ -381,4 +401,4 @@ The message says how far it came; the console's whole text lies in the file that
     Page("REQ003", "reference-unreadable", "The recorded answer, with which an app's answer is compared, cannot be read."),
 )
 
-PAGES = (*READING, *LOCK, *HOST, *PACKAGES, *IMAGES, *MODELS, *WHEELS, *REGISTRIES, *DISK, *RUNNING, *NODE)
+PAGES = (*READING, *LOCK, *LICENCES, *HOST, *PACKAGES, *IMAGES, *MODELS, *WHEELS, *REGISTRIES, *DISK, *RUNNING, *NODE)

@@ -17,7 +17,7 @@ from aistack.facts import catalog as catalog_types
 from aistack.facts import catalog_text, decode, document, version
 from aistack.facts.catalog import Catalog
 
-FOLDERS = ("accelerators", "models", "recipes/os", "recipes/frameworks")
+FOLDERS = ("accelerators", "models", "recipes/os", "recipes/frameworks", "licences")
 REFERENCES, REFERENCE_ENDING = "catalog/models", ".embedding.json"
 COMPILED = "catalog/catalog.json"
 """The compiled catalog in an installed package, beside its modules."""

@@ -108,15 +108,24 @@ def _started(argv: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[b
 
 @contextmanager
 def stream(
-    argv: Sequence[str], *, log: Path, stdin: int | None = None, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    argv: Sequence[str],
+    *,
+    log: Path,
+    stdin: int | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    whole: bool = True,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program whose standard output is read as it comes (`process.stdout`); its talk goes to `log`.
 
-    A bad end raises DiagnosticError (exit 3) with the log's last lines; leaving early ends the program.
+    A bad end raises DiagnosticError (exit 3) with the log's last lines; leaving early ends the program. With `whole` false, whoever has
+    read enough just leaves the block: the program is ended then, and how it ended does not count.
     """
     source = subprocess.DEVNULL if stdin is None else stdin
     with log.open("wb") as errors, _started(argv, stdin=source, stdout=subprocess.PIPE, stderr=errors, env=env, cwd=cwd) as process:
         yield process
+        if not whole:
+            return
         returncode = process.wait()
     if returncode != 0:
         raise failure(argv, returncode, log.read_text(errors="replace"))

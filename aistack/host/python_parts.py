@@ -6,6 +6,8 @@ import importlib.metadata
 import importlib.util
 import shlex
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 
 from packaging.requirements import InvalidRequirement, Requirement
 
@@ -42,6 +44,15 @@ def version(name: str) -> str:
 def missing() -> tuple[Requirement, ...]:
     """Those that this Python lacks, or has too old."""
     return tuple(one for one in wanted() if not _fits(one))
+
+
+def versions(names: Iterable[str]) -> tuple[str, ...]:
+    """`NAME VERSION` of those of the named packages that this Python has."""
+    found = []
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found.append(f"{name} {importlib.metadata.version(name)}")
+    return tuple(found)
 
 
 def require() -> None:

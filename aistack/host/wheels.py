@@ -44,6 +44,14 @@ class Offered:
     size: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A wheel and where the index says it can be had."""
+
+    wheel: LockedWheel
+    url: str
+
+
 def lock(
     requirements: Sequence[str],
     *,
@@ -61,7 +69,23 @@ def lock(
     need is left out. The indexes `named` are asked in their order, before this machine's own. Raises DiagnosticError (exit 3) when uv, an
     index or a wheel for that platform is missing.
     """
-    target, settings = _target(python, arch, glibc), _asking(environment, named)
+    wished = find(requirements, python=python, arch=arch, glibc=glibc, prefer=prefer, environment=environment, only=only, named=named)
+    return tuple(found.wheel for found in wished)
+
+
+def find(
+    requirements: Sequence[str],
+    *,
+    python: str,
+    arch: str,
+    glibc: str = "2.28",
+    prefer: Sequence[LockedWheel] = (),
+    environment: Mapping[str, str] = os.environ,
+    only: bool = False,
+    named: Sequence[str] = (),
+) -> tuple[Found, ...]:
+    """What `lock` gives, each with its address."""
+    target, settings = _target(python, arch, glibc), asking(environment, named)
     resolved = _resolve(requirements, target, settings, only, prefer)
     served = _served(resolved, target, settings) if named else {}
     found = []
@@ -71,8 +95,9 @@ def lock(
         best = _best(offered, python)
         size = best.size if best.size is not None else _size(best.url, settings)
         index = next((index for index in named if index.rstrip("/") == served.get(name)), "")
-        found.append(LockedWheel(name=name, version=version, filename=best.filename, sha256=best.sha256, size=size, index=index))
-    return tuple(sorted(found, key=lambda wheel: wheel.name))
+        wheel = LockedWheel(name=name, version=version, filename=best.filename, sha256=best.sha256, size=size, index=index)
+        found.append(Found(wheel=wheel, url=best.url))
+    return tuple(sorted(found, key=lambda one: one.wheel.name))
 
 
 def fetch(
@@ -97,7 +122,7 @@ def fetch(
     urls: dict[str, str] = {}
     for index in sorted({wheel.index for wheel in missing}):
         wanted = [f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}" for wheel in missing if wheel.index == index]
-        target, settings = _target(python, arch, f"2.{MANYLINUX[-1]}"), _asking(environment, (index,) if index else ())
+        target, settings = _target(python, arch, f"2.{MANYLINUX[-1]}"), asking(environment, (index,) if index else ())
         urls |= {one.sha256: one.url for _, _, offered in _resolve(wanted, target, settings, True) for one in offered}
     arrived, total = 0, sum(wheel.size for wheel in missing)
     for wheel in missing:
@@ -106,7 +131,7 @@ def fetch(
                 "WHL004", "wheel-gone", f"no index offers `{wheel.filename}` with the locked sha256",
                 why=(f"sha256: {wheel.sha256}",), hints=("aistack lock RECIPE",),
             )  # fmt: skip
-        _download(store, urls[wheel.sha256], wheel.filename, wheel.sha256, settings)
+        download(store, urls[wheel.sha256], wheel.filename, wheel.sha256, settings)
         arrived += wheel.size
         if advance:
             advance(f"fetching {len(missing)} wheels", arrived, total)
@@ -155,7 +180,7 @@ def _target(python: str, arch: str, glibc: str) -> list[str]:
     return [f"--python={sys.executable}", f"--python-version={python}", f"--python-platform={MACHINES[arch]}-manylinux_2_{minor}"]
 
 
-def _asking(environment: Mapping[str, str], named: Sequence[str]) -> dict[str, str]:
+def asking(environment: Mapping[str, str], named: Sequence[str]) -> dict[str, str]:
     """The environment that tells uv which indexes to ask."""
     settings = {**environment, **indexes(environment), "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
     if named:
@@ -228,7 +253,7 @@ def _uv() -> str:
     return found
 
 
-def _opener(url: str, settings: Mapping[str, str]) -> tuple[urllib.request.OpenerDirector, str]:
+def opener_for(url: str, settings: Mapping[str, str]) -> tuple[urllib.request.OpenerDirector, str]:
     """What opens an address, and the address without its password: that comes from the address, the configured index or ~/.netrc."""
     parts = urlsplit(url)
     credentials = (unquote(parts.username or ""), unquote(parts.password or "")) if parts.username else None
@@ -253,21 +278,22 @@ def _opener(url: str, settings: Mapping[str, str]) -> tuple[urllib.request.Opene
 def _size(url: str, settings: Mapping[str, str]) -> int:
     if url.startswith("file:"):
         return Path(unquote(urlsplit(url).path)).stat().st_size
-    opener, bare = _opener(url, settings)
+    opener, bare = opener_for(url, settings)
     try:
         with opener.open(urllib.request.Request(bare, method="HEAD"), timeout=SECONDS) as answer:
             return int(answer.headers["Content-Length"])
     except (OSError, TypeError, ValueError) as error:
-        raise _unreachable(bare, error) from error
+        raise unreachable(bare, error) from error
 
 
-def _download(store: Store, url: str, filename: str, sha256: str, settings: Mapping[str, str]) -> None:
-    opener, bare = _opener(url, settings)
+def download(store: Store, url: str, filename: str, sha256: str, settings: Mapping[str, str]) -> None:
+    """Bring one file into the store, checked by its sha256; raises DiagnosticError (exit 3)."""
+    opener, bare = opener_for(url, settings)
     try:
         with opener.open(bare, timeout=SECONDS) as answer:
             found, _ = store.add(answer)
     except (OSError, ValueError) as error:
-        raise _unreachable(bare, error) from error
+        raise unreachable(bare, error) from error
     if found != sha256:
         store.blob(found).unlink(missing_ok=True)
         raise unable(
@@ -276,7 +302,8 @@ def _download(store: Store, url: str, filename: str, sha256: str, settings: Mapp
         )  # fmt: skip
 
 
-def _unreachable(url: str, error: Exception) -> DiagnosticError:
+def unreachable(url: str, error: Exception) -> DiagnosticError:
+    """The error for an index that does not answer as it should."""
     reason = f"{type(error).__name__}: {getattr(error, 'reason', None) or error}"
     hint = "check the network and the proxy settings"
     return unable("WHL007", "wheel-not-reached", f"{url} cannot be read", why=(reason,), hints=(hint,))

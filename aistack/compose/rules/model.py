@@ -37,8 +37,10 @@ def _gated(situation: Situation) -> Iterator[Finding]:
     part = situation.part
     for index, (_, model) in enumerate(part.models if part else ()):
         if part is not None and model is not None and model.gated:
+            terms = situation.catalog.terms.get(model.licence)
+            licence = terms.name if terms else model.licence
             yield Finding(
-                message=f"`{model.id}` is gated: fetching it needs an account that accepted its licence ({model.licence})",
+                message=f"`{model.id}` is gated: fetching it needs an account that accepted its licence ({licence})",
                 path=(*part.path, "models", index),
                 place=f"models/{model.id}",
                 hints=("accept the licence on the model's page and set HF_TOKEN before `aistack lock`",),
