@@ -172,12 +172,12 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise LockFormatError(f"`{where or '.'}` must be an object")
-        hints, required = _keys(kind)
+        build: Any = kind
+        hints, required = _keys(build)
         for name in sorted(set(value) - set(hints)):
             raise LockFormatError(f"`{where}.{name}` is not a known key")
         for name in sorted(required - set(value)):
             raise LockFormatError(f"`{where}.{name}` is missing")
-        build: Any = kind
         return build(**{name: _decode(hints[name], item, f"{where}.{name}") for name, item in value.items()})
     if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
         raise LockFormatError(f"`{where}` must be {kind.__name__}")
