@@ -21,12 +21,11 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from sides import Row, aistack, in_turns, store, table
+from sides import Row, aistack, in_turns, scratch, store, table
 
 from aistack.commands.lock import lock_path, read_lock
 from aistack.compose.distros import debian
@@ -52,14 +51,13 @@ def spent() -> tuple[float, float]:
 
 def ours(recipe: Path, store: Store) -> None:
     """Builds the base image alone, in a store that holds the packages and the tools root and no base."""
-    with tempfile.TemporaryDirectory(prefix="aistack-bench-", dir=store.path.parent) as folder:
-        private = Path(folder)
+    with scratch() as private:
         subprocess.run(["cp", "-al", store.path / "blobs", private / "blobs"], check=True)
         (private / "roots").symlink_to(store.path / "roots")
         for output in store.path.glob("outputs/*/output.json"):
             if json.loads(output.read_text()).get("step", "").startswith("tools-root"):
                 shutil.copytree(output.parent, private / "outputs" / output.parent.name)
-        said = json.loads(aistack("build", recipe, "--only", "base-image", "--offline", "--json", AISTACK_STORE=folder))
+        said = json.loads(aistack("build", recipe, "--only", "base-image", "--offline", "--json", AISTACK_STORE=str(private)))
         made = [row["title"].split()[0] for row in said["artifacts"] if row["seconds"] is not None]
         assert made == ["base-image"], made
 
@@ -125,8 +123,8 @@ def rows(recipe: Path, rounds: int, mkosi: list[str]) -> Iterator[Row]:
     """The table's rows: by the clock, and in processor time."""
     aistack("build", recipe, "--only", "base-image")
     root = read_lock(lock_path(recipe)).root("base")
-    with tempfile.TemporaryDirectory(prefix="aistack-bench-", dir=store().path.parent) as folder:
-        theirs = Mkosi(mkosi, Path(folder), root)
+    with scratch() as folder:
+        theirs = Mkosi(mkosi, folder, root)
         theirs.build()  # fills its cache
         locked = {(package.name, package.version) for package in root.packages}
         different = sorted(f"{name} {version}" for name, version in theirs.installed() ^ locked)

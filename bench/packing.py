@@ -9,12 +9,11 @@ import argparse
 import os
 import re
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from sides import Row, in_turns, store, table
+from sides import Row, in_turns, scratch, table
 
 from aistack.facts.pins import LockedFile
 from aistack.host import models, oci
@@ -43,8 +42,8 @@ def bytes_read() -> int:
 
 def rows(count: int, megabytes: int, rounds: int) -> Iterator[Row]:
     """The table's rows, in MB/s and in bytes read for each byte of the weights."""
-    with tempfile.TemporaryDirectory(prefix="aistack-bench-", dir=store().path.parent) as place:
-        private = Store(Path(place) / "store")
+    with scratch() as folder:
+        private = Store(folder / "store")
         private.prepare()
         files = weights(private, count, megabytes * CHUNK)
         total = sum(file.size for file in files)

@@ -11,13 +11,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
-from sides import Podman, Row, aistack, in_turns, store, table
+from sides import Podman, Row, aistack, in_turns, scratch, store, table
 
 from aistack.commands.build import find
 from aistack.commands.lock import lock_path, read_lock
@@ -33,8 +32,7 @@ def timed(work: Callable[[], object]) -> float:
 
 def rows(recipe: Path, rounds: int) -> Iterator[Row]:
     """The table's rows; builds the recipe first."""
-    with tempfile.TemporaryDirectory(prefix="aistack-bench-", dir=store().path.parent) as place:
-        folder = Path(place)
+    with scratch() as folder, Podman(folder) as podman:
         own = folder / recipe.name
         shutil.copy(recipe, own)
         if lock_path(recipe).exists():
@@ -42,10 +40,9 @@ def rows(recipe: Path, rounds: int) -> Iterator[Row]:
         aistack("build", own, "--only", "system-image")
         lock = read_lock(lock_path(own))
         digest = find(lock, store()).images()[f"app-image {lock.apps[0].name}"]
-        podman = Podman(folder)
         podman("pull", f"oci:{oci.layout(store(), {'app': digest}, folder / 'layout')}:app")
         start = podman("images", "--quiet", "--no-trunc").split()[0]
-        containerfile = f"FROM {start}\nRUN touch /etc/built\nENV OMP_NUM_THREADS={{}}\n"
+        containerfile = f"FROM {start}\nUSER 0\nRUN touch /etc/built\nENV OMP_NUM_THREADS={{}}\n"
         podman.build(containerfile.format(0), "bench")
 
         mine, other = in_turns(

@@ -8,9 +8,12 @@ import re
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from aistack.host.store import Store, default_path
 
@@ -59,23 +62,37 @@ def run(argv: Sequence[str | Path], **environment: str) -> str:
     return done.stdout
 
 
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """An empty folder on the store's file system, removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="aistack-bench-", dir=store().path.parent) as folder:
+        yield Path(folder)
+
+
 def aistack(*argv: str | Path, **environment: str) -> str:
     """Runs aistack as its users do."""
     return run([sys.executable, "-m", "aistack", *argv], **environment)
 
 
 class Podman:
-    """podman with a storage of its own below a folder, building without a container runtime."""
+    """podman with a storage of its own below a folder, building without a container runtime; leave by `with`."""
 
     def __init__(self, folder: Path) -> None:
-        self.command = ["podman", "--root", folder / "containers", "--runroot", folder / "run"]
+        self.root = folder / "containers"
+        self.command = ["podman", "--root", self.root, "--runroot", folder / "run"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        subprocess.run(["umount", self.root / "overlay"], capture_output=True, check=False)  # podman may leave its storage mounted
 
     def __call__(self, *argv: str | Path) -> str:
         return run([*self.command, *argv])
 
     def build(self, text: str, name: str, *options: str | Path) -> None:
         """Builds a Containerfile without a context; what it copies is given by `options`."""
-        file = Path(self.command[2]).with_name("Containerfile")
+        file = self.root.with_name("Containerfile")
         file.write_text(text)
         self("build", "--isolation=chroot", "--pull=never", f"--file={file}", f"--tag={name}", *options)
 

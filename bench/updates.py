@@ -13,13 +13,12 @@ import argparse
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packing import weights
-from sides import Podman, Row, aistack, run, store, table
+from sides import Podman, Row, aistack, run, scratch, store, table
 
 from aistack.commands.lock import Places, archives_of, lock_path, read_lock, write
 from aistack.compose import grouping, seal
@@ -88,8 +87,8 @@ def cases(lock: Lock) -> Iterator[Case]:
 class Containerfile:
     """An OS or app as a plain Containerfile makes it: the essential packages, then one RUN of apt-get install."""
 
-    def __init__(self, folder: Path, start: LockedRoot) -> None:
-        self.folder, self.podman = folder, Podman(folder)
+    def __init__(self, podman: Podman, folder: Path, start: LockedRoot) -> None:
+        self.folder, self.podman = folder, podman
         essential = folder / "essential.tar"
         source = f"deb [trusted=yes] copy:{rootfs.repository(store(), start.packages, folder / 'start')} ./"
         run(["mmdebstrap", "--mode=root", "--variant=essential", "-", essential, source])
@@ -132,11 +131,10 @@ def fetched(case: Case, recipe: Path, folder: Path) -> tuple[float, float]:
     return sum(layer["size"] for layer in said["fetched"] if layer["group"] != "initramfs") / 1e6, said["changed_bytes"] / 1e6
 
 
-def one_file(folder: Path, megabytes: int = 128) -> Row:
+def one_file(podman: Podman, folder: Path, megabytes: int = 128) -> Row:
     """One of three files of weights changed."""
     files = weights(store(), 4, megabytes << 20)
     sides = []
-    podman = Podman(folder)
     for number, chosen in enumerate((files[:3], (*files[:2], replace(files[3], path=files[2].path)))):
         digest = models.model_image(store(), id="bench", revision=str(number), licence="none", files=chosen, arch="amd64")
         sides.append({layer.digest: layer.size for layer in oci.read_image(store(), digest).layers})
@@ -162,16 +160,15 @@ def rows(recipe: Path) -> Iterator[Row]:
     aistack("lock", recipe)
     lock = read_lock(lock_path(recipe))
     for case in cases(lock):
-        with tempfile.TemporaryDirectory(prefix="aistack-bench-", dir=store().path.parent) as place:
-            folder = Path(place)
+        with scratch() as folder, Podman(folder) as podman:
             ours, changed = fetched(case, recipe, folder)
-            containers = Containerfile(folder, case.older.root(case.root))
+            containers = Containerfile(podman, folder, case.older.root(case.root))
             before, after = (containers.layers(lock.root(case.root), side) for side, lock in (("older", case.older), ("newer", case.newer)))
             theirs = sum(size for digest, size in after.items() if digest not in before) / 1e6
         note = f"{ours / changed:.2f} x the {changed:.2f} MB of packages that changed; aim 1.25 x" if changed else "aim 0"
         yield Row(what=f"update: {case.what}", ours=ours, theirs=theirs, unit="MB", opponent="Containerfile", note=note)
-    with tempfile.TemporaryDirectory(prefix="aistack-bench-", dir=store().path.parent) as place:
-        yield one_file(Path(place))
+    with scratch() as folder, Podman(folder) as podman:
+        yield one_file(podman, folder)
 
 
 def main() -> None:
