@@ -1,5 +1,6 @@
-# make check: under a minute; make test: everything, the real build and boots included; make demo: a node that answers.
-.PHONY: check test demo endurance clean
+# make check: under a minute; make test: everything, the real build and boots included; make demo: a node that answers;
+# make bench: ratios against other tools, half an hour on a quiet machine (MKOSI: how to run mkosi).
+.PHONY: check test demo bench endurance clean
 
 venv := .venv/.installed
 python := .venv/bin/python
@@ -9,8 +10,8 @@ $(venv): pyproject.toml tools/bootstrap
 	@touch $@
 
 check: $(venv)
-	.venv/bin/ruff format --check aistack tests
-	.venv/bin/ruff check aistack tests
+	.venv/bin/ruff format --check aistack bench tests
+	.venv/bin/ruff check aistack bench tests
 	.venv/bin/mypy
 	.venv/bin/pytest -q -n auto -m "not system"
 
@@ -19,6 +20,9 @@ test: check
 
 demo: $(venv)
 	.venv/bin/aistack up recipes/cpu-embeddings.yaml
+
+bench: $(venv)
+	$(python) bench/all.py --mkosi "$(or $(MKOSI),mkosi)"
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache dist

@@ -8,6 +8,9 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+
+from sides import Row, table
 
 RUNS = 15
 
@@ -33,20 +36,18 @@ typer.main.get_command(program).main(["x"], standalone_mode=False)
 """An empty program: what typer costs any program before its own first line."""
 
 
-def main() -> None:
-    """Print the figures as a table."""
-    recipe = sys.argv[1] if len(sys.argv) > 1 else "recipes/cpu-embeddings.yaml"
+def rows(recipe: str) -> Iterator[Row]:
+    """The table's rows, in processor time."""
     nothing = cost("-c", "pass")
-    typer = cost("-c", TYPER)
     check = cost("-m", "aistack", "check", recipe)
-    ours = check - (typer - nothing)
-    for what, milliseconds in (
-        ("python -c pass", nothing),
-        ("typer, empty program", typer),
-        (f"check {recipe}", check),
-        ("check less typer", ours),
-    ):
-        print(f"{what:<40} {milliseconds:6.0f} ms {milliseconds / nothing:6.1f} x")
+    yield Row(what="cold check", ours=check, theirs=nothing, unit="ms", opponent="python -c pass")
+    without = check - (cost("-c", TYPER) - nothing)
+    yield Row(what="cold check without typer's part", ours=without, theirs=nothing, unit="ms", opponent="python -c pass")
+
+
+def main() -> None:
+    """Print the rows."""
+    print(table(rows(sys.argv[1] if len(sys.argv) > 1 else "recipes/cpu-embeddings.yaml")))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,182 @@
+"""What a node must fetch for an update, in aistack's layers and in those of a plain Containerfile, with versions that the archives offer.
+
+python bench/updates.py [RECIPE]
+
+The older side is the recipe's lock with one kernel, library and app set back to the archive's older version. aistack's bytes are what
+`aistack diff` counts, the initramfs apart; the Containerfile installs the same packages in one RUN, and its bytes are the compressed
+layers that differ. The changed packages' own size, compressed as they are served, is what an update cannot be smaller than.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from packing import weights
+from sides import Podman, Row, aistack, run, scratch, store, table
+
+from aistack.commands.lock import Places, archives_of, lock_path, read_lock, write
+from aistack.compose import grouping, seal
+from aistack.compose.lock import Lock
+from aistack.facts.catalog import Suite
+from aistack.facts.pins import LockedRoot
+from aistack.host import apt, models, oci, rootfs
+
+SUITES = ("trixie", "trixie-updates", "trixie-security", "trixie-backports")
+LIBRARY = "openssl"
+KERNEL = "linux-image-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """An update: the lock before it and the lock after, and the root that it is about."""
+
+    what: str
+    older: Lock
+    newer: Lock
+    root: str
+
+
+def versioned(root: LockedRoot, names: Collection[str], *, newest: bool) -> LockedRoot | None:
+    """The root with those packages at the oldest or newest version that any suite offers; None where there is only one."""
+    places = Places(store=store(), environment=os.environ)
+    archives = archives_of(root.os, [Suite(name=name) for name in SUITES], places)
+    offered = apt.versions(store(), archives, sorted(names), root.arch, environment=os.environ)
+    locked = {package.name: package.version for package in root.packages}
+    other = {name: [one for one in versions if one != locked[name]] for name, versions in offered.items()}
+    if not any(other.values()):
+        return None
+    pins = {name: versions[-1 if newest else 0] for name, versions in other.items() if versions}
+    follow = KERNEL if any(name.startswith(KERNEL) for name in names) else ()  # a kernel's package has its version in its name
+    stay = {name: version for name, version in locked.items() if not (follow and name.startswith(follow))}
+    wanted = [f"{name}={version}" for name, version in (stay | pins).items()]
+    found = apt.resolve(store(), archives, wanted, root.arch, root.os, environment=os.environ)
+    return replace(found, wanted=root.wanted)
+
+
+def with_root(lock: Lock, name: str, root: LockedRoot) -> Lock:
+    """The lock with another root of that name, its packages kept in the layers where they were."""
+    grouped = replace(root, layers=grouping.group(root.packages, lock.root(name).layers))
+    components = dict(lock.components) | ({"kernel": seal.kernel_version_string(root)} if name == "base" else {})
+    roots = tuple((one, grouped if one == name else kept) for one, kept in lock.roots)
+    return replace(lock, roots=roots, components=tuple(sorted(components.items())))
+
+
+def cases(lock: Lock) -> Iterator[Case]:
+    """Every update that the archives have the two versions for."""
+    base, app = lock.root("base"), lock.apps[0]
+    members = {
+        "kernel": {package.name for package in base.packages if package.name in base.wanted and package.name.startswith(KERNEL)},
+        LIBRARY: {package.name for package in base.packages if package.source.partition(" ")[0] == LIBRARY},
+    }
+    yield Case(what="nothing", older=lock, newer=lock, root="base")
+    for what, names in members.items():
+        older = versioned(base, names, newest=False)
+        if older:
+            yield Case(what=what, older=with_root(lock, "base", older), newer=lock, root="base")
+    newer = versioned(lock.root(app.root), {app.framework}, newest=True)
+    if newer:
+        yield Case(what=f"app ({app.framework})", older=lock, newer=with_root(lock, app.root, newer), root=app.root)
+
+
+class Containerfile:
+    """An OS or app as a plain Containerfile makes it: the essential packages, then one RUN of apt-get install."""
+
+    def __init__(self, podman: Podman, folder: Path, start: LockedRoot) -> None:
+        self.folder, self.podman = folder, podman
+        essential = folder / "essential.tar"
+        source = f"deb [trusted=yes] copy:{rootfs.repository(store(), start.packages, folder / 'start')} ./"
+        run(["mmdebstrap", "--mode=root", "--variant=essential", "-", essential, source])
+        self.podman("import", essential, "start")
+
+    def layers(self, root: LockedRoot, name: str) -> Mapping[str, int]:
+        """The layers of an image with those packages as they are pushed, digest → compressed bytes."""
+        repository = rootfs.repository(store(), root.packages, self.folder / name)
+        (repository / "blobs").unlink()  # a link out of the repository leads nowhere inside
+        volumes = (f"--volume={repository}:/repository:ro", f"--volume={store().blobs.resolve()}:/repository/blobs:ro")
+        (repository / "blobs").mkdir()
+        packages = " ".join(f"{package.name}={package.version}" for package in root.packages)
+        text = (
+            "FROM start\n"
+            "RUN rm -f /etc/apt/sources.list /etc/apt/sources.list.d/* && apt-get -q update"
+            " -o Dir::Etc::sourcelist=/repository/list && DEBIAN_FRONTEND=noninteractive INITRD=No apt-get install -q -y"
+            f" --allow-downgrades --no-install-recommends -o Dir::Etc::sourcelist=/repository/list {packages} && apt-get clean\n"
+        )
+        (repository / "list").write_text("deb [trusted=yes] copy:/repository ./\n")
+        self.podman.build(text, name, "--no-cache", *volumes)
+        out = self.folder / f"{name}.oci"
+        self.podman("push", "--quiet", name, f"oci:{out}:{name}")
+        index = json.loads((out / "index.json").read_text())
+        manifest = json.loads((out / "blobs/sha256" / index["manifests"][0]["digest"].partition(":")[2]).read_text())
+        shutil.rmtree(out)
+        return {layer["digest"]: layer["size"] for layer in manifest["layers"]}
+
+
+def fetched(case: Case, recipe: Path, folder: Path) -> tuple[float, float]:
+    """MB that a node fetches, the initramfs apart, and MB of the packages that changed; both systems are built first."""
+    locks = []
+    for side, lock in (("older", case.older), ("newer", case.newer)):
+        own = folder / side / recipe.name
+        own.parent.mkdir(exist_ok=True)
+        shutil.copy(recipe, own)
+        write(lock, lock_path(own))
+        aistack("build", own, "--only", "system-image")
+        locks.append(lock_path(own))
+    said = json.loads(aistack("diff", *locks, "--json"))
+    return sum(layer["size"] for layer in said["fetched"] if layer["group"] != "initramfs") / 1e6, said["changed_bytes"] / 1e6
+
+
+def one_file(podman: Podman, folder: Path, megabytes: int = 128) -> Row:
+    """One of three files of weights changed."""
+    files = weights(store(), 4, megabytes << 20)
+    sides = []
+    for number, chosen in enumerate((files[:3], (*files[:2], replace(files[3], path=files[2].path)))):
+        digest = models.model_image(store(), id="bench", revision=str(number), licence="none", files=chosen, arch="amd64")
+        sides.append({layer.digest: layer.size for layer in oci.read_image(store(), digest).layers})
+        context = folder / f"weights-{number}"
+        context.mkdir()
+        for file in chosen:
+            (context / file.path).hardlink_to(store().blob(file.sha256))
+        podman.build("FROM scratch\nCOPY --from=files . /model/\n", f"weights-{number}", "--no-cache", f"--build-context=files={context}")
+        podman("push", "--quiet", f"weights-{number}", f"oci:{folder / f'weights-{number}.oci'}")
+    pushed = []
+    for number in range(2):
+        blobs = {path.name: path.stat().st_size for path in (folder / f"weights-{number}.oci/blobs/sha256").iterdir()}
+        pushed.append(blobs)
+    ours, theirs = (sum(size for name, size in new.items() if name not in old) / 1e6 for old, new in (sides, pushed))
+    for name in {*sides[0], *sides[1]} | {f"sha256:{file.sha256}" for file in files}:
+        store().blob(name.removeprefix("sha256:")).unlink()
+    note = f"{ours * 1e6 / files[0].size:.2f} x the changed file; aim 1.25 x"
+    return Row(what="update: one file of weights", ours=ours, theirs=theirs, unit="MB", opponent="Containerfile", note=note)
+
+
+def rows(recipe: Path) -> Iterator[Row]:
+    """The table's rows."""
+    aistack("lock", recipe)
+    lock = read_lock(lock_path(recipe))
+    for case in cases(lock):
+        with scratch() as folder, Podman(folder) as podman:
+            ours, changed = fetched(case, recipe, folder)
+            containers = Containerfile(podman, folder, case.older.root(case.root))
+            before, after = (containers.layers(lock.root(case.root), side) for side, lock in (("older", case.older), ("newer", case.newer)))
+            theirs = sum(size for digest, size in after.items() if digest not in before) / 1e6
+        note = f"{ours / changed:.2f} x the {changed:.2f} MB of packages that changed; aim 1.25 x" if changed else "aim 0"
+        yield Row(what=f"update: {case.what}", ours=ours, theirs=theirs, unit="MB", opponent="Containerfile", note=note)
+    with scratch() as folder, Podman(folder) as podman:
+        yield one_file(podman, folder)
+
+
+def main() -> None:
+    """Print the rows."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("recipe", nargs="?", type=Path, default=Path("recipes/web-appliance.yaml"))
+    print(table(rows(parser.parse_args().recipe)))
+
+
+if __name__ == "__main__":
+    main()
