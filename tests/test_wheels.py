@@ -8,10 +8,11 @@ import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -40,6 +41,10 @@ def make_wheel(
         for member, content in (more or {}).items():
             archive.writestr(member, content)
     return path
+
+
+def locked_wheels(requirements: Sequence[str], **how: Any) -> list[LockedWheel]:
+    return [found.wheel for found in wheels.find(requirements, **how)]
 
 
 @pytest.fixture
@@ -77,7 +82,7 @@ def from_shelf(shelf: Path) -> dict[str, str]:
     ],
 )
 def test_wheels_are_those_of_the_target_not_of_this_machine(shelf: Path, arch: str, python: str, tag: str) -> None:
-    locked = wheels.lock(["pure"], python=python, arch=arch, environment=from_shelf(shelf))
+    locked = tuple(locked_wheels(["pure"], python=python, arch=arch, environment=from_shelf(shelf)))
     assert [wheel.filename for wheel in locked] == [f"built-2.1-{tag}.whl", "pure-1.0-py3-none-any.whl"]
     for wheel in locked:
         data = (shelf / wheel.filename).read_bytes()
@@ -86,7 +91,7 @@ def test_wheels_are_those_of_the_target_not_of_this_machine(shelf: Path, arch: s
 
 def test_locked_wheels_are_fetched_and_installed_without_an_index(shelf: Path, tmp_path: Path) -> None:
     environment, store = from_shelf(shelf), Store(tmp_path / "store")
-    locked = wheels.lock(["pure"], python="3.13", arch="amd64", environment=environment)
+    locked = locked_wheels(["pure"], python="3.13", arch="amd64", environment=environment)
     told: list[tuple[int, int | None]] = []
     wheels.fetch(
         store, locked, python="3.13", arch="amd64", environment=environment, advance=lambda label, done, total: told.append((done, total))
@@ -150,7 +155,7 @@ def test_the_glibc_of_the_app_decides(shelf: Path) -> None:
     make_wheel(shelf, "new", "1.1", "py3-none-manylinux_2_34_x86_64")
     environment = from_shelf(shelf)
     found = {
-        glibc: wheels.lock(["new"], python="3.13", arch="amd64", glibc=glibc, environment=environment)[0].version
+        glibc: locked_wheels(["new"], python="3.13", arch="amd64", glibc=glibc, environment=environment)[0].version
         for glibc in ("2.28", "2.36", "2.41")
     }
     assert found == {"2.28": "1.0", "2.36": "1.1", "2.41": "1.1"}
@@ -158,14 +163,14 @@ def test_the_glibc_of_the_app_decides(shelf: Path) -> None:
 
 def test_what_cannot_be_resolved_says_why(shelf: Path) -> None:
     with pytest.raises(DiagnosticError) as caught:
-        wheels.lock(["pure", "built<2"], python="3.13", arch="amd64", environment=from_shelf(shelf))
+        locked_wheels(["pure", "built<2"], python="3.13", arch="amd64", environment=from_shelf(shelf))
     assert caught.value.exit_code == ExitCode.UNABLE
     assert "built" in " ".join(caught.value.diagnostics[0].why)
 
 
 def test_a_wheel_that_changed_or_went_is_refused(shelf: Path, tmp_path: Path) -> None:
     environment, store = from_shelf(shelf), Store(tmp_path / "store")
-    locked = wheels.lock(["pure"], python="3.13", arch="amd64", environment=environment, only=True)
+    locked = locked_wheels(["pure"], python="3.13", arch="amd64", environment=environment, only=True)
     make_wheel(shelf, "pure", "1.0", "py3-none-any", ("another",))
     with pytest.raises(DiagnosticError):
         wheels.fetch(store, locked, python="3.13", arch="amd64", environment=environment)
@@ -232,13 +237,13 @@ def test_a_named_index_serves_its_variant_and_what_it_lacks_comes_from_the_next(
         environment = settings(tmp_path, f"[global]\nindex-url = {mine}\n")
 
         def lock(*named: str) -> list[tuple[str, str, str]]:
-            found = wheels.lock(["frame<2"], python="3.13", arch="arm64", environment=environment, named=named)
+            found = locked_wheels(["frame<2"], python="3.13", arch="arm64", environment=environment, named=named)
             return [(wheel.name, wheel.version, wheel.index) for wheel in found]
 
         assert lock() == [("frame", "1.1", ""), ("maths", "2.0", "")]
         assert lock(first, second) == [("frame", "1.0+cpu", first), ("maths", "2.0", "")]
         assert lock(f"{second}/", first) == [("frame", "1.0+gpu", f"{second}/"), ("maths", "2.0", "")]
-        locked = wheels.lock(["frame<2"], python="3.13", arch="arm64", environment=environment, named=(first,))
+        locked = locked_wheels(["frame<2"], python="3.13", arch="arm64", environment=environment, named=(first,))
         store = Store(tmp_path / "store")
         wheels.fetch(store, locked, python="3.13", arch="arm64", environment=environment)
         assert all(store.has(wheel.sha256) for wheel in locked)
@@ -253,13 +258,13 @@ def test_pips_own_index_and_its_password_are_used_and_never_told(shelf: Path, tm
     with guarded_index(shelf, "user", CANARY) as (place, _):
         environment = settings(tmp_path, f"[global]\nindex-url = http://user:{CANARY}@{place}\n")
         store = Store(tmp_path / "store")
-        locked = wheels.lock(["pure"], python="3.13", arch="amd64", environment=environment)
+        locked = locked_wheels(["pure"], python="3.13", arch="amd64", environment=environment)
         wheels.fetch(store, locked, python="3.13", arch="amd64", environment=environment)
         assert all(store.has(wheel.sha256) for wheel in locked)
         assert CANARY not in repr(locked)
         wrong = settings(tmp_path, f"[global]\nindex-url = http://user:{CANARY}x@{place}\n")
         with pytest.raises(DiagnosticError) as caught:
-            wheels.lock(["pure"], python="3.13", arch="amd64", environment=wrong | {"UV_CACHE_DIR": str(tmp_path / "empty")})
+            locked_wheels(["pure"], python="3.13", arch="amd64", environment=wrong | {"UV_CACHE_DIR": str(tmp_path / "empty")})
     assert CANARY not in repr(caught.value.diagnostics)
     assert CANARY not in "".join(capfd.readouterr())
 

@@ -313,9 +313,9 @@ def _take_from_folder(store: Store, folder: Path, files: Sequence[LockedFile]) -
 
 def _wheel(store: Store, source: str, environment: Mapping[str, str]) -> Path:
     requirement = source.removeprefix("wheel:")
-    (wheel,) = wheels.lock([requirement], python=WHEEL_PYTHON, arch="amd64", environment=environment, only=True)
-    wheels.fetch(store, [wheel], python=WHEEL_PYTHON, arch="amd64", environment=environment)
-    return store.blob(wheel.sha256)
+    (found,) = wheels.find([requirement], python=WHEEL_PYTHON, arch="amd64", environment=environment, only=True)
+    wheels.fetch(store, [found.wheel], python=WHEEL_PYTHON, arch="amd64", environment=environment)
+    return store.blob(found.wheel.sha256)
 
 
 def _pin_wheel(id: str, store: Store, source: str, wanted: Sequence[str], environment: Mapping[str, str]) -> Pinned:

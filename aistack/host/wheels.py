@@ -52,27 +52,6 @@ class Found:
     url: str
 
 
-def lock(
-    requirements: Sequence[str],
-    *,
-    python: str,
-    arch: str,
-    glibc: str = "2.28",
-    prefer: Sequence[LockedWheel] = (),
-    environment: Mapping[str, str] = os.environ,
-    only: bool = False,
-    named: Sequence[str] = (),
-) -> tuple[LockedWheel, ...]:
-    """Resolve requirements (`vllm==0.19.1`) and all they need for Python `python` (`3.13`) on `arch`; wheels only, sorted by name.
-
-    `glibc` is that of the root in which they will run. Versions of `prefer` are taken where they fit. With `only`, what the requirements
-    need is left out. The indexes `named` are asked in their order, before this machine's own. Raises DiagnosticError (exit 3) when uv, an
-    index or a wheel for that platform is missing.
-    """
-    wished = find(requirements, python=python, arch=arch, glibc=glibc, prefer=prefer, environment=environment, only=only, named=named)
-    return tuple(found.wheel for found in wished)
-
-
 def find(
     requirements: Sequence[str],
     *,
@@ -84,7 +63,12 @@ def find(
     only: bool = False,
     named: Sequence[str] = (),
 ) -> tuple[Found, ...]:
-    """What `lock` gives, each with its address."""
+    """Resolve requirements (`vllm==0.19.1`) and all they need for Python `python` (`3.13`) on `arch`; wheels only, sorted by name.
+
+    `glibc` is that of the root in which they will run. Versions of `prefer` are taken where they fit. With `only`, what the requirements
+    need is left out. The indexes `named` are asked in their order, before this machine's own. Raises DiagnosticError (exit 3) when uv, an
+    index or a wheel for that platform is missing.
+    """
     target, settings = _target(python, arch, glibc), asking(environment, named)
     resolved = _resolve(requirements, target, settings, only, prefer)
     served = _served(resolved, target, settings) if named else {}
