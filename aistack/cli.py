@@ -25,7 +25,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document in
 
 
 def check(
-    paths: Annotated[list[Path], typer.Argument(metavar="RECIPE|SNAPSHOT...", help="Files to judge.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="RECIPE|SNAPSHOT...", readable=False, help="Files to judge.")],
     as_json: AsJson = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings and unknowns fail too.")] = False,
     locked: Annotated[bool, typer.Option("--locked", help="The lock beside each recipe must be the one that would be made.")] = False,
@@ -49,7 +49,7 @@ def explain(
 
 
 def why(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe.")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", readable=False, help="The recipe.")],
     component: Annotated[str, typer.Argument(metavar="COMPONENT", help="kernel, driver, vllm, APP/torch, cuda, …")],
     as_json: AsJson = False,
 ) -> ExitCode:
@@ -124,7 +124,7 @@ ModelsFrom = Annotated[
 ]
 WithoutModels = Annotated[bool, typer.Option("--without-models", help="Build everything that needs no weights.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe.")]
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", readable=False, help="The recipe.")]
 FirmwareName = Annotated[Literal["uefi", "bios"], typer.Option("--firmware", help="How the machine starts.")]
 
 
@@ -143,6 +143,8 @@ def lock(
     from aistack.commands import build_verbs as command
     from aistack.commands.opening import Options
 
+    if anew and upgrade:
+        raise typer.BadParameter("`--anew` pins everything again; name what shall move, or use it alone", param_hint="--upgrade")
     options = Options(models_from=models_from)
     return command.lock(recipe, options, anew=anew, upgrade=upgrade or (), dry_run=dry_run, as_json=as_json)
 
@@ -188,7 +190,7 @@ def verify(
 
 
 def sbom(
-    source: Annotated[Path, typer.Argument(metavar="RECIPE|LOCK", help="A lock, or the recipe beside it.")],
+    source: Annotated[Path, typer.Argument(metavar="RECIPE|LOCK", readable=False, help="A lock, or the recipe beside it.")],
     format: Annotated[Literal["spdx", "cyclonedx"] | None, typer.Option("--format", help="Only SPDX 2.3, or only CycloneDX 1.6.")] = None,
     folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", file_okay=False, help="Where to write.")] = Path(),
     as_json: AsJson = False,
@@ -200,8 +202,8 @@ def sbom(
 
 
 def diff(
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="A lock, or the recipe beside it.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="The other one.")],
+    old: Annotated[Path, typer.Argument(metavar="OLD", readable=False, help="A lock, or the recipe beside it.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", readable=False, help="The other one.")],
     as_json: AsJson = False,
 ) -> ExitCode:
     """Tell what changed between two locks, and what a node must fetch."""

@@ -97,7 +97,7 @@ class Checkout:
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("aistack", "accelerators", "models", "recipes"):
+    for name in ("aistack", "accelerators", "licences", "models", "recipes"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "recipes/frameworks/sums.yaml").write_text(FRAMEWORK)

@@ -70,6 +70,23 @@ def test_an_image_with_a_digest_that_is_none_is_refused() -> None:
         decode(json.dumps(document).encode())
 
 
+@pytest.mark.parametrize("part", ["sha256", "licence", "version", "size"])
+def test_a_lock_that_was_edited_is_told(part: str) -> None:
+    document = json.loads(encode(LOCK))
+    package = document["roots"][0][1]["packages"][0]
+    package[part] = package[part] + 1 if part == "size" else "0" * 64 if part == "sha256" else "MIT"
+    with pytest.raises(LockFormatError, match="it was edited"):
+        decode(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize("compressor", [["sh", "-c", "touch /x; cat"], ["zstd", "-o", "/x"], ["zstd", "--patch-from=/x"]])
+def test_a_lock_names_nothing_that_runs_on_the_builders_machine(compressor: list[str]) -> None:
+    sealed = encode(dataclasses.replace(LOCK, compressor=tuple(compressor)))
+    with pytest.raises(LockFormatError, match="compressor"):
+        decode(sealed)
+    assert decode(encode(dataclasses.replace(LOCK, compressor=("zstd", "-q", "-c", "-9", "-T2", "--no-check"))))
+
+
 def test_identity_follows_every_byte() -> None:
     other = dataclasses.replace(LOCK, memory_mib=2049)
     assert identity(LOCK) == identity(decode(encode(LOCK)))

@@ -127,9 +127,15 @@ def _not_judged(root: Node) -> Diagnostic:
     )
 
 
+LOCK = "aistack/lock/v1"
+
+
 def _unknown_schema(kind: str, root: Node, known: tuple[str, ...]) -> Diagnostic:
     guess = closest(kind, known)
-    hint = f"did you mean `{guess}`?" if guess else f"a recipe begins with `schema: {recipes.SCHEMA}`"
+    if kind == LOCK:
+        hint = "a lock is judged with its recipe: `aistack check RECIPE --locked`"
+    else:
+        hint = f"did you mean `{guess}`?" if guess else f"a recipe begins with `schema: {recipes.SCHEMA}`"
     place = place_of(root, ("schema",))
     message = f"`{kind}` is no kind of file that this version reads"
     return Diagnostic(rule="REC011", name="schema-unknown", severity=Severity.ERROR, message=message, place=place, hints=(hint,))

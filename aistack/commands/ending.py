@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import typer
+
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.report.output import OutputError, discard
 
@@ -24,6 +26,8 @@ def guarded(function: Verb) -> Callable[..., NoReturn]:
         try:
             exit_code = function(**arguments)
             sys.stdout.flush()
+        except typer.BadParameter:
+            raise  # a wrong command line, which typer tells
         except DiagnosticError as error:
             exit_code = _tell(error, as_json=as_json)
         except KeyboardInterrupt:

@@ -111,7 +111,7 @@ def ensure(
     With `dry_run` nothing is written.
     """
     older = _whatever_is_there(path) if anew else existing(path)
-    if older is not None and older.wish == seal.wish(stack) and not (anew or upgrade):
+    if older is not None and not (anew or upgrade) and _fits(stack, older, with_models):
         return older, older
     require_room(path)
     python_parts.require()
@@ -125,6 +125,10 @@ def ensure(
     if lock != older and not dry_run:
         write(lock, path)
     return lock, older
+
+
+def _fits(stack: Stack, lock: Lock, with_models: bool) -> bool:
+    return lock.wish == seal.wish(stack) and not (with_models and relock.differences(stack, lock))
 
 
 def _whatever_is_there(path: Path) -> Lock | None:

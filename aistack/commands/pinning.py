@@ -81,7 +81,7 @@ def _moves(stack: Stack, basis: Basis) -> relock.Moves:
     moves = relock.moves(stack, basis.kept, basis.upgrade)
     problems = []
     for name in moves.unknown:
-        guess = closest(name, relock.known_names(basis.kept))
+        guess = closest(name, relock.known_names(stack, basis.kept))
         hint = f"did you mean `{guess}`?" if guess else "name `kernel`, `driver`, an app, a model, a package or a wheel of the lock"
         message = f"nothing in the lock is called `{name}`"
         problems.append(Diagnostic(rule="LOCK008", name="upgrade-name-unknown", severity=Severity.ERROR, message=message, hints=(hint,)))
@@ -99,7 +99,8 @@ def _root(wish: seal.RootWish, older: Lock | None, moving: frozenset[str], place
         progress.say(f"resolving {len(wish.packages)} packages of {wish.os.id} for `{wish.name}`")
         root = apt.resolve(places.store, wish.archives, wish.packages, wish.arch, wish.os.id, environment=places.environment)
     else:
-        progress.say(f"moving {len(moving) or 'what is asked anew'} of the {len(before.packages)} packages of `{wish.name}`")
+        what = f"what is newer than {len(moving)} of" if moving else "what the recipe's change moves of"
+        progress.say(f"asking apt {what} the {len(before.packages)} packages of `{wish.name}`")
         root = apt_upgrade.upgrade(places.store, wish.archives, before, wish.packages, moving, environment=places.environment)
     return licences.of_packages(root, places.store, places.environment, progress) if seal.ships(wish.name) else root
 

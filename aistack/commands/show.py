@@ -26,7 +26,7 @@ def show(wanted: str, *, catalog: Catalog, as_json: bool) -> ExitCode:
         return ExitCode.OK
     for name, value in facts.items():
         if value not in (None, (), [], {}, ""):
-            print(printable_lines(name.replace("_", "-"), value))
+            print(printable_lines(_key(name), value))
     if place is not None:
         print(f"written in: {place.file}:{place.line}")
     return ExitCode.OK
@@ -44,10 +44,15 @@ def printable_lines(name: str, value: Any) -> str:
 def _inline(value: Any) -> str:
     if isinstance(value, dict):
         kept = {key: inner for key, inner in value.items() if inner not in (None, [], {}, "")}
-        return ", ".join(f"{key.replace('_', '-')} {_inline(inner)}" for key, inner in kept.items())
+        return ", ".join(f"{_key(key)} {_inline(inner)}" for key, inner in kept.items())
     if isinstance(value, list):
         return ", ".join(_inline(item) for item in value)
     return printable(str(value).lower() if isinstance(value, bool) else str(value))
+
+
+def _key(name: str) -> str:
+    """A key as the catalog's files write it; the names of environment variables are in capitals, and stay."""
+    return name.replace("_", "-") if name.islower() else name
 
 
 def _find(wanted: str, catalog: Catalog) -> tuple[str, Any]:

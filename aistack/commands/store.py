@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aistack.commands import boot
-from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
+from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse
 from aistack.host import rootfs, uses
 from aistack.host.qemu import Firmware
 from aistack.host.store import IN_USE, Store, digest
@@ -35,6 +35,8 @@ class Removal:
 
 def show(store: Store, *, as_json: bool) -> ExitCode:
     """Prints how much lies in each part of the store, and which locks it serves."""
+    if store.path.exists() and not store.is_ours():
+        raise _no_store(store)
     parts = {name: _measured(store.path / name) for name in PARTS}
     used: list[dict[str, Any]] = [
         {"name": use.name, "lock": use.lock, "recipe": use.recipe, "last_used": _day(when), "bytes": _bytes(store, use)}
@@ -57,8 +59,7 @@ def prune(store: Store, *, days: float, everything: bool, dry_run: bool, as_json
     if not store.path.is_dir():
         return _pruned(store, {}, dry_run=dry_run, as_json=as_json)
     if not store.is_ours():
-        message, hints = f"{store.path} is no store", ("AISTACK_STORE names another folder than the one that was built in?",)
-        raise refuse(Diagnostic(rule="STO001", name="not-a-store", severity=Severity.ERROR, message=message, hints=hints))
+        raise _no_store(store)
     with store.unused(lambda: print("another aistack uses the store; waiting", file=sys.stderr)):
         removals = list(_everything(store) if everything else unneeded(store, time.time() - days * DAY))
         freed: dict[str, tuple[int, int]] = {}
@@ -111,6 +112,11 @@ def unneeded(store: Store, since: float) -> Iterator[Removal]:
         yield from (Removal(part=part, path=path) for path in _entries(store, part) if path.stat().st_mtime < since)
 
 
+def _no_store(store: Store) -> DiagnosticError:
+    message, hints = f"{store.path} is no store", ("AISTACK_STORE names another folder than the one that was built in?",)
+    return refuse(Diagnostic(rule="STO001", name="not-a-store", severity=Severity.ERROR, message=message, hints=hints))
+
+
 def _everything(store: Store) -> Iterator[Removal]:
     for part in (*PARTS, "uses", "locks"):
         folder = "blobs/sha256" if part == "blobs" else part
@@ -153,8 +159,10 @@ def _day(when: float) -> str:
 
 
 def _measured(path: Path) -> tuple[int, int]:
+    if not path.is_symlink() and not path.exists():
+        return 0, 0
     if not path.is_dir() or path.is_symlink():
-        return 1, path.lstat().st_blocks * 512 if path.is_symlink() or path.exists() else 0
+        return 1, path.lstat().st_blocks * 512
     files = size = 0
     for parent, _, names in os.walk(path):
         for name in names:

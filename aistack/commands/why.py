@@ -17,16 +17,16 @@ SCHEMA = "aistack/why/v1"
 
 
 def why(wanted: str, judgement: Judgement, *, as_json: bool) -> ExitCode:
-    """Prints the story of one component (`vllm`, `chat/torch`, `driver`); exit 1 when the recipe does not resolve.
+    """Prints the story of one component (`vllm`, `chat/torch`, `driver`), or of all of an app's (`chat`).
 
     Raises DiagnosticError (exit 1) with what is wrong with the recipe, or for a component that the stack has not.
     """
     if judgement.resolution.violations or judgement.resolution.given:
         raise refuse(*(found for found in judgement.diagnostics if found.severity is Severity.ERROR))
     known = choices(judgement.resolution)
-    found = tuple(choice for choice in known if wanted in (choice.component, f"{choice.app}/{choice.component}"))
+    found = tuple(choice for choice in known if wanted in (choice.component, f"{choice.app}/{choice.component}", choice.app))
     if not found:
-        names = list(dict.fromkeys(choice.component for choice in known))
+        names = list(dict.fromkeys(name for choice in known for name in (choice.app, choice.component) if name))
         guess = closest(wanted, names)
         hints = ((f"did you mean `{guess}`?",) if guess else ()) + ("it has: " + ", ".join(f"`{name}`" for name in names),)
         message = f"the stack has no component `{wanted}`"

@@ -125,8 +125,17 @@ class LockFormatError(ValueError):
 
 
 def encode(lock: Lock) -> bytes:
-    """Canonical JSON: sorted keys, two spaces, a final newline; equal locks give equal bytes."""
-    return (json.dumps({"schema": SCHEMA, **dataclasses.asdict(lock)}, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    """Canonical JSON: sorted keys, two spaces, a final newline; equal locks give equal bytes. `seal` is over all the rest."""
+    document = {"schema": SCHEMA, **dataclasses.asdict(lock)}
+    return _canonical({**document, "seal": _seal(document)})
+
+
+def _canonical(document: Any) -> bytes:
+    return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _seal(document: Any) -> str:
+    return "sha256:" + hashlib.sha256(_canonical(document)).hexdigest()
 
 
 @functools.cache
@@ -136,18 +145,25 @@ def identity(lock: Lock) -> str:
 
 
 def decode(data: bytes) -> Lock:
-    """A lock from its JSON; raises LockFormatError with the path of the first thing that does not fit."""
+    """A lock from its JSON; raises LockFormatError with the path of the first thing that does not fit, or for one that was edited."""
     try:
         document = json.loads(data)
     except ValueError as error:
         raise LockFormatError(f"not JSON: {error}") from error
     if not isinstance(document, dict) or document.pop("schema", None) != SCHEMA:
         raise LockFormatError(f"`schema` is not `{SCHEMA}`")
+    seal = document.pop("seal", None)
     lock = _decode(Lock, document, "")
     assert isinstance(lock, Lock)
     for problem in _unsound(lock):
         raise LockFormatError(problem)
+    if seal != _seal({"schema": SCHEMA, **document}):
+        raise LockFormatError("it was edited: its seal does not fit what it says")
     return lock
+
+
+COMPRESSOR = re.compile(r"zstd( (-[qc]|-\d{1,2}|-T\d{1,3}|--ultra|--long(=\d\d)?|--no-check))*")
+"""What may compress layers; a lock comes from others, and must not name what runs on the builder's machine."""
 
 
 def _unsound(lock: Lock) -> Iterator[str]:
@@ -158,6 +174,8 @@ def _unsound(lock: Lock) -> Iterator[str]:
     for index, app in enumerate(lock.apps):
         if not app.command or (app.root is None) is (app.image is None):
             yield f"`apps[{index}]`: an app has a command, and either a root or an image"
+    if lock.compressor and not COMPRESSOR.fullmatch(" ".join(lock.compressor)):
+        yield f"`compressor`: `{' '.join(lock.compressor)}` is no zstd with options that are known"
     files = [(package.sha256, package.filename) for _, root in lock.roots for package in root.packages]
     files += [(wheel.sha256, wheel.filename) for app in lock.apps for wheel in app.wheels]
     files += [(file.sha256, file.path) for model in lock.models for file in model.files]

@@ -78,10 +78,10 @@ def _wheels(app: StackApp, older: Lock, name: str) -> Iterator[str]:
             yield wheel.name
 
 
-def known_names(older: Lock) -> list[str]:
+def known_names(stack: Stack, older: Lock) -> list[str]:
     """What `moves` understands, for "did you mean"."""
     packages = [text for _, root in older.roots for one in root.packages for text in (one.name, one.source.partition(" ")[0])]
-    parts = ["kernel", "driver", *(name for name, _ in older.roots), *(model.id for model in older.models)]
+    parts = ["kernel", *(["driver"] if stack.driver else []), *(name for name, _ in older.roots), *(model.id for model in older.models)]
     apps = [text for app in older.apps for text in (app.name, app.framework or "", *(wheel.name for wheel in app.wheels))]
     return list(dict.fromkeys([*parts, *apps, *packages]))
 
@@ -103,6 +103,7 @@ def differences(stack: Stack, lock: Lock) -> tuple[str, ...]:
     models = {model.id: pins.models[model.id] for model in stack.models}
     again, _ = seal.seal(stack, seal.Pins(roots=roots, models=models, wheels=pins.wheels, images=pins.images), older=lock)
     found = dict(_paths(json.loads(encode(lock)), json.loads(encode(again)), ""))
+    found.pop("seal", None)
     facts = found.pop("wish", None)
     if facts and not found:
         return ("the facts that it was resolved from have changed",)
@@ -115,8 +116,16 @@ def _paths(is_: Any, would_be: Any, where: str) -> Iterator[tuple[str, str]]:
     if isinstance(one, dict) and isinstance(other, dict):
         for key in sorted({*one, *other}):
             yield from _paths(one.get(key), other.get(key), f"{where}.{key}".lstrip("."))
+    elif _words(is_) and _words(would_be) and set(is_) != set(would_be):
+        less, more = ([item for item in these if item not in those] for these, those in ((would_be, is_), (is_, would_be)))
+        said = [f"lacks {_short(less)}"] * bool(less) + [f"has {_short(more)} too much"] * bool(more)
+        yield where, " and ".join(said)
     elif is_ != would_be:
         yield where, f"is {_short(is_)}, would be {_short(would_be)}"
+
+
+def _words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _named(value: Any) -> Any:

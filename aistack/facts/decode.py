@@ -192,12 +192,13 @@ def _decode_class(kind: type[Any], node: Node, at: Place, where: str, problems: 
         return None
     before = len(problems)
     known = {field.key: field for field in fields}
+    written = {key.text for key, _ in node}
     values: dict[str, Any] = {}
     meant: set[str] = set()
     for key, value in node:
         field = known.get(key.text)
         if field is None:
-            guess = closest(key.text, (name for name in known if node.get(name) is None))
+            guess = closest(key.text, known.keys() - written)
             if guess:
                 meant.add(guess)
             hint = f"did you mean `{guess}`?" if guess else "known keys: " + ", ".join(f"`{name}`" for name in known)
@@ -206,7 +207,7 @@ def _decode_class(kind: type[Any], node: Node, at: Place, where: str, problems: 
             continue
         values[field.name] = _decode(field.kind, (), value, key.place, _join(where, key.text), problems)
     for field in fields:
-        if field.required and node.get(field.key) is None and field.key not in meant:
+        if field.required and field.key not in written and field.key not in meant:
             inside = f"`{where}` lacks" if where else "missing"
             why = (f"`{field.key}`: {field.about}",) if field.about else ()
             problems.append(_problem("DOC022", "missing-key", f"{inside} the key `{field.key}`", at, why=why))

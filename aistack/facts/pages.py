@@ -135,14 +135,18 @@ An archive keeps the newest kernel only; the lock is made from what it serves, n
 The lock holds what is served. The rules judged the release that the catalog knows, so what they say may be out of date.""",
     ),
     Page("LOCK003", "lock-missing", "The recipe has no lock beside it, and this verb works from the lock alone."),
-    Page("LOCK004", "lock-unreadable", "The lock is damaged, or was written by a version that this one does not understand. Make it anew."),
+    Page(
+        "LOCK004",
+        "lock-unreadable",
+        "The lock is damaged, was edited by hand, or was written by a version that this one does not understand. Make it anew.",
+    ),
     Page("LOCK005", "lock-not-written", "A lock is written beside its recipe, and that folder or file cannot be written."),
     Page("LOCK006", "lock-needs-network", "There is no lock of this recipe as it now is, and pinning asks archives and hubs."),
     Page(
         "LOCK007",
         "lock-not-current",
         """`check --locked`: the lock beside the recipe is not the one that `lock` would make of it.
-What is pinned counts as it is: a newer version in an archive is no difference. Each place that differs is named, a change by hand too.""",
+What is pinned counts as it is: a newer version in an archive is no difference. Each place that differs is named.""",
     ),
     Page(
         "LOCK008",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 from aistack.diagnostics import unable
 from aistack.host import process
@@ -37,6 +39,9 @@ def bring(store: Store, name: str) -> str:
                 "OCI007", "image-not-brought", f"`{name}` cannot be read as an image", why=why, hints=(f"try `skopeo inspect {name}`",)
             )
         manifest = digest(folder / "manifest.json")
+        if (named := _named(name)) and manifest not in named:
+            why = (f"its index names {', '.join(sorted(named))}, the manifest has {manifest}",)
+            raise unable("OCI006", "part-damaged", f"`{name}`: the manifest is not the one that the layout's index names", why=why)
         (folder / "manifest.json").rename(folder / manifest)
         for part in folder.iterdir():
             if re.fullmatch(r"[0-9a-f]{64}", part.name):
@@ -45,3 +50,18 @@ def bring(store: Store, name: str) -> str:
                     raise unable("OCI006", "part-damaged", f"`{name}`: the part sha256:{part.name} is not what its name says", why=why)
                 store.adopt(part, part.name)
     return f"sha256:{manifest}"
+
+
+def _named(name: str) -> set[str]:
+    """The manifests (sha256) that the index of a layout folder names; none where an index names indexes, or for other transports.
+
+    skopeo checks every link but this one.
+    """
+    transport, _, rest = name.partition(":")
+    file = Path(rest.partition(":")[0]) / "index.json"
+    if transport != "oci" or not file.is_file():
+        return set()
+    named = json.loads(file.read_bytes()).get("manifests", [])
+    if any("index" in one.get("mediaType", "") or "list" in one.get("mediaType", "") for one in named):
+        return set()
+    return {str(one["digest"]).removeprefix("sha256:") for one in named}

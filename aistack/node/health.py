@@ -200,6 +200,8 @@ def _processor(snapshot: Snapshot, lock: Lock | None) -> Result:
         said = "; ".join(f"app `{app}` needs {', '.join(lacking)}" for app, lacking in sorted(missing.items()))
         action = "run it on a processor that has them; on a virtual machine, let it see the host's processor"
         return _bad("processor", Cause.UNKNOWN, f"the processor lacks what the apps need: {said}", *evidence, action=action)
+    if lock is None:
+        return _unpromised("processor", f"{reading.value.count} x {reading.value.model}", *evidence)
     return _good("processor", f"{reading.value.count} x {reading.value.model} has what the apps need", *evidence)
 
 
@@ -207,7 +209,9 @@ def _memory(snapshot: Snapshot, lock: Lock | None) -> Result:
     reading = snapshot.memory_mib
     if reading.value is None:
         return _untold("memory", reading, "how much memory there is")
-    wanted = lock.memory_mib if lock else 0
+    if lock is None:
+        return _unpromised("memory", f"{reading.value} MiB of memory", ("mib", str(reading.value)))
+    wanted = lock.memory_mib
     evidence = (("mib", str(reading.value)), ("promised_mib", str(wanted)))
     if reading.value < wanted * (1 - KERNEL_SHARE):
         message = f"the machine has {reading.value} MiB of memory, the lock needs {wanted} MiB"
@@ -309,6 +313,11 @@ def _app(lock: Lock, app: str, state: AppState | None) -> Result:
 
 def _good(name: str, message: str, *evidence: tuple[str, str]) -> Result:
     return Result(name=name, outcome=Outcome.HEALTHY, message=message, evidence=evidence)
+
+
+def _unpromised(name: str, seen: str, *evidence: tuple[str, str]) -> Result:
+    """What a machine has, where no lock says what it should have."""
+    return Result(name=name, outcome=Outcome.UNKNOWN, message=f"{seen}; no lock says what is needed", evidence=evidence)
 
 
 def _bad(name: str, cause: Cause, message: str, *evidence: tuple[str, str], action: str | None = None) -> Result:
