@@ -23,15 +23,15 @@ from aistack.host.store import CHUNK, Store
 def weights(store: Store, count: int, size: int) -> tuple[LockedFile, ...]:
     """Files of random bytes in the store: weights do not compress either."""
     found = []
-    for number in range(count):
-        file = store.path / f"weights-{number}"
-        with file.open("wb") as out:
-            for _ in range(size // CHUNK):
-                out.write(os.urandom(CHUNK))
-        with file.open("rb") as stream:
-            sha256, length = store.add(stream)
-        file.unlink()
-        found.append(LockedFile(path=f"model-{number:05d}.safetensors", sha256=sha256, size=length))
+    with store.scratch() as folder:
+        for number in range(count):
+            file = folder / "weights"
+            with file.open("wb") as out:
+                for _ in range(size // CHUNK):
+                    out.write(os.urandom(CHUNK))
+            with file.open("rb") as stream:
+                sha256, length = store.add(stream)
+            found.append(LockedFile(path=f"model-{number:05d}.safetensors", sha256=sha256, size=length))
     return tuple(found)
 
 

@@ -79,7 +79,7 @@ class Podman:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "containers"
-        self.command = ["podman", "--root", self.root, "--runroot", folder / "run"]
+        self.command = ["podman", "--root", self.root, "--runroot", folder / "run", "--tmpdir", folder / "libpod"]
 
     def __enter__(self) -> Self:
         return self

@@ -10,6 +10,7 @@ layers that differ. The changed packages' own size, compressed as they are serve
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import shutil
@@ -25,11 +26,20 @@ from aistack.compose import grouping, seal
 from aistack.compose.lock import Lock
 from aistack.facts.catalog import Suite
 from aistack.facts.pins import LockedRoot
-from aistack.host import apt, models, oci, rootfs
+from aistack.host import apt, apt_sources, models, oci, rootfs
 
 SUITES = ("trixie", "trixie-updates", "trixie-security", "trixie-backports")
+NOTHING = "nothing"
 LIBRARY = "openssl"
 KERNEL = "linux-image-"
+INSTALL = """\
+rm -rf /etc/apt/sources.list /etc/apt/sources.list.d
+echo 'deb [trusted=yes] copy:/repository ./' >/etc/apt/sources.list
+trap 'apt-get clean; rm -rf /etc/apt/sources.list /var/lib/apt/lists' EXIT
+apt-get -q update
+export DEBIAN_FRONTEND=noninteractive INITRD=No
+apt-get install -q -y --allow-downgrades --no-install-recommends \\
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,41 +84,36 @@ def cases(lock: Lock) -> Iterator[Case]:
         "kernel": {package.name for package in base.packages if package.name in base.wanted and package.name.startswith(KERNEL)},
         LIBRARY: {package.name for package in base.packages if package.source.partition(" ")[0] == LIBRARY},
     }
-    yield Case(what="nothing", older=lock, newer=lock, root="base")
+    yield Case(what=NOTHING, older=lock, newer=lock, root="base")
     for what, names in members.items():
         older = versioned(base, names, newest=False)
         if older:
             yield Case(what=what, older=with_root(lock, "base", older), newer=lock, root="base")
     newer = versioned(lock.root(app.root), {app.framework}, newest=True)
     if newer:
-        yield Case(what=f"app ({app.framework})", older=lock, newer=with_root(lock, app.root, newer), root=app.root)
+        yield Case(what=app.framework, older=lock, newer=with_root(lock, app.root, newer), root=app.root)
 
 
 class Containerfile:
-    """An OS or app as a plain Containerfile makes it: the essential packages, then one RUN of apt-get install."""
+    """An OS or app as a plain Containerfile makes it: FROM the distribution with its apt, then one RUN of apt-get install."""
 
-    def __init__(self, podman: Podman, folder: Path, start: LockedRoot) -> None:
+    def __init__(self, podman: Podman, folder: Path) -> None:
         self.folder, self.podman = folder, podman
-        essential = folder / "essential.tar"
-        source = f"deb [trusted=yes] copy:{rootfs.repository(store(), start.packages, folder / 'start')} ./"
-        run(["mmdebstrap", "--mode=root", "--variant=essential", "-", essential, source])
-        self.podman("import", essential, "start")
+        folder.mkdir()
+        sources, tar = folder / "start.sources", folder / "start.tar"
+        sources.write_text("\n".join(archive.render() for archive in apt_sources.archives(SUITES[:1], environment=os.environ)))
+        run(["mmdebstrap", "--mode=root", "--variant=apt", SUITES[0], tar, sources])
+        self.podman("import", tar, "start")
 
-    def layers(self, root: LockedRoot, name: str) -> Mapping[str, int]:
-        """The layers of an image with those packages as they are pushed, digest → compressed bytes."""
+    def layers(self, root: LockedRoot, turn: str) -> Mapping[str, int]:
+        """The layers of an image with those packages as they are pushed, digest → compressed bytes; each `turn` builds anew."""
+        name = f"{turn}-{abs(hash(root))}"
         repository = rootfs.repository(store(), root.packages, self.folder / name)
         (repository / "blobs").unlink()  # a link out of the repository leads nowhere inside
-        volumes = (f"--volume={repository}:/repository:ro", f"--volume={store().blobs.resolve()}:/repository/blobs:ro")
         (repository / "blobs").mkdir()
-        packages = " ".join(f"{package.name}={package.version}" for package in root.packages)
-        text = (
-            "FROM start\n"
-            "RUN rm -f /etc/apt/sources.list /etc/apt/sources.list.d/* && apt-get -q update"
-            " -o Dir::Etc::sourcelist=/repository/list && DEBIAN_FRONTEND=noninteractive INITRD=No apt-get install -q -y"
-            f" --allow-downgrades --no-install-recommends -o Dir::Etc::sourcelist=/repository/list {packages} && apt-get clean\n"
-        )
-        (repository / "list").write_text("deb [trusted=yes] copy:/repository ./\n")
-        self.podman.build(text, name, "--no-cache", *volumes)
+        (repository / "install").write_text(INSTALL + " ".join(f"{package.name}={package.version}" for package in root.packages))
+        volumes = (f"--volume={repository}:/repository:ro", f"--volume={store().blobs.resolve()}:/repository/blobs:ro")
+        self.podman.build("FROM start\nRUN sh -e /repository/install\n", name, "--no-cache", *volumes)
         out = self.folder / f"{name}.oci"
         self.podman("push", "--quiet", name, f"oci:{out}:{name}")
         index = json.loads((out / "index.json").read_text())
@@ -122,7 +127,7 @@ def fetched(case: Case, recipe: Path, folder: Path) -> tuple[float, float]:
     locks = []
     for side, lock in (("older", case.older), ("newer", case.newer)):
         own = folder / side / recipe.name
-        own.parent.mkdir(exist_ok=True)
+        own.parent.mkdir(parents=True)
         shutil.copy(recipe, own)
         write(lock, lock_path(own))
         aistack("build", own, "--only", "system-image")
@@ -159,15 +164,16 @@ def rows(recipe: Path) -> Iterator[Row]:
     """The table's rows."""
     aistack("lock", recipe)
     lock = read_lock(lock_path(recipe))
-    for case in cases(lock):
-        with scratch() as folder, Podman(folder) as podman:
-            ours, changed = fetched(case, recipe, folder)
-            containers = Containerfile(podman, folder, case.older.root(case.root))
-            before, after = (containers.layers(lock.root(case.root), side) for side, lock in (("older", case.older), ("newer", case.newer)))
-            theirs = sum(size for digest, size in after.items() if digest not in before) / 1e6
-        note = f"{ours / changed:.2f} x the {changed:.2f} MB of packages that changed; aim 1.25 x" if changed else "aim 0"
-        yield Row(what=f"update: {case.what}", ours=ours, theirs=theirs, unit="MB", opponent="Containerfile", note=note)
     with scratch() as folder, Podman(folder) as podman:
+        containerfile = Containerfile(podman, folder / "containerfile")
+        layers = functools.cache(containerfile.layers)
+        for case in cases(lock):
+            ours, changed = fetched(case, recipe, folder / case.what)
+            sides = case.older.root(case.root), case.newer.root(case.root)
+            before, after = layers(sides[0], "first"), layers(sides[1], "second" if case.what == NOTHING else "first")
+            theirs = sum(size for digest, size in after.items() if digest not in before) / 1e6
+            note = f"{ours / changed:.2f} x the {changed:.2f} MB of packages that changed; aim 1.25 x" if changed else "aim 0"
+            yield Row(what=f"update: {case.what}", ours=ours, theirs=theirs, unit="MB", opponent="Containerfile", note=note)
         yield one_file(podman, folder)
 
 
