@@ -2,92 +2,51 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from registry_server import ACCOUNT, running
+from test_registry import log_in, trust
 from test_store_verbs import filled
 from tools_needed import needs
 
 from aistack.diagnostics import DiagnosticError
-from aistack.host import artifact, sharing, uses
+from aistack.host import artifact, oci, sharing, uses
 from aistack.host.store import Store
-
-PASSWORD = "CanaryPasswordOfARegistry0123456789"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where an artifact goes: its reference, what the tools need to see, where its blobs lie, and what was asked for."""
+    """Where an artifact goes: its reference, where a blob of it lies, and the log of what was asked for."""
 
     reference: str
-    environment: dict[str, str]
-    blobs: Path
+    blob: Callable[[str], Path]
     log: Path | None = None
-
-    def blob(self, sha256: str) -> Path:
-        """The file of a blob, in a layout or below a registry."""
-        return self.blobs / sha256 if self.log is None else self.blobs / sha256[:2] / sha256 / "data"
 
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Place:
     needs("skopeo")
     folder = tmp_path / "layout"
-    return Place(reference=f"oci:{folder}:node", environment=dict(os.environ), blobs=folder / "blobs/sha256")
+    return Place(reference=f"oci:{folder}:node", blob=lambda sha256: folder / "blobs/sha256" / sha256)
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Place]:
-    """Debian's registry, which asks for a password; skopeo finds that, and that there is no TLS, where its users keep both."""
-    needs("skopeo", "docker-registry", "htpasswd")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{free.getsockname()[1]}"
-    data, log, home = tmp_path / "registry", tmp_path / "registry.log", tmp_path / "home"
-    subprocess.run(["htpasswd", "-Bbc", tmp_path / "users", "user", PASSWORD], check=True, capture_output=True)
-    settings = {
-        "version": 0.1,
-        "storage": {"filesystem": {"rootdirectory": str(data)}},
-        "http": {"addr": host},
-        "auth": {"htpasswd": {"realm": "test", "path": str(tmp_path / "users")}},
-    }
-    (tmp_path / "registry.yml").write_text(json.dumps(settings))
-    (home / ".config/containers").mkdir(parents=True)
-    (home / ".config/containers/registries.conf").write_text(f'[[registry]]\nlocation = "{host}"\ninsecure = true\n')
-    environment = {**os.environ, "HOME": str(home), "REGISTRY_AUTH_FILE": str(home / "auth.json"), "NO_PROXY": "127.0.0.1"}
-    with log.open("wb") as talk:
-        server = subprocess.Popen(["docker-registry", "serve", tmp_path / "registry.yml"], stdout=talk, stderr=talk)
-    try:
-        wait_for(f"http://{host}/v2/")
-        login = ["skopeo", "login", "--username=user", "--password-stdin", "--tls-verify=false", host]
-        subprocess.run(login, input=PASSWORD, env=environment, text=True, check=True, capture_output=True)
-        blobs = data / "docker/registry/v2/blobs/sha256"
-        yield Place(reference=f"docker://{host}/stores/node:latest", environment=environment, blobs=blobs, log=log)
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-
-
-def wait_for(address: str) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(address, timeout=5)
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """Debian's registry, with TLS and a password; skopeo finds the CA and the password where its users keep them."""
+    needs("skopeo", "docker-registry", "openssl")
+    home, folder = tmp_path / "home", tmp_path / "registry"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(home / "auth.json"))
+    with running(folder, secure=True) as server:
+        trust(home, server)
+        log_in(server)
+        yield Place(reference=f"docker://{server.host}/stores/node:latest", blob=server.blob, log=folder / "log")
 
 
 @pytest.fixture(params=["layout", "registry"])
@@ -99,12 +58,12 @@ def place(request: pytest.FixtureRequest) -> Place:
 def pushed(place: Place, store: Store) -> tuple[uses.Use, str]:
     """A filled store, pushed: what it is used for, and the sha256 of its image's layer."""
     use, layer = filled(store, "node")
-    artifact.push(store, place.reference, uses.needs(store, use), {"image-node": uses.read_output(store, "image-node")}, place.environment)
+    artifact.push(store, place.reference, uses.needs(store, use), {"image-node": uses.read_output(store, "image-node")})
     return use, layer
 
 
 def sources(place: Place, said: list[str]) -> tuple[sharing.Source, ...]:
-    return sharing.others({**place.environment, sharing.VARIABLE: f"/none:{place.reference}:"}, said.append)
+    return sharing.others({sharing.VARIABLE: f"/none:{place.reference}:"}, said.append)
 
 
 @pytest.mark.system
@@ -149,19 +108,19 @@ def test_a_damaged_file_is_not_pushed(place: Place, tmp_path: Path) -> None:
     use, layer = filled(store, "node")
     store.blob(layer).write_bytes(store.blob(layer).read_bytes()[::-1])
     with pytest.raises(DiagnosticError) as caught:
-        artifact.push(store, place.reference, uses.needs(store, use), {}, place.environment)
+        artifact.push(store, place.reference, uses.needs(store, use), {})
     assert layer in " ".join(caught.value.diagnostics[0].why)
 
 
 @pytest.mark.system
-def test_without_the_password_it_is_told_and_the_build_goes_on(registry: Place, tmp_path: Path) -> None:
+def test_without_the_password_it_is_told_and_the_build_goes_on(registry: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pushed(registry, Store(tmp_path / "other"))
     said: list[str] = []
-    stranger = {**registry.environment, "REGISTRY_AUTH_FILE": str(tmp_path / "none.json"), sharing.VARIABLE: registry.reference}
-    assert sharing.others(stranger, said.append) == ()
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "none.json"))
+    assert sharing.others({sharing.VARIABLE: registry.reference}, said.append) == ()
     (line,) = said
-    assert registry.reference in line and "unauthorized" in line.lower() and PASSWORD not in line
-    assert sharing.others(stranger, said.append, offline=True) == () and len(said) == 1
+    assert registry.reference in line and "unauthorized" in line.lower() and ACCOUNT[1] not in line
+    assert sharing.others({sharing.VARIABLE: registry.reference}, said.append, offline=True) == () and len(said) == 1
 
 
 @pytest.mark.system
@@ -169,11 +128,9 @@ def test_something_else_at_the_reference_is_told(layout: Place, tmp_path: Path) 
     store = Store(tmp_path / "store")
     filled(store, "node")
     image = uses.read_output(store, "image-node")["image"]
-    from aistack.host import oci
-
     folder = oci.layout(store, {"node": image}, tmp_path / "layout")
     said: list[str] = []
-    assert sharing.others({**os.environ, sharing.VARIABLE: f"oci:{folder}:node"}, said.append) == ()
+    assert sharing.others({sharing.VARIABLE: f"oci:{folder}:node"}, said.append) == ()
     assert "no store of aistack" in said[0] or "KeyError" in said[0]
 
 

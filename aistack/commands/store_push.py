@@ -28,7 +28,7 @@ def push(recipe: Path, reference: str, *, dry_run: bool, as_json: bool) -> ExitC
             message, hints = f"nothing of {recipe}'s lock is in {store.path}", (f"aistack build {recipe}",)
             raise refuse(Diagnostic(rule="STO003", name="nothing-to-push", severity=Severity.ERROR, message=message, hints=hints))
         size = sum(store.blob(sha256).stat().st_size for sha256 in files)
-        digest = None if dry_run else artifact.push(store, reference, files, outputs, found.places.environment)
+        digest = None if dry_run else artifact.push(store, reference, files, outputs)
     if as_json:
         counts = {"files": len(files), "lacking": len(needed) - len(files), "bytes": size, "steps": len(outputs)}
         print(json.dumps({"schema": SCHEMA, "reference": reference, "digest": digest, "lock": use.lock, **counts}, indent=2))

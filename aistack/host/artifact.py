@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from aistack.diagnostics import DiagnosticError, unable
-from aistack.host import oci, process
-from aistack.host.store import Store, digest
+from aistack.host import image_proxy, oci, process
+from aistack.host.store import Store
 
 INDEX = "application/vnd.aistack.store.v1+json"
 FILE = "application/vnd.aistack.store.file.v1"
@@ -23,9 +23,7 @@ SCHEMA = "aistack/store-artifact/v1"
 DAY = 86_400.0
 
 
-def push(
-    store: Store, reference: str, files: Iterable[str], outputs: Mapping[str, Mapping[str, Any]], environment: Mapping[str, str]
-) -> str:
+def push(store: Store, reference: str, files: Iterable[str], outputs: Mapping[str, Mapping[str, Any]]) -> str:
     """Write those files (sha256) and outputs (by the steps' ids) as one artifact to `reference`; returns its digest.
 
     What the other side has already is not sent. Raises DiagnosticError (exit 3), a damaged file named among the reasons.
@@ -33,7 +31,7 @@ def push(
     manifest = oci.write_artifact(store, {"schema": SCHEMA, "outputs": outputs}, INDEX, sorted(files), FILE)
     with store.scratch() as folder:
         oci.layout(store, {"store": manifest}, folder)
-        _skopeo("copy", "--quiet", "--preserve-digests", f"oci:{folder}:store", reference, environment=environment)
+        _skopeo("copy", "--quiet", "--preserve-digests", f"oci:{folder}:store", reference)
     return manifest
 
 
@@ -44,7 +42,6 @@ class Artifact:
     reference: str
     sizes: Mapping[str, int]
     outputs: Mapping[str, Mapping[str, Any]]
-    environment: Mapping[str, str]
     say: Callable[[str], None]
 
     def output(self, step: str) -> Mapping[str, Any]:
@@ -53,37 +50,25 @@ class Artifact:
 
     def bring(self, store: Store, wanted: Iterable[str]) -> None:
         """Fetch those of the wanted files that are there, each held against its digest."""
-        asked = {sha256 for sha256 in wanted if sha256 in self.sizes}
-        while asked and (failed := self._fetch(store, asked)) is not None:
-            reason = last_words(failed)
-            self.say(f"{self.reference}: {reason}")
-            named = {sha256 for sha256 in asked if sha256 in reason}
-            asked = {sha256 for sha256 in asked - named if named and not store.has(sha256)}
-
-    def _fetch(self, store: Store, asked: set[str]) -> DiagnosticError | None:
-        """skopeo copies a whole artifact, except what lies in the layout already: there, a hole of the right size stands for each file
-        that is not asked for.
-        """
-        with store.scratch() as folder:
-            blobs = folder / "blobs" / "sha256"
-            blobs.mkdir(parents=True)
-            for sha256 in self.sizes.keys() - asked:
-                with (blobs / sha256).open("wb") as hole:
-                    hole.truncate(self.sizes[sha256])
-            failed = None
+        left = [sha256 for sha256 in wanted if sha256 in self.sizes]
+        while left:
+            sha256 = ""
             try:
-                _skopeo("copy", "--quiet", self.reference, f"oci:{folder}:store", environment=self.environment)
-            except DiagnosticError as error:
-                failed = error
-            for sha256 in asked:
-                if (blobs / sha256).is_file() and digest(blobs / sha256) == sha256:
-                    store.adopt(blobs / sha256, sha256)
-            return failed
+                with image_proxy.opened(self.reference) as proxy:
+                    while left:
+                        sha256 = left.pop()
+                        with proxy.blob(f"sha256:{sha256}", self.sizes[sha256], lambda size: None) as stream:
+                            if store.add(stream, only=sha256)[0] != sha256:
+                                raise image_proxy.ProxyError("not what its name says")
+            except (image_proxy.ProxyError, DiagnosticError) as error:
+                self.say(f"{self.reference}: {sha256}: {error}")
+                if not sha256:
+                    return
 
 
-def read(reference: str, environment: Mapping[str, str], say: Callable[[str], None]) -> Artifact:
+def read(reference: str, say: Callable[[str], None]) -> Artifact:
     """What an artifact holds, nothing of it fetched yet; raises DiagnosticError (exit 3) where there is none."""
-    manifest, index = (_skopeo("inspect", *words, "--raw", reference, environment=environment) for words in ((), ("--config",)))
+    manifest, index = (_skopeo("inspect", *words, "--raw", reference) for words in ((), ("--config",)))
     try:
         document = json.loads(index)
         if document["schema"] != SCHEMA:
@@ -95,7 +80,7 @@ def read(reference: str, environment: Mapping[str, str], say: Callable[[str], No
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         why = (f"{type(error).__name__}: {error}",)
         raise unable("STO004", "not-a-store-artifact", f"{reference} holds no store of aistack", why=why) from error
-    return Artifact(reference=reference, sizes=sizes, outputs=outputs, environment=environment, say=say)
+    return Artifact(reference=reference, sizes=sizes, outputs=outputs, say=say)
 
 
 def last_words(error: DiagnosticError) -> str:
@@ -103,5 +88,5 @@ def last_words(error: DiagnosticError) -> str:
     return (error.diagnostics[0].message, *error.diagnostics[0].why)[-1]
 
 
-def _skopeo(*words: str, environment: Mapping[str, str]) -> str:
-    return process.run([process.require("skopeo", "skopeo"), *words], env=environment, timeout=DAY).stdout
+def _skopeo(*words: str) -> str:
+    return process.run(image_proxy.skopeo(*words), timeout=DAY).stdout

@@ -66,7 +66,7 @@ def skopeo(*arguments: str) -> list[str]:
 
 @contextmanager
 def opened(name: str) -> Iterator[Proxy]:
-    """The image `HOST/REPOSITORY@DIGEST` of a registry; raises ProxyError when it cannot be had."""
+    """An image, or another artifact, named as skopeo does (`docker://HOST/REPOSITORY@DIGEST`); raises ProxyError when it cannot be had."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     argv = skopeo("experimental-image-proxy")
     with tempfile.TemporaryDirectory() as folder, theirs, process.stream(argv, log=Path(folder) / "log", stdin=theirs.fileno()):
@@ -74,7 +74,7 @@ def opened(name: str) -> Iterator[Proxy]:
         with ours:  # closed, it ends the proxy
             ours.settimeout(SILENCE)
             _ask(ours, "Initialize")
-            yield Proxy(ours, _ask(ours, "OpenImage", f"docker://{name}")[0]["value"])
+            yield Proxy(ours, _ask(ours, "OpenImage", name)[0]["value"])
 
 
 def _ask(channel: socket.socket, method: str, *arguments: object) -> tuple[dict[str, Any], list[int]]:

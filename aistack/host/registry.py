@@ -79,7 +79,7 @@ def fetch(store: Store, image: LockedImage, *, offline: bool = False, advance: A
     if missing.pop(image.manifest.sha256, None):
         store.add(io.BytesIO(_inspected(image.reference, name, image.digest)))
     try:
-        with image_proxy.opened(name) as proxy:
+        with image_proxy.opened(f"docker://{name}") as proxy:
             for what, blob in missing.values():
                 with proxy.blob(f"sha256:{blob.sha256}", blob.size, came) as stream:
                     found, _ = store.add(stream, only=blob.sha256)

@@ -69,7 +69,7 @@ def _others(environment: Mapping[str, str], say: Callable[[str], None], offline:
                 say(f"{VARIABLE}: {name} is no store")
         elif not (offline and name.startswith("docker:")):
             try:
-                yield artifact.read(name, environment, say)
+                yield artifact.read(name, say)
             except DiagnosticError as error:
                 say(f"{VARIABLE}: {name} cannot be read: {artifact.last_words(error)}")
 
