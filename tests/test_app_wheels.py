@@ -24,6 +24,7 @@ from aistack.compose import verify as checks
 from aistack.compose.findings import Finding, Outcome
 from aistack.compose.lock import Lock, decode
 from aistack.host import inspect, layers, oci, podman
+from aistack.host.catalog_files import FOLDERS
 from aistack.host.store import Store, default_path
 
 pytestmark = pytest.mark.system
@@ -97,7 +98,7 @@ class Checkout:
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("aistack", "accelerators", "licences", "models", "recipes"):
+    for name in ("aistack", *FOLDERS):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "recipes/frameworks/sums.yaml").write_text(FRAMEWORK)

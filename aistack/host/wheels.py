@@ -70,7 +70,13 @@ def find(
     index or a wheel for that platform is missing.
     """
     target, settings = _target(python, arch, glibc), asking(environment, named)
-    resolved = _resolve(requirements, target, settings, only, prefer)
+    try:
+        resolved = _resolve(requirements, target, settings, only, prefer)
+    except DiagnosticError:
+        if not prefer:
+            raise
+        # Of several indexes uv asks the first that has a preferred version, though it may have it for another Python: then it keeps none.
+        resolved = _resolve(requirements, target, settings, only)
     served = _served(resolved, target, settings) if named else {}
     found = []
     for name, version, offered in resolved:
