@@ -112,7 +112,7 @@ def test_two_at_once_make_one_image(whole: Whole, lent: Store) -> None:
 
 
 @pytest.mark.parametrize("megabytes", [60, 150])
-def test_a_full_disk_is_told_and_what_is_there_stays_good(whole: Whole, tmp_path: Path, megabytes: int) -> None:
+def test_a_full_disk_is_told_and_what_is_there_stays_good(whole: Whole, lent: Store, tmp_path: Path, megabytes: int) -> None:
     """A small disk: the packages do not fit, or they fit and the build does not; on a larger one the same store is finished."""
     needs("mount", "umount")
     disk = tmp_path / "disk"
@@ -122,7 +122,7 @@ def test_a_full_disk_is_told_and_what_is_there_stays_good(whole: Whole, tmp_path
     try:
         store = Store(disk / "store")
         argv = [sys.executable, "-m", "aistack", "build", RECIPE.name, "--only", "app-image"]
-        environment = {**os.environ, "AISTACK_STORE": str(store.path), "AISTACK_STORE_FROM": str(whole.store.path)}
+        environment = {**os.environ, "AISTACK_STORE": str(store.path), "AISTACK_STORE_FROM": str(lent.path)}
         tried = subprocess.run(argv, cwd=whole.folder, env=environment, capture_output=True, text=True, timeout=900, check=False)
         assert tried.returncode == 3, tried.stderr
         assert "No space left on device" in tried.stderr and "AISTACK_STORE" in tried.stderr, tried.stderr
