@@ -79,3 +79,17 @@ cli.main()
         running.kill()
     assert (running.returncode, said) == (ExitCode.INTERRUPTED, "interrupted\n")
     assert gone(int(file.read_text()))
+
+
+def test_killed_without_warning_nothing_that_we_run_goes_on(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    code = f"from aistack.host import process\nprocess.run(['sh', '-c', 'echo $$ > {file}.new; mv {file}.new {file}; exec sleep 60'])"
+    running = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        deadline = time.monotonic() + 20
+        while not file.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        running.kill()
+        running.wait(20)
+    assert gone(int(file.read_text()))

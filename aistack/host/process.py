@@ -93,11 +93,16 @@ def run(
 
 @contextmanager
 def _started(argv: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A program in a process group of its own: when the block is left early, whatever it had started is killed with it."""
-    try:
-        process = subprocess.Popen(list(argv), process_group=0, **options)
-    except FileNotFoundError as error:
-        raise unable("HOST001", "tool-missing", f"`{argv[0]}` is not installed", why=(str(error),)) from error
+    """A program in a process group of its own: when the block is left early, whatever it had started is killed with it.
+
+    It is also killed when this process, or the thread that is inside, dies without leaving the block.
+    """
+    environment = options.get("env") or os.environ
+    if shutil.which(argv[0], path=environment.get("PATH")) is None:
+        raise unable("HOST001", "tool-missing", f"`{argv[0]}` is not installed")
+    setpriv = find("setpriv")
+    guarded = [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else list(argv)
+    process = subprocess.Popen(guarded, process_group=0, **options)
     with process:
         try:
             yield process
@@ -133,11 +138,6 @@ def stream(
 
 @contextmanager
 def background(argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program beside this one, both streams into `log`; the caller judges its end, and leaving the block kills it.
-
-    It is also killed when this process dies without leaving the block.
-    """
-    setpriv = find("setpriv")
-    guarded = [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else list(argv)
-    with log.open("wb") as talk, _started(guarded, stdin=subprocess.DEVNULL, stdout=talk, stderr=subprocess.STDOUT, env=env) as process:
+    """Run a program beside this one, both streams into `log`; the caller judges its end, and leaving the block kills it."""
+    with log.open("wb") as talk, _started(argv, stdin=subprocess.DEVNULL, stdout=talk, stderr=subprocess.STDOUT, env=env) as process:
         yield process
