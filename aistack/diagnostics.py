@@ -105,6 +105,10 @@ def refuse(*diagnostics: Diagnostic) -> DiagnosticError:
     return DiagnosticError(diagnostics, ExitCode.NO)
 
 
+MAKE_ROOM = ("free space, or set AISTACK_STORE to a folder on a larger disk", "`aistack store prune` removes what nothing uses")
+"""The ways out of a full disk."""
+
+
 def unable(rule: str, name: str, message: str, *, why: tuple[str, ...] = (), hints: tuple[str, ...] = ()) -> DiagnosticError:
     """Could not tell or could not do (exit 3): tool, network, disk, permission, missing credential."""
     diagnostic = Diagnostic(rule=rule, name=name, severity=Severity.ERROR, message=message, why=why, hints=hints)

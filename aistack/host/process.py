@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 import shutil
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aistack.diagnostics import DiagnosticError, unable
+from aistack.diagnostics import MAKE_ROOM, DiagnosticError, unable
 
 LINES_THAT_MATTER = 12
 MOST_OF_A_LINE = 600
@@ -53,9 +54,9 @@ def failure(argv: Sequence[str], returncode: int, output: str) -> DiagnosticErro
     """The error for a program that ended badly, with the last lines that it said."""
     how = f"was ended by signal {-returncode}" if returncode < 0 else f"ended with exit code {returncode}"
     said = tuple(line[:MOST_OF_A_LINE] for line in output.strip().splitlines() if line.strip())[-LINES_THAT_MATTER:]
-    return unable(
-        "HOST002", "tool-failed", f"`{argv[0].rsplit('/', 1)[-1]}` {how}", why=(f"command: {shlex.join(argv)[:MOST_OF_A_LINE]}", *said)
-    )
+    hints = MAKE_ROOM if os.strerror(errno.ENOSPC) in output else ()
+    why = (f"command: {shlex.join(argv)[:MOST_OF_A_LINE]}", *said)
+    return unable("HOST002", "tool-failed", f"`{argv[0].rsplit('/', 1)[-1]}` {how}", why=why, hints=hints)
 
 
 def run(

@@ -6,14 +6,14 @@ import errno
 import sys
 
 from aistack import __version__
-from aistack.diagnostics import DiagnosticError, ExitCode, unable
+from aistack.diagnostics import MAKE_ROOM, DiagnosticError, ExitCode, unable
 
 
 def refused(error: OSError) -> DiagnosticError:
     """The diagnostic for an operating system that says no."""
     where = f"`{error.filename}`: " if error.filename else ""
     hints = {
-        errno.ENOSPC: ("free space, or set AISTACK_STORE to a folder on a larger disk", "`aistack store prune` removes what nothing uses"),
+        errno.ENOSPC: MAKE_ROOM,
         errno.EDQUOT: ("set AISTACK_STORE to a folder where there is room",),
         errno.EACCES: ("run as the user who owns it, or set AISTACK_STORE to a folder that this user may write",),
         errno.EROFS: ("set AISTACK_STORE to a folder that can be written",),
