@@ -24,13 +24,16 @@ def verify(subject: str, *, as_json: bool) -> ExitCode:
     recipe = Path(subject)
     found = opened(recipe, Options())
     locked, store = found.locked(), found.places.store
-    images = building.find(locked, store).images()
+    built = building.find(locked, store)
+    images = built.images()
     system = images.get(f"system-image {locked.name}")
     if system is None:
         message, hints = f"{recipe} has no built system image", (f"aistack build {recipe}",)
         raise refuse(Diagnostic(rule="VER002", name="not-built", severity=Severity.ERROR, message=message, hints=hints))
     apps = {f"app-{app.name}": images[f"app-image {app.name}"] for app in locked.apps}
-    held = verifying.verify(store, locked, system, apps, making.bound(locked, images))
+    sbom = built.find("sbom")
+    documents = store.path / "outputs" / sbom[0].id if sbom else None
+    held = verifying.verify(store, locked, system, apps, making.bound(locked, images), documents)
     return _show(held, system, "bootable", strict=True, as_json=as_json)
 
 
