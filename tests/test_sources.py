@@ -115,7 +115,10 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> DebianArchive:
     archive.add("linux-image-cloud-amd64", "6.12.117-1", fields="Depends: linux-image-6.12.117-cloud-amd64\n")
     for suite in ("trixie", "trixie-updates", "trixie-security"):
         archive.publish(suite=suite)
+    older = archive.packages["podman"]
+    kept = older.read_bytes()
     archive.add("podman", "2.0")
+    older.write_bytes(kept)  # its suite still offers it
     archive.publish(suite="trixie-backports", fields="NotAutomatic: yes\nButAutomaticUpgrades: yes\n")
     return archive
 
