@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -246,6 +247,14 @@ def test_everything_is_the_same_bytes_elsewhere(folder: Path, first: dict[str, A
         made = [row["title"].partition(" ")[0] for row in again if row["seconds"] is not None]
         assert {"base-image", "app-image", "model-image", "system-image", "disk"} <= set(made)
         assert {row["title"]: row["where"] for row in again if row["title"] in first["images"]} == first["images"]
+        (step,) = [row["id"] for row in again if row["title"].startswith("disk")]
+        for name in ("disk.raw", "disk.qcow2"):
+            assert digest(other.path / "outputs" / step / name) == digest(Path(first["disk"]).with_name(name)), name
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def test_the_web_appliance_boots_and_serves(folder: Path) -> None:

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from aistack.host import bound_store, disk_layout, grub, ostree, process, sysroo
 from aistack.host.disk_layout import MIB, SECTOR, Layout
 
 BLOCK = 4096
+ENTRY = 8
+"""Bytes of an entry in an ext4 folder beside its name."""
 PROGRESS = "progress: "
 STORAGE = "ostree/bootc/storage"
 SHIM = Path("/usr/lib/shim")
@@ -172,16 +175,24 @@ def _bind(work: Path, layout: Path, storage: Path, name: str, digest: str) -> No
 
 
 def _size(folder: Path) -> int:
-    """Bytes in whole blocks of every distinct file and folder below."""
+    """Bytes in whole blocks of every distinct file and folder below.
+
+    What a folder takes is counted by its names, as ext4 stores them: the size that a builder's own file system gives it differs.
+    """
     seen: set[tuple[int, int]] = set()
     total = 0
     for parent, folders, files in os.walk(folder):
+        total += _blocks(sum(ENTRY + -(-len(os.fsencode(name)) // 4) * 4 for name in (".", "..", *folders, *files)))
         for name in (*folders, *files):
             found = os.lstat(os.path.join(parent, name))  # noqa: PTH118  # tens of thousands of times
-            if (found.st_dev, found.st_ino) not in seen:
+            if not stat.S_ISDIR(found.st_mode) and (found.st_dev, found.st_ino) not in seen:
                 seen.add((found.st_dev, found.st_ino))
-                total += max(BLOCK, -(-found.st_size // BLOCK) * BLOCK)
+                total += _blocks(found.st_size)
     return total
+
+
+def _blocks(size: int) -> int:
+    return max(BLOCK, -(-size // BLOCK) * BLOCK)
 
 
 def _ext4(disk: Path, offset: int, size_mib: int, uuid: str, label: str, content: Path) -> None:

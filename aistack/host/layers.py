@@ -254,7 +254,8 @@ def writing(
                             running.stdin.close()
                 except BrokenPipeError as error:
                     running.wait()
-                    raise process.failure(compressor, running.returncode, (folder / "log").read_text(errors="replace")) from error
+                    said = (folder / "log").read_text(errors="replace")
+                    raise process.failure(compressor, running.returncode, said, log=folder / "log") from error
             if keeper.error is not None:
                 raise _full(store, keeper.error)
             hex_digest, size, media_type = keeper.digest.hexdigest(), keeper.size, TAR_ZSTD

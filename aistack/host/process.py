@@ -20,6 +20,8 @@ from aistack.diagnostics import MAKE_ROOM, DiagnosticError, unable
 LINES_THAT_MATTER = 12
 MOST_OF_A_LINE = 600
 """Characters of a command, or of a line that a program said, that a message shows."""
+LEAST_ROOM = 1 << 16
+"""Bytes: with less, a disk counts as full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +52,11 @@ def require(tool: str, package: str) -> str:
     return path
 
 
-def failure(argv: Sequence[str], returncode: int, output: str) -> DiagnosticError:
-    """The error for a program that ended badly, with the last lines that it said."""
+def failure(argv: Sequence[str], returncode: int, output: str, *, log: Path | None = None) -> DiagnosticError:
+    """The error for a program that ended badly, with the last lines that it said; a full disk at its log kept them from being written."""
     how = f"was ended by signal {-returncode}" if returncode < 0 else f"ended with exit code {returncode}"
+    if log is not None and shutil.disk_usage(log.parent).free < LEAST_ROOM:
+        output += f"\n{log.parent}: {os.strerror(errno.ENOSPC)}"
     said = tuple(line[:MOST_OF_A_LINE] for line in output.strip().splitlines() if line.strip())[-LINES_THAT_MATTER:]
     hints = MAKE_ROOM if os.strerror(errno.ENOSPC) in output else ()
     why = (f"command: {shlex.join(argv)[:MOST_OF_A_LINE]}", *said)
@@ -88,7 +92,7 @@ def run(
         said = complained = log.read_bytes()
     stdout, stderr = (text.decode(errors="replace") for text in (said, complained))
     if check and process.returncode != 0:
-        raise failure(argv, process.returncode, stderr or stdout)
+        raise failure(argv, process.returncode, stderr or stdout, log=log)
     return Completed(argv=tuple(argv), returncode=process.returncode, stdout=stdout, stderr=stderr)
 
 
@@ -134,7 +138,7 @@ def stream(
             return
         returncode = process.wait()
     if returncode != 0:
-        raise failure(argv, returncode, log.read_text(errors="replace"))
+        raise failure(argv, returncode, log.read_text(errors="replace"), log=log)
 
 
 @contextmanager
