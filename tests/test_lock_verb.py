@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from aistack import cli
 from aistack.commands import lock as locking
 from aistack.diagnostics import DiagnosticError, ExitCode
 
+Aistack = Callable[..., tuple[object, str]]
 RECIPES = Path(__file__).parent.parent / "recipes"
 
 
-def aistack(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "AISTACK_STORE": str(folder / "store")}
-    argv = [sys.executable, "-m", "aistack", *arguments]
-    return subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+@pytest.fixture
+def aistack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Aistack:
+    """The program inside this process, in a folder of its own: its exit code and what it said on standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AISTACK_STORE", str(tmp_path / "store"))
+
+    def run(*arguments: str) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["aistack", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return stopped.value.code, capsys.readouterr().err
+
+    return run
 
 
 @pytest.fixture
@@ -29,21 +39,21 @@ def recipe(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("verb", ["lock", "build", "plan", "up --dry-run", "build --offline", "verify", "boot"])
 @pytest.mark.parametrize("content", [b"", b"{", b'{"schema": "aistack/lock/v2"}'])
-def test_a_damaged_lock_is_never_replaced_in_silence(recipe: Path, verb: str, content: bytes) -> None:
+def test_a_damaged_lock_is_never_replaced_in_silence(recipe: Path, aistack: Aistack, verb: str, content: bytes) -> None:
     lock = locking.lock_path(recipe)
     lock.write_bytes(content)
     verb, *options = verb.split()
-    done = aistack(verb, recipe.name, *options, folder=recipe.parent)
-    assert done.returncode == ExitCode.NO
-    assert done.stderr.startswith("error[LOCK004]: web.lock.json: ") and "--anew" in done.stderr
+    code, said = aistack(verb, recipe.name, *options)
+    assert code == ExitCode.NO
+    assert said.startswith("error[LOCK004]: web.lock.json: ") and "--anew" in said
     assert lock.read_bytes() == content
 
 
 @pytest.mark.parametrize(("verb", "code"), [("plan", 1), ("verify", 1), ("boot", 1), ("build --dry-run", 0), ("lock --dry-run", 0)])
-def test_without_a_lock_nothing_is_locked_by_the_way(recipe: Path, verb: str, code: int) -> None:
+def test_without_a_lock_nothing_is_locked_by_the_way(recipe: Path, aistack: Aistack, verb: str, code: int) -> None:
     verb, *options = verb.split()
-    done = aistack(verb, recipe.name, *options, folder=recipe.parent)
-    assert done.returncode == code, done.stderr
+    ended, said = aistack(verb, recipe.name, *options)
+    assert ended == code, said
     assert sorted(path.name for path in recipe.parent.iterdir()) == ["web.yaml"]
 
 

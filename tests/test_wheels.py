@@ -248,7 +248,7 @@ def test_a_named_index_serves_its_variant_and_what_it_lacks_comes_from_the_next(
         wheels.fetch(store, locked, python="3.13", arch="arm64", environment=environment)
         assert all(store.has(wheel.sha256) for wheel in locked)
         assert locked[0].sha256 == hashlib.sha256((cpu / "frame-1.0+cpu-py3-none-any.whl").read_bytes()).hexdigest()
-    environment["UV_CACHE_DIR"] = str(tmp_path / "empty")
+    environment |= {"UV_CACHE_DIR": str(tmp_path / "empty"), "UV_HTTP_RETRIES": "0"}
     with pytest.raises(DiagnosticError) as caught:
         lock(first)
     assert first in " ".join(caught.value.diagnostics[0].why)
