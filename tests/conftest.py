@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from aistack.host.store import Store, default_path
 
 settings.register_profile("aistack", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("aistack")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would all that it starts
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from pathlib import Path
 from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, LockedModel, encode, identity
 from aistack.compose.render import RenderedFile, image_names, render_system
 from aistack.facts.pins import LockedFile, LockedRoot
-from aistack.facts.snapshot import Deployment, FileSystem, Reading, Snapshot
-from aistack.host.probes.snapshot import take
+from aistack.facts.readings import Deployment, FileSystem, MachineReadings, Reading
+from aistack.host.probes.all import take
 
 KERNEL = "6.12.107+deb13-cloud-amd64"
 MANIFEST = "sha256:" + "9" * 64
@@ -107,7 +107,7 @@ def _store(store: Path, lock: Lock) -> None:
     (store / "overlay-layers/layers.json").write_text(json.dumps(layers))
 
 
-def snapshot(root: Path, lock: Lock = LOCK) -> Snapshot:
+def readings(root: Path, lock: Lock = LOCK) -> MachineReadings:
     """The tree below `root` as the probes read it; the deployment and the space are given, since no file of the tree holds them."""
     taken = take(root)
     return replace(

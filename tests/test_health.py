@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from node_samples import APP, KERNEL, LOCK, lay, lock_text, snapshot
+from node_samples import APP, KERNEL, LOCK, lay, lock_text, readings
 
 from aistack.compose.lock import LockedAccelerator
-from aistack.facts.snapshot import AppsSnapshot, AppState, Deployment, PciDevice, Reading, Snapshot, UnitState
+from aistack.facts.readings import AppsReadings, AppState, Deployment, MachineReadings, PciDevice, Reading, UnitState
+from aistack.host.probes.all import take
 from aistack.host.probes.machine import processor
-from aistack.host.probes.snapshot import take
 from aistack.node.health import Cause, Outcome, Result, check, confirm, verdict
 
 
@@ -22,7 +22,7 @@ def result(results: tuple[Result, ...], name: str) -> Result:
 
 
 def test_a_healthy_node_is_healthy_in_every_result(tmp_path: Path) -> None:
-    results = check(snapshot(lay(tmp_path)), lock_text())
+    results = check(readings(lay(tmp_path)), lock_text())
     assert {result.outcome for result in results} == {Outcome.HEALTHY}, results
     assert {"lock", "lock-identity", "deployment", "kernel", "modules", "processor", "memory", "images", "accelerator"} <= {
         r.name for r in results
@@ -74,7 +74,7 @@ def test_each_thing_broken_is_seen(
     tmp_path: Path, break_it: Callable[[Path], None], name: str, outcome: Outcome, cause: Cause | None
 ) -> None:
     break_it(lay(tmp_path))
-    found = result(check(snapshot(tmp_path), lock_text()), name)
+    found = result(check(readings(tmp_path), lock_text()), name)
     assert (found.outcome, found.cause) == (outcome, cause), found
 
 
@@ -92,7 +92,7 @@ def test_no_permission_is_unknown(tmp_path: Path) -> None:
     if user == 0:
         os.seteuid(65534)
     try:
-        found = result(check(snapshot(tmp_path), lock_text()), "memory")
+        found = result(check(readings(tmp_path), lock_text()), "memory")
     finally:
         os.seteuid(user)
     assert found.outcome is Outcome.UNKNOWN
@@ -103,7 +103,7 @@ def test_something_else_in_a_file_s_place_is_unknown(tmp_path: Path) -> None:
     lay(tmp_path)
     (tmp_path / "proc/meminfo").unlink()
     (tmp_path / "proc/meminfo").mkdir()
-    found = result(check(snapshot(tmp_path), lock_text()), "memory")
+    found = result(check(readings(tmp_path), lock_text()), "memory")
     assert found.outcome is Outcome.UNKNOWN
     assert "directory" in found.message
 
@@ -114,7 +114,7 @@ def test_an_empty_tree_is_unknown_in_every_result_that_needs_it(tmp_path: Path) 
     assert {"lock", "deployment", "processor", "memory", "modules"} <= set(judged.failed)
 
 
-def deployed(taken: Snapshot, **changes: str | None) -> Snapshot:
+def deployed(taken: MachineReadings, **changes: str | None) -> MachineReadings:
     assert taken.deployment.value is not None
     value: Deployment = replace(taken.deployment.value, **changes)  # type: ignore[arg-type]
     return replace(taken, deployment=Reading(source="ostree", value=value))
@@ -131,11 +131,11 @@ def deployed(taken: Snapshot, **changes: str | None) -> Snapshot:
     ],
 )
 def test_another_deployment_than_the_promised_one(tmp_path: Path, changes: dict[str, str | None], name: str, outcome: Outcome) -> None:
-    assert result(check(deployed(snapshot(lay(tmp_path)), **changes), lock_text()), name).outcome is outcome
+    assert result(check(deployed(readings(lay(tmp_path)), **changes), lock_text()), name).outcome is outcome
 
 
 def test_a_damaged_lock_is_the_image_s_fault(tmp_path: Path) -> None:
-    (found,) = check(snapshot(lay(tmp_path)), Reading(source="lock", value=b'{"schema": "aistack/lock/v1"}'))
+    (found,) = check(readings(lay(tmp_path)), Reading(source="lock", value=b'{"schema": "aistack/lock/v1"}'))
     assert (found.outcome, found.cause) == (Outcome.UNHEALTHY, Cause.SOFTWARE)
 
 
@@ -143,7 +143,7 @@ def test_a_damaged_lock_is_the_image_s_fault(tmp_path: Path) -> None:
 def test_a_promised_accelerator_that_cannot_be_seen_is_never_healthy(tmp_path: Path, seen: int) -> None:
     lock = replace(LOCK, accelerator=LockedAccelerator(product="nvidia/l4", count=2))
     devices = tuple(PciDevice(address=f"0000:0{i}:00.0", vendor="10de", device="27b8", device_class="030200") for i in range(seen))
-    taken = replace(snapshot(lay(tmp_path, lock), lock), pci=Reading(source="pci", value=devices))
+    taken = replace(readings(lay(tmp_path, lock), lock), pci=Reading(source="pci", value=devices))
     found = result(check(taken, lock_text(lock)), "accelerator")
     assert found.outcome is (Outcome.UNHEALTHY if seen < 2 else Outcome.UNKNOWN)
     unreadable = replace(taken, pci=Reading(source="pci", error="Permission denied"))
@@ -160,9 +160,9 @@ def test_a_feature_counts_only_when_every_processor_has_it(tmp_path: Path) -> No
     assert reading.value.features == {"fpu", "sse2", "fma"}
 
 
-def app(active: str = "active", status: Reading[int] | None = None, load: str = "loaded") -> AppsSnapshot:
+def app(active: str = "active", status: Reading[int] | None = None, load: str = "loaded") -> AppsReadings:
     unit = UnitState(unit="app-embed.service", load=load, active=active, sub="x", result="exit-code")
-    return AppsSnapshot(apps=(AppState(app=APP.name, unit=Reading(source="systemctl", value=unit), status=status, waited_seconds=3),))
+    return AppsReadings(apps=(AppState(app=APP.name, unit=Reading(source="systemctl", value=unit), status=status, waited_seconds=3),))
 
 
 @pytest.mark.parametrize(
@@ -175,13 +175,13 @@ def app(active: str = "active", status: Reading[int] | None = None, load: str = 
         (app(active="failed"), Outcome.UNHEALTHY),
         (app(active="activating"), Outcome.UNHEALTHY),
         (app(active="inactive", load="not-found"), Outcome.UNHEALTHY),
-        (AppsSnapshot(apps=(AppState(app=APP.name, unit=Reading(source="systemctl", error="no bus"), status=None),)), Outcome.UNKNOWN),
-        (AppsSnapshot(apps=()), Outcome.UNKNOWN),
+        (AppsReadings(apps=(AppState(app=APP.name, unit=Reading(source="systemctl", error="no bus"), status=None),)), Outcome.UNKNOWN),
+        (AppsReadings(apps=()), Outcome.UNKNOWN),
         (replace(app(status=None), failed_units=Reading(source="systemctl", value=("efi.automount",))), Outcome.DEGRADED),
         (replace(app(status=None), failed_units=Reading(source="systemctl", error="no bus")), Outcome.UNKNOWN),
     ],
 )
-def test_the_second_gate(apps: AppsSnapshot, outcome: Outcome) -> None:
+def test_the_second_gate(apps: AppsReadings, outcome: Outcome) -> None:
     assert verdict(confirm(LOCK, apps)).outcome is outcome
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from aistack.compose.lock import LockFormatError, decode, identity
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
-from aistack.facts.snapshot import Deployment, Reading
+from aistack.facts.readings import Deployment, Reading
 from aistack.host.probes.deployment import deployment
 from aistack.host.probes.reading import inside
 from aistack.node import gate, state

@@ -39,7 +39,7 @@ def filesystem(layers: Sequence[Path], wanted: Callable[[str], bool], scratch: P
 
 def _apply(stream: IO[bytes], wanted: Callable[[str], bool], entries: dict[str, Entry], texts: dict[str, bytes], keys: set[str]) -> None:
     own: set[str] = set()  # whiteouts speak of lower layers only, wherever they stand in this one
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
+    with tarfile.open(fileobj=_Blocks(stream), mode="r|") as archive:  # type: ignore[call-overload]  # it asks for read() only
         for member in archive:
             path = _absolute(member.name)
             folder, _, name = path.rpartition("/")
@@ -68,6 +68,22 @@ def _apply(stream: IO[bytes], wanted: Callable[[str], bool], entries: dict[str, 
                     texts[path] = head + content.read()
             elif member.islnk() and wanted(path):
                 texts[path] = texts.get(_absolute(member.linkname), b"")
+
+
+class _Blocks:
+    """An archive in whole blocks: some writers leave out what fills the last one, and what marks the end."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+        self.size = 0
+
+    def read(self, most: int) -> bytes:
+        """The next bytes, `most` unless the archive ends."""
+        data = self.stream.read(most)
+        self.size += len(data)
+        missing = -self.size % tarfile.BLOCKSIZE if len(data) < most else 0
+        self.size += missing
+        return data + bytes(missing)
 
 
 def _absolute(name: str) -> str:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from aistack.compose.render.system import LOCK_PATH
 from aistack.diagnostics import DiagnosticError, ExitCode
-from aistack.facts.snapshot import Reading
+from aistack.facts.readings import Reading
+from aistack.host.probes.all import take
 from aistack.host.probes.reading import inside, read
-from aistack.host.probes.snapshot import take
 from aistack.node import gate
 from aistack.node.decide import MOST_ATTEMPTS
 from aistack.node.health import Outcome, Result, check, verdict

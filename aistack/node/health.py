@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from aistack.compose.lock import Lock, LockFormatError, decode, identity
 from aistack.compose.render.system import app_unit, image_names
-from aistack.facts.snapshot import AppsSnapshot, AppState, FileSystem, Reading, Snapshot
+from aistack.facts.readings import AppsReadings, AppState, FileSystem, MachineReadings, Reading
 
 NEEDED_MODULES = ("overlay",)
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -68,19 +68,19 @@ def verdict(results: tuple[Result, ...]) -> Verdict:
     return Verdict(outcome=outcome, cause=cause, failed=failed)
 
 
-def check(snapshot: Snapshot, lock_text: Reading[bytes]) -> tuple[Result, ...]:
+def check(machine: MachineReadings, lock_text: Reading[bytes]) -> tuple[Result, ...]:
     """The first gate, before any app: the machine, its accelerators, and the images that its apps will need."""
     if lock_text.value is None:
-        return (_untold("lock", lock_text, "whether this node is what was promised"), *_promises(snapshot, None))
+        return (_untold("lock", lock_text, "whether this node is what was promised"), *_promises(machine, None))
     try:
         lock = decode(lock_text.value)
     except LockFormatError as error:
         message = f"the lock of this system is damaged: {error}"
         return (_bad("lock", Cause.SOFTWARE, message, ("file", lock_text.source), action="install the system image again"),)
-    return (_good("lock", f"the lock is {lock.name}, {identity(lock)}"), *_promises(snapshot, lock))
+    return (_good("lock", f"the lock is {lock.name}, {identity(lock)}"), *_promises(machine, lock))
 
 
-def confirm(lock: Lock, apps: AppsSnapshot) -> tuple[Result, ...]:
+def confirm(lock: Lock, apps: AppsReadings) -> tuple[Result, ...]:
     """The second gate: every app of the lock runs and answers."""
     seen = {state.app: state for state in apps.apps}
     results = [_app(lock, app.name, seen.get(app.name)) for app in lock.apps]
@@ -103,18 +103,18 @@ def confirm(lock: Lock, apps: AppsSnapshot) -> tuple[Result, ...]:
     return tuple(results)
 
 
-def _promises(snapshot: Snapshot, lock: Lock | None) -> tuple[Result, ...]:
-    results = [_manifest(snapshot), _processor(snapshot, lock), _memory(snapshot, lock), _modules(snapshot)]
-    results += [_space(reading) for reading in snapshot.file_systems]
+def _promises(machine: MachineReadings, lock: Lock | None) -> tuple[Result, ...]:
+    results = [_manifest(machine), _processor(machine, lock), _memory(machine, lock), _modules(machine)]
+    results += [_space(reading) for reading in machine.file_systems]
     if lock is not None:
-        results += [_lock_identity(snapshot, lock), _architecture(snapshot, lock), _kernel(snapshot, lock), _images(snapshot, lock)]
+        results += [_lock_identity(machine, lock), _architecture(machine, lock), _kernel(machine, lock), _images(machine, lock)]
         if lock.accelerator is not None:
-            results.append(_accelerator(snapshot, lock))
+            results.append(_accelerator(machine, lock))
     return tuple(sorted(results, key=lambda result: result.name))
 
 
-def _manifest(snapshot: Snapshot) -> Result:
-    reading = snapshot.deployment
+def _manifest(machine: MachineReadings) -> Result:
+    reading = machine.deployment
     if reading.value is None:
         return _untold("deployment", reading, "which deployment is booted")
     promised, booted = reading.value.promised_manifest, reading.value.manifest
@@ -134,8 +134,8 @@ def _manifest(snapshot: Snapshot) -> Result:
     return _good("deployment", f"the promised system image {booted} is booted", *evidence)
 
 
-def _lock_identity(snapshot: Snapshot, lock: Lock) -> Result:
-    reading = snapshot.deployment
+def _lock_identity(machine: MachineReadings, lock: Lock) -> Result:
+    reading = machine.deployment
     if reading.value is None:
         return _untold("lock-identity", reading, "which lock the booted commit was made from")
     promised, present = reading.value.lock_identity, identity(lock)
@@ -154,8 +154,8 @@ def _lock_identity(snapshot: Snapshot, lock: Lock) -> Result:
     return _good("lock-identity", "the commit and the lock in it agree", *evidence)
 
 
-def _architecture(snapshot: Snapshot, lock: Lock) -> Result:
-    reading, wanted = snapshot.architecture, MACHINES.get(lock.arch, lock.arch)
+def _architecture(machine: MachineReadings, lock: Lock) -> Result:
+    reading, wanted = machine.architecture, MACHINES.get(lock.arch, lock.arch)
     if reading.value is None:
         return _untold("architecture", reading, "the machine's architecture")
     if reading.value != wanted:
@@ -163,8 +163,8 @@ def _architecture(snapshot: Snapshot, lock: Lock) -> Result:
     return _good("architecture", f"the machine is {wanted}")
 
 
-def _kernel(snapshot: Snapshot, lock: Lock) -> Result:
-    reading, wanted = snapshot.kernel, dict(lock.components).get("kernel")
+def _kernel(machine: MachineReadings, lock: Lock) -> Result:
+    reading, wanted = machine.kernel, dict(lock.components).get("kernel")
     if reading.value is None:
         return _untold("kernel", reading, "which kernel runs")
     evidence = (("running", reading.value), ("promised", wanted or "none"))
@@ -176,8 +176,8 @@ def _kernel(snapshot: Snapshot, lock: Lock) -> Result:
     return _good("kernel", f"kernel {wanted} runs", *evidence)
 
 
-def _modules(snapshot: Snapshot) -> Result:
-    reading = snapshot.modules
+def _modules(machine: MachineReadings) -> Result:
+    reading = machine.modules
     if reading.value is None:
         return _untold("modules", reading, "which kernel modules there are")
     missing = [name for name in NEEDED_MODULES if name not in reading.value.present | reading.value.loadable]
@@ -187,9 +187,9 @@ def _modules(snapshot: Snapshot) -> Result:
     return _good("modules", f"{', '.join(NEEDED_MODULES)}: in use or at hand")
 
 
-def _processor(snapshot: Snapshot, lock: Lock | None) -> Result:
+def _processor(machine: MachineReadings, lock: Lock | None) -> Result:
     """A missing feature may be the machine's fault or a newer app's demand: only a rollback can tell, so the cause is unknown."""
-    reading = snapshot.processor
+    reading = machine.processor
     if reading.value is None:
         return _untold("processor", reading, "what the processor can do")
     missing = {
@@ -205,8 +205,8 @@ def _processor(snapshot: Snapshot, lock: Lock | None) -> Result:
     return _good("processor", f"{reading.value.count} x {reading.value.model} has what the apps need", *evidence)
 
 
-def _memory(snapshot: Snapshot, lock: Lock | None) -> Result:
-    reading = snapshot.memory_mib
+def _memory(machine: MachineReadings, lock: Lock | None) -> Result:
+    reading = machine.memory_mib
     if reading.value is None:
         return _untold("memory", reading, "how much memory there is")
     if lock is None:
@@ -234,8 +234,8 @@ def _space(reading: Reading[FileSystem]) -> Result:
     return _good(name, message, *evidence)
 
 
-def _images(snapshot: Snapshot, lock: Lock) -> Result:
-    promised, present = snapshot.promised_images, snapshot.bound_images
+def _images(machine: MachineReadings, lock: Lock) -> Result:
+    promised, present = machine.promised_images, machine.bound_images
     if promised.value is None:
         return _untold("images", promised, "which images this system binds")
     digests = {image.name: image.digest for image in promised.value}
@@ -255,20 +255,20 @@ def _images(snapshot: Snapshot, lock: Lock) -> Result:
     return _good("images", f"{len(digests)} bound images are here, by digest")
 
 
-def _accelerator(snapshot: Snapshot, lock: Lock) -> Result:
+def _accelerator(machine: MachineReadings, lock: Lock) -> Result:
     """A promised accelerator that cannot be seen is never healthy: absent is unhealthy, seen only on the bus is unknown."""
     assert lock.accelerator is not None
     product, count = lock.accelerator.product, lock.accelerator.count
     vendor = product.partition("/")[0]
     name = "accelerator"
     if vendor == "cpu":
-        if snapshot.processor.value is None:
-            return _untold(name, snapshot.processor, f"whether {product} is there")
+        if machine.processor.value is None:
+            return _untold(name, machine.processor, f"whether {product} is there")
         return _good(name, f"{product} is the processor itself")
-    if snapshot.pci.value is None:
-        return _untold(name, snapshot.pci, f"whether {count} x {product} are there")
+    if machine.pci.value is None:
+        return _untold(name, machine.pci, f"whether {count} x {product} are there")
     seen = [
-        device for device in snapshot.pci.value if device.vendor == PCI_VENDORS.get(vendor) and device.device_class[:4] in DISPLAY_CLASSES
+        device for device in machine.pci.value if device.vendor == PCI_VENDORS.get(vendor) and device.device_class[:4] in DISPLAY_CLASSES
     ]
     evidence = (
         ("promised", f"{count} x {product}"),

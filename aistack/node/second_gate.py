@@ -9,7 +9,7 @@ from pathlib import Path
 from aistack.compose.lock import Lock, decode
 from aistack.compose.render.system import LOCK_PATH, app_unit
 from aistack.diagnostics import DiagnosticError
-from aistack.facts.snapshot import AppsSnapshot, AppState, Reading, UnitState
+from aistack.facts.readings import AppsReadings, AppState, Reading, UnitState
 from aistack.host.probes import services
 from aistack.host.probes.deployment import deployment
 from aistack.host.probes.reading import inside, read
@@ -81,7 +81,7 @@ def second_gate(lock: Lock, *, seconds: float) -> tuple[Result, ...]:
     return confirm(lock, watch_apps(lock, seconds=seconds))
 
 
-def watch_apps(lock: Lock, *, seconds: float) -> AppsSnapshot:
+def watch_apps(lock: Lock, *, seconds: float) -> AppsReadings:
     """Ask until every app answers, one can no longer, or the time is over."""
     start = time.monotonic()
     answered: dict[str, Reading[int]] = {}
@@ -102,7 +102,7 @@ def watch_apps(lock: Lock, *, seconds: float) -> AppsSnapshot:
             for app in lock.apps
         )
         if waited >= seconds or all(_is_settled(app) for app in apps):
-            return AppsSnapshot(apps=apps, failed_units=services.failed_units())
+            return AppsReadings(apps=apps, failed_units=services.failed_units())
         time.sleep(PAUSE_SECONDS)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from aistack.facts.snapshot import Deployment, Reading
+from aistack.facts.readings import Deployment, Reading
 from aistack.host.probes.reading import inside, read
 from aistack.host.process import run
 

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from aistack.facts.snapshot import BoundImage, PromisedImage, Reading
+from aistack.facts.readings import BoundImage, PromisedImage, Reading
 from aistack.host.probes.reading import inside, read
 
 BOUND = "/usr/lib/bootc/bound-images.d"

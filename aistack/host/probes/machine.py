@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from aistack.facts.snapshot import FileSystem, Modules, PciDevice, Processor, Reading
+from aistack.facts.readings import FileSystem, Modules, PciDevice, Processor, Reading
 from aistack.host.probes.reading import inside, read
 
 

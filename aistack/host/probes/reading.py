@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from aistack.diagnostics import DiagnosticError
-from aistack.facts.snapshot import Reading
+from aistack.facts.readings import Reading
 
 Value = TypeVar("Value")
 

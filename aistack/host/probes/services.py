@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 from collections.abc import Sequence
 
-from aistack.facts.snapshot import Reading, UnitState
+from aistack.facts.readings import Reading, UnitState
 from aistack.host.probes.reading import read
 from aistack.host.process import run
 

@@ -87,7 +87,7 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class MachineReadings:
     """A machine before its apps run."""
 
     kernel: Reading[str]
@@ -126,7 +126,7 @@ class AppState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AppsSnapshot:
+class AppsReadings:
     """A node after its apps were started."""
 
     apps: tuple[AppState, ...]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aistack.facts.snapshot import Snapshot
+from aistack.facts.readings import MachineReadings
 from aistack.host.probes import deployment, images, machine
 
 # Where images and state grow, and where the next kernel has to fit.
 FILE_SYSTEMS = ("/var", "/boot")
 
 
-def take(root: Path) -> Snapshot:
+def take(root: Path) -> MachineReadings:
     """Read everything below `root`; never raises, each reading carries its own error."""
     kernel = machine.kernel(root)
-    return Snapshot(
+    return MachineReadings(
         kernel=kernel,
         architecture=machine.architecture(root),
         command_line=machine.command_line(root),
