@@ -1,4 +1,4 @@
-"""`aistack check`: judges recipes, and says of every other file of ours what can be said about it."""
+"""`aistack check`: judges recipes and snapshots, and says of every other file of ours what can be said about it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from aistack.commands.reading import read_text, text_for_snippet, with_keys
 from aistack.compose import recipe as recipes
 from aistack.compose.recipe import Recipe
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity
+from aistack.facts import snapshot as snapshots
 from aistack.facts.decode import closest, decode
 from aistack.facts.document import Mapping as MappingNode
 from aistack.facts.document import Node, Scalar, parse, place_of
+from aistack.facts.snapshot import Snapshot
 from aistack.report.text import colour_wanted
-
-SNAPSHOT = "aistack/snapshot/v1"
 
 Judge = Callable[[Recipe, Node], tuple[Diagnostic, ...]]
 """What the rules say about a recipe that was read without a problem."""
+
+JudgeSeen = Callable[[Snapshot, Node], tuple[Diagnostic, ...]]
+"""The same about a snapshot."""
 
 
 def check(
@@ -56,9 +59,14 @@ def check(
             found += not_current(path, judged.stack)
         return tuple(found)
 
+    def seen(snapshot: Snapshot, root: Node) -> tuple[Diagnostic, ...]:
+        from aistack.commands.judging import judge_seen
+
+        return judge_seen(snapshot, root, environment)
+
     for path in dict.fromkeys(paths):
         try:
-            judged = check_text(read_text(path), str(path), partial(judge, path))
+            judged = check_text(read_text(path), str(path), partial(judge, path), seen)
             exit_codes.append(verdict(judged, strict=strict))
             found += judged
         except DiagnosticError as error:
@@ -80,24 +88,27 @@ def check(
 
 
 def verdict(found: Sequence[Diagnostic], *, strict: bool) -> ExitCode:
-    """What the findings mean for the exit code; a file that nothing could judge is `could not tell`."""
+    """What the findings mean for the exit code."""
     severities = {diagnostic.severity for diagnostic in found}
     if Severity.ERROR in severities or (strict and Severity.WARNING in severities):
         return ExitCode.NO
-    if (strict and Severity.UNKNOWN in severities) or any(diagnostic.rule == "REC010" for diagnostic in found):
+    if strict and Severity.UNKNOWN in severities:
         return ExitCode.UNABLE
     return ExitCode.OK
 
 
-def check_text(text: str, file: str, judge: Judge) -> tuple[Diagnostic, ...]:
+def check_text(text: str, file: str, judge: Judge, seen: JudgeSeen) -> tuple[Diagnostic, ...]:
     """Everything that is wrong with one file; its `schema` says what it is, and a file without one is read as a recipe."""
     root, problems = parse(text, file)
     if root is None:
         return problems
     schema = root.get("schema") if isinstance(root, MappingNode) else None
     kind = schema.text if isinstance(schema, Scalar) else recipes.SCHEMA
-    if kind == SNAPSHOT:
-        return (*problems, _not_judged(root))
+    if kind == snapshots.SCHEMA:
+        snapshot, more = decode(Snapshot, root)
+        if snapshot is None or problems:
+            return (*problems, *more)
+        return (*more, *seen(snapshot, root))
     if kind == recipes.SCHEMA:
         recipe, more = recipes.read(root)
         if recipe is None or problems:
@@ -113,18 +124,7 @@ def check_text(text: str, file: str, judge: Judge) -> tuple[Diagnostic, ...]:
         return (*problems, *admission.read(root)[1])
     if kind in KINDS:
         return (*problems, *decode(KINDS[kind][0], root)[1])
-    return (*problems, _unknown_schema(kind, root, (recipes.SCHEMA, SNAPSHOT, admission.SCHEMA, *KINDS)))
-
-
-def _not_judged(root: Node) -> Diagnostic:
-    return Diagnostic(
-        rule="REC010",
-        name="snapshot-not-judged",
-        severity=Severity.UNKNOWN,
-        message="snapshots are not yet judged",
-        place=place_of(root, ("schema",)),
-        hints=("`aistack check` judges recipes; on a node, `aistack node check` judges the machine itself",),
-    )
+    return (*problems, _unknown_schema(kind, root, (recipes.SCHEMA, snapshots.SCHEMA, admission.SCHEMA, *KINDS)))
 
 
 LOCK = "aistack/lock/v1"

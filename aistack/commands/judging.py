@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from aistack.commands.reading import Source, read_recipe
-from aistack.compose.judge import Judgement, judge
+from aistack.compose.judge import Judgement, judge, judge_snapshot
 from aistack.compose.recipe import Recipe
 from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity
 from aistack.facts.catalog import Catalog
 from aistack.facts.document import Node, places
+from aistack.facts.snapshot import Snapshot
 from aistack.host.catalog_files import load_catalog
 
 
@@ -27,6 +28,11 @@ def today(environment: Mapping[str, str]) -> str:
 def judge_source(recipe: Recipe, root: Node, environment: Mapping[str, str], catalog: Catalog | None = None) -> Judgement:
     """The verdict on a recipe that was read without a problem; the catalog is this installation's unless given."""
     return judge(recipe, catalog or load_catalog(environment), places(root), today(environment))
+
+
+def judge_seen(snapshot: Snapshot, root: Node, environment: Mapping[str, str]) -> tuple[Diagnostic, ...]:
+    """What the rules say of a snapshot that was read without a problem."""
+    return judge_snapshot(snapshot, load_catalog(environment), places(root), today(environment))
 
 
 def stack_of(path: Path, environment: Mapping[str, str]) -> tuple[Source, Stack, tuple[Diagnostic, ...]]:

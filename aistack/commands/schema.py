@@ -9,7 +9,7 @@ from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity
 from aistack.facts.decode import closest
 from aistack.facts.schema import schema as make_schema
 
-KINDS = ("recipe", "accelerator", "model", "framework", "component", "os", "terms", "rules", "licences", "lock", "check")
+KINDS = ("recipe", "snapshot", "accelerator", "model", "framework", "component", "os", "terms", "rules", "licences", "lock", "check")
 """What `aistack schema` knows: files that people write, then documents that aistack writes."""
 
 
@@ -20,6 +20,10 @@ def schema_of(kind: str) -> dict[str, Any]:
         from aistack.compose.recipe import Recipe
 
         return make_schema(Recipe, title=title)
+    if kind == "snapshot":
+        from aistack.facts.snapshot import Snapshot
+
+        return make_schema(Snapshot, title=title)
     if kind == "lock":
         from aistack.compose import lock
 

@@ -16,7 +16,7 @@ from aistack.facts.catalog import Catalog, Driver, Framework, Kernel, Model, Rel
 
 def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
     """The stack of a resolution without violations; None where something that it needs is not known (a model, a framework)."""
-    situation, recipe = resolution.situation, resolution.situation.recipe
+    situation, recipe = resolution.situation, resolution.situation.wish
     if situation.os is None or situation.kernel is None or (recipe.accelerator and situation.accelerator is None):
         return None
     apps = [_app(part, catalog, recipe) for part in situation.parts]
@@ -128,7 +128,7 @@ def _arguments(part: Part) -> tuple[str, ...]:
 def choices(resolution: Resolution) -> tuple[Choice, ...]:
     """Each component's version with the reason for it, in the order of the search."""
     situation = resolution.situation
-    recipe = situation.recipe
+    recipe = situation.wish
     found = [Choice(component="os", version=recipe.os, why=("the recipe names it",))]
     if situation.accelerator is not None:
         found.append(Choice(component="accelerator", version=situation.accelerator.id, why=("the recipe names it",)))
@@ -157,7 +157,7 @@ def choices(resolution: Resolution) -> tuple[Choice, ...]:
 
 
 def _why(resolution: Resolution, variable: str, candidate: Candidate, part: Part | None, component: str | None) -> tuple[str, ...]:
-    recipe, situation = resolution.situation.recipe, resolution.situation
+    recipe, situation = resolution.situation.wish, resolution.situation
     known, admitted = resolution.considered[variable]
     if component is not None and part is not None:
         return (f"{part.wish.framework_id} {part.release.version if part.release else ''} needs it",)

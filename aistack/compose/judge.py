@@ -1,4 +1,7 @@
-"""The verdict on a recipe: resolve, every rule, what `allow` accepts, and fixes that were tried; as diagnostics and a stack."""
+"""The verdict on a recipe: resolve, every rule, what `allow` accepts, and fixes that were tried; as diagnostics and a stack.
+
+And the verdict on a snapshot, by the same rules.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 
 from aistack.compose.assemble import assemble
 from aistack.compose.fixes import alternatives, minimal_conflict, proved
+from aistack.compose.observe import observe
 from aistack.compose.recipe import Allowance, Recipe
 from aistack.compose.resolve import Resolution, Verdict, findings, resolve, severity
 from aistack.compose.rules import find, rules
@@ -17,6 +21,7 @@ from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, Label, Place, Severity
 from aistack.facts.catalog import Catalog
 from aistack.facts.decode import closest
+from aistack.facts.snapshot import Snapshot
 
 _ENTRIES = ("accelerators", "components", "frameworks", "models", "systems", "terms")
 """The fields of a catalog whose entries carry a source."""
@@ -59,6 +64,13 @@ def judge(recipe: Recipe, catalog: Catalog, places: Mapping[Path, Place], today:
     ordered = tuple(sorted(dict.fromkeys(diagnostics), key=lambda found: (found.place or Place(file="", line=0, column=0), found.rule)))
     failed = any(diagnostic.severity is Severity.ERROR for diagnostic in ordered)
     return Judgement(stack=None if failed else assemble(resolution, catalog), diagnostics=ordered, resolution=resolution)
+
+
+def judge_snapshot(snapshot: Snapshot, catalog: Catalog, places: Mapping[Path, Place], today: str) -> tuple[Diagnostic, ...]:
+    """What the rules say of a machine, an image or a report on the day `today`; `places` has the place of each of its values."""
+    situation = observe(snapshot, catalog, today)
+    found = {_diagnostic(rule, finding, places, catalog, None): None for rule, finding in findings(situation, catalog)}
+    return tuple(sorted(found, key=lambda one: (one.place or Place(file="", line=0, column=0), one.rule)))
 
 
 def _verdicts(resolution: Resolution, catalog: Catalog) -> tuple[Verdict, ...]:
@@ -165,7 +177,7 @@ def _mended(
     today: str,
 ) -> Diagnostic:
     """The diagnostic with the single changes that were tried and help; a hint where none of those tried does."""
-    recipe = resolution.situation.recipe
+    recipe = resolution.situation.wish
     proposals = (*finding.proposals, *alternatives(resolution, catalog, _most_likely(conflict, finding)))
 
     def works(changed: Recipe) -> bool:

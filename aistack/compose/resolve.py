@@ -72,6 +72,8 @@ def resolve(
 def findings(situation: Situation, catalog: Catalog) -> Iterator[Verdict]:
     """Everything that any rule says about a complete situation."""
     for rule in rules(catalog):
+        if rule.of == ("recipe" if situation.recipe is None else "snapshot"):
+            continue
         for judged in _views(rule, situation):
             for finding in rule.judge(judged):
                 yield rule, finding
@@ -97,7 +99,9 @@ class _Problem:
         self.kernels = sources.kernels(recipe, self.os) if self.os else ()
         self.accelerator = catalog.accelerator(recipe.accelerator.product) if recipe.accelerator else None
         self.rules = tuple(
-            rule for rule in rules(catalog) if rule.severity is Severity.ERROR and rule.about != "stack" and rule.code not in allowed
+            rule
+            for rule in rules(catalog)
+            if rule.severity is Severity.ERROR and rule.about != "stack" and rule.of != "snapshot" and rule.code not in allowed
         )
         self.admitted: dict[str, tuple[Candidate, ...]] = {}
         self.pulled = {name: self._pulled(self._framework(app)) for name, app in recipe.apps.items()}
@@ -253,7 +257,7 @@ class _Problem:
 
     def _decided(self, assignment: Assignment[Candidate], without: str | None = None) -> frozenset[str]:
         """The components that have been decided (some of them: that there is none)."""
-        found = {"os", "accelerator", "vendor", "architecture", "compute-capability", "interconnect"}
+        found = {"os", "arch", "accelerator", "accelerator-count", "vendor", "architecture", "compute-capability", "interconnect"}
         chosen = {variable for variable in assignment if variable != without}
         if "kernel" in chosen:
             found |= {"kernel", "kernel-flavor", "kernel-drm", "kernel-realtime"}
@@ -289,7 +293,7 @@ class _Problem:
 
     def _node_values(self, kernel: Kernel | None, driver: Driver | None) -> dict[str, Value]:
         recipe, product = self.recipe, self.accelerator
-        found = {"os": Value(text=recipe.os, path=("os",))}
+        found = {"os": Value(text=recipe.os, path=("os",)), "arch": Value(text=recipe.arch, path=("arch",))}
         if kernel is not None:
             at: Path = ("kernel", "version") if recipe.kernel.version else ("kernel", "flavor")
             found["kernel"] = Value(text=kernel.version, path=at)
@@ -300,6 +304,8 @@ class _Problem:
             at = ("accelerator", "product")
             found["accelerator"] = Value(text=product.id, path=at)
             found["vendor"] = Value(text=product.vendor, path=at)
+            if recipe.accelerator is not None and product.vendor != "cpu":
+                found["accelerator-count"] = Value(text=str(recipe.accelerator.count), path=("accelerator", "count"))
             for name, text in (
                 ("architecture", product.architecture),
                 ("compute-capability", product.compute_capability),
@@ -321,13 +327,19 @@ class _Problem:
         framework = self._framework(app)
         models: tuple[tuple[str, Model | None], ...] = tuple((model, self.catalog.model(model)) for model in app.models)
         root = self.catalog.systems.get(framework.delivery.os) if framework and not app.image else None
-        part = Part(name=name, wish=app, framework=framework, root=root, models=models)
+        settings = {}
+        for setting, own in framework.options.items() if framework else ():
+            text = app.args.get(own)
+            if text is not None:
+                settings[str(setting)] = Value(text=text, path=("apps", name, "args", own))
+        paths = tuple(("apps", name, "models", index) for index in range(len(models)))
+        part = Part(name=name, wish=app, framework=framework, root=root, models=models, model_paths=paths, values=settings)
         release = assignment.get(f"app/{name}")
         if framework is None or not isinstance(release, Release):
             return part
         path: Path = ("apps", name, "framework", app.framework_id)
         told = f"{framework.id} {release.version}"
-        values = {framework.id: Value(text=release.version, path=path, because=told)}
+        values = settings | {framework.id: Value(text=release.version, path=path, because=told)}
         if root is not None:
             values["python"] = Value(text=root.python, path=path, because=f"its root is {root.name} with Python {root.python}")
             values["glibc"] = Value(text=root.glibc, path=path, because=f"its root is {root.name} with glibc {root.glibc}")

@@ -101,6 +101,7 @@ class Os:
 class Accelerator:
     """A product; memory is for one piece: `memory_gib` as marketed, `memory_bytes` what programs see (both None for a CPU).
 
+    `target` is what compilers call the architecture where it is not NVIDIA's (`gfx942`, `gaudi3`).
     `open_modules` says whether the open kernel modules are `required`, `supported` or `unsupported`; `driver_minimum` is the first
     driver that knows the product. `interconnect` is one of
     `none`, `pcie`, `nvlink-bridge`, `nvswitch`, `nvl72`.
@@ -114,6 +115,7 @@ class Accelerator:
     kind: str
     architecture: str | None = None
     compute_capability: str | None = None
+    target: str | None = None
     pci_ids: tuple[str, ...] = ()
     memory_gib: int | None = None
     memory_bytes: int | None = None
@@ -165,7 +167,8 @@ class Model:
 class Release:
     """One version of a component: `needs` restricts other components (component → range), `brings` fixes them (component → version).
 
-    `architectures` are the compute capabilities that are compiled in; `12.0+PTX` can be compiled upwards on the node.
+    `architectures` are the compute capabilities that are compiled into the build that its index serves by default; `12.0+PTX` can be
+    compiled upwards on the node. `builds` are those of other builds (`cu126`, `rocm6.4`).
     """
 
     version: str
@@ -173,6 +176,7 @@ class Release:
     needs: Mapping[str, str] = field(default_factory=dict)
     brings: Mapping[str, str] = field(default_factory=dict)
     architectures: tuple[str, ...] = ()
+    builds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,7 +279,8 @@ class Case:
 class DataRule:
     """A rule that a vendor's document states; `message` may name components (`{driver}`).
 
-    `label` stands beside the wish that is wrong; without it the range that it should have does.
+    `label` stands beside the wish that is wrong; without it the range that it should have does. `topics` name what the rule is about,
+    in the words in which failures are filed.
     """
 
     id: str
@@ -285,6 +290,7 @@ class DataRule:
     label: str | None = None
     because: str
     cases: tuple[Case, ...]
+    topics: tuple[str, ...] = ()
     allowable: bool = False
     source: Source
     checked: Checked

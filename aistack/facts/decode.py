@@ -14,7 +14,8 @@ A class that is read from YAML is an ordinary frozen dataclass. What may stand i
 | `T` or None | T, or nothing written |
 | `A` or `B` | told apart by shape: one kind of word, one of list, one of mapping |
 
-`Annotated` adds to each: a plain string describes the field in the schema, `Text` and `Number` narrow values, `Key` names
+A class with `OPEN = True` may hold more keys than it has fields (each is told as `info`), one with `DASHES = False` has keys with
+underscores. `Annotated` adds to each: a plain string describes the field in the schema, `Text` and `Number` narrow values, `Key` names
 the key where it is not the field's name with dashes. JSON Schema comes from the same types (facts/schema.py).
 """
 
@@ -80,16 +81,19 @@ class Field:
 
 
 def decode(kind: type[Value], node: Node, at: Place | None = None) -> tuple[Value | None, tuple[Diagnostic, ...]]:
-    """A value of the dataclass `kind` from a node: (value, ()) or (None, problems sorted by place).
+    """A value of the dataclass `kind` from a node: (value, infos) or (None, problems), sorted by place.
 
     `at` is where a missing key is reported; without it that is the first line of the node.
     To find the place of a value later, ask `document.place_of(root, path)` with the keys that lead to it.
     """
     problems: list[Diagnostic] = []
     value = _decode(kind, (), node, at or node.place, "", problems)
-    if problems:
-        return None, tuple(sorted(problems, key=lambda found: (found.place or node.place, found.rule, found.message)))
-    return typing.cast(Value, value), ()
+    ordered = tuple(sorted(problems, key=lambda found: (found.place or node.place, found.rule, found.message)))
+    return (None if _errors(problems) else typing.cast(Value, value)), ordered
+
+
+def _errors(problems: list[Diagnostic]) -> int:
+    return sum(problem.severity is Severity.ERROR for problem in problems)
 
 
 @functools.cache
@@ -100,7 +104,8 @@ def fields_of(kind: Any) -> tuple[Field, ...]:
     for field in dataclasses.fields(kind):
         hint = hints[field.name]
         _, extras = unwrap(hint)
-        key = next((extra.name for extra in extras if isinstance(extra, Key)), field.name.replace("_", "-"))
+        own = field.name.replace("_", "-") if getattr(kind, "DASHES", True) else field.name
+        key = next((extra.name for extra in extras if isinstance(extra, Key)), own)
         about = next((extra for extra in extras if isinstance(extra, str)), None)
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         found.append(Field(name=field.name, key=key, kind=hint, required=required, about=about))
@@ -169,7 +174,8 @@ def _decode_union(kind: Any, extras: tuple[Any, ...], node: Node, at: Place, whe
     for option in fitting[:-1]:
         trial: list[Diagnostic] = []
         value = _decode(option, extras, node, at, where, trial)
-        if not trial:
+        if not _errors(trial):
+            problems += trial
             return value
     return _decode(fitting[-1], extras, node, at, where, problems)
 
@@ -186,11 +192,13 @@ def _shape(kind: Any) -> type[Any]:
 
 def _decode_class(kind: type[Any], node: Node, at: Place, where: str, problems: list[Diagnostic]) -> Any:
     fields = fields_of(typing.cast(Any, kind))
+    if getattr(kind, "OPEN", False) and isinstance(node, Scalar) and node.is_null:
+        return kind()  # a block with nothing in it says nothing
     if not isinstance(node, Mapping):
         keys = ", ".join(f"`{field.key}`" for field in fields)
         problems.append(_wrong_type("a mapping", node, at, where, hints=(f"it has the keys {keys}",)))
         return None
-    before = len(problems)
+    before = _errors(problems)
     known = {field.key: field for field in fields}
     written = {key.text for key, _ in node}
     values: dict[str, Any] = {}
@@ -201,6 +209,9 @@ def _decode_class(kind: type[Any], node: Node, at: Place, where: str, problems: 
             guess = closest(key.text, known.keys() - written)
             if guess:
                 meant.add(guess)
+            if getattr(kind, "OPEN", False):
+                problems.append(_not_read(key, guess, where))
+                continue
             hint = f"did you mean `{guess}`?" if guess else "known keys: " + ", ".join(f"`{name}`" for name in known)
             inside = f" in `{where}`" if where else ""
             problems.append(_problem("DOC021", "unknown-key", f"unknown key `{key.text}`{inside}", key.place, hints=(hint,)))
@@ -211,7 +222,7 @@ def _decode_class(kind: type[Any], node: Node, at: Place, where: str, problems: 
             inside = f"`{where}` lacks" if where else "missing"
             why = (f"`{field.key}`: {field.about}",) if field.about else ()
             problems.append(_problem("DOC022", "missing-key", f"{inside} the key `{field.key}`", at, why=why))
-    return kind(**values) if len(problems) == before else None
+    return kind(**values) if _errors(problems) == before else None
 
 
 def _decode_list(kind: Any, node: Node, at: Place, where: str, problems: list[Diagnostic]) -> Any:
@@ -326,6 +337,12 @@ def _wrong_type(wanted: str, node: Node, at: Place, where: str, *, hints: tuple[
     verb = "is empty, but must be" if found == "empty" else "must be"
     tail = "" if found == "empty" else f", not {found}"
     return _problem("DOC023", "wrong-type", f"{_subject(where)} {verb} {wanted}{tail}", place, hints=hints)
+
+
+def _not_read(key: Scalar, guess: str | None, where: str) -> Diagnostic:
+    message = f"`{_join(where, key.text)}` is not read: no rule asks for it"
+    hints = (f"did you mean `{guess}`?",) if guess else ()
+    return Diagnostic(rule="DOC025", name="key-not-read", severity=Severity.INFO, message=message, place=key.place, hints=hints)
 
 
 def _limits(limit: Number) -> str:

@@ -76,6 +76,7 @@ Unknown keys are errors, not ignored: a misspelt key would otherwise be a wish t
         """A value of another shape is expected: one value, a list, a mapping, a number.
 Numbers and `true`/`false` are written without quotes.""",
     ),
+    Page("DOC025", "key-not-read", "A snapshot may hold more than the rules ask for; a key that none of them reads changes no verdict."),
     Page("DOC024", "bad-value", "The value has the right shape, but is not one that is allowed there."),
     Page(
         "REC001",
@@ -107,7 +108,6 @@ An archive that is not the OS's own needs its address (`uri`) and its key (`sign
         """The key of an archive cannot be read from the file that `signed-by` names.
 The path is seen from the recipe's folder. The file holds a public OpenPGP key, armoured or not.""",
     ),
-    Page("REC010", "snapshot-not-judged", "The file describes an existing machine; this version reads such files but does not judge them."),
     Page("REC011", "schema-unknown", "The first key, `schema:`, says what a file is and in which version of its form."),
     Page("REC012", "stack-incomplete", "No rule speaks against the recipe, but the catalog lacks a fact without which it cannot be built."),
     Page("CLI001", "kind-unknown", "The command line names a kind of thing that there is not."),

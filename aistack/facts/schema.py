@@ -42,7 +42,12 @@ class _Maker:
         properties = {}
         for field, key in named:
             properties[key] = {**self.value(field.kind), **({"description": field.about} if field.about else {})}
-        made = {"description": inspect.getdoc(kind) or "", "type": "object", "properties": properties, "additionalProperties": False}
+        made = {
+            "description": inspect.getdoc(kind) or "",
+            "type": "object",
+            "properties": properties,
+            "additionalProperties": getattr(kind, "OPEN", False),
+        }
         if required := [key for field, key in named if field.required]:
             made["required"] = required
         return made

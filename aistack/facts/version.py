@@ -36,6 +36,7 @@ SCHEMES = {
     "kernel": Scheme.KERNEL,
     "driver": Scheme.RELEASE,
     "cuda": Scheme.RELEASE,
+    "driver.module.version": Scheme.RELEASE,
     "rocm": Scheme.RELEASE,
     "python": Scheme.PEP440,
     "glibc": Scheme.RELEASE,
@@ -161,6 +162,16 @@ class Range:
             return _specifiers(self.parts).contains(key(version, self.scheme), prereleases=True)
         return all(_holds(operator, bound, version, self.scheme) for operator, bound in self.parts)
 
+    def admits_all(self, series: str) -> bool | None:
+        """Whether every version of a series ("580", "6.8") lies in the range; None where some do and some do not, or only the text tells.
+
+        Raises VersionFormatError for a text that is no series of numbers.
+        """
+        if not _RELEASE.match(series):
+            raise VersionFormatError(f"`{series}` is not a series: numbers separated by dots are expected, like `580` or `6.8`")
+        answers = [_holds_all(operator, bound, [int(part) for part in series.split(".")]) for operator, bound in self.parts]
+        return False if False in answers else None if None in answers else True
+
     def __str__(self) -> str:
         return self.text
 
@@ -180,6 +191,24 @@ def _holds(operator: str, bound: str, version: str, scheme: Scheme) -> bool:
         inside = _starts_with(version, bound[:-2], scheme)
         return inside if operator == "==" else not inside
     return _ORDER[operator](key(version, scheme), key(bound, scheme))
+
+
+def _holds_all(operator: str, bound: str, series: list[int]) -> bool | None:
+    """`_holds` for all versions that begin with the numbers of `series`; None where they differ."""
+    stem = bound.endswith(".*")
+    found = _KERNEL.match(bound.removesuffix(".*"))
+    if found is None:
+        return None
+    numbers = [int(part) for part in found[1].split(".")]
+    common = min(len(numbers), len(series))
+    if numbers[:common] != series[:common]:
+        return {"==": False, "!=": True}.get(operator, _ORDER[operator](series[:common], numbers[:common]))
+    if stem:
+        whole = len(numbers) <= len(series)
+        return (operator == "==") if whole else None
+    if not any(numbers[common:]) and not found[2]:  # the bound is where the series begins
+        return {">=": True, "<": False}.get(operator)
+    return None
 
 
 def _starts_with(version: str, stem: str, scheme: Scheme) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aistack.compose.rules.data import story
+from aistack.compose.rules.data import fits, story
 from aistack.compose.rules.situation import Finding, Proposal, Situation, code_rule
 from aistack.diagnostics import Severity
 from aistack.facts.decode import closest
@@ -18,7 +18,7 @@ def _known(situation: Situation) -> Iterator[Finding]:
 
     Its memory, its architecture and the drivers that know it stand there, each with a source. `aistack list accelerators` shows all.
     """
-    wish = situation.recipe.accelerator
+    wish = situation.wish.accelerator
     if wish is not None and situation.accelerator is None:
         guess = closest(wish.product, situation.catalog.accelerators)
         yield Finding(
@@ -34,14 +34,15 @@ def _host(situation: Situation) -> Iterator[Finding]:
 
     Grace Hopper and Grace Blackwell boards have arm64 processors, so a recipe for them says `arch: arm64`.
     """
-    product = situation.accelerator
-    if product is not None and product.host is not None and product.host != situation.recipe.arch:
+    product, arch = situation.accelerator, situation.text("arch")
+    if product is not None and product.host is not None and arch is not None and product.host != arch:
+        path = situation.where("arch")
         yield Finding(
-            message=f"{product.name} has an {product.host} processor, the recipe is for {situation.recipe.arch}",
-            path=("arch",),
-            also=((PRODUCT, "asked here"),),
+            message=f"{product.name} has an {product.host} processor, the {'recipe' if situation.recipe else 'system'} is for {arch}",
+            path=path,
+            also=((PRODUCT, "named here"),),
             place=f"accelerators/{product.id}",
-            proposals=(Proposal(path=("arch",), value=product.host),),
+            proposals=(Proposal(path=path, value=product.host),),
         )
 
 
@@ -51,26 +52,35 @@ def _driver_minimum(situation: Situation) -> Iterator[Finding]:
     An older driver loads but finds no device. Where the catalog's minimum is not confirmed by a document, an older driver
     gives `unknown` instead of an error.
     """
-    product, driver = situation.accelerator, situation.driver
-    if product is None or driver is None or product.driver_minimum is None:
+    product, driver = situation.accelerator, situation.value("driver")
+    if product is None or driver is None or driver.text is None or product.driver_minimum is None:
         return
-    if key(driver.version, Scheme.RELEASE) >= key(product.driver_minimum, Scheme.RELEASE):
+    answer = fits(driver, f">={product.driver_minimum}", Scheme.RELEASE)
+    if answer is True or (answer is None and not driver.series):
         return
-    path = ("driver", "version") if situation.recipe.driver else PRODUCT
+    path = driver.path
+    if answer is None:
+        yield Finding(
+            severity=Severity.UNKNOWN,
+            message=f"could not tell whether driver {driver.text} knows {product.name}: it must be {product.driver_minimum} or newer",
+            path=path,
+            place=f"accelerators/{product.id}",
+        )
+        return
     if "driver-minimum" in product.recalled:
         yield Finding(
             severity=Severity.UNKNOWN,
-            message=f"could not tell whether driver {driver.version} knows {product.name}: its first driver, "
+            message=f"could not tell whether driver {driver.text} knows {product.name}: its first driver, "
             f"{product.driver_minimum}, is not confirmed by a document",
             path=path,
             place=f"accelerators/{product.id}",
         )
         return
     yield Finding(
-        message=f"driver {driver.version} is too old for {product.name}",
+        message=f"driver {driver.text} is too old for {product.name}",
         path=path,
         label=f"needs {product.driver_minimum} or newer",
-        also=((PRODUCT, "asked here"),),
+        also=((PRODUCT, "named here"),),
         why=story(situation, ("driver",)),
         place=f"accelerators/{product.id}",
     )
@@ -81,20 +91,21 @@ def _open_modules(situation: Situation) -> Iterator[Finding]:
 
     Grace Hopper and every Blackwell product need the open modules; products older than Turing have no GSP and need the proprietary ones.
     """
-    product, driver = situation.accelerator, situation.driver
-    if product is None or driver is None or product.open_modules in (None, "supported"):
+    product, flavor = situation.accelerator, situation.value("driver-flavor")
+    if product is None or flavor is None or flavor.text is None or product.open_modules in (None, "supported"):
         return
     wanted = "open" if product.open_modules == "required" else "proprietary"
-    if driver.flavor != wanted:
+    if flavor.text != wanted:
+        path = ("driver", "flavor") if situation.recipe else flavor.path
         yield Finding(
-            message=f"{product.name} works with the {wanted} kernel modules only, not with the {driver.flavor} ones",
-            path=("driver", "flavor"),
+            message=f"{product.name} works with the {wanted} kernel modules only, not with the {flavor.text} ones",
+            path=path,
             label=f"needs `{wanted}`",
-            also=((PRODUCT, "asked here"),),
+            also=((PRODUCT, "named here"),),
             source="https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/610/kernel-modules.html",
             checked=product.checked,
             place=f"accelerators/{product.id}",
-            proposals=(Proposal(path=("driver", "flavor"), value=wanted),),
+            proposals=(Proposal(path=path, value=wanted),),
         )
 
 
@@ -141,7 +152,7 @@ def _architecture_in_build(situation: Situation) -> Iterator[Finding]:
     release = part.pulled.get("torch") if part else None
     if part is None or release is None or capability is None or capability.text is None:
         return
-    path = (*part.path, "framework", part.wish.framework_id)
+    path = situation.where("torch")
     why = story(situation, ("torch",))
     place = f"components/torch/{release.version}"
     if not release.architectures:
@@ -169,7 +180,7 @@ def _architecture_in_build(situation: Situation) -> Iterator[Finding]:
             message=f"torch {release.version} has no code for compute capability {capability.text}",
             path=path,
             label=f"built for {built}",
-            also=((PRODUCT, "asked here"),),
+            also=((PRODUCT, "named here"),),
             why=why,
             place=place,
         )
@@ -177,9 +188,27 @@ def _architecture_in_build(situation: Situation) -> Iterator[Finding]:
 
 RULES = (
     code_rule(_known, "AC101", "accelerator-unknown", "node", "accelerator"),
-    code_rule(_host, "AC102", "accelerator-host", "node", "accelerator"),
-    code_rule(_driver_minimum, "AC103", "accelerator-driver-minimum", "node", "accelerator", "driver"),
-    code_rule(_open_modules, "AC104", "accelerator-open-modules", "node", "accelerator", "driver"),
+    code_rule(_host, "AC102", "accelerator-host", "node", "accelerator", of="both", topics=("recipe-arch-agreement", "package-arch")),
+    code_rule(
+        _driver_minimum,
+        "AC103",
+        "accelerator-driver-minimum",
+        "node",
+        "accelerator",
+        "driver",
+        of="both",
+        topics=("accelerator-driver-support-window",),
+    ),
+    code_rule(_open_modules, "AC104", "accelerator-open-modules", "node", "accelerator", "driver", of="both", topics=("module-flavor",)),
     code_rule(_kernel_newer_than_driver, "KR102", "kernel-newer-than-driver", "node", "kernel", "driver", severity=Severity.WARNING),
-    code_rule(_architecture_in_build, "AC105", "architecture-in-build", "app", "compute-capability", "torch"),
+    code_rule(
+        _architecture_in_build,
+        "AC105",
+        "architecture-in-build",
+        "app",
+        "compute-capability",
+        "torch",
+        of="both",
+        topics=("architecture-not-in-build",),
+    ),
 )

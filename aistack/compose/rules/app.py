@@ -41,7 +41,7 @@ def _framework_accelerator(situation: Situation) -> Iterator[Finding]:
     if part is None or part.framework is None:
         return
     product = situation.accelerator
-    if situation.recipe.accelerator is not None and product is None:
+    if situation.wish.accelerator is not None and product is None:
         return  # an unknown accelerator is reported by itself
     vendor = product.vendor if product else "cpu"
     if vendor not in part.framework.vendors:
@@ -67,12 +67,13 @@ def _unmet(situation: Situation, owner: str, release: Release, needs: Mapping[st
         if value is None:
             continue
         if fits(value, wanted, situation.catalog.scheme(component)) is False:
+            has = "the app has" if part.name else "it is"
             yield Finding(
-                message=f"{owner} {release.version} needs {component} {in_words(wanted)}, the app has {value.text}",
-                path=_path(part),
+                message=f"{owner} {release.version} needs {component} {in_words(wanted)}, {has} {value.text}",
+                path=situation.where(owner),
                 label=f"{component} is {value.text}",
                 why=(
-                    *(story(situation, (owner,)) if owner != part.wish.framework_id else ()),
+                    *(story(situation, (owner,)) if part.framework is None or owner != part.framework.id else ()),
                     *((value.because,) if value.because else ()),
                 ),
                 place=place,
@@ -193,11 +194,13 @@ def _image(situation: Situation) -> Iterator[Finding]:
         yield Finding(severity=Severity.UNKNOWN, message=message, path=path, also=((_path(part), "admits several"),), hints=hints)
 
 
+NEEDS = ("framework-pins", "glibc-floor", "architecture-not-in-build")
+
 RULES = (
     code_rule(_framework_known, "AP101", "framework-unknown", "app"),
     code_rule(_framework_accelerator, "AP102", "framework-accelerator", "app"),
-    code_rule(_release_needs, "AP103", "release-needs", "app", "framework"),
-    code_rule(_component_needs, "AP104", "component-needs", "app", "brought"),
+    code_rule(_release_needs, "AP103", "release-needs", "app", "framework", of="both", topics=NEEDS),
+    code_rule(_component_needs, "AP104", "component-needs", "app", "brought", of="both", topics=NEEDS),
     code_rule(_models, "AP105", "app-models", "app"),
     code_rule(_format, "AP106", "model-format", "app"),
     code_rule(_kind, "AP108", "model-kind", "app"),

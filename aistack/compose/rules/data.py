@@ -13,10 +13,14 @@ from aistack.facts.version import Range, Scheme, VersionFormatError, parse_range
 NODE = frozenset(
     {
         "accelerator",
+        "amdgpu",
+        "arch",
         "architecture",
+        "brand",
         "compute-capability",
         "driver",
         "driver-flavor",
+        "gfx",
         "interconnect",
         "kernel",
         "kernel-drm",
@@ -50,6 +54,7 @@ def as_rule(rule: DataRule, catalog: Catalog) -> Rule:
         reads=reads,
         judge=judge,
         explanation=explain(rule),
+        topics=rule.topics,
         allowable=rule.allowable,
         source=rule.source,
         checked=rule.checked,
@@ -85,7 +90,8 @@ def fits(value: Value | None, wanted: str | tuple[str, ...], scheme: Scheme) -> 
     if isinstance(wanted, tuple):
         return value.text in wanted
     try:
-        return parse_range(wanted, scheme).admits(value.text)
+        found = parse_range(wanted, scheme)
+        return found.admits_all(value.text) if value.series else found.admits(value.text)
     except VersionFormatError:
         return None
 
@@ -116,7 +122,9 @@ def _judge_case(rule: DataRule, case: Case, number: int, situation: Situation) -
                 why=story(situation, (*case.when, *case.needs)),
             )
         elif answer is False:
+            assumed = any(found.assumed for name in (*case.when, component) if (found := situation.value(name)) is not None)
             yield Finding(
+                severity=Severity.WARNING if assumed else None,
                 message=_fill(rule.message, situation),
                 path=value.path,
                 label=rule.label or f"needs {in_words(wanted)}",
@@ -138,7 +146,7 @@ def story(situation: Situation, components: tuple[str, ...]) -> tuple[str, ...]:
         chain = [value.because for name in components if (value := part.values.get(name)) is not None and value.because]
         longest = max(chain, key=len, default="")
         if longest:
-            sentences.append(f"app `{part.name}`: {longest}")
+            sentences.append(f"{part.title}{longest}")
     sentences += [
         value.because
         for name in components

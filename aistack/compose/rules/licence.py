@@ -20,7 +20,7 @@ def _driver(situation: Situation) -> Iterator[Finding]:
     if driver is not None and terms is not None:
         yield Finding(
             message=f"driver {driver.version} is under the {terms.name}: {terms.limit}",
-            path=("driver",) if situation.recipe.driver else PRODUCT,
+            path=("driver",) if situation.wish.driver else PRODUCT,
             place=f"terms/{terms.id}",
         )
 

@@ -24,7 +24,7 @@ def _known(situation: Situation) -> Iterator[Finding]:
             yield Finding(
                 severity=Severity.UNKNOWN,
                 message=f"model `{name}` is not in the catalog: its memory, format and licence are not known",
-                path=(*part.path, "models", index),
+                path=part.model_paths[index],
                 hints=(f"did you mean `{guess}`?",) if guess else ("`aistack list models` shows what is known",),
             )
 
@@ -41,7 +41,7 @@ def _gated(situation: Situation) -> Iterator[Finding]:
             licence = terms.name if terms else model.licence
             yield Finding(
                 message=f"`{model.id}` is gated: fetching it needs an account that accepted its licence ({licence})",
-                path=(*part.path, "models", index),
+                path=part.model_paths[index],
                 place=f"models/{model.id}",
                 hints=("accept the licence on the model's page and set HF_TOKEN before `aistack lock`",),
             )
@@ -63,23 +63,16 @@ def _framework(situation: Situation) -> Iterator[Finding]:
         if fits(value, wanted, part.framework.versions) is False:
             yield Finding(
                 message=f"{part.framework.id} {part.release.version} does not know `{model.id}` ({model.architecture})",
-                path=(*part.path, "framework", part.wish.framework_id),
+                path=value.path,
                 label=f"needs {in_words(wanted)}",
-                also=(((*part.path, "models", index), "asked here"),),
+                also=((part.model_paths[index], "named here"),),
                 place=f"models/{model.id}",
             )
 
 
-def option(part: Part, name: str) -> tuple[str, str] | None:
-    """The framework's own name for an option and its value in the recipe, None where it has none or it is not set."""
-    own = part.framework.options.get(name) if part.framework else None  # type: ignore[call-overload]
-    value = part.wish.args.get(own) if own else None
-    return (own, value) if own and value is not None else None
-
-
 def _whole(part: Part, name: str) -> int | None:
-    found = option(part, name)
-    return int(found[1]) if found and found[1].isascii() and found[1].isdigit() else None
+    text = part.values[name].text if name in part.values else None
+    return int(text) if text is not None and text.isascii() and text.isdigit() else None
 
 
 def _context(situation: Situation) -> Iterator[Finding]:
@@ -88,14 +81,14 @@ def _context(situation: Situation) -> Iterator[Finding]:
     if part is None:
         return
     for index, (_, model) in enumerate(part.models):
-        found, wanted = option(part, "context"), _whole(part, "context")
-        if model is not None and model.max_context is not None and found and wanted is not None and wanted > model.max_context:
-            path = (*part.path, "args", found[0])
+        wanted = _whole(part, "context")
+        if model is not None and model.max_context is not None and wanted is not None and wanted > model.max_context:
+            path = situation.where("context")
             yield Finding(
-                message=f"`{found[0]}: {wanted}` is more than `{model.id}` was made for",
+                message=f"`{path[-1]}: {wanted}` is more than `{model.id}` was made for",
                 path=path,
                 label=f"at most {model.max_context}",
-                also=(((*part.path, "models", index), "asked here"),),
+                also=((part.model_paths[index], "named here"),),
                 place=f"models/{model.id}",
                 proposals=(Proposal(path=path, value=str(model.max_context)),),
             )
@@ -104,16 +97,14 @@ def _context(situation: Situation) -> Iterator[Finding]:
 def _parallel(situation: Situation) -> Iterator[Finding]:
     """Tensor parallelism splits attention heads over accelerators: there must be enough of them, and the split must come out even."""
     part = situation.part
-    if part is None or situation.recipe.accelerator is None:
+    wanted = _whole(part, "tensor-parallel") if part else None
+    if part is None or wanted is None or wanted < 1:
         return
-    found, wanted = option(part, "tensor-parallel"), _whole(part, "tensor-parallel")
-    if found is None or wanted is None or wanted < 1:
-        return
-    path = (*part.path, "args", found[0])
-    count = situation.recipe.accelerator.count
-    if wanted > count:
+    path = situation.where("tensor-parallel")
+    count = int(situation.text("accelerator-count") or 0)
+    if count and wanted > count:
         yield Finding(
-            message=f"`{found[0]}: {wanted}`, but the node has {count} accelerator{'' if count == 1 else 's'}",
+            message=f"`{path[-1]}: {wanted}`, but the node has {count} accelerator{'' if count == 1 else 's'}",
             path=path,
             also=((("accelerator", "count"), "given here"),),
             proposals=(Proposal(path=path, value=str(count)), Proposal(path=("accelerator", "count"), value=str(wanted))),
@@ -129,11 +120,11 @@ def _parallel(situation: Situation) -> Iterator[Finding]:
             yield Finding(
                 message=f"`{model.id}` has {model.attention_heads} attention heads, which {wanted} accelerators cannot share evenly",
                 path=path,
-                also=(((*part.path, "models", index), "asked here"),),
+                also=((part.model_paths[index], "named here"),),
                 place=f"models/{model.id}",
                 proposals=tuple(
                     Proposal(path=path, value=str(number))
-                    for number in range(min(wanted, count), 0, -1)
+                    for number in range(min(wanted, count or wanted), 0, -1)
                     if model.attention_heads % number == 0
                 ),
             )
@@ -148,7 +139,7 @@ def _fits(situation: Situation) -> Iterator[Finding]:
     or an 8-bit cache make room.
     """
     product = situation.accelerator
-    if product is None or situation.recipe.accelerator is None or product.vendor == "cpu":
+    if product is None or product.vendor == "cpu":
         return
     for part in situation.parts:
         framework = part.framework
@@ -162,10 +153,10 @@ def _fits(situation: Situation) -> Iterator[Finding]:
 def _judge_fit(situation: Situation, part: Part, model: Model, index: int) -> Iterator[Finding]:
     product, framework = situation.accelerator, part.framework
     assert product is not None and framework is not None and framework.memory_fraction is not None
-    path = (*part.path, "models", index)
-    asked = option(part, "memory-fraction")
+    path = part.model_paths[index]
+    asked = part.values.get("memory-fraction")
     try:
-        fraction = float(asked[1]) if asked else framework.memory_fraction
+        fraction = float(asked.text) if asked and asked.text else framework.memory_fraction
     except ValueError:
         fraction = framework.memory_fraction
     parallel = _whole(part, "tensor-parallel") or 1
@@ -185,14 +176,15 @@ def _judge_fit(situation: Situation, part: Part, model: Model, index: int) -> It
     own = framework.options.get("context")
     proposals = []
     if own is not None and found.longest_context >= 1024:
-        proposals.append(Proposal(path=(*part.path, "args", own), value=str(found.longest_context // 1024 * 1024)))
+        place = part.values["context"].path if "context" in part.values else (*part.path, "args", own)
+        proposals.append(Proposal(path=place, value=str(found.longest_context // 1024 * 1024)))
     per_accelerator = "" if parallel == 1 else f" on each of {parallel}"
     yield Finding(
         severity=Severity.WARNING if tight else Severity.ERROR,
         message=f"`{model.id}` {'barely fits' if tight else 'does not fit'} {product.name}",
         path=path,
         label=f"needs {in_gib(found.least)}{per_accelerator}, {in_gib(found.available)} can be used",
-        also=((("accelerator", "product"), "asked here"),),
+        also=((("accelerator", "product"), "named here"),),
         why=(
             f"weights {in_gib(found.weights)} + cache for one request of {context} tokens {in_gib(found.cache)} = {in_gib(found.least)}; "
             f"with {10} % for the forward pass {in_gib(found.comfortable)}",
@@ -206,8 +198,10 @@ def _judge_fit(situation: Situation, part: Part, model: Model, index: int) -> It
 RULES = (
     code_rule(_known, "MD101", "model-unknown", "app"),
     code_rule(_gated, "MD102", "model-gated", "app", severity=Severity.WARNING),
-    code_rule(_framework, "MD103", "model-framework", "app", "framework"),
-    code_rule(_context, "MD104", "model-context", "app"),
-    code_rule(_parallel, "MD105", "tensor-parallel", "app"),
-    code_rule(_fits, "ME101", "model-fits", "stack"),
+    code_rule(
+        _framework, "MD103", "model-framework", "app", "framework", of="both", topics=("framework-pins", "precision-or-quantization")
+    ),
+    code_rule(_context, "MD104", "model-context", "app", of="both", topics=("memory-fit",)),
+    code_rule(_parallel, "MD105", "tensor-parallel", "app", of="both", topics=("memory-fit",)),
+    code_rule(_fits, "ME101", "model-fits", "stack", of="both", topics=("memory-fit",)),
 )

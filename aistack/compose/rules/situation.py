@@ -1,4 +1,8 @@
-"""What a rule sees: the components chosen so far, the facts about them, and where the recipe speaks of each."""
+"""What a rule sees: the components that were chosen or found so far, the facts about them, and where the document speaks of each.
+
+The document is a recipe (its stack is judged while it is chosen) or a snapshot (what a machine already has). Rules that hold for both
+ask for components; only a rule about a wish looks into the recipe, and only one about a machine's state into the snapshot.
+"""
 
 from __future__ import annotations
 
@@ -10,51 +14,65 @@ from typing import Literal
 from aistack.compose.recipe import AppWish, Recipe
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Accelerator, Catalog, Driver, Framework, Kernel, Model, Os, Release
+from aistack.facts.snapshot import Snapshot
 
 Path = tuple[str | int, ...]
+Of = Literal["recipe", "snapshot", "both"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
     """A component's version or name as text; None means that it is there but not known.
 
-    `path` is where the recipe asks for it (or for what brings it); `because` says in one phrase how it came here.
+    `path` is where the document names it (or what brings it); `because` says in one phrase how it came here. With `series` the text
+    is only the beginning of a version: "580" stands for any 580.x. What is `assumed` was concluded from what is usual, not read.
     """
 
     text: str | None
     path: Path
     because: str = ""
+    series: bool = False
+    assumed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """One app as far as it is chosen: `pulled` are the releases of components that its framework pulls in.
 
-    `models` pairs the recipe's ids with their facts (None: not in the catalog).
+    `models` pairs the document's ids with their facts (None: not in the catalog), `model_paths` says where each is named.
+    Beside versions, `values` holds the settings that rules ask about: `context`, `memory-fraction`, `tensor-parallel`. What a snapshot
+    says of programs is one part without a name.
     """
 
     name: str
-    wish: AppWish
+    wish: AppWish = field(default_factory=AppWish)
     framework: Framework | None
     root: Os | None
     models: tuple[tuple[str, Model | None], ...]
+    model_paths: tuple[Path, ...] = ()
     values: Mapping[str, Value] = field(default_factory=dict)
     release: Release | None = None
     pulled: Mapping[str, Release | None] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
-        """Where the recipe speaks of the app."""
-        return ("apps", self.name)
+        """Where the document speaks of the app."""
+        return ("apps", self.name) if self.name else ("frameworks",)
+
+    @property
+    def title(self) -> str:
+        """How a sentence begins that is about this app."""
+        return f"app `{self.name}`: " if self.name else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
     """A stack, or a part of one; `part` is the app that is judged (None for rules about the node)."""
 
-    recipe: Recipe
     catalog: Catalog
     today: str
+    recipe: Recipe | None = None
+    snapshot: Snapshot | None = None
     os: Os | None
     accelerator: Accelerator | None
     kernel: Kernel | None = None
@@ -63,11 +81,33 @@ class Situation:
     parts: tuple[Part, ...] = ()
     part: Part | None = None
 
+    @property
+    def wish(self) -> Recipe:
+        """The recipe, for rules that are asked of recipes only."""
+        assert self.recipe is not None
+        return self.recipe
+
+    @property
+    def seen(self) -> Snapshot:
+        """The snapshot, for rules that are asked of snapshots only."""
+        assert self.snapshot is not None
+        return self.snapshot
+
     def value(self, component: str) -> Value | None:
         """The component's value, the app's own before the node's; None: the stack has no such component."""
         if self.part is not None and component in self.part.values:
             return self.part.values[component]
         return self.values.get(component)
+
+    def text(self, component: str) -> str | None:
+        """The component's text; None where there is none or it is not known."""
+        value = self.value(component)
+        return value.text if value is not None else None
+
+    def where(self, component: str) -> Path:
+        """Where the document names the component; the whole document where it does not."""
+        value = self.value(component)
+        return value.path if value is not None else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +140,7 @@ class Finding:
 class Rule:
     """A rule of either kind. `reads` are the components that must be decided before it can judge.
 
+    `of` says which documents it judges; `topics` name what it is about, in the words in which failures are filed.
     `about` says how often it is asked: once for the `node`, for each `app`, or for the whole `stack` when all is chosen.
     An `error` rule that is not `allowable` cannot be allowed by a recipe; warnings always can.
     """
@@ -111,6 +152,8 @@ class Rule:
     reads: frozenset[str]
     judge: Callable[[Situation], Iterator[Finding]]
     explanation: str
+    of: Of = "both"
+    topics: tuple[str, ...] = ()
     allowable: bool = False
     source: tuple[str, ...] = ()
     checked: str | None = None
@@ -124,7 +167,11 @@ def code_rule(
     about: Literal["node", "app", "stack"],
     *reads: str,
     severity: Severity = Severity.ERROR,
+    of: Of = "recipe",
+    topics: tuple[str, ...] = (),
     allowable: bool = False,
+    source: tuple[str, ...] = (),
+    checked: str | None = None,
 ) -> Rule:
     """A rule that is a function; the function's docstring is its explanation page."""
     return Rule(
@@ -135,5 +182,9 @@ def code_rule(
         reads=frozenset(reads),
         judge=judge,
         explanation=inspect.getdoc(judge) or "",
+        of=of,
+        topics=topics,
+        source=source,
+        checked=checked,
         allowable=allowable or severity is not Severity.ERROR,
     )

@@ -17,9 +17,9 @@ def _os_known(situation: Situation) -> Iterator[Finding]:
     """
     if situation.os is None:
         known = [system.id for system in situation.catalog.systems.values() if "base" in system.roles]
-        guess = closest(situation.recipe.os, known)
+        guess = closest(situation.wish.os, known)
         yield Finding(
-            message=f"os `{situation.recipe.os}` is not in the catalog",
+            message=f"os `{situation.wish.os}` is not in the catalog",
             path=("os",),
             hints=(f"did you mean `{guess}`?",) if guess else ("known: " + ", ".join(f"`{name}`" for name in known),),
             proposals=(Proposal(path=("os",), value=guess),) if guess else (),
@@ -45,9 +45,9 @@ def _os_base(situation: Situation) -> Iterator[Finding]:
 def _os_architecture(situation: Situation) -> Iterator[Finding]:
     """The recipe's `arch` must be one for which the OS is known."""
     os = situation.os
-    if os is not None and situation.recipe.arch not in os.architectures:
+    if os is not None and situation.wish.arch not in os.architectures:
         yield Finding(
-            message=f"{os.name} is not known for `{situation.recipe.arch}`",
+            message=f"{os.name} is not known for `{situation.wish.arch}`",
             path=("arch",),
             label="known: " + ", ".join(os.architectures),
             place=f"systems/{os.id}",
@@ -76,11 +76,11 @@ def _kernel_flavor(situation: Situation) -> Iterator[Finding]:
     Debian's `generic` kernel has every driver; `cloud` is smaller and has no DRM, so it drives no accelerator but the CPU.
     """
     os = situation.os
-    if os is not None and os.kernels and all(kernel.flavor != situation.recipe.kernel.flavor for kernel in os.kernels):
+    if os is not None and os.kernels and all(kernel.flavor != situation.wish.kernel.flavor for kernel in os.kernels):
         flavors = list(dict.fromkeys(kernel.flavor for kernel in os.kernels))
-        guess = closest(situation.recipe.kernel.flavor, flavors)
+        guess = closest(situation.wish.kernel.flavor, flavors)
         yield Finding(
-            message=f"{os.name} has no kernel flavor `{situation.recipe.kernel.flavor}`",
+            message=f"{os.name} has no kernel flavor `{situation.wish.kernel.flavor}`",
             path=("kernel", "flavor"),
             label="known: " + ", ".join(flavors),
             place=f"systems/{os.id}",
