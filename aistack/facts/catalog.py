@@ -269,10 +269,15 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One line of a data rule: where every `when` fits, every `needs` must fit (component → range or list of values)."""
+    """One line of a data rule: where every `when` fits, every `needs` must fit (component → range or list of values).
+
+    What the rule says in general about its reason and its source, a case may say of its own.
+    """
 
     when: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     needs: Mapping[str, str | tuple[str, ...]]
+    because: str | None = None
+    source: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,9 +303,13 @@ class DataRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleFile:
-    """A file of data rules: one for each vendor, and one for what no vendor owns."""
+    """A file of data rules, about one vendor or one part of the stack.
+
+    `versions` says how the versions of components are compared that have no file of their own (`runtime.podman`: `release`).
+    """
 
     schema: Literal["aistack/rules/v1"] = "aistack/rules/v1"
+    versions: Mapping[str, Scheme] = field(default_factory=dict)
     rules: tuple[DataRule, ...]
 
 
@@ -320,12 +329,13 @@ class Catalog:
     components: Mapping[str, Component]
     rules: Mapping[str, DataRule]
     terms: Mapping[str, Terms] = field(default_factory=dict)
+    schemes: Mapping[str, Scheme] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
 
     def scheme(self, component: str) -> Scheme:
         """How versions of that component are compared."""
         owner = self.frameworks.get(component) or self.components.get(component)
-        return owner.versions if owner else SCHEMES.get(component, Scheme.WORD)
+        return owner.versions if owner else self.schemes.get(component) or SCHEMES.get(component, Scheme.WORD)
 
     def accelerator(self, name: str) -> Accelerator | None:
         """The accelerator of that id or alias."""

@@ -52,7 +52,7 @@ def compile_texts(texts: Mapping[str, str]) -> tuple[Catalog, tuple[Diagnostic, 
     """
     problems: list[Diagnostic] = []
     places: dict[str, Place] = {}
-    entries: dict[str, dict[str, Any]] = {field: {} for _, field, _ in KINDS.values()}
+    entries: dict[str, dict[str, Any]] = {"schemes": {}, **{field: {} for _, field, _ in KINDS.values()}}
     for name in sorted(texts):
         root, found = parse(texts[name], name)
         problems += found
@@ -79,6 +79,10 @@ def _enter(
     """Put a decoded file among its kind; a file's name is its id."""
     if isinstance(value, RuleFile):
         problems = []
+        for component, scheme in value.versions.items():
+            if entries["schemes"].setdefault(component, scheme) is not scheme:
+                place = place_of(root, ("versions", component))
+                problems.append(_problem("CT003", "catalog-twice", f"the versions of `{component}` are compared in two ways", place))
         for index, rule in enumerate(value.rules):
             place = place_of(root, ("rules", index, "id"))
             if rule.id in entries[field]:

@@ -36,7 +36,6 @@ SCHEMES = {
     "kernel": Scheme.KERNEL,
     "driver": Scheme.RELEASE,
     "cuda": Scheme.RELEASE,
-    "driver.module.version": Scheme.RELEASE,
     "rocm": Scheme.RELEASE,
     "python": Scheme.PEP440,
     "glibc": Scheme.RELEASE,

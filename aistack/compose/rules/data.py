@@ -133,7 +133,9 @@ def _judge_case(rule: DataRule, case: Case, number: int, situation: Situation) -
                     for name in case.when
                     if (found := situation.value(name)) is not None and found.path != value.path and found.path[0] == "apps"
                 ),
-                why=story(situation, (*case.when, *case.needs)),
+                why=(*((case.because.strip(),) if case.because else ()), *story(situation, (*case.when, *case.needs))),
+                source=case.source[0] if case.source else None,
+                checked=rule.checked if case.source else None,
                 place=f"rules/{rule.id}/{number}",
             )
 
