@@ -1,6 +1,6 @@
 # make check: under a minute; make test: everything, the real build and boots included; make demo: a node that answers;
 # make bench: ratios against other tools, half an hour on a quiet machine (MKOSI: how to run mkosi).
-.PHONY: check test demo bench endurance clean
+.PHONY: check test demo bench score endurance clean
 
 venv := .venv/.installed
 python := .venv/bin/python
@@ -24,6 +24,10 @@ demo: $(venv)
 # By hand, hours: forty builds killed at random moments instead of three; write what came out into docs/evidence/.
 endurance: $(venv)
 	AISTACK_TEST_KILLS=40 .venv/bin/pytest -v tests/test_interrupted.py
+
+# How often the rules are right about documented failures and known-good stacks.
+score: $(venv)
+	$(python) tests/score.py --misses
 
 bench: $(venv)
 	$(python) bench/all.py --mkosi "$(or $(MKOSI),mkosi)"

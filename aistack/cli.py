@@ -27,14 +27,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document in
 def check(
     paths: Annotated[list[Path], typer.Argument(metavar="RECIPE|SNAPSHOT...", readable=False, help="Files to judge.")],
     as_json: AsJson = False,
+    as_sarif: Annotated[bool, typer.Option("--sarif", help="Print a SARIF log, which code hosts show on the changed lines.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Make the best proved change in each recipe that has one.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings and unknowns fail too.")] = False,
     locked: Annotated[bool, typer.Option("--locked", help="The lock beside each recipe must be the one that would be made.")] = False,
     licences: Annotated[Path | None, typer.Option("--licences", metavar="FILE", help="Licences that are admitted in the locks.")] = None,
 ) -> ExitCode:
-    """Judge recipes: what cannot work, why, and what would mend it."""
+    """Judge recipes and snapshots: what cannot work, why, and what would mend it."""
     from aistack.commands import check as command
 
-    return command.check(paths, as_json=as_json, strict=strict, locked=locked, environment=os.environ, licences=licences)
+    if as_json and as_sarif:
+        raise typer.BadParameter("--json and --sarif are two ways to print the same; choose one")
+    output: Literal["text", "json", "sarif"] = "json" if as_json else "sarif" if as_sarif else "text"
+    return command.check(paths, output=output, strict=strict, locked=locked, fix=fix, environment=os.environ, licences=licences)
 
 
 def explain(

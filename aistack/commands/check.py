@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from aistack.commands.reading import read_text, text_for_snippet, with_keys
 from aistack.compose import recipe as recipes
@@ -28,16 +29,18 @@ JudgeSeen = Callable[[Snapshot, Node], tuple[Diagnostic, ...]]
 def check(
     paths: Sequence[Path],
     *,
-    as_json: bool,
-    strict: bool,
+    output: Literal["text", "json", "sarif"] = "text",
+    strict: bool = False,
     locked: bool = False,
+    fix: bool = False,
     environment: Mapping[str, str],
     licences: Path | None = None,
 ) -> ExitCode:
     """Prints what was found in all files; exit 0 when every recipe can be built.
 
     Findings go to stdout, the summary to stderr. With `strict`, warnings and unknowns fail too; with `locked`, so does a recipe
-    without its lock. `licences` is a site's list of licences, against which the locks beside the recipes are held.
+    without its lock. With `fix`, the best proved change is made in each file that has one, and the file is judged again. `licences` is
+    a site's list of licences, against which the locks beside the recipes are held.
     """
 
     found: list[Diagnostic] = []
@@ -66,7 +69,7 @@ def check(
 
     for path in dict.fromkeys(paths):
         try:
-            judged = check_text(read_text(path), str(path), partial(judge, path), seen)
+            judged = _judged(path, partial(check_text, file=str(path), judge=partial(judge, path), seen=seen), fix=fix)
             exit_codes.append(verdict(judged, strict=strict))
             found += judged
         except DiagnosticError as error:
@@ -74,10 +77,18 @@ def check(
             found += error.diagnostics
     # "no" outweighs "could not tell": it would stay a no whatever else came to light.
     exit_code = next((code for code in (ExitCode.NO, ExitCode.UNABLE) if code in exit_codes), ExitCode.OK)
-    if as_json:
+    if output == "json":
         from aistack.report import json
 
         sys.stdout.write(json.render(found, ok=exit_code is ExitCode.OK))
+        return exit_code
+    if output == "sarif":
+        from aistack.commands.explain import explanations
+        from aistack.host.catalog_files import load_catalog
+        from aistack.report import sarif
+
+        texts = {page.code: page.text for page in explanations(load_catalog(environment))}
+        sys.stdout.write(sarif.render(found, texts.get))
         return exit_code
     from aistack.report import terminal
 
@@ -85,6 +96,22 @@ def check(
     sys.stdout.flush()
     print(f"{terminal.summary(found)} in {len(paths)} file{'s' * (len(paths) != 1)}", file=sys.stderr)
     return exit_code
+
+
+def _judged(path: Path, judge: Callable[[str], tuple[Diagnostic, ...]], *, fix: bool) -> tuple[Diagnostic, ...]:
+    """What is found in a file; with `fix`, in what is left of it when one proved change was made."""
+    text = read_text(path)
+    found = judge(text)
+    if fix:
+        from aistack.commands import fixing
+
+        change = fixing.best(found)
+        if change is not None and change.place is not None:
+            after = fixing.applied(text, change)
+            found = judge(after)
+            fixing.write(path, text, after)
+            print(f"{path}:{change.place.line}: {change.text}", file=sys.stderr)
+    return found
 
 
 def verdict(found: Sequence[Diagnostic], *, strict: bool) -> ExitCode:

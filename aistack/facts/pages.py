@@ -298,6 +298,8 @@ breaks what bootable containers hold to, or carries what no image for others sho
 )
 
 DISK = (
+    Page("FIX001", "recipe-changed", "The file was written by somebody else between the judgement and the change, which was not made."),
+    Page("FIX002", "recipe-not-written", "A change that would mend the recipe could not be written; the file is as it was."),
     Page("DSK001", "menu-program-missing", "The image lacks the program that writes the boot menu, so it cannot be laid down on a disk."),
     Page("DSK002", "flag-not-set", "The file system on the disk did not take the flag that keeps a deployment from being changed."),
     Page("GRB001", "environment-damaged", "The small file in which GRUB counts boots does not have its form."),
