@@ -98,6 +98,20 @@ def schema(
     return command.schema(kind)
 
 
+def facts_refresh(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="torch, vllm, …; everything that can be read.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Read known releases again too.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would change, and write nothing.")] = False,
+) -> ExitCode:
+    """Read releases from indexes and wheels into a checkout's catalog, for review."""
+    from aistack.commands import refresh as command
+    from aistack.commands.judging import today
+    from aistack.host.catalog_files import package
+
+    root, day = package().parent, today(os.environ)
+    return command.refresh(ids or (), root=root, dry_run=dry_run, everything=everything, environment=os.environ, today=day)
+
+
 def node_check(
     as_json: AsJson = False,
     level: Annotated[Literal["machine", "apps"], typer.Option("--level", help="With `apps`, the apps are asked too.")] = "machine",
@@ -326,12 +340,14 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
         "up": up,
         "doctor": doctor,
     },
+    "facts": {"refresh": facts_refresh},
     "store": {"show": store_show, "check": store_check, "prune": store_prune, "push": store_push},
     "node": {"check": node_check, "status": node_status, "agent": node_agent},
 }
 """The verbs of the program and of each group of verbs, in the order in which help lists them."""
 
 GROUPS: Mapping[str, str] = {
+    "facts": "Read again what the catalog says; for those who maintain it.",
     "store": "See, clean and share what was fetched and built.",
     "node": "See and judge the machine that this runs on.",
 }

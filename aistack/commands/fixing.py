@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from aistack.diagnostics import Diagnostic, Fix, Severity, unable
-
-LINE_END = re.compile("\r\n|\n|\r")
+from aistack.facts.document import replaced
 
 
 def best(found: Sequence[Diagnostic]) -> Fix | None:
@@ -26,15 +24,9 @@ def best(found: Sequence[Diagnostic]) -> Fix | None:
 
 
 def applied(text: str, fix: Fix) -> str:
-    """The text with the fix's replacement at its place; comments, order and line ends stay."""
+    """The text with the fix's replacement at its place."""
     assert fix.place is not None and fix.replacement is not None
-    start = 1 if text.startswith("\ufeff") else 0
-    for _ in range(fix.place.line - 1):
-        end = LINE_END.search(text, start)
-        assert end is not None
-        start = end.end()
-    start += fix.place.column - 1
-    return text[:start] + fix.replacement + text[start + fix.place.length :]
+    return replaced(text, fix.place, fix.replacement)
 
 
 def write(path: Path, before: str, after: str) -> None:

@@ -181,12 +181,18 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """A versioned part that others pull in (torch, …), with its releases; `versions` is the scheme that compares them."""
+    """A versioned part that others pull in (torch, …), with its releases; `versions` is the scheme that compares them.
+
+    `project` is its name in a Python index, from which `facts refresh` reads it, and `binary` the file of its wheel (`*` for any
+    characters) whose code says for which accelerators it was compiled.
+    """
 
     schema: Literal["aistack/component/v1"] = "aistack/component/v1"
     id: str
     name: str
     versions: Scheme
+    project: str | None = None
+    binary: str | None = None
     releases: tuple[Release, ...]
     source: Source
     checked: Checked
@@ -226,7 +232,7 @@ class Framework:
     `many`; `formats` are the formats that it loads.
     `cpu_features` (by architecture) are spelled as in /proc/cpuinfo; `vendors` are the accelerator vendors that this delivery can use.
     `memory_mib` is what it needs beside the models, `memory_fraction` the part of an accelerator's memory that it takes by itself,
-    `options` its own names for settings that rules ask about.
+    `options` its own names for settings that rules ask about. `project` and `binary` are as in a component.
     """
 
     schema: Literal["aistack/framework/v1"] = "aistack/framework/v1"
@@ -247,6 +253,8 @@ class Framework:
     memory_mib: int | None = None
     memory_fraction: float | None = None
     options: Mapping[Literal["context", "memory-fraction", "tensor-parallel"], str] = field(default_factory=dict)
+    project: str | None = None
+    binary: str | None = None
     releases: tuple[Release, ...]
     source: Source
     checked: Checked

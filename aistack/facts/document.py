@@ -82,9 +82,23 @@ class Mapping:
 Node = Scalar | Sequence | Mapping
 
 
+LINE_END = re.compile("\r\n|\n|\r")
+
+
 def split_lines(text: str) -> list[str]:
     """The text's lines without their ends, counted as places count them (LF, CRLF and CR end a line, nothing else does)."""
-    return re.split("\r\n|\n|\r", text.removeprefix("\ufeff"))
+    return LINE_END.split(text.removeprefix("\ufeff"))
+
+
+def replaced(text: str, place: Place, replacement: str) -> str:
+    """The text with other words at a place of it; all else, comments and line ends included, stays as it is."""
+    start = 1 if text.startswith("\ufeff") else 0
+    for _ in range(place.line - 1):
+        end = LINE_END.search(text, start)
+        assert end is not None
+        start = end.end()
+    start += place.column - 1
+    return text[:start] + replacement + text[start + place.length :]
 
 
 def parse(text: str, file: str) -> tuple[Node | None, tuple[Diagnostic, ...]]:

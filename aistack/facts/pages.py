@@ -298,6 +298,8 @@ breaks what bootable containers hold to, or carries what no image for others sho
 )
 
 DISK = (
+    Page("FCT001", "no-checkout", "Refreshed facts are files to review and commit, which an installed package has no place for."),
+    Page("FCT002", "nothing-to-read", "Only what has a `project` in the catalog can be read from a Python index."),
     Page("FIX001", "recipe-changed", "The file was written by somebody else between the judgement and the change, which was not made."),
     Page("FIX002", "recipe-not-written", "A change that would mend the recipe could not be written; the file is as it was."),
     Page("DSK001", "menu-program-missing", "The image lacks the program that writes the boot menu, so it cannot be laid down on a disk."),
@@ -356,6 +358,12 @@ WHEELS = (
     Page("WHL006", "wheel-digest-wrong", "The bytes that came are not those that were locked; nothing of them was kept."),
     Page("WHL007", "wheel-not-reached", "The index, or the file that it names, could not be read."),
     Page("WHL008", "wheel-not-installed", "A locked wheel is not built as wheels are, so that its files cannot be laid into an image."),
+    Page("WHL009", "project-unknown", "The configured index has no project of that name."),
+    Page(
+        "WHL010",
+        "no-ranges",
+        "The index's server sends whole files only: one file of a wheel cannot be read without all of it.",
+    ),
 )
 
 REGISTRIES = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from aistack.facts.pins import LockedWheel
 from aistack.host import wheels
 from aistack.host.copyright_files import Said, remember, remembered
+from aistack.host.ranges import RemoteFile, WholeFilesOnlyError
 from aistack.host.store import Store
 
 BLOCK = 64 << 10
@@ -51,8 +51,8 @@ def _read(store: Store, wheel: LockedWheel, url: str, environment: Mapping[str, 
             with opener.open(f"{bare}.metadata", timeout=wheels.SECONDS) as answer:
                 return str(answer.read().decode("utf-8", "replace"))
         except urllib.error.HTTPError:
-            return _inside(io.BufferedReader(_Ranges(opener, bare, wheel.size), BLOCK))
-    except _WholeFilesOnlyError:  # the build needs this one anyway
+            return _inside(io.BufferedReader(RemoteFile(opener, bare, wheel.size), BLOCK))
+    except WholeFilesOnlyError:  # the build needs this one anyway
         wheels.download(store, url, wheel.filename, wheel.sha256, environment)
         return _of(store.blob(wheel.sha256))
     except (OSError, ValueError, zipfile.BadZipFile) as error:
@@ -68,37 +68,3 @@ def _inside(file: IO[bytes]) -> str | None:
     with zipfile.ZipFile(file) as archive:
         names = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA") and name.count("/") == 1]
         return archive.read(names[0]).decode("utf-8", "replace") if names else None
-
-
-class _WholeFilesOnlyError(Exception):
-    """A server does not serve parts of files; no OSError, which zipfile would take for a broken file."""
-
-
-class _Ranges(io.RawIOBase):
-    """A file on a server, of which only the parts are fetched that are read."""
-
-    def __init__(self, opener: urllib.request.OpenerDirector, url: str, size: int) -> None:
-        self.opener, self.url, self.size, self.position = opener, url, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self.position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
-        return self.position
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        wanted = min(len(buffer), self.size - self.position)
-        if wanted <= 0:
-            return 0
-        request = urllib.request.Request(self.url, headers={"Range": f"bytes={self.position}-{self.position + wanted - 1}"})
-        with self.opener.open(request, timeout=wheels.SECONDS) as answer:
-            if answer.status != 206:
-                raise _WholeFilesOnlyError
-            data = answer.read(wanted)
-        buffer[: len(data)] = data
-        self.position += len(data)
-        return len(data)

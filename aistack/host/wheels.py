@@ -83,7 +83,7 @@ def find(
         if not offered:
             raise unable("WHL002", "no-wheel", f"`{name}` {version} has no wheel for Python {python} on {arch}")
         best = _best(offered, python)
-        size = best.size if best.size is not None else _size(best.url, settings)
+        size = best.size if best.size is not None else size_of(best.url, settings)
         index = next((index for index in named if index.rstrip("/") == served.get(name)), "")
         wheel = LockedWheel(name=name, version=version, filename=best.filename, sha256=best.sha256, size=size, index=index)
         found.append(Found(wheel=wheel, url=best.url))
@@ -265,7 +265,8 @@ def opener_for(url: str, settings: Mapping[str, str]) -> tuple[urllib.request.Op
     return urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(manager)), bare
 
 
-def _size(url: str, settings: Mapping[str, str]) -> int:
+def size_of(url: str, settings: Mapping[str, str]) -> int:
+    """The size in bytes of a file at an address, by asking for its head; raises DiagnosticError (exit 3)."""
     if url.startswith("file:"):
         return Path(unquote(urlsplit(url).path)).stat().st_size
     opener, bare = opener_for(url, settings)

@@ -1,0 +1,128 @@
+"""`aistack facts refresh`: what the catalog says of releases, read again where it stands: in wheels, and in an OS's package lists.
+
+It writes the catalog's own files in a checkout, for a person to review as a change; a check never reads anything from a network.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+
+from aistack.commands import fixing
+from aistack.compose import refresh as texts
+from aistack.compose.refresh import Read
+from aistack.diagnostics import DiagnosticError, ExitCode, unable
+from aistack.facts import catalog_text, fatbin
+from aistack.facts.catalog import Catalog, Component, Framework, Os
+from aistack.facts.document import parse
+from aistack.facts.pins import Archive
+from aistack.facts.version import Scheme, VersionFormatError, key, newest_first
+from aistack.host import apt, catalog_files, wheel_index
+from aistack.host.store import Store, default_path
+from aistack.report.terminal import in_order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A catalog file before and after."""
+
+    file: Path
+    before: str
+    after: str
+
+
+def refresh(ids: Sequence[str], *, root: Path, dry_run: bool, everything: bool, environment: Mapping[str, str], today: str) -> ExitCode:
+    """Reads what `ids` name (everything that can be read where there is none) and writes what changed; prints each changed line.
+
+    `root` is the checkout whose catalog is refreshed. Releases that it has are read again only with `everything`.
+    """
+    if not catalog_files.is_checkout(root):
+        hints = ("clone the repository, and install from the clone: `pip install -e .`",)
+        raise unable("FCT001", "no-checkout", "facts are written into a checkout of aistack, and this is an installed package", hints=hints)
+    catalog = catalog_of(root)
+    changes = []
+    for owner in _wanted(ids, catalog):
+        file = root / (f"recipes/os/{owner.id}.yaml" if isinstance(owner, Os) else f"recipes/frameworks/{owner.id}.yaml")
+        before = file.read_text(encoding="utf-8")
+        node, problems = parse(before, str(file))
+        if node is None or problems:
+            raise DiagnosticError(in_order(problems))
+        if isinstance(owner, Os):
+            after = texts.updated(before, node, _offered(owner, environment), today)
+        else:
+            after = texts.entered(before, node, owner, tuple(_read(owner, catalog, environment, everything=everything)), today)
+        changes.append(Change(file=file, before=before, after=after))
+    for change in changes:
+        name = change.file.relative_to(root)
+        added = [line for line in change.after.split("\n") if line not in set(change.before.split("\n"))]
+        print(f"{name}: {len(added)} lines changed" if added else f"{name}: nothing new")
+        for line in added:
+            print(f"  {line.strip()}")
+        if added and not dry_run:
+            fixing.write(change.file, change.before, change.after)
+    if not dry_run:
+        catalog_of(root)  # what was written must be a catalog
+    return ExitCode.OK
+
+
+def catalog_of(root: Path) -> Catalog:
+    """The catalog of a checkout; raises DiagnosticError with every problem in it."""
+    return catalog_text.load(catalog_files.compile_catalog(root))
+
+
+def _wanted(ids: Sequence[str], catalog: Catalog) -> Iterator[Component | Framework | Os]:
+    owners: list[Component | Framework] = [*catalog.components.values(), *catalog.frameworks.values()]
+    readable: dict[str, Component | Framework | Os] = {owner.id: owner for owner in owners if owner.project}
+    readable |= {os.id: os for os in catalog.systems.values() if os.kernels}
+    for name in ids or sorted(readable):
+        if name not in readable:
+            hints = (f"known: {', '.join(sorted(readable))}",)
+            raise unable("FCT002", "nothing-to-read", f"`{name}` is nothing that is read from an index or from package lists", hints=hints)
+        yield readable[name]
+
+
+def _offered(os: Os, environment: Mapping[str, str]) -> dict[tuple[str, int], str]:
+    """The newest version of each of the OS's kernels and drivers that its suite offers, by (`kernels` or `drivers`, number)."""
+    found = {}
+    wanted: list[tuple[str, int, str, tuple[str, ...], str]]
+    wanted = [("kernels", number, one.suite, ("main",), one.packages[0]) for number, one in enumerate(os.kernels)]
+    wanted += [("drivers", number, one.suite, one.components, one.packages[0]) for number, one in enumerate(os.drivers)]
+    store, arch = Store(default_path(environment)), os.architectures[0]
+    for suite in dict.fromkeys(suite for _, _, suite, _, _ in wanted):
+        print(f"reading {os.id} {suite}", file=sys.stderr, flush=True)
+        components = dict.fromkeys(name for _, _, own, names, _ in wanted if own == suite for name in names)
+        names = {(kind, number): name.replace("{arch}", arch) for kind, number, own, _, name in wanted if own == suite}
+        archive = Archive(suite=suite, components=tuple(components), signed_by=os.keyring)
+        offered = apt.versions(store, [archive], sorted(set(names.values())), arch, environment=environment)
+        for entry, name in names.items():
+            if versions := newest_first(offered.get(name, ()), Scheme.DEBIAN):
+                found[entry] = versions[0].partition(":")[2] or versions[0]
+    return found
+
+
+def _read(owner: Component | Framework, catalog: Catalog, environment: Mapping[str, str], *, everything: bool) -> Iterator[Read]:
+    """What the index and the wheels say of the project's releases that are not older than the oldest known one."""
+    assert owner.project is not None
+    known = frozenset({*catalog.components, *catalog.frameworks}) - {owner.id}
+    have = {release.version: release for release in owner.releases}
+    oldest = min((key(version, owner.versions) for version in have), default=None)
+    for listed in wheel_index.releases(owner.project, environment):
+        try:
+            rank = key(listed.version, owner.versions)
+        except VersionFormatError:
+            continue
+        before = have.get(listed.version)
+        if (oldest is not None and rank < oldest) or (before is not None and not everything):
+            continue
+        print(f"reading {owner.id} {listed.version}", file=sys.stderr, flush=True)
+        architectures = None
+        with wheel_index.opened(listed, environment) as wheel:
+            needs, brings = texts.read_metadata(wheel_index.metadata(wheel), listed.filename, known)
+            if owner.binary:
+                found = fatbin.architectures(wheel_index.member(wheel, partial(fnmatchcase, pat=owner.binary)))
+                architectures = found or None
+        yield Read(version=listed.version, date=listed.date, needs=needs, brings=brings, architectures=architectures)
