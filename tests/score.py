@@ -4,16 +4,18 @@
 
 A case is a snapshot with the verdict that it deserves (`error`, `warning`, `ok`) and the topics that decide it. Recall of verdicts is the
 share of errors that are reported as errors; recall of reasons the share in which an error is about one of the case's topics; a false
-alarm is an `ok` that is reported as an error. Warnings on cases that work are counted apart.
+alarm is an `ok` that is reported as an error. Warnings on cases that work are counted apart. A known-good stack comes with mutations:
+single changes (dotted path to new value) each of which must turn it into an error; they are cases of their own.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,12 +48,23 @@ class Judged:
     said: tuple[Diagnostic, ...]
 
 
-def cases(files: Iterable[Path]) -> list[dict[str, Any]]:
-    """The cases of all files."""
-    return [case for file in files for case in yaml.load(file.read_text(), Loader=yaml.CSafeLoader)]
+def cases(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    """The cases of all files, each followed by its mutations."""
+    for file in files:
+        for case in yaml.load(file.read_text(), Loader=yaml.CSafeLoader):
+            yield case
+            for number, mutation in enumerate(case.get("mutations", ()), start=1):
+                changed = copy.deepcopy(case["snapshot"])
+                for path, value in mutation["set"].items():
+                    *folders, last = path.split(".")
+                    block = changed
+                    for folder in folders:
+                        block = block.setdefault(folder, {})
+                    block[last] = value
+                yield {"id": f"{case['id']}/{number}", "expected": "error", "topic": mutation["topic"], "snapshot": changed}
 
 
-def judge(case: dict[str, Any], catalog: Catalog) -> Judged:
+def judge(case: dict[str, Any], catalog: Catalog, about: Mapping[str, tuple[str, ...]]) -> Judged:
     """What the rules say of one case, from the text of its snapshot on."""
     root, problems = parse(yaml.safe_dump(case["snapshot"], sort_keys=False), case["id"])
     assert root is not None, problems
@@ -59,7 +72,6 @@ def judge(case: dict[str, Any], catalog: Catalog) -> Judged:
     assert snapshot is not None, more
     said = judge_snapshot(snapshot, catalog, places(root), TODAY)
     topics = case["topic"] if isinstance(case["topic"], list) else [case["topic"]]
-    about = {rule.code: rule.topics for rule in rules(catalog)}
     reported = next((severity for severity in ORDER if any(found.severity is severity for found in said)), None)
     deciding = [found for found in said if found.severity is reported]
     return Judged(
@@ -115,9 +127,13 @@ def main() -> None:
     parser.add_argument("--misses", action="store_true")
     given = parser.parse_args()
     catalog = load_catalog(os.environ)
-    judged = [judge(case, catalog) for case in cases(given.cases)]
-    print(table(judged))
-    for one in wrong(judged) if given.misses else ():
+    about = {rule.code: rule.topics for rule in rules(catalog)}
+    everything: list[Judged] = []
+    for file in given.cases:
+        judged = [judge(case, catalog, about) for case in cases([file])]
+        everything += judged
+        print(f"## {file.name}\n\n{table(judged)}\n")
+    for one in wrong(everything) if given.misses else ():
         print(f"\n{one.id}: {one.expected} ({', '.join(one.topics)}), reported {one.reported}", file=sys.stderr)
         for found in one.said:
             print(f"    {found.severity}[{found.rule}] {found.message}", file=sys.stderr)
