@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from aistack.compose.judge import judge_snapshot
+from aistack.compose.judge_snapshot import judge_snapshot
 from aistack.compose.rules import rules
 from aistack.diagnostics import Diagnostic, Severity
 from aistack.facts.catalog import Catalog

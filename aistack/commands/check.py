@@ -6,23 +6,26 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from aistack.commands.reading import read_text, text_for_snippet, with_keys
 from aistack.compose import recipe as recipes
 from aistack.compose.recipe import Recipe
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity
-from aistack.facts import snapshot as snapshots
 from aistack.facts.decode import closest, decode
 from aistack.facts.document import Mapping as MappingNode
 from aistack.facts.document import Node, Scalar, parse, place_of
-from aistack.facts.snapshot import Snapshot
 from aistack.report.text import colour_wanted
+
+if TYPE_CHECKING:
+    from aistack.facts.snapshot import Snapshot
+
+SNAPSHOT = "aistack/snapshot/v1"
 
 Judge = Callable[[Recipe, Node], tuple[Diagnostic, ...]]
 """What the rules say about a recipe that was read without a problem."""
 
-JudgeSeen = Callable[[Snapshot, Node], tuple[Diagnostic, ...]]
+JudgeSeen = Callable[["Snapshot", Node], tuple[Diagnostic, ...]]
 """The same about a snapshot."""
 
 
@@ -131,7 +134,9 @@ def check_text(text: str, file: str, judge: Judge, seen: JudgeSeen) -> tuple[Dia
         return problems
     schema = root.get("schema") if isinstance(root, MappingNode) else None
     kind = schema.text if isinstance(schema, Scalar) else recipes.SCHEMA
-    if kind == snapshots.SCHEMA:
+    if kind == SNAPSHOT:
+        from aistack.facts.snapshot import Snapshot
+
         snapshot, more = decode(Snapshot, root)
         if snapshot is None or problems:
             return (*problems, *more)
@@ -151,7 +156,7 @@ def check_text(text: str, file: str, judge: Judge, seen: JudgeSeen) -> tuple[Dia
         return (*problems, *admission.read(root)[1])
     if kind in KINDS:
         return (*problems, *decode(KINDS[kind][0], root)[1])
-    return (*problems, _unknown_schema(kind, root, (recipes.SCHEMA, snapshots.SCHEMA, admission.SCHEMA, *KINDS)))
+    return (*problems, _unknown_schema(kind, root, (recipes.SCHEMA, SNAPSHOT, admission.SCHEMA, *KINDS)))
 
 
 LOCK = "aistack/lock/v1"

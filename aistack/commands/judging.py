@@ -5,16 +5,19 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aistack.commands.reading import Source, read_recipe
-from aistack.compose.judge import Judgement, judge, judge_snapshot
+from aistack.compose.judge import Judgement, judge
 from aistack.compose.recipe import Recipe
 from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity
 from aistack.facts.catalog import Catalog
 from aistack.facts.document import Node, places
-from aistack.facts.snapshot import Snapshot
 from aistack.host.catalog_files import load_catalog
+
+if TYPE_CHECKING:
+    from aistack.facts.snapshot import Snapshot
 
 
 def today(environment: Mapping[str, str]) -> str:
@@ -32,6 +35,8 @@ def judge_source(recipe: Recipe, root: Node, environment: Mapping[str, str], cat
 
 def judge_seen(snapshot: Snapshot, root: Node, environment: Mapping[str, str]) -> tuple[Diagnostic, ...]:
     """What the rules say of a snapshot that was read without a problem."""
+    from aistack.compose.judge_snapshot import judge_snapshot  # which a recipe's verdict does without
+
     return judge_snapshot(snapshot, load_catalog(environment), places(root), today(environment))
 
 

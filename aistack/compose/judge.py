@@ -1,7 +1,4 @@
-"""The verdict on a recipe: resolve, every rule, what `allow` accepts, and fixes that were tried; as diagnostics and a stack.
-
-And the verdict on a snapshot, by the same rules.
-"""
+"""The verdict on a recipe: resolve, every rule, what `allow` accepts, and fixes that were tried; as diagnostics and a stack."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ from typing import Any
 
 from aistack.compose.assemble import assemble
 from aistack.compose.fixes import alternatives, minimal_conflict, proved
-from aistack.compose.observe import observe
 from aistack.compose.recipe import Allowance, Recipe
 from aistack.compose.resolve import Resolution, Verdict, findings, resolve, severity
 from aistack.compose.rules import find, rules
@@ -21,7 +17,6 @@ from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, Label, Place, Severity
 from aistack.facts.catalog import Catalog
 from aistack.facts.decode import closest
-from aistack.facts.snapshot import Snapshot
 
 _ENTRIES = ("accelerators", "components", "frameworks", "models", "systems", "terms")
 """The fields of a catalog whose entries carry a source."""
@@ -54,7 +49,7 @@ def judge(recipe: Recipe, catalog: Catalog, places: Mapping[Path, Place], today:
     diagnostics = []
     for rule, finding in (*verdicts, *complaints):
         accepted = allowed.get(rule.code)
-        diagnostic = _diagnostic(rule, finding, places, catalog, accepted)
+        diagnostic = diagnostic_of(rule, finding, places, catalog, accepted)
         constrained = any(rule.code == code.code and _same(finding, other) for code, other in resolution.violations)
         if constrained:
             diagnostic = _with_conflict(diagnostic, conflict, places)
@@ -64,13 +59,6 @@ def judge(recipe: Recipe, catalog: Catalog, places: Mapping[Path, Place], today:
     ordered = tuple(sorted(dict.fromkeys(diagnostics), key=lambda found: (found.place or Place(file="", line=0, column=0), found.rule)))
     failed = any(diagnostic.severity is Severity.ERROR for diagnostic in ordered)
     return Judgement(stack=None if failed else assemble(resolution, catalog), diagnostics=ordered, resolution=resolution)
-
-
-def judge_snapshot(snapshot: Snapshot, catalog: Catalog, places: Mapping[Path, Place], today: str) -> tuple[Diagnostic, ...]:
-    """What the rules say of a machine, an image or a report on the day `today`; `places` has the place of each of its values."""
-    situation = observe(snapshot, catalog, today)
-    found = {_diagnostic(rule, finding, places, catalog, None): None for rule, finding in findings(situation, catalog)}
-    return tuple(sorted(found, key=lambda one: (one.place or Place(file="", line=0, column=0), one.rule)))
 
 
 def _verdicts(resolution: Resolution, catalog: Catalog) -> tuple[Verdict, ...]:
@@ -113,7 +101,10 @@ def _allowances(recipe: Recipe, catalog: Catalog, today: str) -> tuple[dict[str,
     return allowed, complaints
 
 
-def _diagnostic(rule: Rule, finding: Finding, places: Mapping[Path, Place], catalog: Catalog, accepted: Allowance | None) -> Diagnostic:
+def diagnostic_of(
+    rule: Rule, finding: Finding, places: Mapping[Path, Place], catalog: Catalog, accepted: Allowance | None = None
+) -> Diagnostic:
+    """A finding as people read it; `accepted` is the entry of `allow` that makes a note of it."""
     place = _place(finding.path, places)
     labels = [Label(place=place, text=finding.label)] if place and finding.label else []
     labels += [Label(place=other, text=text) for path, text in finding.also if (other := _place(path, places)) and other != place]

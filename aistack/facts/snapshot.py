@@ -13,8 +13,6 @@ from typing import Annotated, ClassVar, Literal
 
 from aistack.facts.decode import Text
 
-SCHEMA = "aistack/snapshot/v1"
-
 Word = Annotated[str, Text(what="a word", loose=True)]
 Words = tuple[Word, ...] | Word
 

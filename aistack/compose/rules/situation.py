@@ -9,12 +9,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from aistack.compose.recipe import AppWish, Recipe
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Accelerator, Catalog, Driver, Framework, Kernel, Model, Os, Release
-from aistack.facts.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from aistack.facts.snapshot import Snapshot
 
 Path = tuple[str | int, ...]
 Of = Literal["recipe", "snapshot", "both"]
