@@ -37,7 +37,15 @@ def test_every_file_is_read() -> None:
     texts = read_texts(ROOT)
     catalog, problems = compile_texts(texts)
     assert problems == ()
-    entries = [catalog.systems, catalog.accelerators, catalog.models, catalog.frameworks, catalog.components, catalog.terms]
+    entries = [
+        catalog.systems,
+        catalog.accelerators,
+        catalog.models,
+        catalog.frameworks,
+        catalog.components,
+        catalog.terms,
+        catalog.branches,
+    ]
     rule_files = sum("aistack/rules/" in text for text in texts.values())
     assert sum(len(entry) for entry in entries) + rule_files == len(texts)
 
@@ -50,6 +58,7 @@ def test_every_entry_has_source_and_date(catalog: Catalog) -> None:
         catalog.frameworks,
         catalog.components,
         catalog.terms,
+        catalog.branches,
         catalog.rules,
     ):
         for name, entry in kind.items():
