@@ -27,6 +27,7 @@ def list_kind(kind: str, *, catalog: Catalog, recipes: Sequence[Path], as_json: 
     kinds: dict[str, Callable[[], list[Row]]] = {
         "accelerators": lambda: _accelerators(catalog),
         "branches": lambda: _branches(catalog),
+        "kernels": lambda: _kernels(catalog),
         "models": lambda: _models(catalog),
         "frameworks": lambda: _frameworks(catalog),
         "os": lambda: _systems(catalog),
@@ -74,6 +75,13 @@ def _branches(catalog: Catalog) -> list[Row]:
     return [
         {"id": branch.id, "kind": branch.kind, "newest": branch.newest, "cuda": branch.cuda, "eol": branch.eol}
         for branch in (catalog.branches[name] for name in ordered)
+    ]
+
+
+def _kernels(catalog: Catalog) -> list[Row]:
+    ordered = (catalog.kernels[name] for name in newest_first(catalog.kernels, Scheme.KERNEL))
+    return [
+        {"id": found.id, "kind": "long-term" if found.long_term else "", "released": found.released, "eol": found.eol} for found in ordered
     ]
 
 

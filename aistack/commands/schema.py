@@ -14,6 +14,7 @@ KINDS = (
     "snapshot",
     "accelerator",
     "branch",
+    "kernel",
     "model",
     "framework",
     "component",

@@ -64,6 +64,7 @@ def _find(wanted: str, catalog: Catalog) -> tuple[str, Any]:
         "systems": catalog.systems.get,
         "terms": catalog.terms.get,
         "branches": catalog.branches.get,
+        "kernels": catalog.kernels.get,
     }
     for kind, lookup in kinds.items():
         entry = lookup(wanted)
@@ -83,13 +84,14 @@ def _find(wanted: str, catalog: Catalog) -> tuple[str, Any]:
         *catalog.systems,
         *catalog.terms,
         *catalog.branches,
+        *catalog.kernels,
         *catalog.rules,
     ]
     guess = closest(wanted, known)
     hints = (
         (f"did you mean `{guess}`?",)
         if guess
-        else ("`aistack list accelerators`, `branches`, `models`, `frameworks`, `os` and `rules` list the ids",)
+        else ("`aistack list accelerators`, `branches`, `kernels`, `models`, `frameworks`, `os` and `rules` list the ids",)
     )
     raise refuse(_problem(f"the catalog has no `{wanted}`", hints))
 

@@ -130,6 +130,19 @@ class Accelerator:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KernelSeries:
+    """A series of upstream's kernel (`6.12`); `eol` is upstream's day, after which only distributions may go on to mend it."""
+
+    schema: Literal["aistack/kernel/v1"] = "aistack/kernel/v1"
+    id: str
+    long_term: bool = False
+    released: str | None = None
+    eol: str | None = None
+    source: Source
+    checked: Checked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
     """A branch of NVIDIA's driver, named by the first number of its versions.
 
@@ -351,6 +364,7 @@ class Catalog:
     rules: Mapping[str, DataRule]
     terms: Mapping[str, Terms] = field(default_factory=dict)
     branches: Mapping[str, Branch] = field(default_factory=dict)
+    kernels: Mapping[str, KernelSeries] = field(default_factory=dict)
     schemes: Mapping[str, Scheme] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
 
