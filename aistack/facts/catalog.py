@@ -147,6 +147,7 @@ class Branch:
     """A branch of NVIDIA's driver, named by the first number of its versions.
 
     `cuda` is the newest CUDA that it carries itself (what `nvidia-smi` prints). `oldest` is the oldest architecture that it drives.
+    `eol` is NVIDIA's day where its pages name one, else the one that endoflife.date concludes from NVIDIA's policy and the first release.
     `kernels` says, by the driver version that brought it, up to which kernel series the sources ask the kernel for its interfaces.
     """
 

@@ -18,8 +18,9 @@ FOLLOWING = re.compile(r"(arch|archlinux|artix|cachyos|endeavouros|manjaro|nixos
 def _branch_ended(situation: Situation) -> Iterator[Finding]:
     """A driver branch past its end of life gets no fixes any more, for security neither.
 
-    NVIDIA mends a production branch for a year and a long-term one for three; a new feature branch ends with the next. A distribution
-    may go on to patch its package for newer kernels, but not the closed parts of the driver.
+    NVIDIA mends a production branch for a year and a long-term one for three; a new feature branch ends with the next. For branches that
+    NVIDIA's pages no longer list, the day is concluded from that policy. A distribution may go on to patch its package for newer
+    kernels, but not the closed parts of the driver.
     """
     driver = situation.value("driver")
     branch = situation.catalog.branches.get((driver.text or "").partition(".")[0]) if driver is not None else None

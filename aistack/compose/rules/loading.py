@@ -72,7 +72,7 @@ def _competing(situation: Situation) -> Iterator[Finding]:
             message="nouveau is not blacklisted, so it takes the accelerator at boot",
             path=("platform", "blacklist"),
             label="needs `nouveau`",
-            source="https://docs.nvidia.com/cuda/cuda-installation-guide-linux/",
+            source="https://gist.github.com/YCmove/3723f799ba1e75a39541cdf0ce1e8d0c",
             checked=CHECKED,
             hints=("write `blacklist nouveau` and `options nouveau modeset=0` under /etc/modprobe.d/, make the initramfs anew, reboot",),
         )
@@ -101,7 +101,7 @@ def _nova(situation: Situation, forbidden: set[str]) -> Iterator[Finding]:
         path=("platform", "blacklist"),
         label="needs `nova_core`",
         why=(f"the kernel has CONFIG_NOVA_CORE={option}; that driver binds Turing, Ampere and Ada, and cannot drive them yet",),
-        source="https://bugs.launchpad.net/bugs/2150845",
+        source="https://github.com/beclab/Olares/pull/3963",
         checked=CHECKED,
         hints=("blacklist `nova_core` beside `nouveau` and make the initramfs anew, or take a kernel that is built without it",),
     )

@@ -16,7 +16,9 @@ KERNEL: Path = ("platform", "kernel")
 
 NVIDIA_README = "https://github.com/NVIDIA/open-gpu-kernel-modules"
 GSP_README = "https://download.nvidia.com/XFree86/Linux-x86_64/580.65.06/README/gsp.html"
-PRECOMPILED = "https://docs.nvidia.com/datacenter/cloud-native/gpu-operator/latest/precompiled-drivers.html"
+PRECOMPILED = (
+    "https://github.com/NVIDIA/cloud-native-docs/blob/52dcb7b8d956784344e241df476de17094a4574c/gpu-operator/precompiled-drivers.rst"
+)
 CHECKED = "2026-11-22"
 
 
@@ -242,7 +244,12 @@ RULES = (
         "node",
         of="snapshot",
         topics=("compiler-mismatch",),
-        source=(NVIDIA_README, "https://gcc.gnu.org/gcc-12/changes.html", "https://gcc.gnu.org/gcc-14/changes.html"),
+        source=(
+            NVIDIA_README,
+            "https://github.com/pop-os/pop/issues/3117",
+            "https://github.com/NVIDIA/open-gpu-kernel-modules/pull/951",
+            "https://github.com/dlundqvist/xone/issues/192",
+        ),
         checked=CHECKED,
     ),
     code_rule(_gsp_firmware, "MO107", "gsp-firmware", "node", of="snapshot", topics=("gsp-firmware",)),
