@@ -68,7 +68,7 @@ def why(
 
 
 def list_kind(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="accelerators, models, frameworks, os, rules or recipes")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="accelerators, branches, kernels, models, frameworks, os, rules or recipes")],
     as_json: AsJson = False,
 ) -> ExitCode:
     """List what the catalog knows."""

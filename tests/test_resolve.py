@@ -61,7 +61,7 @@ def catalogs(draw: st.DrawFn) -> Catalog:
     )
     offered = draw(st.lists(st.sampled_from(DRIVERS), min_size=1, max_size=4, unique=True))
     system = base.systems["debian-13"]
-    drivers = tuple(replace(system.drivers[0], version=version, newest_kernel=None) for version in offered)
+    drivers = tuple(replace(system.drivers[0], version=version, flavor="proprietary", newest_kernel=None) for version in offered)
     model = replace(base.models["Qwen/Qwen3-0.6B"], frameworks={})
     return replace(
         base,

@@ -53,7 +53,7 @@ def test_why_of_nothing() -> None:
     assert "did you mean `vllm`?" in stopped.value.diagnostics[0].hints
 
 
-@pytest.mark.parametrize("kind", ["accelerators", "models", "frameworks", "os", "rules", "recipes"])
+@pytest.mark.parametrize("kind", ["accelerators", "branches", "kernels", "models", "frameworks", "os", "rules", "recipes"])
 def test_lists(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     catalog = load_catalog()
     assert list_kind(kind, catalog=catalog, recipes=example_recipes(), as_json=True) is ExitCode.OK
@@ -65,7 +65,9 @@ def test_lists(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert next(iter(item.values())) in line
 
 
-@pytest.mark.parametrize("wanted", ["nvidia/l4", "qwen/qwen3-8b", "vllm", "torch", "debian-13", "NV101", "cuda-driver-minimum"])
+@pytest.mark.parametrize(
+    "wanted", ["nvidia/l4", "550", "6.12", "qwen/qwen3-8b", "vllm", "torch", "debian-13", "NV101", "cuda-driver-minimum"]
+)
 def test_show(wanted: str, capsys: pytest.CaptureFixture[str]) -> None:
     catalog = load_catalog()
     assert show(wanted, catalog=catalog, as_json=False) is ExitCode.OK

@@ -14,7 +14,7 @@ from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity
 from aistack.facts.catalog import Catalog
 from aistack.facts.decode import closest
 from aistack.facts.document import parse
-from aistack.facts.version import newest_first
+from aistack.facts.version import Scheme, newest_first
 from aistack.report.text import printable, width
 
 SCHEMA = "aistack/list/v1"
@@ -26,6 +26,8 @@ def list_kind(kind: str, *, catalog: Catalog, recipes: Sequence[Path], as_json: 
     """Prints one kind (`accelerators`, `models`, …); raises DiagnosticError (exit 1) for a kind that there is not."""
     kinds: dict[str, Callable[[], list[Row]]] = {
         "accelerators": lambda: _accelerators(catalog),
+        "branches": lambda: _branches(catalog),
+        "kernels": lambda: _kernels(catalog),
         "models": lambda: _models(catalog),
         "frameworks": lambda: _frameworks(catalog),
         "os": lambda: _systems(catalog),
@@ -65,6 +67,21 @@ def _accelerators(catalog: Catalog) -> list[Row]:
             "architecture": product.architecture,
         }
         for product in sorted(catalog.accelerators.values(), key=lambda product: product.id)
+    ]
+
+
+def _branches(catalog: Catalog) -> list[Row]:
+    ordered = newest_first(catalog.branches, Scheme.RELEASE)
+    return [
+        {"id": branch.id, "kind": branch.kind, "newest": branch.newest, "cuda": branch.cuda, "eol": branch.eol}
+        for branch in (catalog.branches[name] for name in ordered)
+    ]
+
+
+def _kernels(catalog: Catalog) -> list[Row]:
+    ordered = (catalog.kernels[name] for name in newest_first(catalog.kernels, Scheme.KERNEL))
+    return [
+        {"id": found.id, "kind": "long-term" if found.long_term else "", "released": found.released, "eol": found.eol} for found in ordered
     ]
 
 

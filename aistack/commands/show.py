@@ -63,6 +63,8 @@ def _find(wanted: str, catalog: Catalog) -> tuple[str, Any]:
         "components": catalog.components.get,
         "systems": catalog.systems.get,
         "terms": catalog.terms.get,
+        "branches": catalog.branches.get,
+        "kernels": catalog.kernels.get,
     }
     for kind, lookup in kinds.items():
         entry = lookup(wanted)
@@ -81,11 +83,15 @@ def _find(wanted: str, catalog: Catalog) -> tuple[str, Any]:
         *catalog.components,
         *catalog.systems,
         *catalog.terms,
+        *catalog.branches,
+        *catalog.kernels,
         *catalog.rules,
     ]
     guess = closest(wanted, known)
     hints = (
-        (f"did you mean `{guess}`?",) if guess else ("`aistack list accelerators`, `models`, `frameworks`, `os` and `rules` list the ids",)
+        (f"did you mean `{guess}`?",)
+        if guess
+        else ("`aistack list accelerators`, `branches`, `kernels`, `models`, `frameworks`, `os` and `rules` list the ids",)
     )
     raise refuse(_problem(f"the catalog has no `{wanted}`", hints))
 

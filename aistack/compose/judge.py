@@ -18,7 +18,7 @@ from aistack.diagnostics import Diagnostic, Label, Place, Severity
 from aistack.facts.catalog import Catalog
 from aistack.facts.decode import closest
 
-_ENTRIES = ("accelerators", "components", "frameworks", "models", "systems", "terms")
+_ENTRIES = ("accelerators", "branches", "components", "frameworks", "kernels", "models", "systems", "terms")
 """The fields of a catalog whose entries carry a source."""
 
 

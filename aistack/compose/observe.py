@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from aistack.compose.building import build_values
 from aistack.compose.rules.situation import Part, Path, Situation, Value
 from aistack.facts.catalog import Accelerator, Catalog, Component, Framework, Release
 from aistack.facts.snapshot import SeenFramework, Snapshot
@@ -28,6 +29,7 @@ def observe(snapshot: Snapshot, catalog: Catalog, today: str) -> Situation:
     """What the rules see of a snapshot on the day `today` (`2026-11-22`)."""
     product = accelerator(snapshot, catalog)
     values = {**dict(_leaves(snapshot, ())), **_values(snapshot, product)}
+    values |= build_values(snapshot, catalog, values)
     situation = Situation(catalog=catalog, today=today, snapshot=snapshot, os=None, accelerator=product, values=values)
     return replace(situation, parts=(_part(snapshot, catalog, values),))
 

@@ -130,6 +130,41 @@ class Accelerator:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KernelSeries:
+    """A series of upstream's kernel (`6.12`); `eol` is upstream's day, after which only distributions may go on to mend it."""
+
+    schema: Literal["aistack/kernel/v1"] = "aistack/kernel/v1"
+    id: str
+    long_term: bool = False
+    released: str | None = None
+    eol: str | None = None
+    source: Source
+    checked: Checked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """A branch of NVIDIA's driver, named by the first number of its versions.
+
+    `cuda` is the newest CUDA that it carries itself (what `nvidia-smi` prints). `oldest` is the oldest architecture that it drives.
+    `eol` is NVIDIA's day where its pages name one, else the one that endoflife.date concludes from NVIDIA's policy and the first release.
+    `kernels` says, by the driver version that brought it, up to which kernel series the sources ask the kernel for its interfaces.
+    """
+
+    schema: Literal["aistack/branch/v1"] = "aistack/branch/v1"
+    id: str
+    kind: Literal["production", "new-feature", "long-term"] | None = None
+    released: str | None = None
+    eol: str | None = None
+    newest: str | None = None
+    cuda: str | None = None
+    oldest: str | None = None
+    kernels: Mapping[str, str] = field(default_factory=dict)
+    source: Source
+    checked: Checked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """AI weights, as the hub names them; sizes in bytes, `kv_bytes_per_token` for one copy in 16 bit.
 
@@ -337,6 +372,8 @@ class Catalog:
     components: Mapping[str, Component]
     rules: Mapping[str, DataRule]
     terms: Mapping[str, Terms] = field(default_factory=dict)
+    branches: Mapping[str, Branch] = field(default_factory=dict)
+    kernels: Mapping[str, KernelSeries] = field(default_factory=dict)
     schemes: Mapping[str, Scheme] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
 

@@ -14,12 +14,17 @@ NODE = frozenset(
     {
         "accelerator",
         "amdgpu",
+        "amdgpu-dkms",
+        "amdgpu-release",
         "arch",
         "architecture",
         "brand",
         "compute-capability",
         "driver",
+        "clang",
         "driver-flavor",
+        "driver-sources",
+        "gcc",
         "gfx",
         "interconnect",
         "kernel",
@@ -27,6 +32,7 @@ NODE = frozenset(
         "kernel-flavor",
         "kernel-realtime",
         "os",
+        "ubuntu-kernel",
         "vendor",
     }
 )
