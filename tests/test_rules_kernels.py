@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aistack.compose.judge import judge_snapshot
+from aistack.compose.judge_snapshot import judge_snapshot
 from aistack.diagnostics import Diagnostic, Severity
 from aistack.facts.catalog import Catalog
 from aistack.facts.decode import decode

@@ -49,8 +49,12 @@ def as_rule(rule: DataRule, catalog: Catalog) -> Rule:
     reads = frozenset(component for case in rule.cases for component in (*case.when, *case.needs))
 
     def judge(situation: Situation) -> Iterator[Finding]:
+        told = False  # what is not known is said once, however many cases ask for it
         for number, case in enumerate(rule.cases):
-            yield from _judge_case(rule, case, number, situation)
+            for finding in _judge_case(rule, case, number, situation):
+                if finding.severity is not Severity.UNKNOWN or not told:
+                    yield finding
+                told = told or finding.severity is Severity.UNKNOWN
 
     return Rule(
         code=rule.id,
