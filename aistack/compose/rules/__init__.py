@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from aistack.compose.rules import accelerator, app, licence, model, system, wish
+from aistack.compose.rules import accelerator, app, cdi, dcgm, fabric, gaudi, licence, model, requirement, rocm, system, wish
 from aistack.compose.rules.data import as_rule
 from aistack.compose.rules.situation import Rule
 from aistack.facts.catalog import Catalog
 
-CODE_RULES: tuple[Rule, ...] = (*system.RULES, *accelerator.RULES, *app.RULES, *model.RULES, *licence.RULES, *wish.RULES)
+CODE_RULES: tuple[Rule, ...] = (
+    *system.RULES,
+    *accelerator.RULES,
+    *app.RULES,
+    *model.RULES,
+    *licence.RULES,
+    *wish.RULES,
+    *requirement.RULES,
+    *fabric.RULES,
+    *cdi.RULES,
+    *dcgm.RULES,
+    *rocm.RULES,
+    *gaudi.RULES,
+)
 
 
 def rules(catalog: Catalog) -> tuple[Rule, ...]:
