@@ -7,6 +7,7 @@
 | `runtime.NAME` | the version of a part of the runtime, also where more than its version is told |
 | `torch-rocm` | the ROCm that torch was built with |
 | `amd-driver` | AMD's kernel driver: its version, or the ROCm release that it came with |
+| `gaudi-firmware` | the firmware's own number: `53.1.1.1` of `hl-1.18.0-fw-53.1.1.1` |
 | `amd-os` | the system in the words of AMD's matrices: `ubuntu-22.04`, `rhel-9.4`, `sles-15.6` |
 """
 
@@ -20,7 +21,7 @@ from aistack.compose.rules.situation import Path, Value
 from aistack.facts.catalog import Catalog
 from aistack.facts.snapshot import SeenPart, Snapshot
 
-COMPONENTS = frozenset({"driver-branch", "forward-compat", "torch-rocm", "amd-driver", "amd-os"})
+COMPONENTS = frozenset({"driver-branch", "forward-compat", "torch-rocm", "amd-driver", "amd-os", "gaudi-firmware"})
 """The components that have no key of their own in a snapshot."""
 
 AMD_SYSTEMS = {"ubuntu": 2, "debian": 1, "rhel": 2, "sles": 2, "ol": 1, "oracle": 1, "oraclelinux": 1, "azurelinux": 2}
@@ -40,6 +41,9 @@ def node_values(snapshot: Snapshot, driver: Value | None) -> dict[str, Value]:
     kernel_driver = _amd_driver(snapshot)
     if kernel_driver is not None:
         found["amd-driver"] = kernel_driver
+    spi = snapshot.driver.firmware.spi
+    if spi is not None:
+        found["gaudi-firmware"] = Value(text=spi.rpartition("fw-")[2], path=("driver", "firmware", "spi"))
     system = amd_system(snapshot.platform.os or "")
     if system is not None:
         found["amd-os"] = Value(text=system, path=("platform", "os"))

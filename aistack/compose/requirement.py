@@ -82,15 +82,18 @@ def brands(brand: str | None, architecture: str | None) -> tuple[str, ...]:
 def machine(
     branches: Mapping[str, Branch], *, driver: str | None, brand: str | None, architecture: str | None, capability: str | None
 ) -> Machine:
-    """The machine as an image's requirement sees it."""
+    """The machine as an image's requirement sees it; Jetson's drivers are no branches of the others, and carry a CUDA of their own."""
     known = driver if re.match(r"\d+", driver or "") else None
-    least, most = carried(known, branches) if known else (None, None)
+    least, most = carried(known, branches) if known and brand != "embedded" else (None, None)
     return Machine(driver=known, cuda_least=least, cuda_most=most, arch=capability, brands=brands(brand, architecture))
 
 
 def carried(driver: str, branches: Mapping[str, Branch]) -> tuple[str | None, str | None]:
     """(the oldest, the newest) CUDA that a driver may carry itself, by its branch or by the branches around it; None without a bound."""
-    number = int(driver.split(".")[0])
+    found = re.match(r"\d+", driver)
+    if found is None:
+        return None, None
+    number = int(found[0])
     known = sorted((int(branch.id), branch.cuda) for branch in branches.values() if branch.cuda is not None)
     least = [cuda for branch, cuda in known if branch <= number]
     most = [cuda for branch, cuda in known if branch >= number]
@@ -98,8 +101,11 @@ def carried(driver: str, branches: Mapping[str, Branch]) -> tuple[str | None, st
 
 
 def first_branch(cuda: str, branches: Mapping[str, Branch]) -> str | None:
-    """The oldest branch whose drivers carry that CUDA or a newer one themselves."""
-    wanted = _key(".".join(cuda.split(".")[:2]))
+    """The oldest branch whose drivers carry that CUDA or a newer one themselves; None where none is known to, or that is no version."""
+    found = re.match(r"\d+(\.\d+)?", cuda)
+    if found is None:
+        return None
+    wanted = _key(found[0])
     fitting = [int(branch.id) for branch in branches.values() if branch.cuda and _key(branch.cuda) >= wanted]
     return str(min(fitting)) if fitting else None
 
@@ -112,6 +118,13 @@ def satisfied(groups: Sequence[Group], machine: Machine) -> bool | None:
         _any(_all(_holds(condition, machine, brand) for condition in group) for group in groups) for brand in machine.brands or ("",)
     }
     return answers.pop() if len(answers) == 1 else None
+
+
+def failing(groups: Sequence[Group], machine: Machine) -> Group:
+    """The conditions that fail in the group that is meant for every brand; in the first group where there is none such."""
+    plain = next((group for group in groups if all(condition.name != "brand" for condition in group)), groups[0])
+    found = tuple(condition for condition in plain if all(_holds(condition, machine, brand) is False for brand in machine.brands or ("",)))
+    return found or plain
 
 
 def exempted(groups: Sequence[Group], machine: Machine) -> tuple[str, ...]:

@@ -136,7 +136,7 @@ def _devices(situation: Situation) -> Iterator[Finding]:
             yield Finding(
                 message=f"no CDI specification offers {wanted}",
                 path=(*AT, "requested"),
-                label="offered: " + (", ".join(offered or ()) or "management.nvidia.com/gpu=all" if management else "nothing"),
+                label=f"offered: {'management.nvidia.com/gpu=all' if management else ', '.join(offered or ()) or 'nothing'}",
                 source="https://github.com/NVIDIA/nvidia-container-toolkit/issues/1239" if management else GUIDE,
                 checked=CHECKED,
                 hints=(

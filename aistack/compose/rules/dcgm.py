@@ -29,6 +29,13 @@ def _majors(dcgm: SeenPart) -> tuple[set[int], Path]:
     return set(), ("runtime", "dcgm")
 
 
+def _level(dcgm: SeenPart) -> int:
+    """The level at which the diagnostics run, told by its number or its word; 0 where it is not told."""
+    told = str(dcgm.level or "").lower()
+    number = re.match(r"\d+", told)
+    return int(number[0]) if number else {"quick": 1, "short": 1, "medium": 2, "med": 2, "long": 3, "xlong": 4}.get(told, 0)
+
+
 def _package(situation: Situation) -> Iterator[Finding]:
     """DCGM's diagnostics must be installed for the major version of CUDA that the driver carries.
 
@@ -37,25 +44,26 @@ def _package(situation: Situation) -> Iterator[Finding]:
     Maxwell, Pascal and Volta, which CUDA 13 has dropped, the package for CUDA 12 remains the right one.
     """
     dcgm, driver = _dcgm(situation), situation.text("driver")
-    if dcgm is None or driver is None or not re.match(r"\d+", driver):
+    if dcgm is None or driver is None:
         return
     least, most = requirement.carried(driver, situation.catalog.branches)
     majors, path = _majors(dcgm)
     if not majors or least is None or most is None or least.split(".")[0] != most.split(".")[0]:
         return
-    carries = int(least.split(".")[0])
-    kept = carries == 13 and 12 in majors and situation.text("architecture") in OLDER
-    if carries in majors or kept:
+    carries, architecture = int(least.split(".")[0]), situation.text("architecture")
+    wanted = 12 if carries >= 13 and architecture in OLDER else carries
+    if wanted in majors:
         return
     have = " and ".join(str(major) for major in sorted(majors))
+    reason = f"driver {driver} carries CUDA {carries}" if wanted == carries else f"CUDA {have} has no code for {architecture}"
     yield Finding(
-        message=f"DCGM's diagnostics are those for CUDA {have}, but driver {driver} carries CUDA {carries}",
+        message=f"DCGM's diagnostics are those for CUDA {have}, but {reason}",
         path=path,
-        label=f"needs the package for CUDA {carries}",
+        label=f"needs the package for CUDA {wanted}",
         also=((situation.where("driver"), f"carries CUDA {least}"),),
         source=GUIDE,
         checked="2026-11-26",
-        hints=(f"install datacenter-gpu-manager-4-cuda{carries} (DCGM 4.4 and newer have one for CUDA 13)",),
+        hints=(f"install datacenter-gpu-manager-4-cuda{wanted} (DCGM 4.4 and newer have one for CUDA 13)",),
     )
 
 
@@ -65,8 +73,7 @@ def _volta(situation: Situation) -> Iterator[Finding]:
     It is part of the diagnostics from level 2 on. Level 1 and the counters work.
     """
     dcgm, driver = _dcgm(situation), situation.text("driver")
-    level = re.match(r"\d+", str(dcgm.level or "")) if dcgm else None
-    if dcgm is None or dcgm.version is None or driver is None or level is None or int(level[0]) < 2:
+    if dcgm is None or dcgm.version is None or driver is None or _level(dcgm) < 2:
         return
     majors, path = _majors(dcgm)
     try:

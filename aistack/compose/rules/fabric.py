@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from aistack.compose.rules.situation import Finding, Path, Situation, code_rule
 from aistack.diagnostics import Severity
-from aistack.facts.snapshot import SeenPeermem, listed, stated
+from aistack.facts.snapshot import listed, stated
 from aistack.facts.version import agree
 
 GUIDE = "https://docs.nvidia.com/datacenter/tesla/pdf/fabric-manager-user-guide.pdf"
@@ -193,8 +193,8 @@ def _two_cores(situation: Situation) -> Iterator[Finding]:
         message="`ib_core` comes from the kernel and from an OFED" + (", and the fabric manager does not start" if stops else ""),
         path=("fabric", "ib_core"),
         label="one of the two must go",
-        source="https://docs.nvidia.com/cuda/archive/13.2.2/cuda-toolkit-release-notes/index.html" if known else None,
-        checked="2026-11-22" if known else None,
+        source="https://docs.nvidia.com/cuda/archive/13.2.2/cuda-toolkit-release-notes/index.html",
+        checked="2026-11-22",
         hints=("keep the kernel's `ib_core` from being loaded, or remove the OFED: /etc/modprobe.d, then a new initramfs",),
     )
 
@@ -240,7 +240,7 @@ def _peermem(situation: Situation) -> Iterator[Finding]:
                 checked="2026-11-26",
                 hints=("install the driver again now that the OFED is there, or use DMA-BUF instead of the module",),
             )
-    elif _family(running) == "inbox" and peer != SeenPeermem():
+    elif _family(running) == "inbox" and peer.module is not None:
         patched = (situation.text("os") or "").startswith("ubuntu")
         yield Finding(
             severity=Severity.WARNING if patched else None,

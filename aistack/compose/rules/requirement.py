@@ -42,13 +42,14 @@ def _requirement(situation: Situation) -> Iterator[Finding]:
         tail = f": {missing} is not known" if missing else ""
         yield Finding(severity=Severity.UNKNOWN, message=f"could not tell whether the machine has what the image asks for{tail}", path=PATH)
         return
+    failed = requirement.failing(groups, asked)
     cdi = situation.seen.runtime.get("cdi")
     injected = isinstance(cdi, SeenPart) and cdi.mode in ("cdi", "jit-cdi")
     yield Finding(
         severity=Severity.WARNING if injected else None,
-        message=_refused(groups, asked, situation),
+        message=_refused(failed, asked, situation),
         path=PATH,
-        label=_needs(groups, asked, situation),
+        label=_needs(failed, groups, asked, situation),
         also=((situation.where("driver"), f"driver {asked.driver}"),),
         why=_why(groups, asked, situation),
         source=SOURCE,
@@ -60,31 +61,21 @@ def _requirement(situation: Situation) -> Iterator[Finding]:
     )
 
 
-def _plain(groups: Sequence[Group]) -> str:
-    """The alternative that every brand has."""
-    found = next((group for group in groups if all(condition.name != "brand" for condition in group)), groups[0])
-    return ",".join(str(condition) for condition in found)
-
-
-def _refused(groups: Sequence[Group], asked: Machine, situation: Situation) -> str:
+def _refused(failed: Group, asked: Machine, situation: Situation) -> str:
     ref = situation.seen.image.ref
-    image = f"image {ref}" if ref else "the image"
-    return f"{image} asks for `{_plain(groups)}`, which driver {asked.driver} does not offer"
+    what = ",".join(str(condition) for condition in failed)
+    lacking = "the product" if all(condition.name in ("arch", "brand") for condition in failed) else f"driver {asked.driver}"
+    return f"{f'image {ref}' if ref else 'the image'} asks for `{what}`, which {lacking} does not offer"
 
 
-def _cuda(groups: Sequence[Group]) -> str | None:
-    """The CUDA that the alternative of every brand asks for."""
-    plain = (group for group in groups if all(condition.name != "brand" for condition in group))
-    return next((condition.wanted for group in plain for condition in group if condition.name == "cuda"), None)
-
-
-def _needs(groups: Sequence[Group], asked: Machine, situation: Situation) -> str | None:
-    cuda = _cuda(groups)
+def _needs(failed: Group, groups: Sequence[Group], asked: Machine, situation: Situation) -> str:
+    cuda = next((condition.wanted for condition in failed if condition.name == "cuda"), None)
     branch = requirement.first_branch(cuda, situation.catalog.branches) if cuda else None
-    allowed = requirement.exempted(groups, asked)
     if branch is None:
-        return None
-    return f"needs driver {branch} or newer" + (f", or one of the branches {', '.join(allowed)}" if allowed else "")
+        return "needs " + " and ".join(str(condition) for condition in failed)
+    allowed = requirement.exempted(groups, asked)
+    among = f", or one of branch {' or '.join(allowed)}" if allowed else ""
+    return f"needs driver {branch} or newer{among}"
 
 
 def _why(groups: Sequence[Group], asked: Machine, situation: Situation) -> tuple[str, ...]:
