@@ -37,6 +37,20 @@ ROWS = (
         lacking="driver: {version: 530.41.03}; fabric: {manager: {state: install-requested}}",
     ),
     Row(
+        rule="FB102",
+        says="no fabric manager to install for driver 570.124.06 on arm64",
+        fires="platform: {arch: aarch64}; driver: {version: 570.124.06}; fabric: {manager: {asset: fabricmanager-linux-x86_64-570.124.06}}",
+        silent="platform: {arch: aarch64}; driver: {version: 570.124.06}; fabric: {manager: {asset: fabricmanager-linux-sbsa-570.124.06}}",
+        lacking="driver: {version: 570.124.06}; fabric: {manager: {asset: fabricmanager-linux-x86_64-570.124.06}}",
+    ),
+    Row(
+        rule="FB103",
+        says="fabric manager 570.124.06 does not work with driver 570.133.20",
+        fires="driver: {version: 570.133.20}; fabric: {manager: {asset: fabricmanager-linux-x86_64-570.124.06-archive}}",
+        silent="driver: {version: 570.124.06}; fabric: {manager: {asset: fabricmanager-linux-x86_64-570.124.06-archive}}",
+        lacking="fabric: {manager: {asset: fabricmanager-linux-x86_64-570.124.06-archive}}",
+    ),
+    Row(
         rule="FB103",
         says="fabric manager 550.127.05 does not work with driver 550.90.07",
         fires=f"{HGX}; fabric: {{manager: {{version: 550.127.05, state: installed}}}}",

@@ -95,7 +95,7 @@ def test_libraries_that_an_image_brings_answer_for_the_driver(catalog: Catalog) 
 def test_the_label_says_what_would_do(catalog: Catalog) -> None:
     text = f"accelerator: {{product: nvidia/l4}}; driver: {{version: 545.23.08}}; {IMAGE}"
     (found,) = (found for found in judged(text, catalog) if found.rule == "RQ101")
-    assert [label.text for label in found.labels] == ["needs driver 570 or newer, or one of branch 535", "driver 545.23.08"]
+    assert [label.text for label in found.labels] == ["needs driver 570 or newer, or a driver of branch 535", "driver 545.23.08"]
     assert found.why[0] == "driver 545.23.08 itself carries CUDA 12.3"
 
 

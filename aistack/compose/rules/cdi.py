@@ -78,7 +78,8 @@ def _stale(situation: Situation) -> Iterator[Finding]:
     administrator.
     """
     cdi = _cdi(situation)
-    driver = situation.seen.driver.version or situation.seen.driver.module.version
+    user, module = situation.seen.driver.version, situation.seen.driver.module.version
+    driver, where = user or module, ("driver", "version") if user else ("driver", "module", "version")
     if cdi is None or driver is None:
         return
     mounted = [found[1] for mount in listed(cdi.mounts) or () if (found := re.search(r"\.so\.(\d{3}(?:\.\d+){1,2})$", mount))]
@@ -88,7 +89,7 @@ def _stale(situation: Situation) -> Iterator[Finding]:
                 message=f"the CDI specification was generated for driver {version}, but {driver} is installed",
                 path=(*AT, name),
                 label=f"must be {driver}",
-                also=((("driver",), f"driver {driver}"),),
+                also=((where, f"driver {driver}"),),
                 source=GUIDE,
                 checked=CHECKED,
                 hints=("`nvidia-ctk cdi generate --output=/var/run/cdi/nvidia.yaml`, or restart nvidia-cdi-refresh.service",),

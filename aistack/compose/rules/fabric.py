@@ -22,6 +22,11 @@ def _driver(situation: Situation) -> str | None:
     return driver.module.version or driver.version
 
 
+def _driver_path(situation: Situation) -> Path:
+    """Where that version is told."""
+    return ("driver", "module", "version") if situation.seen.driver.module.version else ("driver", "version")
+
+
 def _switched(situation: Situation) -> bool | None:
     """Whether accelerators hang on NVSwitches of their own board; None where that is not known."""
     link = situation.value("interconnect")
@@ -58,16 +63,20 @@ def _missing(situation: Situation) -> Iterator[Finding]:
 
 
 def _unavailable(situation: Situation) -> Iterator[Finding]:
-    """A fabric manager that an image asks for must exist for the driver's version.
+    """A fabric manager that an image asks for must exist for the driver's version and the machine's processor.
 
-    NVIDIA does not publish one for every driver: branches for desktops have releases without it.
+    NVIDIA does not publish one for every driver: branches for desktops have releases without it, and for arm64 there are fewer.
     """
-    manager = situation.seen.fabric.manager
-    if manager.state == "install-requested" and manager.asset in ("absent", "missing", "none", "not-found"):
+    manager, arch = situation.seen.fabric.manager, situation.text("arch")
+    made_for = re.search(r"x86[_-]64|amd64|aarch64|arm64|sbsa", manager.asset or "")
+    machine = "amd64" if made_for and made_for[0].startswith(("x86", "amd")) else "arm64"
+    wrong = made_for is not None and arch in ("amd64", "arm64") and arch != machine
+    if (manager.state == "install-requested" and manager.asset in ("absent", "missing", "none", "not-found")) or wrong:
         yield Finding(
-            message=f"there is no fabric manager to install for driver {_driver(situation) or '(unknown)'}",
+            message=f"there is no fabric manager to install for driver {_driver(situation) or '(unknown)'}"
+            + (f" on {arch}" if wrong else ""),
             path=("fabric", "manager", "asset"),
-            label="not published",
+            label=f"made for {machine}" if wrong else "not published",
             source="https://github.com/siderolabs/pkgs/issues/720",
             checked="2026-11-26",
             hints=("choose a driver release of a data-centre branch: those have a fabric manager of the same version",),
@@ -84,14 +93,15 @@ def _same_release(situation: Situation) -> Iterator[Finding]:
     if driver is None or _switched(situation) is False or manager.state == "absent":
         return
     branch = re.search(r"[-_](\d{3})(?:[-_.]|$)", manager.package or "")
-    versions = ((manager.version, "version"), (branch[1] if branch else None, "package"))
+    asset = re.search(r"\d{3}(?:\.\d+){1,2}", manager.asset or "")
+    versions = ((manager.version, "version"), (branch[1] if branch else None, "package"), (asset[0] if asset else None, "asset"))
     for version, key in versions:
         if version is not None and agree(version, driver) is False:
             yield Finding(
                 message=f"fabric manager {version} does not work with driver {driver}",
                 path=("fabric", "manager", key),
                 label=f"must be {driver}",
-                also=((("driver",), f"driver {driver}"),),
+                also=((_driver_path(situation), f"driver {driver}"),),
                 source=GUIDE,
                 checked="2026-11-22",
                 hints=("pin both packages to one version and upgrade them together",),
@@ -282,7 +292,7 @@ TOPICS = ("fabric",)
 
 RULES = (
     code_rule(_missing, "FB101", "fabric-manager-missing", "stack", of="snapshot", topics=TOPICS),
-    code_rule(_unavailable, "FB102", "fabric-manager-unavailable", "stack", of="snapshot", topics=TOPICS),
+    code_rule(_unavailable, "FB102", "fabric-manager-unavailable", "stack", of="snapshot", topics=("fabric", "package-arch")),
     code_rule(_same_release, "FB103", "fabric-manager-release", "stack", of="snapshot", topics=TOPICS),
     code_rule(_management, "FB104", "nvlink5-management", "stack", of="snapshot", topics=TOPICS),
     code_rule(_rack, "FB105", "rack-imex", "stack", of="snapshot", topics=TOPICS),

@@ -74,7 +74,7 @@ def _needs(failed: Group, groups: Sequence[Group], asked: Machine, situation: Si
     if branch is None:
         return "needs " + " and ".join(str(condition) for condition in failed)
     allowed = requirement.exempted(groups, asked)
-    among = f", or one of branch {' or '.join(allowed)}" if allowed else ""
+    among = f", or a driver of branch {' or '.join(allowed)}" if allowed else ""
     return f"needs driver {branch} or newer{among}"
 
 
