@@ -108,13 +108,6 @@ ROWS = (
         lacking="runtime: {gpu_operator: 25.10.0, provisioner: gke}",
     ),
     Row(
-        rule="RT106",
-        says="GPUDirect Storage 2.20.5 does not work with the proprietary kernel modules",
-        fires="driver: {version: 550.90.07, module: {flavor: proprietary}}; runtime: {gds: 2.20.5}",
-        silent="driver: {version: 550.90.07, module: {flavor: open}}; runtime: {gds: 2.20.5}",
-        lacking="driver: {version: 550.90.07}; runtime: {gds: 2.20.5}",
-    ),
-    Row(
         rule="RT107",
         says="not supported with Secure Boot",
         severity=Severity.WARNING,
