@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from aistack.compose.between import node_values, program_values
 from aistack.compose.building import build_values
 from aistack.compose.rules.situation import Part, Path, Situation, Value
 from aistack.facts.catalog import Accelerator, Catalog, Component, Framework, Release
-from aistack.facts.snapshot import SeenFramework, Snapshot
+from aistack.facts.snapshot import SeenFramework, Snapshot, seen_frameworks
 from aistack.facts.version import VersionFormatError, key
 
 ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
@@ -30,6 +31,7 @@ def observe(snapshot: Snapshot, catalog: Catalog, today: str) -> Situation:
     product = accelerator(snapshot, catalog)
     values = {**dict(_leaves(snapshot, ())), **_values(snapshot, product)}
     values |= build_values(snapshot, catalog, values)
+    values |= node_values(snapshot, values.get("driver"))
     situation = Situation(catalog=catalog, today=today, snapshot=snapshot, os=None, accelerator=product, values=values)
     return replace(situation, parts=(_part(snapshot, catalog, values),))
 
@@ -130,8 +132,8 @@ def _values(snapshot: Snapshot, product: Accelerator | None) -> dict[str, Value]
         ("kernel-realtime", _config(snapshot, "CONFIG_PREEMPT_RT"), ("platform", "kernel_config", "CONFIG_PREEMPT_RT")),
         ("kernel-drm", _config(snapshot, "CONFIG_DRM"), ("platform", "kernel_config", "CONFIG_DRM")),
         ("glibc", platform.glibc, ("platform", "glibc")),
-        ("rocm", snapshot.toolkit.rocm or snapshot.image.rocm, ("toolkit", "rocm") if snapshot.toolkit.rocm else ("image", "rocm")),
-        ("gaudi", snapshot.toolkit.gaudi, ("toolkit", "gaudi")),
+        ("rocm", snapshot.image.rocm or snapshot.toolkit.rocm, ("image", "rocm") if snapshot.image.rocm else ("toolkit", "rocm")),
+        ("gaudi", snapshot.image.gaudi or snapshot.toolkit.gaudi, ("image", "gaudi") if snapshot.image.gaudi else ("toolkit", "gaudi")),
     ]
     ours = module.name is None or module.name.startswith("nvidia")
     if ours and whose in ("nvidia", None):
@@ -139,7 +141,7 @@ def _values(snapshot: Snapshot, product: Accelerator | None) -> dict[str, Value]
         found.append(("driver", driver.version or module.version, ("driver", "version") if user else ("driver", "module", "version")))
         flavor = module.flavor if module.flavor in ("open", "proprietary") else None
         found.append(("driver-flavor", flavor, ("driver", "module", "flavor")))
-    elif whose == "amd":
+    elif whose == "amd" and module.flavor != "in-tree":  # the kernel's own has the kernel's version
         found.append(("amdgpu", module.version, ("driver", "module", "version")))
     return {name: Value(text=text, path=path, series=_series(name, text)) for name, text, path in found if text is not None}
 
@@ -156,11 +158,6 @@ def _config(snapshot: Snapshot, option: str) -> str | None:
 
 
 # Programs.
-
-
-def seen_frameworks(snapshot: Snapshot) -> dict[str, SeenFramework]:
-    """The snapshot's frameworks, one that is only a version included."""
-    return {name: SeenFramework(version=seen) if isinstance(seen, str) else seen for name, seen in snapshot.frameworks.items()}
 
 
 def cuda_of_build(build: str | None) -> str | None:
@@ -195,6 +192,7 @@ def _part(snapshot: Snapshot, catalog: Catalog, node: Mapping[str, Value]) -> Pa
     cuda = _cuda(snapshot, seen, values, pulled)
     if cuda is not None:
         values["cuda"] = cuda
+    values |= program_values(snapshot, catalog, node)
     settings = (
         ("context", snapshot.model.max_model_len, "max_model_len"),
         ("tensor-parallel", snapshot.model.tensor_parallel, "tensor_parallel"),

@@ -132,6 +132,7 @@ class SeenFabric:
     OPEN: ClassVar[bool] = True
     manager: SeenService = field(default_factory=SeenService)
     imex: SeenService = field(default_factory=SeenService)
+    nvlsm: Annotated[SeenService, "the subnet manager of NVLink 5"] = field(default_factory=SeenService)
     kernel_modules_present: Words | None = None
     kernel_modules_missing: Words | None = None
     ib_core: Annotated[Words | None, "who brings `ib_core`: `kernel`, `doca-ofed`"] = None
@@ -168,7 +169,8 @@ class SeenPart:
     fields: Annotated[Words | None, "fields that the specification uses"] = None
     mounts: Words | None = None
     host_libraries: Words | None = None
-    requested: Words | None = None
+    devices: Annotated[Words | None, "devices that the specification offers: `nvidia.com/gpu=all`"] = None
+    requested: Annotated[Words | None, "devices that a container asks for"] = None
     mode: Word | None = None
     library_search_path: Words | None = None
 
@@ -236,6 +238,11 @@ class Snapshot:
     image: SeenImage = field(default_factory=SeenImage)
     frameworks: Mapping[str, Word | SeenFramework] = field(default_factory=dict)
     model: SeenModel = field(default_factory=SeenModel)
+
+
+def seen_frameworks(snapshot: Snapshot) -> dict[str, SeenFramework]:
+    """The snapshot's frameworks, one that is only a version included."""
+    return {name: SeenFramework(version=seen) if isinstance(seen, str) else seen for name, seen in snapshot.frameworks.items()}
 
 
 def listed(words: tuple[str, ...] | str | None) -> tuple[str, ...] | None:

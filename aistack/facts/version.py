@@ -137,6 +137,15 @@ def key(text: str, scheme: Scheme) -> Any:
         raise VersionFormatError(f"`{text}` is not a version of a Python package, like `0.33.0`") from error
 
 
+def agree(one: str, other: str) -> bool | None:
+    """Whether two dotted texts name the same release; None where one is only the beginning of the other ("580" and "580.65.06")."""
+    left, right = one.split("."), other.split(".")
+    common = min(len(left), len(right))
+    if [part.lstrip("0") for part in left[:common]] != [part.lstrip("0") for part in right[:common]]:
+        return False
+    return True if len(left) == len(right) else None
+
+
 def newest_first(versions: Iterable[str], scheme: Scheme) -> tuple[str, ...]:
     """Versions in falling order; equal ones in the order of their texts."""
     return tuple(sorted(sorted(versions), key=lambda text: key(text, scheme), reverse=True))

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from aistack.compose.rules import accelerator, app, licence, lifecycle, loading, model, module, system, wish
+from aistack.compose.rules import (
+    accelerator,
+    app,
+    cdi,
+    dcgm,
+    fabric,
+    gaudi,
+    licence,
+    lifecycle,
+    loading,
+    model,
+    module,
+    requirement,
+    rocm,
+    system,
+    wish,
+)
 from aistack.compose.rules.data import as_rule
 from aistack.compose.rules.situation import Rule
 from aistack.facts.catalog import Catalog
@@ -17,6 +33,12 @@ CODE_RULES: tuple[Rule, ...] = (
     *model.RULES,
     *licence.RULES,
     *wish.RULES,
+    *requirement.RULES,
+    *fabric.RULES,
+    *cdi.RULES,
+    *dcgm.RULES,
+    *rocm.RULES,
+    *gaudi.RULES,
 )
 
 

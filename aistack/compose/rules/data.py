@@ -174,7 +174,7 @@ def _fill(message: str, situation: Situation) -> str:
         value = situation.value(found[1])
         return value.text if value is not None and value.text is not None else f"(no {found[1]})"
 
-    return re.sub(r"\{([a-z0-9.-]+)\}", text, message)
+    return re.sub(r"\{([a-z0-9._-]+)\}", text, message)
 
 
 def ranges(rule: DataRule, catalog: Catalog) -> Iterator[tuple[str, Range]]:

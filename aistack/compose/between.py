@@ -1,0 +1,123 @@
+"""What lies between the driver and the programs, concluded from a snapshot: components that rules ask for beside those that it names.
+
+| component | what it says |
+| --- | --- |
+| `driver-branch` | the first number of the driver's version |
+| `forward-compat` | `true` where an image brings driver libraries of a newer branch than the machine's driver |
+| `runtime.NAME` | the version of a part of the runtime, also where more than its version is told |
+| `torch-rocm` | the ROCm that torch was built with |
+| `amd-driver` | AMD's kernel driver: its version, or the ROCm release that it came with |
+| `gaudi-firmware` | the firmware's own number: `53.1.1.1` of `hl-1.18.0-fw-53.1.1.1` |
+| `amd-os` | the system in the words of AMD's matrices: `ubuntu-22.04`, `rhel-9.4`, `sles-15.6` |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from aistack.compose import requirement
+from aistack.compose.rules.situation import Path, Value
+from aistack.facts.catalog import Catalog
+from aistack.facts.snapshot import SeenPart, Snapshot
+
+COMPONENTS = frozenset({"driver-branch", "forward-compat", "torch-rocm", "amd-driver", "amd-os", "gaudi-firmware"})
+"""The components that have no key of their own in a snapshot."""
+
+AMD_SYSTEMS = {"ubuntu": 2, "debian": 1, "rhel": 2, "sles": 2, "ol": 1, "oracle": 1, "oraclelinux": 1, "azurelinux": 2}
+"""The systems that AMD's matrices name, and how many numbers of their version count there."""
+
+
+def node_values(snapshot: Snapshot, driver: Value | None) -> dict[str, Value]:
+    """The components of the node; `driver` is the machine's driver."""
+    found = dict(_runtime(snapshot))
+    branch = _branch(driver)
+    if driver is not None and branch is not None:
+        found["driver-branch"] = Value(text=str(branch), path=driver.path)
+        compat = re.match(r"\d+", snapshot.image.cuda_compat or "")
+        if compat:
+            newer = int(compat[0]) > branch
+            found["forward-compat"] = Value(text=str(newer).lower(), path=("image", "cuda_compat"))
+    kernel_driver = _amd_driver(snapshot)
+    if kernel_driver is not None:
+        found["amd-driver"] = kernel_driver
+    spi = snapshot.driver.firmware.spi
+    if spi is not None:
+        found["gaudi-firmware"] = Value(text=spi.rpartition("fw-")[2], path=("driver", "firmware", "spi"))
+    system = amd_system(snapshot.platform.os or "")
+    if system is not None:
+        found["amd-os"] = Value(text=system, path=("platform", "os"))
+    return found
+
+
+def program_values(snapshot: Snapshot, catalog: Catalog, node: Mapping[str, Value]) -> dict[str, Value]:
+    """The components of the programs: the driver whose libraries they load where that is not the machine's own, and torch's ROCm."""
+    found: dict[str, Value] = {}
+    libraries = _libraries(snapshot, catalog, node)
+    if libraries is not None:
+        found["driver"] = libraries
+    torch = snapshot.frameworks.get("torch")
+    build, version = ("", torch) if isinstance(torch, str) else (torch.build or "", torch.version or "") if torch else ("", "")
+    rocm = re.search(r"(?:^|\+)rocm(\d+(?:\.\d+)+)", build) or re.search(r"\+rocm(\d+(?:\.\d+)+)", version)
+    if rocm:
+        path: Path = ("frameworks", "torch", "build") if build else ("frameworks", "torch", "version")
+        found["torch-rocm"] = Value(text=rocm[1], path=path, because=f"torch is built for ROCm {rocm[1]}")
+    return found
+
+
+def amd_system(os: str) -> str | None:
+    """`ubuntu-22.04` of `ubuntu-22.04.5`, `sles-15.6` of `sles-15-sp6`; None for systems that AMD's matrices do not name."""
+    found = re.fullmatch(r"([a-z]+)-?(\d[\d.]*)(?:[.-]?sp(\d+))?", os.lower())
+    if found is None or found[1] not in AMD_SYSTEMS:
+        return None
+    numbers = [*found[2].strip(".").split("."), *([found[3]] if found[3] else [])][: AMD_SYSTEMS[found[1]]]
+    if len(numbers) < AMD_SYSTEMS[found[1]]:
+        return None
+    return f"{'ol' if found[1].startswith('o') else found[1]}-{'.'.join(numbers)}"
+
+
+def _amd_driver(snapshot: Snapshot) -> Value | None:
+    module, release = snapshot.driver.module, snapshot.toolkit.kmd
+    if (module.name or "").startswith("amdgpu") and module.version is not None:
+        return Value(text=module.version, path=("driver", "module", "version"))
+    return Value(text=f"of ROCm {release}", path=("toolkit", "kmd")) if release is not None else None
+
+
+def _branch(driver: Value | None) -> int | None:
+    found = re.match(r"\d+", (driver.text if driver else None) or "")
+    return int(found[0]) if found else None
+
+
+def _runtime(snapshot: Snapshot) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    for name, part in snapshot.runtime.items():
+        version = part.version if isinstance(part, SeenPart) else part
+        if version is not None:
+            path: Path = ("runtime", name, "version") if isinstance(part, SeenPart) else ("runtime", name)
+            found[f"runtime.{name}"] = Value(text=version.removeprefix("v"), path=path)
+    return found
+
+
+def _libraries(snapshot: Snapshot, catalog: Catalog, node: Mapping[str, Value]) -> Value | None:
+    """The driver libraries that an image brings, where programs load those instead of the machine's."""
+    image, newer = snapshot.image, node.get("forward-compat")
+    if image.cuda_compat is not None and newer is not None and newer.text == "true":
+        told = f"the image brings the driver libraries {image.cuda_compat}"
+        return Value(text=image.cuda_compat, path=("image", "cuda_compat"), because=told)
+    if image.requires is None or image.cuda is None or image.cuda_compat is not None:
+        return None
+    text = {name: value.text for name, value in node.items()}
+    groups = requirement.parse(image.requires)
+    asked = requirement.machine(
+        catalog.branches,
+        driver=text.get("driver"),
+        brand=text.get("brand"),
+        architecture=text.get("architecture"),
+        capability=text.get("compute-capability"),
+    )
+    plain = [group for group in groups if all(condition.name != "brand" for condition in group)]
+    if requirement.satisfied(groups, asked) and (not plain or requirement.satisfied(plain, asked) is False):
+        branch = requirement.first_branch(image.cuda, catalog.branches)
+        told = "the image allows this driver's branch, for which such images bring newer driver libraries"
+        return Value(text=branch, path=("image", "requires"), because=told, series=True, assumed=True) if branch else None
+    return None
