@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from aistack.compose import serving
 from aistack.compose.rules import CODE_RULES, find, rules
 from aistack.compose.rules.data import NODE, ranges
 from aistack.diagnostics import DiagnosticError
@@ -75,6 +76,9 @@ def test_versions_and_ranges_can_be_read(catalog: Catalog) -> None:
         for release in owner.releases:
             for component, wanted in release.needs.items():
                 parse_range(wanted, catalog.scheme(component))
+            for component, wanted in release.pins.items():
+                assert component in catalog.components or component in catalog.frameworks, (owner.id, component)
+                parse_range(wanted, catalog.scheme(component))
             for component, version in release.brings.items():
                 key(version, catalog.scheme(component))
     for model in catalog.models.values():
@@ -91,7 +95,7 @@ def test_releases_stand_newest_first(catalog: Catalog) -> None:
 
 
 def test_references_exist(catalog: Catalog) -> None:
-    known = NODE | APP | set(catalog.frameworks) | set(catalog.components)
+    known = NODE | APP | serving.COMPONENTS | set(catalog.frameworks) | set(catalog.components) | set(catalog.schemes)
     for rule in catalog.rules.values():
         for case in rule.cases:
             assert {*case.when, *case.needs} <= known, rule.id

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from aistack.compose.rules import accelerator, app, licence, model, system, wish
+from aistack.compose.rules import accelerator, app, build, licence, memory, model, pins, system, wish
 from aistack.compose.rules.data import as_rule
 from aistack.compose.rules.situation import Rule
 from aistack.facts.catalog import Catalog
 
-CODE_RULES: tuple[Rule, ...] = (*system.RULES, *accelerator.RULES, *app.RULES, *model.RULES, *licence.RULES, *wish.RULES)
+CODE_RULES: tuple[Rule, ...] = (
+    *system.RULES,
+    *accelerator.RULES,
+    *build.RULES,
+    *app.RULES,
+    *pins.RULES,
+    *model.RULES,
+    *memory.RULES,
+    *licence.RULES,
+    *wish.RULES,
+)
 
 
 def rules(catalog: Catalog) -> tuple[Rule, ...]:
