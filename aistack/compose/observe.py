@@ -41,7 +41,8 @@ def accelerator(snapshot: Snapshot, catalog: Catalog) -> Accelerator | None:
     if found is None:
         target = seen.arch or ""
         products = [product for product in catalog.accelerators.values() if product.vendor != "cpu"]
-        candidates = [product for product in products if seen.product and product.id.startswith(f"{seen.product}-")]
+        words = set((seen.product or "").replace("/", "-").split("-"))
+        candidates = [product for product in products if seen.product and words <= set(product.id.replace("/", "-").split("-"))]
         candidates = candidates or [product for product in products if target and target in targets(product)]
         if not candidates:
             return None

@@ -38,10 +38,9 @@ class Program:
         return (self.seen.build or (self.seen.version or "").partition("+")[2]).strip()
 
     @property
-    def public(self) -> bool:
-        """Whether it may be one of the builds that its project publishes for NVIDIA's accelerators, of which the catalog speaks."""
-        usual = re.fullmatch(r"|cu(da)?\d.*", self.build) is not None
-        return usual and re.search(r"\d(a|b|\.?dev)\d*", (self.seen.version or "").partition("+")[0]) is None
+    def released(self) -> bool:
+        """Whether the version is one that its project released; a vendor's container has others."""
+        return re.search(r"\d(a|b|\.?dev)\d*", (self.seen.version or "").partition("+")[0]) is None
 
 
 def programs(snapshot: Snapshot, catalog: Catalog) -> dict[str, Program]:
@@ -68,15 +67,16 @@ def part(snapshot: Snapshot, catalog: Catalog, vendor: str | None, node: Mapping
     found = programs(snapshot, catalog)
     framework = next((one.owner for one in found.values() if isinstance(one.owner, Framework)), None)
     values = {name: _version(one) for name, one in found.items()}
-    releases = {name: _release(one, node.get("arch")) for name, one in found.items()}
+    releases = {name: _release(one, vendor, node.get("arch")) for name, one in found.items()}
     for name in list(found):
         _pull(found[name], releases[name], catalog, values, releases)
     image = _image(snapshot)
     if image is not None:
         releases[IMAGE] = image
         values[IMAGE] = Value(text=snapshot.image.ref, path=("image", "arch_list"))
-    values |= _cuda(snapshot, found, values, releases, vendor)
-    values |= _ptx(releases, values, node.get("compute-capability"))
+    capability = node.get("compute-capability")
+    values |= _cuda(snapshot, found, values, releases, vendor, capability)
+    values |= _ptx(releases, values, capability)
     model = served(snapshot, catalog)
     values |= _settings(snapshot, model)
     called = snapshot.model.id
@@ -98,16 +98,23 @@ def part(snapshot: Snapshot, catalog: Catalog, vendor: str | None, node: Mapping
 def _version(one: Program) -> Value:
     version = one.seen.version
     if not version:
-        return Value(text=None, path=one.path, because=f"{one.name} of an unknown version")
+        return Value(text=None, path=one.path, because=f"the version of {one.name} is not said")
+    if one.owner is not None and one.owner.versions is Scheme.RELEASE:
+        version = re.sub(r"^[vb](?=\d)", "", version)  # as tags are written: `b4589`, `v0.5.7`
     series = re.fullmatch(r"\d+(\.\d+)?", version) is not None and (one.owner is None or one.owner.versions is Scheme.PEP440)
-    return Value(text=version, path=(*one.path, "version"), because=f"{one.name} {version}", series=series)
+    return Value(text=version, path=(*one.path, "version"), series=series)
 
 
-def _release(one: Program, arch: Value | None) -> Release | None:
-    """The release with what is known of the build that is there; what the report says outweighs what the catalog knows."""
+def _release(one: Program, vendor: str | None, arch: Value | None) -> Release | None:
+    """The release with what is known of the build that is there; what the report says outweighs what the catalog knows.
+
+    What a release needs, pins and brings is that of its builds for NVIDIA's accelerators.
+    """
     version = one.seen.version
-    known = isinstance(one.owner, Framework | Component) and version is not None and one.public
+    known = one.owner is not None and version is not None and one.released
     release = release_of(one.owner, version) if one.owner and version and known else Release(version=version or "")
+    if re.fullmatch(r"cu(da)?\d.*", one.build) is None and (one.build or vendor not in ("nvidia", None)):
+        release, known = Release(version=release.version, architectures=release.builds.get(one.build, ())), False
     if isinstance(one.seen.arch_list, tuple):
         said = tuple(built for word in one.seen.arch_list if (built := normal(word)))
         return replace(release, architectures=said, builds={}, arm64={}, brings=_carried(one.build, release))
@@ -141,7 +148,7 @@ def release_of(owner: Framework | Component, version: str) -> Release:
             if key(release.version, owner.versions) == wanted and public.count(".") >= min(release.version.count("."), 2):
                 return release
         inside = [release for release in owner.releases if release.version.startswith(f"{public}.")]
-        if inside:
+        if inside and public.count(".") < 2:
             return _common(version, inside)
         newer = [release for release in owner.releases if key(release.version, owner.versions) > wanted]
         older = [release for release in owner.releases if key(release.version, owner.versions) < wanted]
@@ -198,8 +205,12 @@ def _cuda(
     values: Mapping[str, Value],
     releases: Mapping[str, Release | None],
     vendor: str | None,
+    capability: Value | None,
 ) -> dict[str, Value]:
-    """The CUDA that the programs were built with: what their build says, else the image's, else the toolkit's, else the usual wheel's."""
+    """The CUDA that the programs were built with: what their build says, else the image's, else the toolkit's, else the usual wheel's.
+
+    A server that pins torch may carry another build than the usual one, and does where only another one has code for the accelerator.
+    """
     for name, one in found.items():
         cuda = cuda_of_build(one.build)
         if cuda:
@@ -213,7 +224,10 @@ def _cuda(
     torch = releases.get("torch")
     if torch is None or "cuda" not in torch.brings or vendor not in ("nvidia", None):
         return {}
-    because = f"{values['torch'].because}, whose wheel on PyPI carries CUDA {torch.brings['cuda']}"
+    if values["torch"].assumed and capability is not None and capability.text and covers(torch.architectures, capability.text) is False:
+        return {}
+    told = values["torch"].because or f"this is torch {values['torch'].text}"
+    because = f"{told}, whose wheel on PyPI carries CUDA {torch.brings['cuda']}"
     return {"cuda": Value(text=torch.brings["cuda"], path=values["torch"].path, because=because, assumed=True)}
 
 
@@ -233,18 +247,41 @@ def _ptx(releases: Mapping[str, Release | None], values: Mapping[str, Value], ca
 
 
 def served(snapshot: Snapshot, catalog: Catalog) -> Model | None:
-    """The model's facts; of a checkpoint that is not in the catalog those of the model that its name says it was made from."""
+    """The model's facts; of one that is not in the catalog what follows from its name.
+
+    Another format, date or training of a known model has that model's geometry. Of its next minor version only the architecture is
+    taken, where all known versions have the same.
+    """
     name = snapshot.model.id
-    if name is None:
-        return None
-    known = catalog.model(name)
-    if known is not None:
+    known = catalog.model(name) if name else None
+    if name is None or known is not None:
         return known
     base, form = checkpoint.in_name(name)
-    origin = next((model for model in catalog.models.values() if model.id.rpartition("/")[2].lower() == base.lower()), None)
-    if origin is None:
+    by_name = {model.id.rpartition("/")[2].lower(): model for model in catalog.models.values()}
+    origin = next((by_name[other] for other in checkpoint.origins(base) if other in by_name), None)
+    if origin is not None:
+        context = origin.max_context if base.lower() in by_name else None
+        stored = {"weights_bytes": origin.weights_bytes, "quantization": origin.quantization}
+        if form:
+            stored = {"weights_bytes": None, "quantization": form}
+        return replace(origin, id=name, max_context=context, **stored)  # type: ignore[arg-type]  # each of its own field's type
+    relatives = [model for other, model in by_name.items() if checkpoint.family(other) == checkpoint.family(base)]
+    if not relatives or len({(model.architecture, model.experts) for model in relatives}) != 1:
         return None
-    return replace(origin, id=name, weights_bytes=None, quantization=form) if form else replace(origin, id=name)
+    first = relatives[0]
+    return Model(
+        id=name,
+        name=name,
+        kind=first.kind,
+        architecture=first.architecture,
+        experts=first.experts,
+        quantization=form,
+        format=first.format,
+        licence=first.licence,
+        gated=first.gated,
+        source=first.source,
+        checked=first.checked,
+    )
 
 
 def _settings(snapshot: Snapshot, model: Model | None) -> dict[str, Value]:

@@ -68,6 +68,19 @@ def in_name(model: str) -> tuple[str, str | None]:
     return name[: found.start()], quantization(re.sub(r"(?i)-(dynamic|static\w*)$", "", found["what"]))
 
 
+def origins(name: str) -> tuple[str, ...]:
+    """Names, in small letters, of models that are built as the one of that name (without its format): other dates and trainings of it."""
+    plain = re.sub(r"^meta-(?=llama)", "", name.lower())
+    undated = re.sub(r"-\d{4}$", "", plain)
+    untrained = re.sub(r"-(instruct|thinking|chat|it|base)$", "", undated)
+    return tuple(dict.fromkeys((plain, undated, untrained, f"{untrained}-instruct")))
+
+
+def family(name: str) -> str:
+    """What the names of a model's next minor versions have in common: `minimax-m2` of `MiniMax-M2.5`."""
+    return re.sub(r"(?<=\d)\.\d+", "", name.lower())
+
+
 def has_experts(model: str) -> bool:
     """Whether a hub's name says that it is a mixture of experts: `…-30B-A3B`, `…-8x7B`."""
     return re.search(r"(?i)\d+b-a\d+(\.\d+)?b\b|\d+x\d+b\b", model) is not None

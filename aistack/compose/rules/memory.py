@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aistack.compose import memory
 from aistack.compose.memory import fit, in_gib
 from aistack.compose.rules.situation import Finding, Part, Proposal, Situation, code_rule, setting, whole
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Model
+
+ON_ACCELERATORS = frozenset({"vllm", "sglang", "tensorrt-llm", "tgi"})
+"""Servers that keep the whole model in the accelerators' memory."""
 
 
 def _fits(situation: Situation) -> Iterator[Finding]:
@@ -99,17 +102,16 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
     What was measured (`weights_gib_per_gpu`, `activation_peak_gib`) is taken as it is; else the weights are those of the catalog, or at
     least the number of parameters times the bytes that the format needs, shared by all accelerators that may share the work. The
     cache is counted for the longest request that the snapshot states; where it states none, for a very short one.
-    Where the number of accelerators is not said, one is assumed, and the finding is a warning. Of servers that are not known to fill
-    the memory by themselves, and may keep a part of the model elsewhere, only the weights are held against the whole memory.
+    Where the number of accelerators is not said, one is assumed, and where there are more than share the tensors they may share the
+    layers: then the finding is a warning. Programs that can keep a part of the model in the machine's own memory are not judged
+    without measurements.
     """
     part, room = situation.part, _room(situation)
     name, model = part.models[0] if part and part.models else (None, None)
     if part is None or room is None:
         return
     seen = situation.seen.model
-    measured = seen.weights_gib_per_gpu
-    known = memory.weights(model) if model else None
-    weights = int(measured * memory.GIB) if measured is not None else None if known is None else -(-known // room.parallel)
+    weights = _weights(part, model, seen.weights_gib_per_gpu, room.parallel)
     if weights is None:
         if model is not None and model.kind == "text" and room.fills:
             message = f"could not tell whether `{name}` fits: the size of its weights is not known"
@@ -119,22 +121,40 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
     context = whole(part, "context") or memory.SHORTEST
     eight_bit = "fp8" in (setting(part, "kv-cache-dtype") or "")
     cached = memory.cache(model, context, room.parallel, eight_bit=eight_bit) if model and room.fills else None
-    spare = memory.left(room.available, weights, activations, room.parallel) if measured is not None else room.available - weights
+    measured = seen.weights_gib_per_gpu is not None
+    spare = memory.left(room.available, weights, activations, room.parallel) if measured else room.available - weights
     if spare >= (cached or 0):
         return
-    counted = [f"weights {in_gib(weights)}"]
-    counted += [f"forward pass {in_gib(activations)}"] if activations else []
-    counted += [f"cache for one request of {context} tokens {in_gib(cached)}"] if cached else []
+    counted = (
+        (weights, "weights"),
+        (activations, "forward pass"),
+        (room.available - weights - activations - spare, "what torch does not count"),
+        (cached, f"cache for one request of {context} tokens"),
+    )
+    each = "" if room.parallel == 1 else f" on each of {room.parallel}"
     yield Finding(
-        severity=None if room.certain or measured is not None else Severity.WARNING,
+        severity=None if room.certain or measured else Severity.WARNING,
         message=f"`{name or 'the model'}` does not fit: {in_gib(room.available)} of each accelerator can be used",
         path=("model", "id") if name else ("model",),
-        label=f"needs more than {in_gib(weights + activations + (cached or 0))} on each of {room.parallel}",
+        label=f"needs more than {in_gib(sum(size for size, _ in counted if size))}{each}",
         also=((("accelerator",), f"programs see {in_gib(room.visible)}"),),
-        why=(" + ".join(counted), *(() if room.certain else ("the number of accelerators is not said: one is assumed",))),
+        why=(
+            " + ".join(f"{what} {in_gib(size)}" for size, what in counted if size),
+            *(() if room.certain else ("how many accelerators share the work is not said for sure",)),
+        ),
         place=f"models/{name}",
         hints=("share the work among more accelerators, shorten the longest request, or take weights in a smaller format",),
     )
+
+
+def _weights(part: Part, model: Model | None, measured: float | None, parallel: int) -> int | None:
+    """The bytes of weights on one accelerator; None where they are not known, or need not be there."""
+    if measured is not None:
+        return int(measured * memory.GIB)
+    if model is None or not ON_ACCELERATORS & set(part.values):
+        return None
+    found = memory.weights(_as_loaded(model, setting(part, "quantization")))
+    return None if found is None else -(-found // parallel)
 
 
 def _room(situation: Situation) -> _Room | None:
@@ -151,8 +171,17 @@ def _room(situation: Situation) -> _Room | None:
         available=int(visible * (fraction or 1)),
         fills=fraction is not None,
         parallel=stated or seen.count or 1,
-        certain=bool(stated or seen.count),
+        certain=bool(stated or seen.count) and (stated is None or (seen.count or 0) <= stated),
     )
+
+
+def _as_loaded(model: Model, stored: str | None) -> Model:
+    """The model in the format that the server is told to load it in; servers halve the numbers of 32 bit."""
+    if stored is not None and stored != model.quantization:
+        return replace(model, quantization=stored, weights_bytes=None)
+    if model.dtype == "float32" and model.weights_bytes is not None:
+        return replace(model, weights_bytes=model.weights_bytes // 2)
+    return model
 
 
 RULES = (

@@ -28,7 +28,7 @@ def _pins(situation: Situation) -> Iterator[Finding]:
     A package manager sees to it as long as everything is installed in one step. Later installations, images that are built in
     layers and `--no-deps` break it. Where compiled parts are bound to a release of torch, another minor version of it means
     undefined symbols when they are loaded, which is an error; all else is a warning, because what a package states is
-    narrower than what works.
+    narrower than what works; of an exact version another patch of it is no matter.
     """
     part = situation.part
     if part is None:
@@ -57,7 +57,10 @@ def _judge_pin(situation: Situation, owner: str, release: Release, component: st
     parts = parse_range(wanted, scheme).parts
     exact = parts[0][1] if len(parts) == 1 and parts[0][0] == "==" else None
     bound = component == "torch" and owner in EXTENSIONS and exact is not None
-    apart = bound and exact is not None and _minor(exact) != _minor(value.text)
+    near = exact is not None and _minor(exact) == _minor(value.text)
+    if near and not bound:
+        return
+    apart = bound and not near
     kind = "frameworks" if owner in situation.catalog.frameworks else "components"
     yield Finding(
         severity=None if apart else Severity.WARNING,
