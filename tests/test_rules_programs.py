@@ -397,7 +397,8 @@ def test_what_works_is_not_complained_about(name: str, catalog: Catalog) -> None
 def test_a_release_between_two_has_what_both_have(catalog: Catalog) -> None:
     vllm, torch = catalog.frameworks["vllm"], catalog.components["torch"]
     assert release_of(vllm, "0.8.3").needs["torch"] == "2.6.0"
-    assert "torch" not in release_of(vllm, "0.5.4").needs  # 2.3 before, 2.4 after
+    assert release_of(vllm, "0.5.4").needs["torch"] == "2.4.0"
+    assert "torch" not in release_of(vllm, "0.5.3").needs  # 2.3 before, 2.4 after
     assert release_of(torch, "2.7").brings == {"cuda": "12.6"} and release_of(torch, "2.7").pins == {}
     assert release_of(torch, "99.0").needs == {}
     assert release_of(torch, "nightly").version == "nightly"
