@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from aistack.compose import serving
 from aistack.compose.between import COMPONENTS
 from aistack.compose.rules import CODE_RULES, find, rules
 from aistack.compose.rules.data import NODE, ranges
@@ -112,6 +113,9 @@ def test_versions_and_ranges_can_be_read(catalog: Catalog) -> None:
         for release in owner.releases:
             for component, wanted in release.needs.items():
                 parse_range(wanted, catalog.scheme(component))
+            for component, wanted in release.pins.items():
+                assert component in catalog.components or component in catalog.frameworks, (owner.id, component)
+                parse_range(wanted, catalog.scheme(component))
             for component, version in release.brings.items():
                 key(version, catalog.scheme(component))
     for model in catalog.models.values():
@@ -128,7 +132,7 @@ def test_releases_stand_newest_first(catalog: Catalog) -> None:
 
 
 def test_references_exist(catalog: Catalog) -> None:
-    known = NODE | APP | set(catalog.frameworks) | set(catalog.components)
+    known = NODE | APP | serving.COMPONENTS | set(catalog.frameworks) | set(catalog.components) | set(catalog.schemes)
     for rule in catalog.rules.values():
         for case in rule.cases:
             assert all(name in known or is_seen(name) for name in (*case.when, *case.needs)), rule.id

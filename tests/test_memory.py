@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from aistack.compose.memory import GIB, fit, node_memory_mib, visible
-from aistack.compose.rules.accelerator import covers
+from aistack.facts.capability import covers
 from aistack.facts.catalog import Catalog
 from aistack.host.catalog_files import load_catalog
 
@@ -68,6 +68,13 @@ def test_memory_of_a_node(catalog: Catalog) -> None:
         (("7.5", "10.0+PTX"), "12.0", None),
         (("12.0+PTX",), "10.0", False),
         (("8.0", "9.0"), "10.0", False),
+        (("10.0a",), "10.3", False),
+        (("10.0f",), "10.3", True),
+        (("12.0a", "8.0+PTX"), "12.1", None),
+        (("9.0a+PTX",), "10.0", False),
+        (("8.0", "8.6"), "8.7", False),
+        (("8.7",), "8.9", False),
+        (("8.7",), "8.7", True),
     ],
 )
 def test_compute_capabilities(built: tuple[str, ...], capability: str, runs: bool | None) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from aistack.compose.observe import capability, cuda_of_build, observe
+from aistack.compose.observe import observe
+from aistack.compose.programs import cuda_of_build
 from aistack.compose.rules.situation import Situation
+from aistack.facts.capability import capability
 from aistack.facts.catalog import Catalog
 from aistack.facts.decode import decode
 from aistack.facts.document import parse
@@ -110,7 +112,7 @@ def test_every_value_is_there_under_its_dotted_path(catalog: Catalog) -> None:
 
 def test_names_of_architectures_and_builds() -> None:
     assert [capability(name) for name in ("sm_90", "sm_90a", "sm_121", "gfx942", None)] == ["9.0", "9.0", "12.1", None, None]
-    assert [cuda_of_build(name) for name in ("cu128", "cu12torch2.7", "cu130", "rocm6.2", None)] == ["12.8", "12", "13.0", None, None]
+    assert [cuda_of_build(name) for name in ("cu128", "cu12torch2.7", "cu130", "rocm6.2", "")] == ["12.8", "12", "13.0", None, None]
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ DAY = {"SOURCE_DATE_EPOCH": "1795305600"}
 
 STORY = """\
 vllm 0.19.1 (app `chat`)
-  because the recipe asks for `>=0.11`: 24 of 44 known releases
-  not 0.33.0 to 0.20.2 (14 releases): NV101 `cuda-driver-minimum`
+  because the recipe asks for `>=0.11`: 26 of 49 known releases
+  not 0.33.0 to 0.20.0 (15 releases): NV101 `cuda-driver-minimum`
     0.33.0: driver 550.163.01 is too old for CUDA 13.0 (needs 580.65.06 or newer): \
 app `chat`: vllm 0.33.0 needs torch 2.14.0, whose wheel carries CUDA 13.0
   so 0.19.1 is the newest that fits; `aistack explain NV101` tells about the rule

@@ -10,6 +10,9 @@ Serving a text model fills an accelerator's memory with three things:
 
 The framework takes only a part of the memory (vLLM: 0.9). An accelerator shows programs less than it is sold with: where no
 document states how much, `VISIBLE` of the marketed size is taken.
+
+Of a machine that already has a model the weights and the peak of the forward pass may have been measured (`left`). Beside them a process
+needs memory that torch does not count: CUDA's context, and the buffers of the collective operations where several share the work.
 """
 
 from __future__ import annotations
@@ -17,11 +20,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aistack.facts.catalog import Accelerator, Framework, Model
+from aistack.facts.checkpoint import BYTES
 
 GIB = 1 << 30
 MIB = 1 << 20
 RESERVE = 0.10
 VISIBLE = 0.97
+OUTSIDE = GIB // 4
+"""What a process takes beside what torch counts, and once more where several accelerators share the work."""
+SHORTEST = 4096
+"""Tokens of a request below which nobody serves a model."""
 NODE_MIB = 768
 """What the node itself needs: kernel, services, container engine."""
 
@@ -59,15 +67,37 @@ def visible(accelerator: Accelerator) -> int | None:
     return None if accelerator.memory_gib is None else int(accelerator.memory_gib * GIB * VISIBLE)
 
 
-def fit(model: Model, accelerator: Accelerator, *, context: int, parallel: int, fraction: float) -> Fit | None:
-    """The arithmetic for one model on `parallel` accelerators with requests of up to `context` tokens; None where facts are missing."""
-    memory = visible(accelerator)
-    if memory is None or model.weights_bytes is None or model.kv_bytes_per_token is None:
+def weights(model: Model) -> int | None:
+    """The weights' bytes, or at least how many they are by the number of parameters and their format; None where that is not known."""
+    if model.weights_bytes is not None:
+        return model.weights_bytes
+    least = BYTES.get(model.quantization or "")
+    if least is None or model.parameters is None or "parameters" in model.recalled:
+        return None
+    return int(model.parameters * least)
+
+
+def cache(model: Model, context: int, parallel: int, *, eight_bit: bool = False) -> int | None:
+    """The bytes of one request's cache on each accelerator; None where the geometry is not known."""
+    if model.kv_bytes_per_token is None:
         return None
     shares = min(parallel, model.kv_heads or 1)
+    return -(-model.kv_bytes_per_token * context // (shares * (2 if eight_bit else 1)))
+
+
+def left(available: int, weights: int, activations: int, parallel: int) -> int:
+    """What remains for the cache on one accelerator beside what was measured."""
+    return available - weights - activations - OUTSIDE * (1 if parallel == 1 else 2)
+
+
+def fit(model: Model, accelerator: Accelerator, *, context: int, parallel: int, fraction: float, eight_bit: bool = False) -> Fit | None:
+    """The arithmetic for one model on `parallel` accelerators with requests of up to `context` tokens; None where facts are missing."""
+    memory, whole, cached = visible(accelerator), weights(model), cache(model, context, parallel, eight_bit=eight_bit)
+    if memory is None or whole is None or cached is None:
+        return None
     return Fit(
-        weights=-(-model.weights_bytes // parallel),
-        cache=-(-model.kv_bytes_per_token * context // shares),
+        weights=-(-whole // parallel),
+        cache=cached,
         available=int(memory * fraction),
         context=context,
     )

@@ -1,7 +1,8 @@
 """From a snapshot to the situation that the rules judge: its keys as components, with the catalog's facts about them.
 
 Every value of a snapshot is a component under its dotted path (`fabric.manager.state`), so that data rules can ask for it. Those that a
-stack has too are there under the stack's names: `driver`, `kernel`, `compute-capability`, …
+stack has too are there under the stack's names: `driver`, `kernel`, `compute-capability`, … The C library is the machine's, so where an
+image is spoken of it is not that of the programs, and only known under its path.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from aistack.compose import programs
 from aistack.compose.between import node_values, program_values
 from aistack.compose.building import build_values
-from aistack.compose.rules.situation import Part, Path, Situation, Value
-from aistack.facts.catalog import Accelerator, Catalog, Component, Framework, Release
-from aistack.facts.snapshot import SeenFramework, Snapshot, seen_frameworks
-from aistack.facts.version import VersionFormatError, key
+from aistack.compose.rules.situation import Path, Situation, Value
+from aistack.facts.capability import capability
+from aistack.facts.catalog import Accelerator, Catalog
+from aistack.facts.snapshot import SeenImage, Snapshot
 
 ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 """Other names of what recipes call `amd64` and `arm64`."""
@@ -33,7 +35,8 @@ def observe(snapshot: Snapshot, catalog: Catalog, today: str) -> Situation:
     values |= build_values(snapshot, catalog, values)
     values |= node_values(snapshot, values.get("driver"))
     situation = Situation(catalog=catalog, today=today, snapshot=snapshot, os=None, accelerator=product, values=values)
-    return replace(situation, parts=(_part(snapshot, catalog, values),))
+    part = programs.part(snapshot, catalog, vendor(snapshot), values)
+    return replace(situation, parts=(replace(part, values={**part.values, **program_values(snapshot, catalog, values)}),))
 
 
 def accelerator(snapshot: Snapshot, catalog: Catalog) -> Accelerator | None:
@@ -43,7 +46,8 @@ def accelerator(snapshot: Snapshot, catalog: Catalog) -> Accelerator | None:
     if found is None:
         target = seen.arch or ""
         products = [product for product in catalog.accelerators.values() if product.vendor != "cpu"]
-        candidates = [product for product in products if seen.product and product.id.startswith(f"{seen.product}-")]
+        words = set((seen.product or "").replace("/", "-").split("-"))
+        candidates = [product for product in products if seen.product and words <= set(product.id.replace("/", "-").split("-"))]
         candidates = candidates or [product for product in products if target and target in targets(product)]
         if not candidates:
             return None
@@ -73,12 +77,6 @@ def _common(products: Sequence[Accelerator], name: str) -> Accelerator:
     recalled = tuple(sorted({word for product in products for word in product.recalled}))
     missing = {"vendor": first.vendor, "kind": ""}
     return Accelerator(id=name, name=name, source=first.source, checked=first.checked, recalled=recalled, **{**missing, **known})
-
-
-def capability(target: str | None) -> str | None:
-    """`9.0` of `sm_90`, `12.1` of `sm_121`; None for other vendors' names."""
-    found = re.fullmatch(r"sm_?(\d{1,2})(\d)[a-z]?", target or "")
-    return f"{found[1]}.{found[2]}" if found else None
 
 
 def vendor(snapshot: Snapshot) -> str | None:
@@ -131,7 +129,7 @@ def _values(snapshot: Snapshot, product: Accelerator | None) -> dict[str, Value]
         ("kernel-flavor", platform.kernel_flavor, ("platform", "kernel_flavor")),
         ("kernel-realtime", _config(snapshot, "CONFIG_PREEMPT_RT"), ("platform", "kernel_config", "CONFIG_PREEMPT_RT")),
         ("kernel-drm", _config(snapshot, "CONFIG_DRM"), ("platform", "kernel_config", "CONFIG_DRM")),
-        ("glibc", platform.glibc, ("platform", "glibc")),
+        ("glibc", platform.glibc if snapshot.image == SeenImage() else None, ("platform", "glibc")),
         ("rocm", snapshot.image.rocm or snapshot.toolkit.rocm, ("image", "rocm") if snapshot.image.rocm else ("toolkit", "rocm")),
         ("gaudi", snapshot.image.gaudi or snapshot.toolkit.gaudi, ("image", "gaudi") if snapshot.image.gaudi else ("toolkit", "gaudi")),
     ]
@@ -155,107 +153,3 @@ def _config(snapshot: Snapshot, option: str) -> str | None:
     """`true` or `false` of a kernel's option, None where it is not known."""
     value = (snapshot.platform.kernel_config or {}).get(option)
     return None if value is None else str(value in ("y", "m")).lower()
-
-
-# Programs.
-
-
-def cuda_of_build(build: str | None) -> str | None:
-    """`12.8` of `cu128`, `12` of `cu12torch2.7`; None where a build does not say."""
-    found = re.match(r"\+?cu(\d{2})(\d)?(?!\d)", build or "")
-    return f"{found[1]}.{found[2]}" if found and found[2] else found[1] if found else None
-
-
-def _part(snapshot: Snapshot, catalog: Catalog, node: Mapping[str, Value]) -> Part:
-    seen = seen_frameworks(snapshot)
-    framework = next((catalog.frameworks[name] for name in seen if name in catalog.frameworks), None)
-    values: dict[str, Value] = {}
-    pulled: dict[str, Release | None] = {}
-    for name, one in seen.items():
-        path: Path = ("frameworks", name, "version") if one.version else ("frameworks", name)
-        if not one.version:
-            continue
-        values[name] = Value(text=one.version, path=path, because=f"{name} {one.version}")
-        owner = catalog.components.get(name)
-        if owner is not None:
-            pulled[name] = _with_build(_release(owner, one.version), one)
-    release = None
-    if framework is not None and (version := seen[framework.id].version):
-        release = _release(framework, version)
-        for name, wanted in release.needs.items():
-            owner = catalog.components.get(name)
-            exact = re.fullmatch(r"(?:==)?([0-9][0-9A-Za-z.+]*)", wanted)
-            if owner is not None and exact and name not in seen and _is_plain(seen[framework.id].build):
-                because = f"{framework.id} {version} needs {name} {exact[1]}"
-                values[name] = Value(text=exact[1], path=("frameworks", framework.id, "version"), because=because)
-                pulled[name] = _with_build(_release(owner, exact[1]), seen[framework.id])
-    cuda = _cuda(snapshot, seen, values, pulled)
-    if cuda is not None:
-        values["cuda"] = cuda
-    values |= program_values(snapshot, catalog, node)
-    settings = (
-        ("context", snapshot.model.max_model_len, "max_model_len"),
-        ("tensor-parallel", snapshot.model.tensor_parallel, "tensor_parallel"),
-        ("memory-fraction", snapshot.model.gpu_memory_utilization, "gpu_memory_utilization"),
-    )
-    values |= {name: Value(text=str(number), path=("model", own)) for name, number, own in settings if number is not None}
-    served = snapshot.model.id
-    models = ((served, catalog.model(served)),) if served else ()
-    paths: tuple[Path, ...] = (("model", "id"),) if served else ()
-    return Part(name="", framework=framework, root=None, models=models, model_paths=paths, values=values, release=release, pulled=pulled)
-
-
-def _is_plain(build: str | None) -> bool:
-    """Whether a build is one of those that the project publishes for NVIDIA's accelerators."""
-    return build is None or build.startswith("cu")
-
-
-def _release(owner: Framework | Component, version: str) -> Release:
-    """The catalog's release of that version; one of which nothing else is known where the catalog has none."""
-    public = version.partition("+")[0]
-    for release in owner.releases:
-        try:
-            if key(release.version, owner.versions) == key(public, owner.versions):
-                return release
-        except VersionFormatError:
-            continue
-    return Release(version=version)
-
-
-def _with_build(release: Release, seen: SeenFramework) -> Release:
-    """The release as it was really built: what the report says outweighs what the catalog knows of the usual build."""
-    if isinstance(seen.arch_list, tuple):
-        said = tuple(found + ("+PTX" if "PTX" in word else "") for word in seen.arch_list if (found := _numbers(word)))
-        return replace(release, architectures=said)
-    local = (seen.build or (seen.version or "").partition("+")[2]).strip()
-    cuda = cuda_of_build(local)
-    if not local or (cuda and cuda == release.brings.get("cuda")):
-        return release
-    return replace(release, architectures=release.builds.get(local, ()), brings={"cuda": cuda} if cuda else {})
-
-
-def _numbers(word: str) -> str | None:
-    found = re.match(r"(?:sm_|compute_)?(\d+)\.?(\d)[a-z]?(?:\b|\+|$)", word)
-    return f"{found[1]}.{found[2]}" if found else None
-
-
-def _cuda(
-    snapshot: Snapshot, seen: Mapping[str, SeenFramework], values: Mapping[str, Value], pulled: Mapping[str, Release | None]
-) -> Value | None:
-    """The CUDA that the programs were built with: what their build says, else the image's, else the toolkit's, else the usual wheel's."""
-    for name, one in seen.items():
-        found = cuda_of_build(one.build or (one.version or "").partition("+")[2])
-        if found:
-            path: Path = ("frameworks", name, "build") if one.build else ("frameworks", name, "version")
-            return Value(text=found, path=path, because=f"{name} is built for CUDA {found}", series="." not in found)
-    if any(one.build for one in seen.values()):
-        return None  # built for something else than CUDA
-    for text, path in ((snapshot.image.cuda, ("image", "cuda")), (snapshot.toolkit.cuda, ("toolkit", "cuda"))):
-        if text:
-            return Value(text=text, path=path)
-    torch = pulled.get("torch")
-    if torch is None or "cuda" not in torch.brings or vendor(snapshot) not in ("nvidia", None):
-        return None
-    told = values["torch"].because
-    because = f"{told}, whose wheel on PyPI carries CUDA {torch.brings['cuda']}"
-    return Value(text=torch.brings["cuda"], path=values["torch"].path, because=because, assumed=True)

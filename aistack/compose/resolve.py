@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from aistack.compose import sources
+from aistack.compose import serving, sources
 from aistack.compose.recipe import AppWish, Recipe
 from aistack.compose.rules import rules
 from aistack.compose.rules.data import UPPER, fits
@@ -267,7 +267,7 @@ class _Problem:
         if app[0] == "app":
             name = app[1]
             if f"app/{name}" in chosen:
-                found |= {"framework", "python", "glibc", *self.catalog.frameworks}
+                found |= {"framework", "python", "glibc", *serving.COMPONENTS, *self.catalog.frameworks}
                 found |= {component for component in self.catalog.components if component not in self.pulled[name]}
             found |= {component for component in self.pulled[name] if f"app/{name}/{component}" in chosen}
             if f"app/{name}" in chosen and all(f"app/{name}/{component}" in chosen for component in self.pulled[name]):
@@ -333,6 +333,10 @@ class _Problem:
             if text is not None:
                 settings[str(setting)] = Value(text=text, path=("apps", name, "args", own))
         paths = tuple(("apps", name, "models", index) for index in range(len(models)))
+        if len(models) == 1:
+            said = {setting: value.text for setting, value in settings.items()}
+            places = {setting: value.path for setting, value in settings.items()}
+            settings |= serving.values(models[0][0], models[0][1], said, places, paths[0])
         part = Part(name=name, wish=app, framework=framework, root=root, models=models, model_paths=paths, values=settings)
         release = assignment.get(f"app/{name}")
         if framework is None or not isinstance(release, Release):

@@ -170,7 +170,8 @@ class Model:
 
     `sources` are places beside the hub that carry the same bytes (`wheel:NAME==VERSION`); `gated` means that the hub asks for
     a licence to be accepted; `licence` is an SPDX expression, with `LicenseRef-…` for what SPDX does not name; `format` is the format
-    of the published files. `frameworks` says which releases can load it.
+    of the published files. `quantization` is how the published weights are stored, in the words of facts/checkpoint.py.
+    Of a mixture of experts, `experts` counts them and `expert_size` is the width of one. `frameworks` says which releases can load it.
     """
 
     schema: Literal["aistack/model/v1"] = "aistack/model/v1"
@@ -187,6 +188,8 @@ class Model:
     attention_heads: int | None = None
     kv_heads: int | None = None
     head_dim: int | None = None
+    experts: int | None = None
+    expert_size: int | None = None
     kv_bytes_per_token: int | None = None
     max_context: int | None = None
     licence: str
@@ -202,22 +205,26 @@ class Model:
 class Release:
     """One version of a component: `needs` restricts other components (component → range), `brings` fixes them (component → version).
 
+    `pins` restricts what else stands in the same environment, where it does: a package manager keeps them, so nothing is chosen by them.
     `architectures` are the compute capabilities that are compiled into the build that its index serves by default; `12.0+PTX` can be
-    compiled upwards on the node. `builds` are those of other builds (`cu126`, `rocm6.4`).
+    compiled upwards on the node. `builds` are those of other builds (`cu126`, `rocm6.4`), `arm64` those of all builds for arm64.
     """
 
     version: str
     date: str | None = None
     needs: Mapping[str, str] = field(default_factory=dict)
+    pins: Mapping[str, str] = field(default_factory=dict)
     brings: Mapping[str, str] = field(default_factory=dict)
     architectures: tuple[str, ...] = ()
     builds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    arm64: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
     """A versioned part that others pull in (torch, …), with its releases; `versions` is the scheme that compares them.
 
+    `aliases` are other names by which reports call it.
     `project` is its name in a Python index, from which `facts refresh` reads it, and `binary` the file of its wheel (`*` for any
     characters) whose code says for which accelerators it was compiled.
     """
@@ -225,6 +232,7 @@ class Component:
     schema: Literal["aistack/component/v1"] = "aistack/component/v1"
     id: str
     name: str
+    aliases: tuple[str, ...] = ()
     versions: Scheme
     project: str | None = None
     binary: str | None = None
@@ -287,7 +295,9 @@ class Framework:
     vendors: tuple[str, ...]
     memory_mib: int | None = None
     memory_fraction: float | None = None
-    options: Mapping[Literal["context", "memory-fraction", "tensor-parallel"], str] = field(default_factory=dict)
+    options: Mapping[Literal["context", "memory-fraction", "tensor-parallel", "dtype", "quantization", "kv-cache-dtype"], str] = field(
+        default_factory=dict
+    )
     project: str | None = None
     binary: str | None = None
     releases: tuple[Release, ...]

@@ -126,66 +126,6 @@ def _kernel_newer_than_driver(situation: Situation) -> Iterator[Finding]:
         )
 
 
-def covers(architectures: tuple[str, ...], capability: str) -> bool | None:
-    """Whether code for these compute capabilities runs on `capability`: True, False, or None where only PTX could be compiled for it.
-
-    Machine code runs on the same major version with an equal or higher minor one; `+PTX` is compiled upwards by the driver.
-    """
-    have = tuple(int(part) for part in capability.split("."))
-    just_in_time = False
-    for built in architectures:
-        numbers = tuple(int(part) for part in built.removesuffix("+PTX").rstrip("abcdefghijklmnopqrstuvwxyz").split("."))
-        if numbers[0] == have[0] and numbers <= have:
-            return True
-        just_in_time = just_in_time or (built.endswith("+PTX") and numbers <= have)
-    return None if just_in_time else False
-
-
-def _architecture_in_build(situation: Situation) -> Iterator[Finding]:
-    """The wheel of torch must hold code for the accelerator's compute capability.
-
-    Machine code for X.y runs on X.z with z at least y, and on no other major version; PTX is compiled by the driver when a program
-    starts, which is slow and needs a driver as new as the CUDA that made it. Without either, the first kernel fails with
-    "no kernel image is available for execution on the device".
-    """
-    part, capability = situation.part, situation.value("compute-capability")
-    release = part.pulled.get("torch") if part else None
-    if part is None or release is None or capability is None or capability.text is None:
-        return
-    path = situation.where("torch")
-    why = story(situation, ("torch",))
-    place = f"components/torch/{release.version}"
-    if not release.architectures:
-        yield Finding(
-            severity=Severity.UNKNOWN,
-            message=f"could not tell whether torch {release.version} has code for compute capability {capability.text}",
-            path=path,
-            why=why,
-            place=place,
-        )
-        return
-    answer = covers(release.architectures, capability.text)
-    built = ", ".join(release.architectures)
-    if answer is None:
-        yield Finding(
-            severity=Severity.WARNING,
-            message=f"torch {release.version} has no machine code for compute capability {capability.text}, only PTX to compile at start",
-            path=path,
-            label=f"built for {built}",
-            why=why,
-            place=place,
-        )
-    elif answer is False:
-        yield Finding(
-            message=f"torch {release.version} has no code for compute capability {capability.text}",
-            path=path,
-            label=f"built for {built}",
-            also=((PRODUCT, "named here"),),
-            why=why,
-            place=place,
-        )
-
-
 RULES = (
     code_rule(_known, "AC101", "accelerator-unknown", "node", "accelerator"),
     code_rule(_host, "AC102", "accelerator-host", "node", "accelerator", of="both", topics=("recipe-arch-agreement", "package-arch")),
@@ -201,14 +141,4 @@ RULES = (
     ),
     code_rule(_open_modules, "AC104", "accelerator-open-modules", "node", "accelerator", "driver", of="both", topics=("module-flavor",)),
     code_rule(_kernel_newer_than_driver, "KR102", "kernel-newer-than-driver", "node", "kernel", "driver", severity=Severity.WARNING),
-    code_rule(
-        _architecture_in_build,
-        "AC105",
-        "architecture-in-build",
-        "app",
-        "compute-capability",
-        "torch",
-        of="both",
-        topics=("architecture-not-in-build",),
-    ),
 )

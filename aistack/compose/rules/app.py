@@ -99,7 +99,10 @@ def _component_needs(situation: Situation) -> Iterator[Finding]:
         return
     for name, release in part.pulled.items():
         if release is not None:
-            yield from _unmet(situation, name, release, release.needs, f"components/{name}/{release.version}")
+            needs = release.needs
+            if situation.snapshot is not None:  # what stands beside a program there is another rule's question
+                needs = {component: wanted for component, wanted in needs.items() if component not in situation.catalog.components}
+            yield from _unmet(situation, name, release, needs, f"components/{name}/{release.version}")
 
 
 def _models(situation: Situation) -> Iterator[Finding]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aistack.compose.memory import fit, in_gib
 from aistack.compose.rules.data import fits, in_words
-from aistack.compose.rules.situation import Finding, Part, Proposal, Situation, code_rule
+from aistack.compose.rules.situation import Finding, Proposal, Situation, code_rule, whole
 from aistack.diagnostics import Severity
-from aistack.facts.catalog import Model
 from aistack.facts.decode import closest
+
+BLOCK = 128
+"""The width of the blocks that share one scale in published FP8 weights (`weight_block_size`)."""
 
 
 def _known(situation: Situation) -> Iterator[Finding]:
@@ -53,38 +54,36 @@ def _framework(situation: Situation) -> Iterator[Finding]:
     vLLM, for example, keeps a registry of architectures in each release; an older release refuses to load the model.
     """
     part = situation.part
-    if part is None or part.framework is None or part.release is None:
-        return
-    for index, (_, model) in enumerate(part.models):
-        wanted = model.frameworks.get(part.framework.id) if model else None
-        value = situation.value(part.framework.id)
-        if model is None or wanted is None or value is None:
-            continue
-        if fits(value, wanted, part.framework.versions) is False:
-            yield Finding(
-                message=f"{part.framework.id} {part.release.version} does not know `{model.id}` ({model.architecture})",
-                path=value.path,
-                label=f"needs {in_words(wanted)}",
-                also=((part.model_paths[index], "named here"),),
-                place=f"models/{model.id}",
-            )
-
-
-def _whole(part: Part, name: str) -> int | None:
-    text = part.values[name].text if name in part.values else None
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+    for index, (_, model) in enumerate(part.models if part else ()):
+        for framework, wanted in (model.frameworks if model else {}).items():
+            value = situation.value(framework)
+            if part is None or model is None or value is None or value.text is None:
+                continue
+            if fits(value, wanted, situation.catalog.scheme(framework)) is False:
+                yield Finding(
+                    message=f"{framework} {value.text} does not know `{model.id}` ({model.architecture})",
+                    path=value.path,
+                    label=f"needs {in_words(wanted)}",
+                    also=((part.model_paths[index], "named here"),),
+                    place=f"models/{model.id}",
+                )
 
 
 def _context(situation: Situation) -> Iterator[Finding]:
-    """Requests cannot be longer than what the model was made for."""
+    """Requests cannot be longer than what the model was made for.
+
+    Servers refuse a longer limit unless they are told to scale the model's positions, of which a snapshot says nothing: there it is a
+    warning.
+    """
     part = situation.part
     if part is None:
         return
     for index, (_, model) in enumerate(part.models):
-        wanted = _whole(part, "context")
+        wanted = whole(part, "context")
         if model is not None and model.max_context is not None and wanted is not None and wanted > model.max_context:
             path = situation.where("context")
             yield Finding(
+                severity=None if situation.recipe else Severity.WARNING,
                 message=f"`{path[-1]}: {wanted}` is more than `{model.id}` was made for",
                 path=path,
                 label=f"at most {model.max_context}",
@@ -95,15 +94,19 @@ def _context(situation: Situation) -> Iterator[Finding]:
 
 
 def _parallel(situation: Situation) -> Iterator[Finding]:
-    """Tensor parallelism splits attention heads over accelerators: there must be enough of them, and the split must come out even."""
+    """Tensor parallelism splits attention heads over accelerators: there must be enough of them, and the split must come out even.
+
+    Several machines may share the work; a snapshot is about one of them, so a multiple of what it has is a warning there.
+    """
     part = situation.part
-    wanted = _whole(part, "tensor-parallel") if part else None
+    wanted = whole(part, "tensor-parallel") if part else None
     if part is None or wanted is None or wanted < 1:
         return
     path = situation.where("tensor-parallel")
     count = int(situation.text("accelerator-count") or 0)
     if count and wanted > count:
         yield Finding(
+            severity=Severity.WARNING if situation.snapshot is not None and wanted % count == 0 else None,
             message=f"`{path[-1]}: {wanted}`, but the node has {count} accelerator{'' if count == 1 else 's'}",
             path=path,
             also=((("accelerator", "count"), "given here"),),
@@ -130,69 +133,27 @@ def _parallel(situation: Situation) -> Iterator[Finding]:
             )
 
 
-def _fits(situation: Situation) -> Iterator[Finding]:
-    """A model's weights and the cache of one longest request must fit into the accelerator's memory.
+def _expert_blocks(situation: Situation) -> Iterator[Finding]:
+    """Weights with one scale for each block of 128 x 128 can only be split where a block ends.
 
-    The arithmetic: weights / tensor-parallel + KV bytes per token x longest request / min(tensor-parallel, KV heads), against the
-    memory that programs see x the part of it that the framework takes. Above that the server does not start (error); with less
-    than 10 % to spare for the forward pass it may not (warning). A shorter longest request, more accelerators, a quantized model
-    or an 8-bit cache make room.
+    Tensor parallelism splits each expert of a mixture of experts: its width, divided by the accelerators, must be a multiple of 128, or
+    the server stops while it loads. Sharing out whole experts (expert parallelism) avoids the split.
     """
-    product = situation.accelerator
-    if product is None or product.vendor == "cpu":
-        return
-    for part in situation.parts:
-        framework = part.framework
-        if framework is None or framework.memory_fraction is None or product.vendor not in framework.vendors:
+    part = situation.part
+    parallel = whole(part, "tensor-parallel") if part else None
+    for index, (_, model) in enumerate(part.models if part else ()):
+        if part is None or model is None or not parallel or model.expert_size is None or model.quantization != "fp8-block":
             continue
-        for index, (_, model) in enumerate(part.models):
-            if model is not None and model.kind == "text":
-                yield from _judge_fit(situation, part, model, index)
-
-
-def _judge_fit(situation: Situation, part: Part, model: Model, index: int) -> Iterator[Finding]:
-    product, framework = situation.accelerator, part.framework
-    assert product is not None and framework is not None and framework.memory_fraction is not None
-    path = part.model_paths[index]
-    asked = part.values.get("memory-fraction")
-    try:
-        fraction = float(asked.text) if asked and asked.text else framework.memory_fraction
-    except ValueError:
-        fraction = framework.memory_fraction
-    parallel = _whole(part, "tensor-parallel") or 1
-    context = _whole(part, "context") or model.max_context
-    found = fit(model, product, context=context, parallel=parallel, fraction=fraction) if context else None
-    if found is None:
-        yield Finding(
-            severity=Severity.UNKNOWN,
-            message=f"could not tell whether `{model.id}` fits {product.name}: its geometry or the memory is not known",
-            path=path,
-            place=f"models/{model.id}",
-        )
-        return
-    if found.comfortable <= found.available:
-        return
-    tight = found.least <= found.available
-    own = framework.options.get("context")
-    proposals = []
-    if own is not None and found.longest_context >= 1024:
-        place = part.values["context"].path if "context" in part.values else (*part.path, "args", own)
-        proposals.append(Proposal(path=place, value=str(found.longest_context // 1024 * 1024)))
-    per_accelerator = "" if parallel == 1 else f" on each of {parallel}"
-    yield Finding(
-        severity=Severity.WARNING if tight else Severity.ERROR,
-        message=f"`{model.id}` {'barely fits' if tight else 'does not fit'} {product.name}",
-        path=path,
-        label=f"needs {in_gib(found.least)}{per_accelerator}, {in_gib(found.available)} can be used",
-        also=((("accelerator", "product"), "named here"),),
-        why=(
-            f"weights {in_gib(found.weights)} + cache for one request of {context} tokens {in_gib(found.cache)} = {in_gib(found.least)}; "
-            f"with {10} % for the forward pass {in_gib(found.comfortable)}",
-            f"{framework.name} takes {fraction:g} of the memory that programs see",
-        ),
-        place=f"models/{model.id}",
-        proposals=tuple(proposals),
-    )
+        if model.expert_size % (parallel * BLOCK):
+            possible = [number for number in range(1, parallel) if model.expert_size % (number * BLOCK) == 0]
+            yield Finding(
+                message=f"each expert of `{model.id}` is {model.expert_size} wide: a split by {parallel} cuts its blocks of {BLOCK}",
+                path=situation.where("tensor-parallel"),
+                label=f"at most {possible[-1]}, or experts that are not split" if possible else None,
+                also=((part.model_paths[index], "named here"),),
+                place=f"models/{model.id}",
+                hints=("share out whole experts: `--enable-expert-parallel`",),
+            )
 
 
 RULES = (
@@ -203,5 +164,13 @@ RULES = (
     ),
     code_rule(_context, "MD104", "model-context", "app", of="both", topics=("memory-fit",)),
     code_rule(_parallel, "MD105", "tensor-parallel", "app", of="both", topics=("memory-fit",)),
-    code_rule(_fits, "ME101", "model-fits", "stack", of="both", topics=("memory-fit",)),
+    code_rule(
+        _expert_blocks,
+        "MD106",
+        "expert-blocks",
+        "app",
+        severity=Severity.WARNING,
+        of="both",
+        topics=("precision-or-quantization", "memory-fit"),
+    ),
 )

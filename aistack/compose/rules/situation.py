@@ -112,6 +112,17 @@ class Situation:
         return value.path if value is not None else ()
 
 
+def setting(part: Part, name: str) -> str | None:
+    """The text of one of an app's values; None where it has none."""
+    return part.values[name].text if name in part.values else None
+
+
+def whole(part: Part, name: str) -> int | None:
+    """One of an app's values as a number; None where it is none."""
+    text = setting(part, name)
+    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
     """A change of one value of the recipe that may mend a finding; it is tried before it is offered."""

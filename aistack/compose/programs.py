@@ -1,0 +1,297 @@
+"""What a snapshot says of programs: which there are, how they were built, and the model with its settings.
+
+What a program pins exactly is there too, where the snapshot does not speak of it: its value is `assumed`. A release that the catalog
+does not list has the facts in which the listed ones before and after it agree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aistack.compose import serving
+from aistack.compose.rules.situation import Part, Path, Value
+from aistack.facts import checkpoint
+from aistack.facts.capability import covers, normal
+from aistack.facts.catalog import Catalog, Component, Framework, Model, Release
+from aistack.facts.snapshot import SeenFramework, Snapshot, listed
+from aistack.facts.version import Scheme, VersionFormatError, key
+
+IMAGE = "image"
+"""The name under which the architectures of a container image stand among the programs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program of the snapshot: `path` is where it stands, `owner` what the catalog knows of it."""
+
+    name: str
+    path: Path
+    seen: SeenFramework
+    owner: Framework | Component | None
+
+    @property
+    def build(self) -> str:
+        """How it says that it was built, in its own field or at the end of its version; empty where it does not say."""
+        return (self.seen.build or (self.seen.version or "").partition("+")[2]).strip()
+
+    @property
+    def released(self) -> bool:
+        """Whether the version is one that its project released; a vendor's container has others."""
+        return re.search(r"\d(a|b|\.?dev)\d*", (self.seen.version or "").partition("+")[0]) is None
+
+
+def programs(snapshot: Snapshot, catalog: Catalog) -> dict[str, Program]:
+    """The snapshot's programs by the catalog's names."""
+    owners: dict[str, Framework | Component] = {**catalog.components, **catalog.frameworks}
+    names = {alias: component.id for component in catalog.components.values() for alias in component.aliases}
+    found = {}
+    for called, said in snapshot.frameworks.items():
+        plain = called.lower().replace("_", "-")
+        name = names.get(plain, plain)
+        seen = SeenFramework(version=said) if isinstance(said, str) else said
+        found[name] = Program(name, ("frameworks", called), seen, owners.get(name))
+    return found
+
+
+def cuda_of_build(build: str) -> str | None:
+    """`12.8` of `cu128`, `12` of `cu12torch2.7`; None where a build does not say."""
+    found = re.match(r"cu(?:da)?(\d{2})\.?(\d)?(?!\d)", build)
+    return f"{found[1]}.{found[2]}" if found and found[2] else found[1] if found else None
+
+
+def part(snapshot: Snapshot, catalog: Catalog, vendor: str | None, node: Mapping[str, Value]) -> Part:
+    """All that is said of programs, as one app without a name; `node` are the values of the machine."""
+    found = programs(snapshot, catalog)
+    framework = next((one.owner for one in found.values() if isinstance(one.owner, Framework)), None)
+    values = {name: _version(one) for name, one in found.items()}
+    releases = {name: _release(one, vendor, node.get("arch")) for name, one in found.items()}
+    for name in list(found):
+        _pull(found[name], releases[name], catalog, values, releases)
+    image = _image(snapshot)
+    if image is not None:
+        releases[IMAGE] = image
+        values[IMAGE] = Value(text=snapshot.image.ref, path=("image", "arch_list"))
+    capability = node.get("compute-capability")
+    values |= _cuda(snapshot, found, values, releases, vendor, capability)
+    values |= _ptx(releases, values, capability)
+    model = served(snapshot, catalog)
+    values |= _settings(snapshot, model)
+    called = snapshot.model.id
+    return Part(
+        name="",
+        framework=framework,
+        root=None,
+        models=((called, model),) if called else (),
+        model_paths=(("model", "id"),) if called else (),
+        values=values,
+        release=releases.get(framework.id) if framework else None,
+        pulled={name: release for name, release in releases.items() if framework is None or name != framework.id},
+    )
+
+
+# Releases.
+
+
+def _version(one: Program) -> Value:
+    version = one.seen.version
+    if not version:
+        return Value(text=None, path=one.path, because=f"the version of {one.name} is not said")
+    if one.owner is not None and one.owner.versions is Scheme.RELEASE:
+        version = re.sub(r"^[vb](?=\d)", "", version)  # as tags are written: `b4589`, `v0.5.7`
+    series = re.fullmatch(r"\d+(\.\d+)?", version) is not None and (one.owner is None or one.owner.versions is Scheme.PEP440)
+    return Value(text=version, path=(*one.path, "version"), series=series)
+
+
+def _release(one: Program, vendor: str | None, arch: Value | None) -> Release | None:
+    """The release with what is known of the build that is there; what the report says outweighs what the catalog knows.
+
+    What a release needs, pins and brings is that of its builds for NVIDIA's accelerators.
+    """
+    version = one.seen.version
+    known = one.owner is not None and version is not None and one.released
+    release = release_of(one.owner, version) if one.owner and version and known else Release(version=version or "")
+    if re.fullmatch(r"cu(da)?\d.*", one.build) is None and (one.build or vendor not in ("nvidia", None)):
+        release, known = Release(version=release.version, architectures=release.builds.get(one.build, ())), False
+    if isinstance(one.seen.arch_list, tuple):
+        said = tuple(built for word in one.seen.arch_list if (built := normal(word)))
+        return replace(release, architectures=said, builds={}, arm64={}, brings=_carried(one.build, release))
+    if not known:
+        return release if version else None
+    return _built(release, one.build, arm64=arch is not None and arch.text == "arm64")
+
+
+def _built(release: Release, build: str, *, arm64: bool) -> Release:
+    """The release as that build; where none is named, as its index serves it, with the others in `builds`."""
+    default = "cu" + release.brings.get("cuda", "").replace(".", "")
+    published = dict(release.arm64) if arm64 else {default: release.architectures, **release.builds}
+    if not build:
+        return replace(release, architectures=published.pop(default, ()), builds=published, arm64={})
+    local = re.match(r"cu\d+", build)
+    chosen = published.get(local[0] if local else build, ())
+    return replace(release, architectures=chosen, builds={}, arm64={}, brings=_carried(build, release))
+
+
+def _carried(build: str, release: Release) -> Mapping[str, str]:
+    cuda = cuda_of_build(build)
+    return {"cuda": cuda} if cuda else release.brings
+
+
+def release_of(owner: Framework | Component, version: str) -> Release:
+    """The catalog's release of that version, or of a series (`2.7`) or gap what the releases in or around it have in common."""
+    public = version.partition("+")[0]
+    try:
+        wanted = key(public, owner.versions)
+        for release in owner.releases:
+            if key(release.version, owner.versions) == wanted and public.count(".") >= min(release.version.count("."), 2):
+                return release
+        inside = [release for release in owner.releases if release.version.startswith(f"{public}.")]
+        if inside and public.count(".") < 2:
+            return _common(version, inside)
+        newer = [release for release in owner.releases if key(release.version, owner.versions) > wanted]
+        older = [release for release in owner.releases if key(release.version, owner.versions) < wanted]
+    except VersionFormatError:
+        return Release(version=version)
+    return _common(version, (newer[-1], older[0])) if newer and older else Release(version=version)
+
+
+def _common(version: str, releases: Sequence[Release]) -> Release:
+    first, *others = releases
+
+    def same(get: str) -> dict[str, Any]:
+        return {
+            name: known for name, known in getattr(first, get).items() if all(getattr(other, get).get(name) == known for other in others)
+        }
+
+    return Release(
+        version=version,
+        needs=same("needs"),
+        pins=same("pins"),
+        brings=same("brings"),
+        architectures=first.architectures if all(other.architectures == first.architectures for other in others) else (),
+        builds=same("builds"),
+        arm64=same("arm64"),
+    )
+
+
+def _pull(one: Program, release: Release | None, catalog: Catalog, values: dict[str, Value], releases: dict[str, Release | None]) -> None:
+    """Enter the components that a program needs in exactly one version, where nothing is said of them."""
+    for name, wanted in (release.needs if release else {}).items():
+        owner = catalog.components.get(name)
+        exact = re.fullmatch(r"(?:==)?([0-9][0-9A-Za-z.+]*)", wanted)
+        if owner is None or exact is None or name in values:
+            continue
+        because = f"{one.name} {one.seen.version} needs {name} {exact[1]}"
+        values[name] = Value(text=exact[1], path=(*one.path, "version"), because=because, assumed=True)
+        releases[name] = _built(release_of(owner, exact[1]), "", arm64=False)
+
+
+def _image(snapshot: Snapshot) -> Release | None:
+    built = tuple(found for word in listed(snapshot.image.arch_list) or () if (found := normal(word)))
+    if not built:
+        return None
+    cuda = {"cuda": snapshot.image.cuda} if snapshot.image.cuda else {}
+    return Release(version=snapshot.image.ref if isinstance(snapshot.image.ref, str) else "", architectures=built, brings=cuda)
+
+
+# What the builds carry.
+
+
+def _cuda(
+    snapshot: Snapshot,
+    found: Mapping[str, Program],
+    values: Mapping[str, Value],
+    releases: Mapping[str, Release | None],
+    vendor: str | None,
+    capability: Value | None,
+) -> dict[str, Value]:
+    """The CUDA that the programs were built with: what their build says, else the image's, else the toolkit's, else the usual wheel's.
+
+    A server that pins torch may carry another build than the usual one, and does where only another one has code for the accelerator.
+    """
+    for name, one in found.items():
+        cuda = cuda_of_build(one.build)
+        if cuda:
+            path: Path = (*one.path, "build" if one.seen.build else "version")
+            return {"cuda": Value(text=cuda, path=path, because=f"{name} is built for CUDA {cuda}", series="." not in cuda)}
+    if any(one.build for one in found.values()):
+        return {}  # built for something else than CUDA
+    for text, path in ((snapshot.image.cuda, ("image", "cuda")), (snapshot.toolkit.cuda, ("toolkit", "cuda"))):
+        if text:
+            return {"cuda": Value(text=text, path=path, series=re.fullmatch(r"\d+", text) is not None)}
+    torch = releases.get("torch")
+    if torch is None or "cuda" not in torch.brings or vendor not in ("nvidia", None):
+        return {}
+    if values["torch"].assumed and capability is not None and capability.text and covers(torch.architectures, capability.text) is False:
+        return {}
+    told = values["torch"].because or f"this is torch {values['torch'].text}"
+    because = f"{told}, whose wheel on PyPI carries CUDA {torch.brings['cuda']}"
+    return {"cuda": Value(text=torch.brings["cuda"], path=values["torch"].path, because=because, assumed=True)}
+
+
+def _ptx(releases: Mapping[str, Release | None], values: Mapping[str, Value], capability: Value | None) -> dict[str, Value]:
+    """The CUDA whose PTX the driver must compile, where a program has nothing else for the accelerator."""
+    for name, release in releases.items():
+        if release is None or capability is None or capability.text is None or "cuda" not in release.brings:
+            continue
+        if covers(release.architectures, capability.text) is None:
+            cuda = release.brings["cuda"]
+            because = f"{name} has only PTX for compute capability {capability.text}, made by CUDA {cuda}"
+            return {"ptx": Value(text=cuda, path=values[name].path, because=because, assumed=values[name].assumed)}
+    return {}
+
+
+# The model.
+
+
+def served(snapshot: Snapshot, catalog: Catalog) -> Model | None:
+    """The model's facts; of one that is not in the catalog what follows from its name.
+
+    Another format, date or training of a known model has that model's geometry. Of its next minor version only the architecture is
+    taken, where all known versions have the same.
+    """
+    name = snapshot.model.id
+    known = catalog.model(name) if name else None
+    if name is None or known is not None:
+        return known
+    base, form = checkpoint.in_name(name)
+    by_name = {model.id.rpartition("/")[2].lower(): model for model in catalog.models.values()}
+    origin = next((by_name[other] for other in checkpoint.origins(base) if other in by_name), None)
+    if origin is not None:
+        context = origin.max_context if base.lower() in by_name else None
+        stored = {"weights_bytes": origin.weights_bytes, "quantization": origin.quantization}
+        if form:
+            stored = {"weights_bytes": None, "quantization": form}
+        return replace(origin, id=name, max_context=context, **stored)  # type: ignore[arg-type]  # each of its own field's type
+    relatives = [model for other, model in by_name.items() if checkpoint.family(other) == checkpoint.family(base)]
+    if not relatives or len({(model.architecture, model.experts) for model in relatives}) != 1:
+        return None
+    first = relatives[0]
+    return Model(
+        id=name,
+        name=name,
+        kind=first.kind,
+        architecture=first.architecture,
+        experts=first.experts,
+        quantization=form,
+        format=first.format,
+        licence=first.licence,
+        gated=first.gated,
+        source=first.source,
+        checked=first.checked,
+    )
+
+
+def _settings(snapshot: Snapshot, model: Model | None) -> dict[str, Value]:
+    seen = snapshot.model
+    numbers = (
+        ("context", seen.max_model_len, "max_model_len"),
+        ("tensor-parallel", seen.tensor_parallel, "tensor_parallel"),
+        ("memory-fraction", seen.gpu_memory_utilization, "gpu_memory_utilization"),
+    )
+    values = {name: Value(text=str(number), path=("model", own)) for name, number, own in numbers if number is not None}
+    said = {"dtype": seen.dtype, "quantization": seen.quantization, "kv-cache-dtype": seen.kv_cache_dtype}
+    paths: dict[str, Path] = {name: ("model", name.replace("-", "_")) for name in said}
+    return values | serving.values(seen.id, model, said, paths, ("model", "id"))

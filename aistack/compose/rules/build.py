@@ -1,0 +1,94 @@
+"""Rules about builds: what was compiled into a program, and what it runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aistack.compose.programs import IMAGE
+from aistack.compose.rules.data import story
+from aistack.compose.rules.situation import Finding, Situation, Value, code_rule
+from aistack.diagnostics import Severity
+from aistack.facts.capability import TEGRA, covers
+from aistack.facts.catalog import Release
+
+MUST_BE_KNOWN = "torch"
+"""The one program of which it is worth a word that nothing is known of what is compiled in."""
+
+
+def _architecture_in_build(situation: Situation) -> Iterator[Finding]:
+    """A build of torch, and of every other program whose architectures are known, must hold code for the accelerator.
+
+    Machine code for X.y runs on X.z with z at least y, and on no other major version; code for `9.0a` runs on 9.0 alone, code for
+    `10.0f` on the family of 10.0. PTX is compiled by the driver when a program starts, which is slow and needs a driver as new as the
+    CUDA that made it. Without either, the first kernel fails with "no kernel image is available for execution on the device".
+    Jetson's processors run code that was compiled for them alone.
+
+    Which build of a release is there decides: PyPI serves one, the project's own index others (`cu118`, `cu126`, …), and for arm64 yet
+    others. Where a snapshot does not say which, the usual one is judged, unless the CUDA that it speaks of belongs to another.
+    """
+    part, capability = situation.part, situation.value("compute-capability")
+    if part is None or capability is None or capability.text is None:
+        return
+    for name, release in part.pulled.items():
+        value = situation.value(name)
+        if release is not None and value is not None:
+            yield from _judge(situation, name, release, value, capability.text)
+
+
+def _judge(situation: Situation, name: str, release: Release, value: Value, capability: str) -> Iterator[Finding]:
+    title = "the image" if name == IMAGE else f"{name} {release.version}".strip()
+    place = f"components/{name}/{release.version}"
+    why = story(situation, (name,))
+    if not release.architectures:
+        if name == MUST_BE_KNOWN and value.text is not None and situation.text("vendor") in ("nvidia", None):
+            message = f"could not tell whether {title} has code for compute capability {capability}"
+            yield Finding(severity=Severity.UNKNOWN, message=message, path=value.path, why=why, place=place)
+        return
+    answer = covers(release.architectures, capability)
+    if answer is True:
+        return
+    if answer is None:
+        message = f"{title} has no machine code for compute capability {capability}, only PTX to compile at start"
+        severity: Severity | None = Severity.WARNING
+    else:
+        message = f"{title} has no code for compute capability {capability}"
+        severity = None
+    others = tuple(build for build, built in release.builds.items() if covers(built, capability) is not False)
+    if situation.snapshot is not None and others and (value.assumed or _named(situation) & set(others)):
+        message = f"could not tell which build of {title} this is: the usual one has no code for compute capability {capability}"
+        severity = Severity.UNKNOWN
+    elif situation.snapshot is not None and capability in TEGRA and release.builds:
+        message = f"{message}, unless it was built for Jetson"
+        severity = Severity.WARNING
+    yield Finding(
+        severity=severity,
+        message=message,
+        path=value.path,
+        label=f"built for {', '.join(release.architectures)}",
+        also=((("accelerator", "product"), "named here"),) if severity is None else (),
+        why=why,
+        place=place,
+        hints=(f"its build for {' or '.join(others)} has code for {capability}",) if others else (),
+    )
+
+
+def _named(situation: Situation) -> set[str]:
+    """The builds to which the CUDA belongs that the snapshot speaks of."""
+    found = (situation.seen.image.cuda, situation.seen.toolkit.cuda)
+    return {"cu" + "".join(cuda.split(".")[:2]) for cuda in found if cuda}
+
+
+RULES = (
+    code_rule(
+        _architecture_in_build,
+        "AC105",
+        "architecture-in-build",
+        "app",
+        "compute-capability",
+        "torch",
+        of="both",
+        topics=("architecture-not-in-build",),
+        source=("https://docs.nvidia.com/cuda/cuda-c-programming-guide/", "https://docs.nvidia.com/cuda/ada-compatibility-guide"),
+        checked="2026-11-26",
+    ),
+)

@@ -1,0 +1,190 @@
+"""Rules about memory: whether a model fits the accelerators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from aistack.compose import memory
+from aistack.compose.memory import fit, in_gib
+from aistack.compose.rules.situation import Finding, Part, Proposal, Situation, code_rule, setting, whole
+from aistack.diagnostics import Severity
+from aistack.facts.catalog import Model
+
+ON_ACCELERATORS = frozenset({"vllm", "sglang", "tensorrt-llm", "tgi"})
+"""Servers that keep the whole model in the accelerators' memory."""
+
+
+def _fits(situation: Situation) -> Iterator[Finding]:
+    """A model's weights and the cache of one longest request must fit into the accelerator's memory.
+
+    The arithmetic: weights / tensor-parallel + KV bytes per token x longest request / min(tensor-parallel, KV heads), against the
+    memory that programs see x the part of it that the framework takes. Above that the server does not start (error); with less
+    than 10 % to spare for the forward pass it may not (warning). A shorter longest request, more accelerators, a quantized model
+    or an 8-bit cache make room.
+    """
+    product = situation.accelerator
+    if product is None or product.vendor == "cpu":
+        return
+    for part in situation.parts:
+        framework = part.framework
+        if situation.recipe is None or framework is None or framework.memory_fraction is None or product.vendor not in framework.vendors:
+            continue
+        for index, (_, model) in enumerate(part.models):
+            if model is not None and model.kind == "text":
+                yield from _judge_fit(situation, part, model, index)
+
+
+def _judge_fit(situation: Situation, part: Part, model: Model, index: int) -> Iterator[Finding]:
+    product, framework = situation.accelerator, part.framework
+    assert product is not None and framework is not None and framework.memory_fraction is not None
+    path = part.model_paths[index]
+    asked = part.values.get("memory-fraction")
+    try:
+        fraction = float(asked.text) if asked and asked.text else framework.memory_fraction
+    except ValueError:
+        fraction = framework.memory_fraction
+    parallel = whole(part, "tensor-parallel") or 1
+    context = whole(part, "context") or model.max_context
+    eight_bit = "fp8" in (setting(part, "kv-cache-dtype") or "")
+    found = fit(model, product, context=context, parallel=parallel, fraction=fraction, eight_bit=eight_bit) if context else None
+    if found is None:
+        yield Finding(
+            severity=Severity.UNKNOWN,
+            message=f"could not tell whether `{model.id}` fits {product.name}: its geometry or the memory is not known",
+            path=path,
+            place=f"models/{model.id}",
+        )
+        return
+    if found.comfortable <= found.available:
+        return
+    tight = found.least <= found.available
+    own = framework.options.get("context")
+    proposals = []
+    if own is not None and found.longest_context >= 1024:
+        place = part.values["context"].path if "context" in part.values else (*part.path, "args", own)
+        proposals.append(Proposal(path=place, value=str(found.longest_context // 1024 * 1024)))
+    per_accelerator = "" if parallel == 1 else f" on each of {parallel}"
+    yield Finding(
+        severity=Severity.WARNING if tight else Severity.ERROR,
+        message=f"`{model.id}` {'barely fits' if tight else 'does not fit'} {product.name}",
+        path=path,
+        label=f"needs {in_gib(found.least)}{per_accelerator}, {in_gib(found.available)} can be used",
+        also=((("accelerator", "product"), "named here"),),
+        why=(
+            f"weights {in_gib(found.weights)} + cache for one request of {context} tokens {in_gib(found.cache)} = {in_gib(found.least)}; "
+            f"with {10} % for the forward pass {in_gib(found.comfortable)}",
+            f"{framework.name} takes {fraction:g} of the memory that programs see",
+        ),
+        place=f"models/{model.id}",
+        proposals=tuple(proposals),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Room:
+    """What a snapshot says of the memory of one accelerator: what programs see, and what is `available` to the server.
+
+    `fills` says whether the server takes all of that by itself, `parallel` how many accelerators share the work; `certain` is false
+    where their number is not said.
+    """
+
+    visible: int
+    available: int
+    fills: bool
+    parallel: int
+    certain: bool
+
+
+def _fits_there(situation: Situation) -> Iterator[Finding]:
+    """On a machine that serves a model, weights, forward pass and the cache of a request must fit into each accelerator's memory.
+
+    What was measured (`weights_gib_per_gpu`, `activation_peak_gib`) is taken as it is; else the weights are those of the catalog, or at
+    least the number of parameters times the bytes that the format needs, shared by all accelerators that may share the work. The
+    cache is counted for the longest request that the snapshot states; where it states none, for a very short one.
+    Where the number of accelerators is not said, one is assumed, and where there are more than share the tensors they may share the
+    layers: then the finding is a warning. Programs that can keep a part of the model in the machine's own memory are not judged
+    without measurements.
+    """
+    part, room = situation.part, _room(situation)
+    name, model = part.models[0] if part and part.models else (None, None)
+    if part is None or room is None:
+        return
+    seen = situation.seen.model
+    weights = _weights(part, model, seen.weights_gib_per_gpu, room.parallel)
+    if weights is None:
+        if model is not None and model.kind == "text" and room.fills:
+            message = f"could not tell whether `{name}` fits: the size of its weights is not known"
+            yield Finding(severity=Severity.UNKNOWN, message=message, path=("model", "id"), place=f"models/{name}")
+        return
+    activations = int((seen.activation_peak_gib or 0) * memory.GIB)
+    context = whole(part, "context") or memory.SHORTEST
+    eight_bit = "fp8" in (setting(part, "kv-cache-dtype") or "")
+    cached = memory.cache(model, context, room.parallel, eight_bit=eight_bit) if model and room.fills else None
+    measured = seen.weights_gib_per_gpu is not None
+    spare = memory.left(room.available, weights, activations, room.parallel) if measured else room.available - weights
+    if spare >= (cached or 0):
+        return
+    counted = (
+        (weights, "weights"),
+        (activations, "forward pass"),
+        (room.available - weights - activations - spare, "what torch does not count"),
+        (cached, f"cache for one request of {context} tokens"),
+    )
+    each = "" if room.parallel == 1 else f" on each of {room.parallel}"
+    yield Finding(
+        severity=None if room.certain or measured else Severity.WARNING,
+        message=f"`{name or 'the model'}` does not fit: {in_gib(room.available)} of each accelerator can be used",
+        path=("model", "id") if name else ("model",),
+        label=f"needs more than {in_gib(sum(size for size, _ in counted if size))}{each}",
+        also=((("accelerator",), f"programs see {in_gib(room.visible)}"),),
+        why=(
+            " + ".join(f"{what} {in_gib(size)}" for size, what in counted if size),
+            *(() if room.certain else ("how many accelerators share the work is not said for sure",)),
+        ),
+        place=f"models/{name}",
+        hints=("share the work among more accelerators, shorten the longest request, or take weights in a smaller format",),
+    )
+
+
+def _weights(part: Part, model: Model | None, measured: float | None, parallel: int) -> int | None:
+    """The bytes of weights on one accelerator; None where they are not known, or need not be there."""
+    if measured is not None:
+        return int(measured * memory.GIB)
+    if model is None or not ON_ACCELERATORS & set(part.values):
+        return None
+    found = memory.weights(_as_loaded(model, setting(part, "quantization")))
+    return None if found is None else -(-found // parallel)
+
+
+def _room(situation: Situation) -> _Room | None:
+    """What a snapshot says of memory; None where it says nothing of it."""
+    part, product, seen = situation.part, situation.accelerator, situation.seen.accelerator
+    visible = memory.visible(product) if product else int(seen.memory_gib * memory.GIB * memory.VISIBLE) if seen.memory_gib else None
+    if part is None or visible is None or (product is not None and product.vendor == "cpu"):
+        return None
+    stated = whole(part, "tensor-parallel")
+    usual = part.framework.memory_fraction if part.framework else None
+    fraction = situation.seen.model.gpu_memory_utilization or usual
+    return _Room(
+        visible=visible,
+        available=int(visible * (fraction or 1)),
+        fills=fraction is not None,
+        parallel=stated or seen.count or 1,
+        certain=bool(stated or seen.count) and (stated is None or (seen.count or 0) <= stated),
+    )
+
+
+def _as_loaded(model: Model, stored: str | None) -> Model:
+    """The model in the format that the server is told to load it in; servers halve the numbers of 32 bit."""
+    if stored is not None and stored != model.quantization:
+        return replace(model, quantization=stored, weights_bytes=None)
+    if model.dtype == "float32" and model.weights_bytes is not None:
+        return replace(model, weights_bytes=model.weights_bytes // 2)
+    return model
+
+
+RULES = (
+    code_rule(_fits, "ME101", "model-fits", "stack", topics=("memory-fit",)),
+    code_rule(_fits_there, "ME102", "model-fits-there", "app", of="snapshot", topics=("memory-fit",)),
+)
