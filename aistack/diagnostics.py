@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum, StrEnum
+
+from aistack.values import dataclass
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@\"']+(?=@)")
 

@@ -15,7 +15,7 @@ import pytest
 
 from aistack.compose import serving
 from aistack.compose.between import COMPONENTS
-from aistack.compose.rules import CODE_RULES, find, rules
+from aistack.compose.rules import code_rules, find, rules
 from aistack.compose.rules.data import NODE, ranges
 from aistack.diagnostics import DiagnosticError
 from aistack.facts import pages
@@ -194,7 +194,7 @@ def test_codes_and_names_are_one_space(catalog: Catalog) -> None:
         assert re.fullmatch(r"[A-Z]{2,3}\d{3}", rule.code)
         assert rule.explanation.strip(), rule.code
         assert find(catalog, rule.code) is not None and find(catalog, rule.name) is not None
-    assert {rule.code for rule in CODE_RULES}.isdisjoint(catalog.rules)
+    assert {rule.code for rule in code_rules()}.isdisjoint(catalog.rules)
 
 
 def test_compiled_form_is_the_same_catalog() -> None:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from aistack.commands.build import Built
@@ -18,6 +17,7 @@ from aistack.host.machine import Boot, End, Running
 from aistack.host.qemu import Firmware, Hardware
 from aistack.host.store import Store
 from aistack.report.progress import Progress
+from aistack.values import dataclass
 
 SCHEMA = "aistack/boot/v1"
 LEAST_MEMORY_MIB = 2048

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from aistack.host import oci, sharing
 from aistack.host.store import Store
 from aistack.host.uses import Use, layers_of, needs, remember
 from aistack.report.progress import Progress
+from aistack.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,14 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.facts.pins import Archive
 from aistack.host import apt_sources, python_parts, qemu, rootfs, tools
 from aistack.host.store import Store
+from aistack.values import dataclass
 
 SCHEMA = "aistack/doctor/v1"
 DISK_WANTED = 20 * 10**9

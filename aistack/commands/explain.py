@@ -6,7 +6,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Literal
 
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
@@ -14,6 +14,7 @@ from aistack.facts import pages
 from aistack.facts.catalog import Catalog
 from aistack.facts.decode import closest
 from aistack.report.text import Paint, colour_wanted, printable
+from aistack.values import dataclass
 
 SCHEMA = "aistack/explain/v1"
 COLUMNS = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,6 +49,7 @@ from aistack.host import (
     wheels,
 )
 from aistack.report.progress import Progress
+from aistack.values import dataclass
 
 SBOM_WRITERS = ("cyclonedx-python-lib", "license-expression", "packageurl-python", "spdx-tools")
 """Python packages that shape a bill of materials."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from aistack.commands.changes import change_lines
@@ -19,6 +18,7 @@ from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, Severity, refuse
 from aistack.host.store import Store, default_path
 from aistack.report.progress import Progress
+from aistack.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

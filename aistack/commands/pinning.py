@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from aistack.commands import licences
@@ -17,6 +17,7 @@ from aistack.facts.pins import LockedImage, LockedRoot, LockedWheel
 from aistack.host import apt, apt_upgrade, hub, registry, wheels
 from aistack.host.store import Store
 from aistack.report.progress import Progress
+from aistack.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 
 from aistack.compose.recipe import Recipe, read
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Place, Severity, refuse
 from aistack.facts.document import SIZE_LIMIT, Node, parse, place_of
+from aistack.values import dataclass
 
 BYTES_LIMIT = 4 * SIZE_LIMIT
 """More bytes than a text of the allowed size can have."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from aistack.facts.version import Scheme, VersionFormatError, key, newest_first
 from aistack.host import apt, catalog_files, wheel_index
 from aistack.host.store import Store, default_path
 from aistack.report.terminal import in_order
+from aistack.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity,
 from aistack.host import rootfs, uses
 from aistack.host.qemu import Firmware
 from aistack.host.store import IN_USE, Store, digest
+from aistack.values import dataclass
 
 SHOW_SCHEMA = "aistack/store/v1"
 PRUNE_SCHEMA = "aistack/store-prune/v1"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Literal
 
 from aistack.compose.lock import Lock
@@ -13,6 +13,7 @@ from aistack.facts.decode import Key, Text, decode
 from aistack.facts.document import Node, place_of
 from aistack.facts.licences import normal, refused
 from aistack.facts.pins import UNREAD
+from aistack.values import dataclass
 
 SCHEMA = "aistack/licences/v1"
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from aistack.compose.lock import Lock, LockedModel
 from aistack.facts.pins import LockedImage, LockedRoot
+from aistack.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from aistack.facts.filesystem import Filesystem
+from aistack.values import dataclass
 
 SHOWN = 5
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from aistack.compose.assemble import assemble
@@ -17,6 +17,7 @@ from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, Label, Place, Severity
 from aistack.facts.catalog import Catalog
 from aistack.facts.decode import closest
+from aistack.values import dataclass
 
 _ENTRIES = ("accelerators", "branches", "components", "frameworks", "kernels", "models", "systems", "terms")
 """The fields of a catalog whose entries carry a source."""

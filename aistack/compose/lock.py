@@ -13,10 +13,10 @@ import re
 import types
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from aistack.facts.pins import LockedFile, LockedImage, LockedRoot, LockedWheel
+from aistack.values import dataclass
 
 SCHEMA = "aistack/lock/v1"
 NAME = r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"

@@ -17,10 +17,9 @@ needs memory that torch does not count: CUDA's context, and the buffers of the c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from aistack.facts.catalog import Accelerator, Framework, Model
 from aistack.facts.checkpoint import BYTES
+from aistack.values import dataclass
 
 GIB = 1 << 30
 MIB = 1 << 20

@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from aistack.compose.lock import Lock, LockedApp, LockedModel, identity
 from aistack.facts.pins import LockedRoot
+from aistack.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

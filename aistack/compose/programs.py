@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from aistack.compose import serving
-from aistack.compose.rules.situation import Part, Path, Value
+from aistack.compose.rules.situation import IMAGE, Part, Path, Value
 from aistack.facts import checkpoint
 from aistack.facts.capability import covers, normal
 from aistack.facts.catalog import Catalog, Component, Framework, Model, Release
 from aistack.facts.snapshot import SeenFramework, Snapshot, listed
 from aistack.facts.version import Scheme, VersionFormatError, key
-
-IMAGE = "image"
-"""The name under which the architectures of a container image stand among the programs."""
+from aistack.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Literal
 
 from aistack.diagnostics import Diagnostic, Label, Severity
 from aistack.facts.decode import Number, Text, decode
 from aistack.facts.document import Node, place_of
 from aistack.facts.version import Scheme, VersionFormatError, parse_range
+from aistack.values import dataclass
 
 SCHEMA = "aistack/recipe/v1"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from email.parser import HeaderParser
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -16,6 +16,7 @@ from aistack.facts.document import Mapping as MappingNode
 from aistack.facts.document import Node, Scalar, place_of, replaced
 from aistack.facts.document import Sequence as SequenceNode
 from aistack.facts.version import key
+from aistack.values import dataclass
 
 CUDA = ("cuda-toolkit", "nvidia-cuda-runtime", "nvidia-cuda-runtime-cu13", "nvidia-cuda-runtime-cu12", "nvidia-cuda-runtime-cu11")
 """Packages whose version is that of the CUDA that a wheel was built with."""

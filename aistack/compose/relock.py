@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from aistack.compose import seal, sources
 from aistack.compose.lock import Lock, encode
 from aistack.compose.stack import Stack, StackApp
 from aistack.facts.pins import LockedRoot
+from aistack.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

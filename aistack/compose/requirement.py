@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from aistack.facts.catalog import Branch
 from aistack.facts.version import Range, Scheme, VersionFormatError, key, parse_range
+from aistack.values import dataclass
 
 BRANDS: Mapping[str, tuple[str, ...]] = {
     "datacenter": ("tesla", "nvidia"),

@@ -7,7 +7,7 @@ candidate first. The OS, the accelerator and the models are given by the recipe.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from aistack.compose import serving, sources
 from aistack.compose.recipe import AppWish, Recipe
@@ -20,6 +20,7 @@ from aistack.compose.search import Outcome as SearchOutcome
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Catalog, Driver, Framework, Kernel, Model, Release
 from aistack.facts.version import Scheme, key
+from aistack.values import dataclass
 
 Candidate = Kernel | Driver | Release | None
 Verdict = tuple[Rule, Finding]
@@ -71,9 +72,7 @@ def resolve(
 
 def findings(situation: Situation, catalog: Catalog) -> Iterator[Verdict]:
     """Everything that any rule says about a complete situation."""
-    for rule in rules(catalog):
-        if rule.of == ("recipe" if situation.recipe is None else "snapshot"):
-            continue
+    for rule in rules(catalog, "snapshot" if situation.recipe is None else "recipe"):
         for judged in _views(rule, situation):
             for finding in rule.judge(judged):
                 yield rule, finding
@@ -100,8 +99,8 @@ class _Problem:
         self.accelerator = catalog.accelerator(recipe.accelerator.product) if recipe.accelerator else None
         self.rules = tuple(
             rule
-            for rule in rules(catalog)
-            if rule.severity is Severity.ERROR and rule.about != "stack" and rule.of != "snapshot" and rule.code not in allowed
+            for rule in rules(catalog, "recipe")
+            if rule.severity is Severity.ERROR and rule.about != "stack" and rule.code not in allowed
         )
         self.admitted: dict[str, tuple[Candidate, ...]] = {}
         self.pulled = {name: self._pulled(self._framework(app)) for name, app in recipe.apps.items()}

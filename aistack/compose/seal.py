@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from aistack.compose import grouping
@@ -18,6 +18,7 @@ from aistack.compose.stack import Stack, StackApp, complete
 from aistack.diagnostics import Diagnostic, Severity, refuse
 from aistack.facts.catalog import Os, Suite
 from aistack.facts.pins import Archive, LockedFile, LockedImage, LockedRoot, LockedWheel
+from aistack.values import dataclass
 
 FORMAT = 6
 """Raised when the same stack would now be locked differently, so that older locks are made anew."""

@@ -8,8 +8,10 @@ order would give. Nothing here knows what a variable stands for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, TypeVar
+
+from aistack.values import dataclass
 
 Candidate = TypeVar("Candidate")
 Finding = TypeVar("Finding")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from aistack.compose.recipe import SourceWish
 from aistack.facts.catalog import Accelerator, Conversion, Driver, Kernel, Model, Os
+from aistack.values import dataclass
 
 MODELS = "/models"
 

@@ -7,12 +7,13 @@ Versions are text and stay text; facts/version.py says how each component's are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Literal
 
 from aistack.diagnostics import Place
 from aistack.facts.decode import Text
 from aistack.facts.version import SCHEMES, Scheme
+from aistack.values import dataclass
 
 Checked = Annotated[str, Text(pattern=r"\d{4}-\d{2}-\d{2}", what="a date", example="2026-11-22"), "the day on which the source was read"]
 Source = Annotated[

@@ -29,12 +29,12 @@ import types
 import typing
 from collections.abc import Callable
 from collections.abc import Mapping as AnyMapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from aistack.diagnostics import Diagnostic, Place, Severity
 from aistack.facts.document import Mapping, Node, Scalar, Sequence
+from aistack.values import dataclass
 
 Value = TypeVar("Value")
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import yaml
 
 from aistack.diagnostics import Diagnostic, Label, Place, Severity
+from aistack.values import dataclass
 
 SIZE_LIMIT = 1 << 20
 """A file of more characters is refused: no file of ours comes near, and the parser's memory grows with it."""

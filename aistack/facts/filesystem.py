@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from aistack.values import dataclass
 
 MOST_STEPS = 1000
 

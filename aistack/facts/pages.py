@@ -5,7 +5,7 @@ Rules of the catalog and of compose explain themselves. A test compares this tab
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from aistack.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from aistack.values import dataclass
 
 UNREAD = "NOASSERTION"
 """What SPDX calls a licence that nobody has read (SPDX 2.3, clause 7.13)."""

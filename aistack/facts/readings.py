@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, TypeVar
+
+from aistack.values import dataclass
 
 Value_co = TypeVar("Value_co", covariant=True)
 

@@ -8,10 +8,11 @@ Every block and key may be missing, which means that nothing is known of it. Wha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, ClassVar, Literal
 
 from aistack.facts.decode import Text
+from aistack.values import dataclass
 
 Word = Annotated[str, Text(what="a word", loose=True)]
 Words = tuple[Word, ...] | Word

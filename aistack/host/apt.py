@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, unable
@@ -23,6 +22,7 @@ from aistack.facts.pins import Archive, LockedPackage, LockedRoot
 from aistack.facts.version import Scheme, newest_first
 from aistack.host import apt_sources, deb, process
 from aistack.host.store import Store, digest
+from aistack.values import dataclass
 
 PRINT = ("apt-get", "install", "--print-uris", "-o", "Acquire::ForceHash=SHA256", "--no-install-recommends", "-q")
 """apt-get that says what it would fetch, and does nothing."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.host import image_proxy, oci, process
 from aistack.host.store import Store
+from aistack.values import dataclass
 
 INDEX = "application/vnd.aistack.store.v1+json"
 FILE = "application/vnd.aistack.store.file.v1"

@@ -10,13 +10,14 @@ import re
 import tarfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from aistack.diagnostics import unable
 from aistack.facts.pins import LockedPackage
 from aistack.host import process
 from aistack.host.store import Store
+from aistack.values import dataclass
 
 TOGETHER = 2
 """Packages that are unpacked at the same time, each by a process of its own."""

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import aistack
@@ -15,6 +14,7 @@ from aistack.host import process, rootfs
 from aistack.host.disk_fill import PROGRESS, Filled, Order
 from aistack.host.rootfs import Bind
 from aistack.host.store import Store
+from aistack.values import dataclass
 
 PYTHON_PATH = "/usr/lib/aistack/python"
 HEADROOM_MIB = 2048

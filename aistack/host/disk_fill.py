@@ -13,12 +13,12 @@ import stat
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.host import bound_store, disk_layout, grub, ostree, process, sysroot
 from aistack.host.disk_layout import MIB, SECTOR, Layout
+from aistack.values import dataclass
 
 BLOCK = 4096
 ENTRY = 8

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import struct
 import uuid
-from dataclasses import dataclass
+
+from aistack.values import dataclass
 
 SECTOR = 512
 MIB = 1 << 20

@@ -14,7 +14,6 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
@@ -22,6 +21,7 @@ from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.pins import LockedFile
 from aistack.host import python_parts, wheels
 from aistack.host.store import Store, digest
+from aistack.values import dataclass
 
 WANTED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.py", "LICENSE*", "NOTICE*", "*.tiktoken")
 """What serving needs. A model card is not among them: a converter would read it, and a change of its prose would change the model."""

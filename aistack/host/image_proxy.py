@@ -13,11 +13,11 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from aistack.host import process
+from aistack.values import dataclass
 
 LARGEST_PACKET = 1 << 16
 SILENCE = 120.0

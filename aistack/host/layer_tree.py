@@ -7,7 +7,9 @@ checksums in practice), so that laying layers over each other moves names only, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from aistack.values import dataclass
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, BinaryIO, Self, cast
@@ -23,6 +23,7 @@ from typing import IO, BinaryIO, Self, cast
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.host import process
 from aistack.host.store import CHUNK, Store
+from aistack.values import dataclass
 
 TAR = "application/vnd.oci.image.layer.v1.tar"
 TAR_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"

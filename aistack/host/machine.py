@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from aistack.host import console, process, qemu
 from aistack.host.qemu import Accelerator, Hardware
 from aistack.host.qmp import Qmp, QmpClosedError, connect
+from aistack.values import dataclass
 
 SCHEMA = "aistack/boot-report/v1"
 CREDENTIAL = "aistack.report"

@@ -10,13 +10,13 @@ import io
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.host.layers import DOCKER_TAR, DOCKER_TAR_GZIP, GROUP, TAR, TAR_GZIP, TAR_ZSTD, Layer
 from aistack.host.store import Store
+from aistack.values import dataclass
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"

@@ -18,13 +18,13 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.host import process
 from aistack.host.layer_tree import MOUNT_POINTS, Tree, image_path, kept_xattrs, overlay
+from aistack.values import dataclass
 
 MANIFEST_KEY = "ostree.manifest-digest"
 LOCK_KEY = "aistack.lock"

@@ -12,13 +12,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.host import oci, process, python_parts
 from aistack.host.store import Store
+from aistack.values import dataclass
 
 START_SECONDS = 30.0
 SECONDS = 600

@@ -11,11 +11,11 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aistack.diagnostics import MAKE_ROOM, DiagnosticError, unable
+from aistack.values import dataclass
 
 LINES_THAT_MATTER = 12
 MOST_OF_A_LINE = 600

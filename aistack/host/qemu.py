@@ -6,12 +6,12 @@ import base64
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.host import process
+from aistack.values import dataclass
 
 BINARY = "qemu-system-x86_64"
 REPORT_PORT = "org.aistack.report"

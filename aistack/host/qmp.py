@@ -9,10 +9,12 @@ import json
 import select
 import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from aistack.values import dataclass
 
 
 class QmpClosedError(ConnectionError):

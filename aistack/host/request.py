@@ -11,11 +11,11 @@ import math
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from aistack.diagnostics import Diagnostic, DiagnosticError, Severity, refuse, unable
 from aistack.host import catalog_files
+from aistack.values import dataclass
 
 SCHEMA = "aistack/reference-embedding/v1"
 COSINE = 0.99

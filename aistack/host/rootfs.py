@@ -17,7 +17,6 @@ import sys
 import termios
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
@@ -27,6 +26,7 @@ from aistack.facts.files import Rendered, RenderedFile
 from aistack.facts.pins import LockedPackage, LockedRoot
 from aistack.host import accounts, deb, layers, process
 from aistack.host.store import Store
+from aistack.values import dataclass
 
 EPOCH = 1_577_836_800
 """SOURCE_DATE_EPOCH of everything that is built, 2020-01-01: fixed, so that one changed package changes only what it brings."""

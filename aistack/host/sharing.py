@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from aistack.diagnostics import DiagnosticError
 from aistack.host import artifact, uses
 from aistack.host.store import Store
+from aistack.values import dataclass
 
 VARIABLE = "AISTACK_STORE_FROM"
 ENTRY = re.compile(r"(docker://[^/\s]+/[^:@\s]+(?::\w[\w.-]*|@sha256:[0-9a-f]{64})|oci:[^:]+:\w[\w.-]*|[^:]+)(?::+|$)")

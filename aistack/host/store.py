@@ -18,11 +18,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from aistack.diagnostics import Diagnostic, Severity, refuse
+from aistack.values import dataclass
 
 CHUNK = 1 << 20
 CATALOG = "catalog"

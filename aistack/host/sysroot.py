@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aistack.diagnostics import unable
 from aistack.facts import kargs
 from aistack.host.ostree import LOCK_KEY, MANIFEST_KEY, commit_metadata, files_in, libostree
+from aistack.values import dataclass
 
 STATEROOT = "aistack"
 GRUB_PROGRAM = "/usr/libexec/aistack/grub-config"

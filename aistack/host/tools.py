@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from aistack.host import process
+from aistack.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

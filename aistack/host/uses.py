@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from aistack.host import oci
 from aistack.host.layers import GROUP, Layer
 from aistack.host.store import Store
+from aistack.values import dataclass
 
 SCHEMA = "aistack/use/v1"
 

@@ -9,7 +9,6 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import IO
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -17,6 +16,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from aistack.diagnostics import unable
 from aistack.host import python_parts, wheels
 from aistack.host.ranges import SECONDS, RemoteFile, WholeFilesOnlyError
+from aistack.values import dataclass
 
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 PIECE = 4 << 20

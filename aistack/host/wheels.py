@@ -16,7 +16,6 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -25,6 +24,7 @@ from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.pins import LockedWheel
 from aistack.host import process, python_parts
 from aistack.host.store import Store
+from aistack.values import dataclass
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 MANYLINUX = (17, 28, *range(31, 41))

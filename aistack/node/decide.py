@@ -6,10 +6,11 @@ node is marked unfit with it. And a confirmed deployment never reboots, except t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from aistack.node.health import Cause, Outcome, Verdict
+from aistack.values import dataclass
 
 MOST_ATTEMPTS = 3
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from aistack.compose.lock import Lock, LockFormatError, decode, identity
 from aistack.compose.render.system import app_unit, image_names
 from aistack.facts.readings import AppsReadings, AppState, FileSystem, MachineReadings, Reading
+from aistack.values import dataclass
 
 NEEDED_MODULES = ("overlay",)
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}

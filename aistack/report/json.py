@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from aistack.diagnostics import Diagnostic, Fix, Label, Place, Severity
 from aistack.report.terminal import in_order
+from aistack.values import dataclass
 
 SCHEMA = "aistack/check/v1"
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TextIO
 
 from aistack.report.text import crop, printable, width
+from aistack.values import dataclass
 
 PATIENCE = 10.0
 """Seconds between two lines about one download where the stream is no terminal."""

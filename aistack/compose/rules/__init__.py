@@ -2,56 +2,37 @@
 
 from __future__ import annotations
 
-from aistack.compose.rules import (
-    accelerator,
-    app,
-    build,
-    cdi,
-    dcgm,
-    fabric,
-    gaudi,
-    licence,
-    lifecycle,
-    loading,
-    memory,
-    model,
-    module,
-    pins,
-    requirement,
-    rocm,
-    system,
-    wish,
-)
+from aistack.compose.rules import accelerator, app, build, licence, memory, model, system, wish
 from aistack.compose.rules.data import as_rule
-from aistack.compose.rules.situation import Rule
+from aistack.compose.rules.situation import Of, Rule
 from aistack.facts.catalog import Catalog
 
-CODE_RULES: tuple[Rule, ...] = (
+RECIPE_RULES: tuple[Rule, ...] = (
     *system.RULES,
     *accelerator.RULES,
-    *module.RULES,
-    *loading.RULES,
-    *lifecycle.RULES,
     *build.RULES,
     *app.RULES,
-    *pins.RULES,
     *model.RULES,
     *memory.RULES,
     *licence.RULES,
     *wish.RULES,
-    *requirement.RULES,
-    *fabric.RULES,
-    *cdi.RULES,
-    *dcgm.RULES,
-    *rocm.RULES,
-    *gaudi.RULES,
 )
+"""Rules of modules in which some are asked of recipes."""
 
 
-def rules(catalog: Catalog) -> tuple[Rule, ...]:
-    """Every rule, sorted by its code."""
-    found = (*CODE_RULES, *(as_rule(rule, catalog) for rule in catalog.rules.values()))
-    return tuple(sorted(found, key=lambda rule: rule.code))
+def code_rules() -> tuple[Rule, ...]:
+    """Every rule that is a function; those of machines alone are loaded here, which a recipe's verdict does without."""
+    from aistack.compose.rules import cdi, dcgm, fabric, gaudi, lifecycle, loading, module, pins, requirement, rocm
+
+    modules = (module, loading, lifecycle, pins, requirement, fabric, cdi, dcgm, rocm, gaudi)
+    return (*RECIPE_RULES, *(rule for one in modules for rule in one.RULES))
+
+
+def rules(catalog: Catalog, of: Of = "both") -> tuple[Rule, ...]:
+    """Every rule, sorted by its code; with `of`, those that are asked of recipes, or of snapshots."""
+    found = (*(RECIPE_RULES if of == "recipe" else code_rules()), *(as_rule(rule, catalog) for rule in catalog.rules.values()))
+    other = {"recipe": "snapshot", "snapshot": "recipe"}.get(of)
+    return tuple(sorted((rule for rule in found if rule.of != other), key=lambda rule: rule.code))
 
 
 def find(catalog: Catalog, wanted: str) -> Rule | None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aistack.compose.programs import IMAGE
 from aistack.compose.rules.data import story
-from aistack.compose.rules.situation import Finding, Situation, Value, code_rule
+from aistack.compose.rules.situation import IMAGE, Finding, Situation, Value, code_rule
 from aistack.diagnostics import Severity
 from aistack.facts.capability import TEGRA, covers
 from aistack.facts.catalog import Release

@@ -63,7 +63,7 @@ def as_rule(rule: DataRule, catalog: Catalog) -> Rule:
         about="node" if reads <= NODE else "app",
         reads=reads,
         judge=judge,
-        explanation=explain(rule),
+        explain=lambda: explain(rule),
         topics=rule.topics,
         allowable=rule.allowable,
         source=rule.source,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from aistack.compose import memory
 from aistack.compose.memory import fit, in_gib
 from aistack.compose.rules.situation import Finding, Part, Proposal, Situation, code_rule, setting, whole
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Model
+from aistack.values import dataclass
 
 ON_ACCELERATORS = frozenset({"vllm", "sglang", "tensorrt-llm", "tgi"})
 """Servers that keep the whole model in the accelerators' memory."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from aistack.compose.programs import IMAGE, cuda_of_build
+from aistack.compose.programs import cuda_of_build
 from aistack.compose.rules.data import fits, in_words
-from aistack.compose.rules.situation import Finding, Situation, Value, code_rule
+from aistack.compose.rules.situation import IMAGE, Finding, Situation, Value, code_rule
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Release
 from aistack.facts.snapshot import SeenFramework, stated

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Literal
 
 from aistack.compose.recipe import AppWish, Recipe
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Accelerator, Catalog, Driver, Framework, Kernel, Model, Os, Release
+from aistack.values import dataclass
 
 if TYPE_CHECKING:
     from aistack.facts.snapshot import Snapshot
 
 Path = tuple[str | int, ...]
 Of = Literal["recipe", "snapshot", "both"]
+
+IMAGE = "image"
+"""The name under which the architectures of a container image stand among the programs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,13 +168,18 @@ class Rule:
     about: Literal["node", "app", "stack"]
     reads: frozenset[str]
     judge: Callable[[Situation], Iterator[Finding]]
-    explanation: str
+    explain: Callable[[], str]
     of: Of = "both"
     topics: tuple[str, ...] = ()
     allowable: bool = False
     source: tuple[str, ...] = ()
     checked: str | None = None
     place: str | None = None
+
+    @property
+    def explanation(self) -> str:
+        """The rule's page."""
+        return self.explain()
 
 
 def code_rule(
@@ -194,7 +203,7 @@ def code_rule(
         about=about,
         reads=frozenset(reads),
         judge=judge,
-        explanation=inspect.getdoc(judge) or "",
+        explain=lambda: inspect.getdoc(judge) or "",
         of=of,
         topics=topics,
         source=source,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from aistack.compose.lock import Lock, LockedModel, identity
 from aistack.facts.licences import normal
 from aistack.facts.pins import UNREAD, LockedPackage, LockedWheel
+from aistack.values import dataclass
 
 if TYPE_CHECKING:
     from packageurl import PackageURL

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from aistack.diagnostics import unable
 from aistack.host import sysroot
 from aistack.host.process import run
+from aistack.values import dataclass
 
 GRUB_ENVIRONMENT = "boot/grub/grubenv"
 
