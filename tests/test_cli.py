@@ -186,7 +186,7 @@ def test_verbs_are_imported_only_when_they_run() -> None:
     code = "import sys, aistack.cli; print(*sorted(name for name in sys.modules if name.startswith('aistack.')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True)
     shared = ["aistack.commands", "aistack.commands.ending", "aistack.diagnostics", "aistack.report", "aistack.report.output"]
-    assert done.stdout.split() == ["aistack.cli", *shared]
+    assert done.stdout.split() == ["aistack.cli", *shared, "aistack.values"]
 
 
 def test_check_needs_no_network_client_and_no_processes() -> None:
