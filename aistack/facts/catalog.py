@@ -103,8 +103,9 @@ class Accelerator:
 
     `target` is what compilers call the architecture where it is not NVIDIA's (`gfx942`, `gaudi3`).
     `open_modules` says whether the open kernel modules are `required`, `supported` or `unsupported`; `driver_minimum` is the first
-    driver that knows the product. `interconnect` is one of
-    `none`, `pcie`, `nvlink-bridge`, `nvswitch`, `nvl72`.
+    driver that knows the product, and `driver_branches` the first one of each branch that was begun before the product and learned of it
+    later (`"550": 550.127.08`). `interconnect` is one of `none`, `pcie`, `nvlink-bridge`, `nvswitch`, `nvl72`, `nvlink` the generation of
+    its NVLink. `aliases` are other names of this product, `families` less exact ones that it shares with others.
     `recalled` names the fields that no document confirms: rules treat them as unknown.
     """
 
@@ -120,9 +121,12 @@ class Accelerator:
     memory_gib: int | None = None
     memory_bytes: int | None = None
     driver_minimum: str | None = None
+    driver_branches: Mapping[str, str] = field(default_factory=dict)
     open_modules: Literal["required", "supported", "unsupported"] | None = None
     interconnect: Literal["none", "pcie", "nvlink-bridge", "nvswitch", "nvl72"] | None = None
+    nvlink: int | None = None
     host: str | None = None
+    families: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     recalled: tuple[str, ...] = ()
     source: Source
