@@ -9,7 +9,21 @@ from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity
 from aistack.facts.decode import closest
 from aistack.facts.schema import schema as make_schema
 
-KINDS = ("recipe", "snapshot", "accelerator", "model", "framework", "component", "os", "terms", "rules", "licences", "lock", "check")
+KINDS = (
+    "recipe",
+    "snapshot",
+    "accelerator",
+    "model",
+    "framework",
+    "component",
+    "os",
+    "distribution",
+    "terms",
+    "rules",
+    "licences",
+    "lock",
+    "check",
+)
 """What `aistack schema` knows: files that people write, then documents that aistack writes."""
 
 

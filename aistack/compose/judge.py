@@ -23,7 +23,7 @@ from aistack.facts.catalog import Catalog
 from aistack.facts.decode import closest
 from aistack.facts.snapshot import Snapshot
 
-_ENTRIES = ("accelerators", "components", "frameworks", "models", "systems", "terms")
+_ENTRIES = ("accelerators", "components", "distributions", "frameworks", "models", "systems", "terms")
 """The fields of a catalog whose entries carry a source."""
 
 

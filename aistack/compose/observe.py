@@ -13,12 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 from aistack.compose.rules.situation import Part, Path, Situation, Value
-from aistack.facts.catalog import Accelerator, Catalog, Component, Framework, Release
-from aistack.facts.snapshot import SeenFramework, Snapshot
-from aistack.facts.version import VersionFormatError, key
-
-ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
-"""Other names of what recipes call `amd64` and `arm64`."""
+from aistack.facts.architecture import ARCHITECTURES, architecture_named
+from aistack.facts.catalog import Accelerator, Catalog, Component, Framework, Release, System
+from aistack.facts.snapshot import SeenFramework, SeenImage, Snapshot
+from aistack.facts.version import Scheme, VersionFormatError, key
 
 BRANDS = {"data-centre": "datacenter", "workstation": "workstation", "consumer": "consumer", "embedded": "embedded"}
 """By a product's kind: the brand that programs are told."""
@@ -27,8 +25,9 @@ BRANDS = {"data-centre": "datacenter", "workstation": "workstation", "consumer":
 def observe(snapshot: Snapshot, catalog: Catalog, today: str) -> Situation:
     """What the rules see of a snapshot on the day `today` (`2026-11-22`)."""
     product = accelerator(snapshot, catalog)
-    values = {**dict(_leaves(snapshot, ())), **_values(snapshot, product)}
-    situation = Situation(catalog=catalog, today=today, snapshot=snapshot, os=None, accelerator=product, values=values)
+    system = catalog.distribution(snapshot.platform.os) if snapshot.platform.os else None
+    values = {**dict(_leaves(snapshot, ())), **_values(snapshot, product, system), **_concluded(snapshot, product, system)}
+    situation = Situation(catalog=catalog, today=today, snapshot=snapshot, os=None, system=system, accelerator=product, values=values)
     return replace(situation, parts=(_part(snapshot, catalog, values),))
 
 
@@ -38,9 +37,8 @@ def accelerator(snapshot: Snapshot, catalog: Catalog) -> Accelerator | None:
     found = catalog.accelerator(seen.product) if seen.product else None
     if found is None:
         target = seen.arch or ""
-        products = [product for product in catalog.accelerators.values() if product.vendor != "cpu"]
-        candidates = [product for product in products if seen.product and product.id.startswith(f"{seen.product}-")]
-        candidates = candidates or [product for product in products if target and target in targets(product)]
+        candidates: Sequence[Accelerator] = catalog.family(seen.product) if seen.product else ()
+        candidates = candidates or [product for product in catalog.accelerators.values() if target and target in targets(product)]
         if not candidates:
             return None
         found = _common(candidates, seen.product or target)
@@ -67,6 +65,9 @@ def _common(products: Sequence[Accelerator], name: str) -> Accelerator:
         and all(getattr(other, field.name) == (value := getattr(first, field.name)) for other in (first, *others))
     }
     recalled = tuple(sorted({word for product in products for word in product.recalled}))
+    drivers = [product.driver_minimum for product in products if product.driver_minimum is not None]
+    if len(drivers) == len(products):  # an older driver knows none of them
+        known["driver_minimum"] = min(drivers, key=lambda driver: key(driver, Scheme.RELEASE))
     missing = {"vendor": first.vendor, "kind": ""}
     return Accelerator(id=name, name=name, source=first.source, checked=first.checked, recalled=recalled, **{**missing, **known})
 
@@ -105,29 +106,49 @@ def _leaves(value: Any, path: Path) -> Iterator[tuple[str, Value]]:
         yield from _leaves(inner, (*path, name))
 
 
-def _values(snapshot: Snapshot, product: Accelerator | None) -> dict[str, Value]:
+def _concluded(snapshot: Snapshot, product: Accelerator | None, system: System | None) -> dict[str, Value]:
+    """What a snapshot does not say but the catalog's facts about the product and the system do."""
+    platform, found = snapshot.platform, dict[str, Value]()
+    if platform.arch is None and product is not None and product.host is not None:
+        found["arch"] = Value(text=product.host, path=("accelerator", "product"), because=f"{product.name} has an {product.host} processor")
+    if platform.arch is None and (named := architecture_named(platform.kernel or "")) is not None:
+        found["arch"] = Value(text=named, path=("platform", "kernel"), because=f"the kernel is {platform.kernel}")
+    if product is not None and product.interconnect is not None and snapshot.accelerator.interconnect is None:
+        unsure = "interconnect" in product.recalled
+        found["interconnect"] = Value(text=product.interconnect, path=("accelerator", "product"), assumed=unsure)
+    if system is not None and system.glibc is not None and platform.glibc is None and snapshot.image == SeenImage():
+        told = f"{system.name} has glibc {system.glibc}"
+        found["glibc"] = Value(text=system.glibc, path=("platform", "os"), because=told, assumed=True)
+    return found
+
+
+def _values(snapshot: Snapshot, product: Accelerator | None, system: System | None) -> dict[str, Value]:
     seen, platform, driver = snapshot.accelerator, snapshot.platform, snapshot.driver
     at: Path = ("accelerator", "product") if seen.product else ("accelerator", "arch")
     whose = product.vendor if product else vendor(snapshot)
     arch = ARCHITECTURES.get(platform.arch or "", platform.arch)
     kind = BRANDS.get(product.kind) if product else None
     kernel, module = platform.kernel, driver.module
+    link = seen.nvlink_generation or (product.nvlink if product else None)
     found: list[tuple[str, str | None, Path]] = [
         ("accelerator", product.id if product else seen.product, at),
         ("vendor", whose, at),
         ("architecture", product.architecture if product else None, at),
         ("compute-capability", capability(seen.arch) or (product.compute_capability if product else None), at),
         ("gfx", seen.arch if (seen.arch or "").startswith("gfx") else product.target if product and whose == "amd" else None, at),
-        ("interconnect", product.interconnect if product else seen.interconnect, ("accelerator", "interconnect")),
+        ("interconnect", seen.interconnect, ("accelerator", "interconnect")),
         ("brand", seen.brand or kind, ("accelerator", "brand") if seen.brand else at),
         ("accelerator-count", str(seen.count) if seen.count else None, ("accelerator", "count")),
+        ("nvlink-generation", str(link) if link else None, ("accelerator", "nvlink_generation") if seen.nvlink_generation else at),
         ("os", platform.os, ("platform", "os")),
+        ("os-family", system.family if system else None, ("platform", "os")),
+        ("os-release", system.id if system else None, ("platform", "os")),
         ("arch", arch, ("platform", "arch")),
         ("kernel", kernel, ("platform", "kernel")),
         ("kernel-flavor", platform.kernel_flavor, ("platform", "kernel_flavor")),
         ("kernel-realtime", _config(snapshot, "CONFIG_PREEMPT_RT"), ("platform", "kernel_config", "CONFIG_PREEMPT_RT")),
         ("kernel-drm", _config(snapshot, "CONFIG_DRM"), ("platform", "kernel_config", "CONFIG_DRM")),
-        ("glibc", platform.glibc, ("platform", "glibc")),
+        ("glibc", platform.glibc if snapshot.image == SeenImage() else None, ("platform", "glibc")),
         ("rocm", snapshot.toolkit.rocm or snapshot.image.rocm, ("toolkit", "rocm") if snapshot.toolkit.rocm else ("image", "rocm")),
         ("gaudi", snapshot.toolkit.gaudi, ("toolkit", "gaudi")),
     ]

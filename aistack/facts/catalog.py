@@ -98,6 +98,45 @@ class Os:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """A kernel of a distribution, as far as its number says something: `6.8`, or `5.14.0-427`, which the point release `release` has."""
+
+    flavor: str
+    version: str
+    release: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """A distribution that aistack does not build, as machines that exist have it.
+
+    `family` names those whose kernels and packages are alike (`rhel` is that of its rebuilds too). With `rebases` its kernel moves to
+    newer upstream series as they appear. `aliases` are other names of it. What no document confirms is left out.
+    """
+
+    schema: Literal["aistack/distribution/v1"] = "aistack/distribution/v1"
+    id: str
+    name: str
+    family: str
+    release: str
+    kernels: tuple[Series, ...] = ()
+    rebases: bool = False
+    gcc: str | None = None
+    glibc: str | None = None
+    python: str | None = None
+    released: str | None = None
+    eol: str | None = None
+    extended_eol: str | None = None
+    aliases: tuple[str, ...] = ()
+    source: Source
+    checked: Checked
+
+
+System = Os | Distribution
+"""What a machine runs, built by aistack or not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accelerator:
     """A product; memory is for one piece: `memory_gib` as marketed, `memory_bytes` what programs see (both None for a CPU).
 
@@ -333,6 +372,7 @@ class Catalog:
     components: Mapping[str, Component]
     rules: Mapping[str, DataRule]
     terms: Mapping[str, Terms] = field(default_factory=dict)
+    distributions: Mapping[str, Distribution] = field(default_factory=dict)
     schemes: Mapping[str, Scheme] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
 
@@ -345,6 +385,19 @@ class Catalog:
         """The accelerator of that id or alias."""
         found = self.accelerators.get(name)
         return found or next((product for product in self.accelerators.values() if name in product.aliases), None)
+
+    def family(self, name: str) -> tuple[Accelerator, ...]:
+        """The products that a less exact name may mean (`nvidia/a100`, `nvidia/h100-80gb`)."""
+        return tuple(product for product in self.accelerators.values() if name in product.families or product.id.startswith(f"{name}-"))
+
+    def distribution(self, name: str) -> System | None:
+        """The system that a snapshot calls so; a point release (`ubuntu-22.04.5`, `rhel-9.4`) belongs to its release."""
+        aliases = {alias: system for system in self.distributions.values() for alias in system.aliases}
+        known: dict[str, System] = {**aliases, **self.distributions, **self.systems}
+        stem = name.lower()
+        while stem and stem not in known:
+            stem = stem[: max(stem.rfind("."), stem.rfind("-"), 0)]
+        return known.get(stem)
 
     def model(self, name: str) -> Model | None:
         """The model of that id, matched without case as the hub does."""

@@ -17,13 +17,14 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from aistack.diagnostics import Diagnostic, Place, Severity
-from aistack.facts.catalog import Accelerator, Catalog, Component, Framework, Model, Os, RuleFile, Terms
+from aistack.facts.catalog import Accelerator, Catalog, Component, Distribution, Framework, Model, Os, RuleFile, Terms
 from aistack.facts.decode import decode, unwrap
 from aistack.facts.document import Mapping as MappingNode
 from aistack.facts.document import Node, Scalar, parse, place_of
 
 KINDS: Mapping[str, tuple[type[Any], str, str]] = {
     "aistack/os/v1": (Os, "systems", "recipes/os/"),
+    "aistack/distribution/v1": (Distribution, "distributions", "recipes/os/"),
     "aistack/framework/v1": (Framework, "frameworks", "recipes/frameworks/"),
     "aistack/component/v1": (Component, "components", "recipes/frameworks/"),
     "aistack/accelerator/v1": (Accelerator, "accelerators", "accelerators/"),

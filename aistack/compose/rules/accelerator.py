@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aistack.compose.rules.data import fits, story
-from aistack.compose.rules.situation import Finding, Proposal, Situation, code_rule
+from aistack.compose.rules.situation import Finding, Proposal, Situation, Value, code_rule
 from aistack.diagnostics import Severity
+from aistack.facts.catalog import Accelerator
 from aistack.facts.decode import closest
 from aistack.facts.version import Scheme, key
 
@@ -40,7 +41,10 @@ def _host(situation: Situation) -> Iterator[Finding]:
         yield Finding(
             message=f"{product.name} has an {product.host} processor, the {'recipe' if situation.recipe else 'system'} is for {arch}",
             path=path,
+            label=f"needs `{product.host}`",
             also=((PRODUCT, "named here"),),
+            source=product.source[0],
+            checked=product.checked,
             place=f"accelerators/{product.id}",
             proposals=(Proposal(path=path, value=product.host),),
         )
@@ -50,12 +54,15 @@ def _driver_minimum(situation: Situation) -> Iterator[Finding]:
     """A driver must be at least the first one that lists the product.
 
     An older driver loads but finds no device. Where the catalog's minimum is not confirmed by a document, an older driver
-    gives `unknown` instead of an error.
+    gives `unknown` instead of an error. A branch that was begun before the product may list it later than the first driver does: an
+    older release of that branch gives a warning.
     """
     product, driver = situation.accelerator, situation.value("driver")
     if product is None or driver is None or driver.text is None or product.driver_minimum is None:
         return
     answer = fits(driver, f">={product.driver_minimum}", Scheme.RELEASE)
+    if answer is True:
+        yield from _driver_branch(product, driver)
     if answer is True or (answer is None and not driver.series):
         return
     path = driver.path
@@ -82,8 +89,24 @@ def _driver_minimum(situation: Situation) -> Iterator[Finding]:
         label=f"needs {product.driver_minimum} or newer",
         also=((PRODUCT, "named here"),),
         why=story(situation, ("driver",)),
+        source=product.source[0],
+        checked=product.checked,
         place=f"accelerators/{product.id}",
     )
+
+
+def _driver_branch(product: Accelerator, driver: Value) -> Iterator[Finding]:
+    branch = (driver.text or "").partition(".")[0]
+    first = product.driver_branches.get(branch)
+    if first is not None and fits(driver, f">={first}", Scheme.RELEASE) is False:
+        yield Finding(
+            severity=Severity.WARNING,
+            message=f"driver {driver.text} does not list {product.name}",
+            path=driver.path,
+            label=f"of branch {branch}, {first} is the first that does",
+            also=((PRODUCT, "named here"),),
+            place=f"accelerators/{product.id}",
+        )
 
 
 def _open_modules(situation: Situation) -> Iterator[Finding]:
@@ -126,16 +149,23 @@ def _kernel_newer_than_driver(situation: Situation) -> Iterator[Finding]:
         )
 
 
+TEGRA = frozenset({"5.3", "6.2", "7.2", "8.7"})
+"""Compute capabilities of Jetson's integrated processors: machine code for others is not theirs, nor the other way round."""
+
+
 def covers(architectures: tuple[str, ...], capability: str) -> bool | None:
     """Whether code for these compute capabilities runs on `capability`: True, False, or None where only PTX could be compiled for it.
 
-    Machine code runs on the same major version with an equal or higher minor one; `+PTX` is compiled upwards by the driver.
+    Machine code runs on the same major version with an equal or higher minor one, except between desktop and Tegra processors; `+PTX` is
+    compiled upwards by the driver.
     """
     have = tuple(int(part) for part in capability.split("."))
     just_in_time = False
     for built in architectures:
-        numbers = tuple(int(part) for part in built.removesuffix("+PTX").rstrip("abcdefghijklmnopqrstuvwxyz").split("."))
-        if numbers[0] == have[0] and numbers <= have:
+        target = built.removesuffix("+PTX").rstrip("abcdefghijklmnopqrstuvwxyz")
+        numbers = tuple(int(part) for part in target.split("."))
+        alike = target == capability or not {target, capability} & TEGRA
+        if alike and numbers[0] == have[0] and numbers <= have:
             return True
         just_in_time = just_in_time or (built.endswith("+PTX") and numbers <= have)
     return None if just_in_time else False
@@ -146,7 +176,8 @@ def _architecture_in_build(situation: Situation) -> Iterator[Finding]:
 
     Machine code for X.y runs on X.z with z at least y, and on no other major version; PTX is compiled by the driver when a program
     starts, which is slow and needs a driver as new as the CUDA that made it. Without either, the first kernel fails with
-    "no kernel image is available for execution on the device".
+    "no kernel image is available for execution on the device". Code for desktop and data-centre processors is not that of Jetson's
+    integrated ones (5.3, 6.2, 7.2, 8.7).
     """
     part, capability = situation.part, situation.value("compute-capability")
     release = part.pulled.get("torch") if part else None

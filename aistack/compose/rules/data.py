@@ -26,7 +26,10 @@ NODE = frozenset(
         "kernel-drm",
         "kernel-flavor",
         "kernel-realtime",
+        "nvlink-generation",
         "os",
+        "os-family",
+        "os-release",
         "vendor",
     }
 )
