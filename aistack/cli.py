@@ -84,6 +84,38 @@ def show(
     return command.show(id, catalog=load_catalog(), as_json=as_json)
 
 
+def matrix(
+    accelerator: Annotated[str | None, typer.Argument(metavar="ACCELERATOR", help="nvidia/l4, or nvidia/h100 for all of them")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every accelerator of the catalog.")] = False,
+    count: Annotated[int, typer.Option("--count", min=1, max=1024, help="How many of them share each model.")] = 1,
+    context: Annotated[int | None, typer.Option("--context", metavar="TOKENS", min=1, help="The longest request.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE.html", dir_okay=False, help="Write a page.")] = None,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Say which models run on an accelerator with which releases, and what speaks against the others."""
+    from aistack.commands import matrix as command
+    from aistack.commands.judging import today
+    from aistack.compose.matrix import Question
+    from aistack.host.catalog_files import load_catalog
+
+    if (accelerator is None) is not everything:
+        raise typer.BadParameter("name one accelerator, or use `--all`", param_hint="ACCELERATOR")
+    question = Question(count=count, context=context)
+    return command.show(accelerator, question, catalog=load_catalog(), today=today(os.environ), as_json=as_json, output=output)
+
+
+def fit(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Qwen/Qwen3-8B, …")],
+    accelerator: Annotated[str | None, typer.Argument(metavar="ACCELERATOR", help="Only this one, with the arithmetic.")] = None,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Say which accelerators hold a model, how many it takes, and how long requests may be."""
+    from aistack.commands import fit as command
+    from aistack.host.catalog_files import load_catalog
+
+    return command.fit(model, accelerator, catalog=load_catalog(), as_json=as_json)
+
+
 def schema(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="recipe, accelerator, model, framework, os, licences, lock, check, …")],
 ) -> ExitCode:
@@ -310,6 +342,8 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
         "why": why,
         "list": list_kind,
         "show": show,
+        "matrix": matrix,
+        "fit": fit,
         "schema": schema,
         "lock": lock,
         "plan": plan,

@@ -119,7 +119,7 @@ def _diagnostic(rule: Rule, finding: Finding, places: Mapping[Path, Place], cata
     labels += [Label(place=other, text=text) for path, text in finding.also if (other := _place(path, places)) and other != place]
     why = finding.why
     found = severity(rule, finding)
-    source, checked = _source(rule, finding, catalog)
+    source, checked = sourced(rule, finding, catalog)
     if accepted is not None and found in (Severity.ERROR, Severity.WARNING):
         found = Severity.INFO
         why = (*why, f"allowed until {accepted.until.isoformat()}: {accepted.because.strip()}")
@@ -138,7 +138,7 @@ def _diagnostic(rule: Rule, finding: Finding, places: Mapping[Path, Place], cata
     )
 
 
-def _source(rule: Rule, finding: Finding, catalog: Catalog) -> tuple[str | None, str | None]:
+def sourced(rule: Rule, finding: Finding, catalog: Catalog) -> tuple[str | None, str | None]:
     """Where the deciding fact stands, and when it was read: the finding's own, else the rule's, else the catalog entry's."""
     if finding.source:
         return finding.source, finding.checked

@@ -7,6 +7,7 @@ stack has too are there under the stack's names: `driver`, `kernel`, `compute-ca
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -93,17 +94,24 @@ def vendor(snapshot: Snapshot) -> str | None:
 
 def _leaves(value: Any, path: Path) -> Iterator[tuple[str, Value]]:
     """Every single value below, by its dotted path."""
-    if dataclasses.is_dataclass(value):
-        below: Iterable[tuple[str, Any]] = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+    kind: Any = type(value)
+    if hasattr(kind, "__dataclass_fields__"):
+        below: Iterable[tuple[str, Any]] = ((name, getattr(value, name)) for name in _names(kind))
     elif isinstance(value, Mapping):
         below = value.items()
     else:
-        if value is not None and not isinstance(value, tuple):
+        if not isinstance(value, tuple):
             text = str(value).lower() if isinstance(value, bool) else str(value)
             yield ".".join(str(part) for part in path), Value(text=text, path=path)
         return
     for name, inner in below:
-        yield from _leaves(inner, (*path, name))
+        if inner is not None:
+            yield from _leaves(inner, (*path, name))
+
+
+@functools.cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def _concluded(snapshot: Snapshot, product: Accelerator | None, system: System | None) -> dict[str, Value]:
