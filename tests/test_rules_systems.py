@@ -127,22 +127,6 @@ CASES: dict[str, tuple[str, str, Severity | None]] = {
     "last driver of Kepler": ("{accelerator: {product: nvidia/k40c}, driver: {version: 470.256.02}}", "NV104", None),
     "driver after Kepler": ("{accelerator: {product: nvidia/k40c}, driver: {version: 535.104.05}}", "NV104", E),
     "closed modules on Blackwell Ultra": ("{accelerator: {product: nvidia/b300}, driver: {module: {flavor: proprietary}}}", "AC104", E),
-    # code for Jetson
-    "desktop code on Jetson": (
-        "{accelerator: {product: nvidia/jetson-orin-nx}, frameworks: {torch: {version: 2.9.0, arch_list: [sm_80, sm_86, sm_90]}}}",
-        "AC105",
-        E,
-    ),
-    "Jetson's code on Jetson": (
-        "{accelerator: {product: nvidia/jetson-orin-nx}, frameworks: {torch: {version: 2.9.0, arch_list: [sm_87]}}}",
-        "AC105",
-        None,
-    ),
-    "desktop code on a card": (
-        "{accelerator: {product: nvidia/l4}, frameworks: {torch: {version: 2.9.0, arch_list: [sm_80, sm_86, sm_90]}}}",
-        "AC105",
-        None,
-    ),
 }
 
 

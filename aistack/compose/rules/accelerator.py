@@ -149,23 +149,16 @@ def _kernel_newer_than_driver(situation: Situation) -> Iterator[Finding]:
         )
 
 
-TEGRA = frozenset({"5.3", "6.2", "7.2", "8.7"})
-"""Compute capabilities of Jetson's integrated processors: machine code for others is not theirs, nor the other way round."""
-
-
 def covers(architectures: tuple[str, ...], capability: str) -> bool | None:
     """Whether code for these compute capabilities runs on `capability`: True, False, or None where only PTX could be compiled for it.
 
-    Machine code runs on the same major version with an equal or higher minor one, except between desktop and Tegra processors; `+PTX` is
-    compiled upwards by the driver.
+    Machine code runs on the same major version with an equal or higher minor one; `+PTX` is compiled upwards by the driver.
     """
     have = tuple(int(part) for part in capability.split("."))
     just_in_time = False
     for built in architectures:
-        target = built.removesuffix("+PTX").rstrip("abcdefghijklmnopqrstuvwxyz")
-        numbers = tuple(int(part) for part in target.split("."))
-        alike = target == capability or not {target, capability} & TEGRA
-        if alike and numbers[0] == have[0] and numbers <= have:
+        numbers = tuple(int(part) for part in built.removesuffix("+PTX").rstrip("abcdefghijklmnopqrstuvwxyz").split("."))
+        if numbers[0] == have[0] and numbers <= have:
             return True
         just_in_time = just_in_time or (built.endswith("+PTX") and numbers <= have)
     return None if just_in_time else False
@@ -176,8 +169,7 @@ def _architecture_in_build(situation: Situation) -> Iterator[Finding]:
 
     Machine code for X.y runs on X.z with z at least y, and on no other major version; PTX is compiled by the driver when a program
     starts, which is slow and needs a driver as new as the CUDA that made it. Without either, the first kernel fails with
-    "no kernel image is available for execution on the device". Code for desktop and data-centre processors is not that of Jetson's
-    integrated ones (5.3, 6.2, 7.2, 8.7).
+    "no kernel image is available for execution on the device".
     """
     part, capability = situation.part, situation.value("compute-capability")
     release = part.pulled.get("torch") if part else None
