@@ -95,7 +95,7 @@ def matrix(
     """Say which models run on an accelerator with which releases, and what speaks against the others."""
     from aistack.commands import matrix as command
     from aistack.commands.judging import today
-    from aistack.compose.matrix import Question
+    from aistack.compose.grid import Question
     from aistack.host.catalog_files import load_catalog
 
     if (accelerator is None) is not everything:

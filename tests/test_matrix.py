@@ -16,11 +16,12 @@ import pytest
 from aistack.commands import fit as fit_verb
 from aistack.commands import matrix as matrix_verb
 from aistack.compose.fitting import COUNTS, holdings
+from aistack.compose.grid import WEIGHTS, Grid, Question, Reason, runs
 from aistack.compose.judge import judge_snapshot
-from aistack.compose.matrix import WEIGHTS, Grid, Question, Reason, matrix, runs
+from aistack.compose.matrix import matrix
 from aistack.compose.memory import fit, visible
-from aistack.compose.partial import Open, OpenMapping, UndecidedError, explore
-from aistack.compose.rules.situation import Finding, Situation, code_rule
+from aistack.compose.partial import Left, Open, OpenValues, UndecidedError, explore
+from aistack.compose.rules.situation import Finding, Situation, Value, code_rule
 from aistack.diagnostics import DiagnosticError, ExitCode, Severity
 from aistack.facts.catalog import Catalog
 from aistack.host.catalog_files import load_catalog
@@ -113,35 +114,52 @@ def test_what_is_open_cannot_be_asked() -> None:
         with pytest.raises(UndecidedError) as told:
             ask()
         assert told.value.axis == "model"
-    values = OpenMapping({"a": 1}, {"b": "release"})
-    assert values["a"] == 1 and "a" in values and "c" not in values and values.get("c") is None
-    for question in (lambda: values["b"], lambda: "b" in values, lambda: values.get("b"), lambda: dict(values), lambda: len(values)):
+
+
+def value(text: str, because: str = "") -> Value:
+    return Value(text=text, path=("there",), because=because)
+
+
+def test_values_answer_where_what_is_left_agrees() -> None:
+    cuda = [value("12.8", "torch 2.9"), value("12.8", "torch 2.10"), value("13.0", "torch 2.11"), None]
+    undecided = UndecidedError("accelerator")
+    values = OpenValues({"a": value("1")}, {"cuda": ("release", cuda)}, {"release": (0, 1)}, {"ptx": undecided})
+    assert values["a"].text == "1" and "a" in values and "c" not in values and values.get("c") is None
+    assert "cuda" in values and (values["cuda"].text, values["cuda"].path) == ("12.8", ("there",))
+    with pytest.raises(UndecidedError) as told:
+        values["cuda"].because  # noqa: B018
+    assert [told.value.key(number) for number in (0, 1)] == ["torch 2.9", "torch 2.10"]
+    for ask in (lambda: values["ptx"], lambda: "ptx" in values, lambda: list(values), lambda: len(values)):
         with pytest.raises(UndecidedError):
-            question()
+            ask()
+    assert "cuda" not in OpenValues({}, {"cuda": ("release", cuda)}, {"release": (3,)})
+    with pytest.raises(UndecidedError) as told:
+        OpenValues({}, {"cuda": ("release", cuda)}, {"release": (2, 3)}).get("cuda")
+    assert [told.value.key(number) for number in (2, 3)] == [False, True]
 
 
 def test_a_rule_is_run_only_as_often_as_it_must() -> None:
+    first = [value("1"), value("2"), value("2", "differently told")]
+    second = [value(str(number)) for number in range(1000)]
     ran = []
 
-    def judge(situation: Situation) -> Iterator[Finding]:
+    def judge(situation: Any) -> Iterator[Finding]:
         """Only the first axis matters."""
         ran.append(situation)
-        if situation["first"] == 2:  # type: ignore[index]
+        if situation["first"].text == "2":
             yield Finding(message="two", path=())
 
     rule = code_rule(judge, "AA001", "two", "node")
-    axes = {"first": [1, 2, 3], "second": list(range(1000))}
-    found = list(
-        explore(
-            rule,
-            lambda known: OpenMapping(
-                {axis: axes[axis][number] for axis, number in known.items()}, {axis: axis for axis in axes if axis not in known}
-            ),
-            axes,
-        )
-    )
-    assert [(dict(known), finding.message) for known, (finding,) in found] == [({"first": 1}, "two")]
-    assert len(ran) == 4
+    columns: Any = {"first": ("first", first), "second": ("second", second)}
+
+    def views(left: Left) -> Any:
+        return (OpenValues({}, columns, left),)
+
+    everything = {"first": (0, 1, 2), "second": tuple(range(1000))}
+    found = list(explore(rule, views, everything))
+    assert [(left["first"], len(left["second"]), finding.message) for left, (finding,) in found] == [((1, 2), 1000, "two")]
+    assert len(ran) == 3
+    assert list(explore(rule, views, everything, wanted=lambda left: left["first"] == (0,))) == [] and len(ran) == 5
 
 
 def test_runs_of_releases() -> None:

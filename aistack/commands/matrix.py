@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from aistack.commands import naming
-from aistack.compose.matrix import Question, matrix
+from aistack.compose.grid import Question
+from aistack.compose.matrix import matrix
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
 from aistack.facts.catalog import Catalog
 from aistack.report import matrix as shown

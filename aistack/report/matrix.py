@@ -10,7 +10,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from aistack.compose.matrix import Grid, Question, Reason, Row, runs
+from aistack.compose.grid import Grid, Question, Reason, Row, runs
 from aistack.report.text import printable
 
 SCHEMA = "aistack/matrix/v1"
