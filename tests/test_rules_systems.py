@@ -65,6 +65,29 @@ CASES: dict[str, tuple[str, str, Severity | None]] = {
     "packages of another processor": ("{platform: {arch: aarch64, repos: [cuda-rhel9-x86_64]}}", "OS105", E),
     "packages of both": ("{platform: {arch: aarch64, repos: [cuda-rhel9-x86_64, cuda-rhel9-sbsa]}}", "OS105", None),
     "packages without a name": ("{platform: {arch: aarch64, repos: [nvidia-container-toolkit]}}", "OS105", None),
+    "packages for Jetson on a server": (
+        "{accelerator: {product: nvidia/t4g}, platform: {arch: aarch64, repos: "
+        "['https://developer.download.nvidia.com/compute/cuda/repos/ubuntu2204/arm64']}}",
+        "OS107",
+        E,
+    ),
+    "packages for servers on a server": (
+        "{accelerator: {product: nvidia/t4g}, platform: {arch: aarch64, repos: "
+        "['https://developer.download.nvidia.com/compute/cuda/repos/ubuntu2204/sbsa']}}",
+        "OS107",
+        None,
+    ),
+    "packages for Jetson on Jetson": (
+        "{accelerator: {product: nvidia/jetson-orin-nx}, platform: {repos: "
+        "['https://developer.download.nvidia.com/compute/cuda/repos/ubuntu2204/arm64']}}",
+        "OS107",
+        None,
+    ),
+    "packages for Jetson on nothing known": (
+        "{platform: {arch: aarch64, repos: ['https://developer.download.nvidia.com/compute/cuda/repos/ubuntu2204/arm64']}}",
+        "OS107",
+        None,
+    ),
     "32-bit driver": ("{accelerator: {product: nvidia/gtx-1080}, platform: {arch: i686}, driver: {version: '470.82.01'}}", "NV183", E),
     "last 32-bit driver": (
         "{accelerator: {product: nvidia/gtx-1080}, platform: {arch: i686}, driver: {version: '390.157'}}",

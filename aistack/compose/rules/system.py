@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+from aistack.compose.rules.accelerator import PRODUCT
 from aistack.compose.rules.situation import Finding, Path, Proposal, Situation, code_rule
 from aistack.diagnostics import Severity
 from aistack.facts.architecture import ARCHITECTURES, architecture_named
@@ -126,6 +128,22 @@ def _architectures(situation: Situation) -> Iterator[Finding]:
             )
 
 
+def _jetson_packages(situation: Situation) -> Iterator[Finding]:
+    """In NVIDIA's CUDA repository the folder `arm64` is for Jetson; servers with ARM processors have theirs in `sbsa`.
+
+    On a server the folder `arm64` offers neither the driver nor the toolkit.
+    """
+    product, sources = situation.accelerator, listed(situation.seen.platform.repos) or ()
+    wrong = [word for word in sources if re.search(r"cuda/repos/[^/]+/arm64\b", word)]
+    if product is not None and product.kind not in ("", "embedded") and wrong and not any("sbsa" in word for word in sources):
+        yield Finding(
+            message=f"`{wrong[0]}` has packages for Jetson only, the machine has {product.name}",
+            path=("platform", "repos"),
+            label="needs the folder `sbsa`",
+            also=((PRODUCT, "named here"),),
+        )
+
+
 def _kernel_of_the_system(situation: Situation) -> Iterator[Finding]:
     """A kernel that the distribution does not ship may lack its configuration, its modules and the vendor's tests.
 
@@ -156,6 +174,17 @@ RULES = (
     code_rule(_os_supported, "OS104", "os-end-of-life", "node", "os", severity=Severity.WARNING, of="both"),
     code_rule(
         _architectures, "OS105", "architectures-agree", "node", "arch", of="snapshot", topics=("package-arch", "recipe-arch-agreement")
+    ),
+    code_rule(
+        _jetson_packages,
+        "OS107",
+        "jetson-packages",
+        "node",
+        "accelerator",
+        of="snapshot",
+        topics=("package-arch",),
+        source=("https://github.com/NVIDIA/NeMo-Retriever/pull/2700", "https://github.com/ollama/ollama/pull/6133"),
+        checked="2026-11-26",
     ),
     code_rule(_kernel_of_the_system, "OS106", "kernel-of-the-system", "node", "os", "kernel", severity=Severity.INFO, of="snapshot"),
     code_rule(_kernel_flavor, "KR101", "kernel-flavor-unknown", "node", "os"),
