@@ -65,7 +65,10 @@ def test_lists(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert next(iter(item.values())) in line
 
 
-@pytest.mark.parametrize("wanted", ["nvidia/l4", "qwen/qwen3-8b", "vllm", "torch", "debian-13", "NV101", "cuda-driver-minimum"])
+@pytest.mark.parametrize(
+    "wanted",
+    ["nvidia/l4", "nvidia/b200", "qwen/qwen3-8b", "vllm", "torch", "debian-13.1", "ubuntu-22.04.5", "NV101", "cuda-driver-minimum"],
+)
 def test_show(wanted: str, capsys: pytest.CaptureFixture[str]) -> None:
     catalog = load_catalog()
     assert show(wanted, catalog=catalog, as_json=False) is ExitCode.OK
@@ -80,3 +83,9 @@ def test_show_of_nothing() -> None:
     with pytest.raises(DiagnosticError) as stopped:
         show("nvidia/l44", catalog=load_catalog(), as_json=False)
     assert "did you mean `nvidia/l4`?" in stopped.value.diagnostics[0].hints
+
+
+def test_show_of_a_name_that_several_products_share() -> None:
+    with pytest.raises(DiagnosticError) as stopped:
+        show("nvidia/a100-40gb", catalog=load_catalog(), as_json=False)
+    assert stopped.value.diagnostics[0].hints == ("it may be `nvidia/a100-pcie-40gb` or `nvidia/a100-sxm-40gb`",)
