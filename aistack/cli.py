@@ -7,7 +7,6 @@ and name it in `VERBS`. Errors need no care: `ending.guarded` turns them into di
 from __future__ import annotations
 
 import os
-import re
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +17,9 @@ from typer.core import TyperGroup
 
 from aistack import __version__
 from aistack.commands.ending import Verb, guarded, output_refused
+from aistack.commands.options import AsJson, DryRun, FirmwareName, ModelsFrom, Offline, RecipeFile, Reference, WithoutModels
 from aistack.diagnostics import ExitCode
 from aistack.report.output import OutputError, prepare
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
 def check(
@@ -89,6 +87,38 @@ def show(
     return command.show(id, catalog=load_catalog(), as_json=as_json)
 
 
+def matrix(
+    accelerator: Annotated[str | None, typer.Argument(metavar="ACCELERATOR", help="nvidia/l4, or nvidia/h100 for all of them")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every accelerator of the catalog.")] = False,
+    count: Annotated[int, typer.Option("--count", min=1, max=1024, help="How many of them share each model.")] = 1,
+    context: Annotated[int | None, typer.Option("--context", metavar="TOKENS", min=1, help="The longest request.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE.html", dir_okay=False, help="Write a page.")] = None,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Say which models run on an accelerator with which releases, and what speaks against the others."""
+    from aistack.commands import matrix as command
+    from aistack.commands.judging import today
+    from aistack.compose.grid import Question
+    from aistack.host.catalog_files import load_catalog
+
+    if (accelerator is None) is not everything:
+        raise typer.BadParameter("name one accelerator, or use `--all`", param_hint="ACCELERATOR")
+    question = Question(count=count, context=context)
+    return command.show(accelerator, question, catalog=load_catalog(), today=today(os.environ), as_json=as_json, output=output)
+
+
+def fit(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Qwen/Qwen3-8B, …")],
+    accelerator: Annotated[str | None, typer.Argument(metavar="ACCELERATOR", help="Only this one, with the arithmetic.")] = None,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Say which accelerators hold a model, how many it takes, and how long requests may be."""
+    from aistack.commands import fit as command
+    from aistack.host.catalog_files import load_catalog
+
+    return command.fit(model, accelerator, catalog=load_catalog(), as_json=as_json)
+
+
 def schema(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="recipe, accelerator, model, framework, os, licences, lock, check, …")],
 ) -> ExitCode:
@@ -134,17 +164,6 @@ def node_agent(gate: Annotated[Literal["check", "confirm", "status"], typer.Argu
     from aistack.node import agent
 
     return ExitCode(agent.main([gate]))
-
-
-Offline = Annotated[bool, typer.Option("--offline", help="Use what the store holds and no network.")]
-ModelsFrom = Annotated[
-    Path | None,
-    typer.Option("--models-from", metavar="DIR", exists=True, file_okay=False, help="Take models from DIR/ORG/NAME; the digests decide."),
-]
-WithoutModels = Annotated[bool, typer.Option("--without-models", help="Build everything that needs no weights.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", readable=False, help="The recipe.")]
-FirmwareName = Annotated[Literal["uefi", "bios"], typer.Option("--firmware", help="How the machine starts.")]
 
 
 def lock(
@@ -304,15 +323,9 @@ def store_check(
     return command.check(Store(default_path(os.environ)), remove=remove, as_json=as_json)
 
 
-def _reference(text: str) -> str:
-    if not re.fullmatch(r"docker://[^/]+/.+|oci:[^:]+:.+", text):
-        raise typer.BadParameter(f"{text} is neither docker://HOST/NAME:TAG nor oci:FOLDER:TAG")
-    return text
-
-
 def store_push(
     recipe: RecipeFile,
-    to: Annotated[str, typer.Option("--to", metavar="REFERENCE", help="docker://HOST/NAME:TAG or oci:FOLDER:TAG", callback=_reference)],
+    to: Reference,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> ExitCode:
@@ -329,6 +342,8 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
         "why": why,
         "list": list_kind,
         "show": show,
+        "matrix": matrix,
+        "fit": fit,
         "schema": schema,
         "lock": lock,
         "plan": plan,

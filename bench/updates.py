@@ -24,8 +24,8 @@ from sides import Podman, Row, aistack, run, scratch, store, table
 from aistack.commands.lock import Places, archives_of, lock_path, read_lock, write
 from aistack.compose import grouping, seal
 from aistack.compose.lock import Lock
-from aistack.facts.catalog import Suite
 from aistack.facts.pins import LockedRoot
+from aistack.facts.systems import Suite
 from aistack.host import apt, apt_sources, models, oci, rootfs
 
 SUITES = ("trixie", "trixie-updates", "trixie-security", "trixie-backports")

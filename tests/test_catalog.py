@@ -66,6 +66,7 @@ def test_every_file_is_read() -> None:
     assert problems == ()
     entries = [
         catalog.systems,
+        catalog.distributions,
         catalog.accelerators,
         catalog.models,
         catalog.frameworks,
@@ -81,6 +82,7 @@ def test_every_file_is_read() -> None:
 def test_every_entry_has_source_and_date(catalog: Catalog) -> None:
     for kind in (
         catalog.systems,
+        catalog.distributions,
         catalog.accelerators,
         catalog.models,
         catalog.frameworks,
@@ -102,6 +104,8 @@ def test_ids_are_unique_without_case_and_with_aliases(catalog: Catalog) -> None:
         assert len(names) == len(set(names))
     aliases = [alias for product in catalog.accelerators.values() for alias in product.aliases]
     assert len(aliases) == len({*aliases} - set(catalog.accelerators))
+    families = {family for product in catalog.accelerators.values() for family in product.families}
+    assert families.isdisjoint({*aliases, *catalog.accelerators})
 
 
 def test_versions_and_ranges_can_be_read(catalog: Catalog) -> None:
@@ -152,6 +156,11 @@ def test_references_exist(catalog: Catalog) -> None:
         suites = {suite.name for suite in system.suites}
         assert {part.suite.removesuffix("-backports") for part in system.kernels} <= suites, system.id
         assert bool(system.kernels) is ("base" in system.roles), system.id
+    known_systems = [*catalog.systems, *catalog.distributions]
+    known_systems += [alias for system in catalog.distributions.values() for alias in system.aliases]
+    assert len(known_systems) == len(set(known_systems))
+    listed = [case.needs.get("os-release", ()) for rule in catalog.rules.values() for case in rule.cases]
+    assert {name for names in listed for name in names} <= {*catalog.systems, *catalog.distributions}
     fields = {"interconnect", "driver-minimum", "memory-gib", "memory-bytes"}
     assert {name for product in catalog.accelerators.values() for name in product.recalled} <= fields
 

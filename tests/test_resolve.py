@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from aistack.compose.recipe import DriverWish, Recipe, read
 from aistack.compose.resolve import resolve
-from aistack.facts.catalog import Catalog, Driver, Release
+from aistack.facts.catalog import Catalog, Release
 from aistack.facts.document import parse
+from aistack.facts.systems import Driver
 from aistack.facts.version import Scheme, key
 from aistack.host.catalog_files import load_catalog
 

@@ -23,8 +23,8 @@ from aistack.compose.lock import decode
 from aistack.compose.recipe import SourceWish
 from aistack.compose.sources import archives, indexes
 from aistack.diagnostics import DiagnosticError, ExitCode
-from aistack.facts.catalog import Os
 from aistack.facts.pins import Archive
+from aistack.facts.systems import Os
 from aistack.host import apt, apt_sources, foreign, rootfs
 from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store

@@ -66,7 +66,20 @@ def test_lists(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "wanted", ["nvidia/l4", "550", "6.12", "qwen/qwen3-8b", "vllm", "torch", "debian-13", "NV101", "cuda-driver-minimum"]
+    "wanted",
+    [
+        "nvidia/l4",
+        "nvidia/b200",
+        "550",
+        "6.12",
+        "qwen/qwen3-8b",
+        "vllm",
+        "torch",
+        "debian-13.1",
+        "ubuntu-22.04.5",
+        "NV101",
+        "cuda-driver-minimum",
+    ],
 )
 def test_show(wanted: str, capsys: pytest.CaptureFixture[str]) -> None:
     catalog = load_catalog()
@@ -82,3 +95,9 @@ def test_show_of_nothing() -> None:
     with pytest.raises(DiagnosticError) as stopped:
         show("nvidia/l44", catalog=load_catalog(), as_json=False)
     assert "did you mean `nvidia/l4`?" in stopped.value.diagnostics[0].hints
+
+
+def test_show_of_a_name_that_several_products_share() -> None:
+    with pytest.raises(DiagnosticError) as stopped:
+        show("nvidia/a100-40gb", catalog=load_catalog(), as_json=False)
+    assert stopped.value.diagnostics[0].hints == ("it may be `nvidia/a100-pcie-40gb` or `nvidia/a100-sxm-40gb`",)

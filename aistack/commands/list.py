@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from aistack.compose.observe import targets
 from aistack.compose.recipe import read
 from aistack.compose.rules import rules
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity
 from aistack.facts.catalog import Catalog
 from aistack.facts.decode import closest
 from aistack.facts.document import parse
+from aistack.facts.systems import Os, System
 from aistack.facts.version import Scheme, newest_first
 from aistack.report.text import printable, width
 
@@ -65,6 +67,9 @@ def _accelerators(catalog: Catalog) -> list[Row]:
             "name": product.name,
             "memory": f"{product.memory_gib} GiB" if product.memory_gib else None,
             "architecture": product.architecture,
+            "target": next(iter(targets(product)), None),
+            "kind": product.kind,
+            "driver": f"from {product.driver_minimum}" if product.driver_minimum and "driver-minimum" not in product.recalled else None,
         }
         for product in sorted(catalog.accelerators.values(), key=lambda product: product.id)
     ]
@@ -112,15 +117,17 @@ def _frameworks(catalog: Catalog) -> list[Row]:
 
 
 def _systems(catalog: Catalog) -> list[Row]:
+    systems: list[System] = [*catalog.systems.values(), *catalog.distributions.values()]
     return [
         {
             "id": system.id,
             "name": system.name,
-            "roles": ", ".join(system.roles),
-            "kernels": ", ".join(f"{kernel.flavor} {kernel.version}" for kernel in system.kernels),
+            "roles": ", ".join(system.roles) if isinstance(system, Os) else "known only",
+            "kernels": ", ".join(dict.fromkeys(f"{kernel.flavor} {kernel.version}" for kernel in system.kernels)),
+            "glibc": system.glibc,
             "eol": system.eol,
         }
-        for system in sorted(catalog.systems.values(), key=lambda system: system.id)
+        for system in sorted(systems, key=lambda system: system.id)
     ]
 
 

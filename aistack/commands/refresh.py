@@ -16,9 +16,10 @@ from aistack.compose import refresh as texts
 from aistack.compose.refresh import Read
 from aistack.diagnostics import DiagnosticError, ExitCode, unable
 from aistack.facts import catalog_text, fatbin
-from aistack.facts.catalog import Catalog, Component, Framework, Os
+from aistack.facts.catalog import Catalog, Component, Framework
 from aistack.facts.document import parse
 from aistack.facts.pins import Archive
+from aistack.facts.systems import Os
 from aistack.facts.version import Scheme, VersionFormatError, key, newest_first
 from aistack.host import apt, catalog_files, wheel_index
 from aistack.host.store import Store, default_path

@@ -19,6 +19,7 @@ KINDS = (
     "framework",
     "component",
     "os",
+    "distribution",
     "terms",
     "rules",
     "licences",

@@ -10,6 +10,7 @@ from aistack.compose.rules import find
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
 from aistack.facts.catalog import Catalog
 from aistack.facts.decode import closest
+from aistack.facts.systems import Os
 from aistack.report.text import printable
 
 SCHEMA = "aistack/show/v1"
@@ -62,6 +63,7 @@ def _find(wanted: str, catalog: Catalog) -> tuple[str, Any]:
         "frameworks": catalog.frameworks.get,
         "components": catalog.components.get,
         "systems": catalog.systems.get,
+        "distributions": catalog.distribution,
         "terms": catalog.terms.get,
         "branches": catalog.branches.get,
         "kernels": catalog.kernels.get,
@@ -69,19 +71,23 @@ def _find(wanted: str, catalog: Catalog) -> tuple[str, Any]:
     for kind, lookup in kinds.items():
         entry = lookup(wanted)
         if entry is not None:
-            return kind, entry
+            return "systems" if isinstance(entry, Os) else kind, entry
     rule = find(catalog, wanted)
     if rule is not None and rule.code in catalog.rules:
         return "rules", catalog.rules[rule.code]
     if rule is not None:
         hint = f"`aistack explain {rule.code}` tells about this rule"
         raise refuse(_problem(f"`{wanted}` is a rule that is code, not an entry of the catalog", (hint,)))
+    if family := catalog.family(wanted):
+        may_be = ("it may be " + " or ".join(f"`{product.id}`" for product in family),)
+        raise refuse(_problem(f"`{wanted}` is not the name of one product", may_be))
     known = [
         *catalog.accelerators,
         *catalog.models,
         *catalog.frameworks,
         *catalog.components,
         *catalog.systems,
+        *catalog.distributions,
         *catalog.terms,
         *catalog.branches,
         *catalog.kernels,

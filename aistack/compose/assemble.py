@@ -11,7 +11,8 @@ from aistack.compose.recipe import Recipe
 from aistack.compose.resolve import Candidate, Resolution
 from aistack.compose.rules.situation import Part
 from aistack.compose.stack import Choice, Rejection, Stack, StackApp, Wheels
-from aistack.facts.catalog import Catalog, Driver, Framework, Kernel, Model, Release
+from aistack.facts.catalog import Catalog, Framework, Model, Release
+from aistack.facts.systems import Driver, Kernel
 
 
 def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:

@@ -19,7 +19,7 @@ from aistack.facts.catalog import Catalog
 from aistack.facts.decode import closest
 from aistack.values import dataclass
 
-_ENTRIES = ("accelerators", "branches", "components", "frameworks", "kernels", "models", "systems", "terms")
+_ENTRIES = ("accelerators", "branches", "components", "distributions", "frameworks", "kernels", "models", "systems", "terms")
 """The fields of a catalog whose entries carry a source."""
 
 
@@ -111,7 +111,7 @@ def diagnostic_of(
     labels += [Label(place=other, text=text) for path, text in finding.also if (other := _place(path, places)) and other != place]
     why = finding.why
     found = severity(rule, finding)
-    source, checked = _source(rule, finding, catalog)
+    source, checked = sourced(rule, finding, catalog)
     if accepted is not None and found in (Severity.ERROR, Severity.WARNING):
         found = Severity.INFO
         why = (*why, f"allowed until {accepted.until.isoformat()}: {accepted.because.strip()}")
@@ -130,7 +130,7 @@ def diagnostic_of(
     )
 
 
-def _source(rule: Rule, finding: Finding, catalog: Catalog) -> tuple[str | None, str | None]:
+def sourced(rule: Rule, finding: Finding, catalog: Catalog) -> tuple[str | None, str | None]:
     """Where the deciding fact stands, and when it was read: the finding's own, else the rule's, else the catalog entry's."""
     if finding.source:
         return finding.source, finding.checked

@@ -8,6 +8,7 @@ image is spoken of it is not that of the programs, and only known under its path
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,12 +18,12 @@ from aistack.compose import programs
 from aistack.compose.between import node_values, program_values
 from aistack.compose.building import build_values
 from aistack.compose.rules.situation import Path, Situation, Value
+from aistack.facts.architecture import ARCHITECTURES, architecture_named
 from aistack.facts.capability import capability
 from aistack.facts.catalog import Accelerator, Catalog
 from aistack.facts.snapshot import SeenImage, Snapshot
-
-ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
-"""Other names of what recipes call `amd64` and `arm64`."""
+from aistack.facts.systems import System
+from aistack.facts.version import Scheme, key
 
 BRANDS = {"data-centre": "datacenter", "workstation": "workstation", "consumer": "consumer", "embedded": "embedded"}
 """By a product's kind: the brand that programs are told."""
@@ -31,10 +32,11 @@ BRANDS = {"data-centre": "datacenter", "workstation": "workstation", "consumer":
 def observe(snapshot: Snapshot, catalog: Catalog, today: str) -> Situation:
     """What the rules see of a snapshot on the day `today` (`2026-11-22`)."""
     product = accelerator(snapshot, catalog)
-    values = {**dict(_leaves(snapshot, ())), **_values(snapshot, product)}
+    system = catalog.distribution(snapshot.platform.os) if snapshot.platform.os else None
+    values = {**dict(_leaves(snapshot, ())), **_values(snapshot, product, system), **_concluded(snapshot, product, system)}
     values |= build_values(snapshot, catalog, values)
     values |= node_values(snapshot, values.get("driver"))
-    situation = Situation(catalog=catalog, today=today, snapshot=snapshot, os=None, accelerator=product, values=values)
+    situation = Situation(catalog=catalog, today=today, snapshot=snapshot, os=None, system=system, accelerator=product, values=values)
     part = programs.part(snapshot, catalog, vendor(snapshot), values)
     return replace(situation, parts=(replace(part, values={**part.values, **program_values(snapshot, catalog, values)}),))
 
@@ -45,10 +47,8 @@ def accelerator(snapshot: Snapshot, catalog: Catalog) -> Accelerator | None:
     found = catalog.accelerator(seen.product) if seen.product else None
     if found is None:
         target = seen.arch or ""
-        products = [product for product in catalog.accelerators.values() if product.vendor != "cpu"]
-        words = set((seen.product or "").replace("/", "-").split("-"))
-        candidates = [product for product in products if seen.product and words <= set(product.id.replace("/", "-").split("-"))]
-        candidates = candidates or [product for product in products if target and target in targets(product)]
+        candidates: Sequence[Accelerator] = catalog.family(seen.product) if seen.product else ()
+        candidates = candidates or [product for product in catalog.accelerators.values() if target and target in targets(product)]
         if not candidates:
             return None
         found = _common(candidates, seen.product or target)
@@ -75,6 +75,9 @@ def _common(products: Sequence[Accelerator], name: str) -> Accelerator:
         and all(getattr(other, field.name) == (value := getattr(first, field.name)) for other in (first, *others))
     }
     recalled = tuple(sorted({word for product in products for word in product.recalled}))
+    drivers = [product.driver_minimum for product in products if product.driver_minimum is not None]
+    if len(drivers) == len(products):  # an older driver knows none of them
+        known["driver_minimum"] = min(drivers, key=lambda driver: key(driver, Scheme.RELEASE))
     missing = {"vendor": first.vendor, "kind": ""}
     return Accelerator(id=name, name=name, source=first.source, checked=first.checked, recalled=recalled, **{**missing, **known})
 
@@ -94,36 +97,63 @@ def vendor(snapshot: Snapshot) -> str | None:
 
 def _leaves(value: Any, path: Path) -> Iterator[tuple[str, Value]]:
     """Every single value below, by its dotted path."""
-    if dataclasses.is_dataclass(value):
-        below: Iterable[tuple[str, Any]] = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+    kind: Any = type(value)
+    if hasattr(kind, "__dataclass_fields__"):
+        below: Iterable[tuple[str, Any]] = ((name, getattr(value, name)) for name in _names(kind))
     elif isinstance(value, Mapping):
         below = value.items()
     else:
-        if value is not None and not isinstance(value, tuple):
+        if not isinstance(value, tuple):
             text = str(value).lower() if isinstance(value, bool) else str(value)
             yield ".".join(str(part) for part in path), Value(text=text, path=path)
         return
     for name, inner in below:
-        yield from _leaves(inner, (*path, name))
+        if inner is not None:
+            yield from _leaves(inner, (*path, name))
 
 
-def _values(snapshot: Snapshot, product: Accelerator | None) -> dict[str, Value]:
+@functools.cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+def _concluded(snapshot: Snapshot, product: Accelerator | None, system: System | None) -> dict[str, Value]:
+    """What a snapshot does not say but the catalog's facts about the product and the system do."""
+    platform, found = snapshot.platform, dict[str, Value]()
+    if platform.arch is None and product is not None and product.host is not None:
+        found["arch"] = Value(text=product.host, path=("accelerator", "product"), because=f"{product.name} has an {product.host} processor")
+    if platform.arch is None and (named := architecture_named(platform.kernel or "")) is not None:
+        found["arch"] = Value(text=named, path=("platform", "kernel"), because=f"the kernel is {platform.kernel}")
+    if product is not None and product.interconnect is not None and snapshot.accelerator.interconnect is None:
+        unsure = "interconnect" in product.recalled
+        found["interconnect"] = Value(text=product.interconnect, path=("accelerator", "product"), assumed=unsure)
+    if system is not None and system.glibc is not None and platform.glibc is None and snapshot.image == SeenImage():
+        told = f"{system.name} has glibc {system.glibc}"
+        found["glibc"] = Value(text=system.glibc, path=("platform", "os"), because=told, assumed=True)
+    return found
+
+
+def _values(snapshot: Snapshot, product: Accelerator | None, system: System | None) -> dict[str, Value]:
     seen, platform, driver = snapshot.accelerator, snapshot.platform, snapshot.driver
     at: Path = ("accelerator", "product") if seen.product else ("accelerator", "arch")
     whose = product.vendor if product else vendor(snapshot)
     arch = ARCHITECTURES.get(platform.arch or "", platform.arch)
     kind = BRANDS.get(product.kind) if product else None
     kernel, module = platform.kernel, driver.module
+    link = seen.nvlink_generation or (product.nvlink if product else None)
     found: list[tuple[str, str | None, Path]] = [
         ("accelerator", product.id if product else seen.product, at),
         ("vendor", whose, at),
         ("architecture", product.architecture if product else None, at),
         ("compute-capability", capability(seen.arch) or (product.compute_capability if product else None), at),
         ("gfx", seen.arch if (seen.arch or "").startswith("gfx") else product.target if product and whose == "amd" else None, at),
-        ("interconnect", product.interconnect if product else seen.interconnect, ("accelerator", "interconnect")),
+        ("interconnect", seen.interconnect, ("accelerator", "interconnect")),
         ("brand", seen.brand or kind, ("accelerator", "brand") if seen.brand else at),
         ("accelerator-count", str(seen.count) if seen.count else None, ("accelerator", "count")),
+        ("nvlink-generation", str(link) if link else None, ("accelerator", "nvlink_generation") if seen.nvlink_generation else at),
         ("os", platform.os, ("platform", "os")),
+        ("os-family", system.family if system else None, ("platform", "os")),
+        ("os-release", system.id if system else None, ("platform", "os")),
         ("arch", arch, ("platform", "arch")),
         ("kernel", kernel, ("platform", "kernel")),
         ("kernel-flavor", platform.kernel_flavor, ("platform", "kernel_flavor")),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from aistack.facts.catalog import Branch
+from aistack.facts.systems import Branch
 from aistack.facts.version import Range, Scheme, VersionFormatError, key, parse_range
 from aistack.values import dataclass
 

@@ -18,7 +18,8 @@ from aistack.compose.rules.wish import NO_RELEASE
 from aistack.compose.search import Assignment, Conflict, Domain, least_bad, search
 from aistack.compose.search import Outcome as SearchOutcome
 from aistack.diagnostics import Severity
-from aistack.facts.catalog import Catalog, Driver, Framework, Kernel, Model, Release
+from aistack.facts.catalog import Catalog, Framework, Model, Release
+from aistack.facts.systems import Driver, Kernel
 from aistack.facts.version import Scheme, key
 from aistack.values import dataclass
 
@@ -178,6 +179,7 @@ class _Problem:
             catalog=self.catalog,
             today=self.today,
             os=self.os,
+            system=self.os,
             accelerator=self.accelerator,
             kernel=kernel,
             driver=driver,
@@ -256,7 +258,8 @@ class _Problem:
 
     def _decided(self, assignment: Assignment[Candidate], without: str | None = None) -> frozenset[str]:
         """The components that have been decided (some of them: that there is none)."""
-        found = {"os", "arch", "accelerator", "accelerator-count", "vendor", "architecture", "compute-capability", "interconnect"}
+        found = {"os", "os-family", "os-release", "arch", "accelerator", "accelerator-count", "vendor", "architecture"}
+        found |= {"compute-capability", "interconnect", "nvlink-generation"}
         chosen = {variable for variable in assignment if variable != without}
         if "kernel" in chosen:
             found |= {"kernel", "kernel-flavor", "kernel-drm", "kernel-realtime"}
@@ -293,6 +296,9 @@ class _Problem:
     def _node_values(self, kernel: Kernel | None, driver: Driver | None) -> dict[str, Value]:
         recipe, product = self.recipe, self.accelerator
         found = {"os": Value(text=recipe.os, path=("os",)), "arch": Value(text=recipe.arch, path=("arch",))}
+        if self.os is not None:
+            found["os-family"] = Value(text=self.os.family, path=("os",))
+            found["os-release"] = Value(text=self.os.id, path=("os",))
         if kernel is not None:
             at: Path = ("kernel", "version") if recipe.kernel.version else ("kernel", "flavor")
             found["kernel"] = Value(text=kernel.version, path=at)
@@ -312,6 +318,8 @@ class _Problem:
             ):
                 if product.vendor != "cpu":
                     found[name] = Value(text=text, path=at, because=f"{product.name} has {name.replace('-', ' ')} {text}" if text else "")
+            if product.nvlink is not None:
+                found["nvlink-generation"] = Value(text=str(product.nvlink), path=at)
         if driver is not None:
             asked = recipe.driver is not None and recipe.driver.version is not None
             offered = f"{self.os.name} offers driver {driver.version}" if self.os else ""

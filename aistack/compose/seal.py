@@ -16,8 +16,8 @@ from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, LockedConve
 from aistack.compose.sources import app_root, archives
 from aistack.compose.stack import Stack, StackApp, complete
 from aistack.diagnostics import Diagnostic, Severity, refuse
-from aistack.facts.catalog import Os, Suite
 from aistack.facts.pins import Archive, LockedFile, LockedImage, LockedRoot, LockedWheel
+from aistack.facts.systems import Os, Suite
 from aistack.values import dataclass
 
 FORMAT = 6

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aistack.compose.recipe import Recipe, SourceWish
-from aistack.facts.catalog import Kernel, Os, Suite
 from aistack.facts.pins import Archive
+from aistack.facts.systems import Kernel, Os, Suite
 
 
 def app_root(app: str) -> str:

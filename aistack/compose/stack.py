@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from aistack.compose.recipe import SourceWish
-from aistack.facts.catalog import Accelerator, Conversion, Driver, Kernel, Model, Os
+from aistack.facts.catalog import Accelerator, Conversion, Model
+from aistack.facts.systems import Driver, Kernel, Os
 from aistack.values import dataclass
 
 MODELS = "/models"

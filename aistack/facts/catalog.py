@@ -1,4 +1,4 @@
-"""What is known: operating systems, accelerators, models, frameworks, components and data rules, each with its source.
+"""What is known: accelerators, models, frameworks, components, data rules, and (facts/systems.py) systems, each with its source.
 
 The types mirror the YAML of `accelerators/`, `models/` and `recipes/{os,frameworks}/`: a field `eol_date` is the key `eol-date`.
 Versions are text and stay text; facts/version.py says how each component's are compared. None means unknown, never "none".
@@ -8,94 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated, Literal
+from typing import Literal
 
 from aistack.diagnostics import Place
-from aistack.facts.decode import Text
+from aistack.facts.systems import Branch, Checked, Distribution, KernelSeries, Os, Source, System
 from aistack.facts.version import SCHEMES, Scheme
 from aistack.values import dataclass
-
-Checked = Annotated[str, Text(pattern=r"\d{4}-\d{2}-\d{2}", what="a date", example="2026-11-22"), "the day on which the source was read"]
-Source = Annotated[
-    tuple[str, ...], "where the facts stand: addresses of public documents, or `PyPI: NAME VERSION`, `Debian: SUITE PACKAGE VERSION`"
-]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suite:
-    """One source of packages: apt's suite name, and the archive components taken from it."""
-
-    name: str
-    components: tuple[str, ...] = ("main",)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kernel:
-    """A kernel that an OS offers: `version` is the upstream part, `packages` are meta packages, `drm` and `realtime` its build options.
-
-    `{arch}` in a package's name is the node's architecture.
-    """
-
-    flavor: str
-    version: str
-    suite: str
-    packages: tuple[str, ...]
-    headers: tuple[str, ...] = ()
-    compiler: str | None = None
-    drm: bool
-    realtime: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Driver:
-    """An accelerator driver that an OS offers as packages.
-
-    `flavor` is `open` or `proprietary`; `newest_kernel` is the newest upstream series that the package is known to handle.
-    `modules` are the packages that compile the kernel modules, `packages` what the node itself carries; `licence` is that of the programs
-    among them, where it is no free one.
-    """
-
-    vendor: str
-    version: str
-    flavor: Literal["open", "proprietary"]
-    suite: str
-    components: tuple[str, ...]
-    modules: tuple[str, ...]
-    packages: tuple[str, ...]
-    newest_kernel: str | None = None
-    licence: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Os:
-    """A distribution to start from.
-
-    `roles` says what it may be used for: `base` (a node boots it) or `app` (an app's root). `keyring` is the archive's keyring
-    file, and `keyring_package` the package that brings it. `packages` are those that a base needs beside the ones
-    that every node of the family has.
-    """
-
-    schema: Literal["aistack/os/v1"] = "aistack/os/v1"
-    id: str
-    name: str
-    family: str
-    release: str
-    codename: str
-    roles: tuple[Literal["base", "app"], ...]
-    architectures: tuple[str, ...]
-    suites: tuple[Suite, ...]
-    keyring: str
-    keyring_package: str
-    python: str
-    glibc: str
-    kernels: tuple[Kernel, ...] = ()
-    drivers: tuple[Driver, ...] = ()
-    packages: tuple[str, ...] = ()
-    released: str | None = None
-    eol: str | None = None
-    extended_eol: str | None = None
-    source: Source
-    checked: Checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +22,9 @@ class Accelerator:
 
     `target` is what compilers call the architecture where it is not NVIDIA's (`gfx942`, `gaudi3`).
     `open_modules` says whether the open kernel modules are `required`, `supported` or `unsupported`; `driver_minimum` is the first
-    driver that knows the product. `interconnect` is one of
-    `none`, `pcie`, `nvlink-bridge`, `nvswitch`, `nvl72`.
+    driver that knows the product, and `driver_branches` the first one of each branch that was begun before the product and learned of it
+    later (`"550": 550.127.08`). `interconnect` is one of `none`, `pcie`, `nvlink-bridge`, `nvswitch`, `nvl72`, `nvlink` the generation of
+    its NVLink. `aliases` are other names of this product, `families` less exact ones that it shares with others.
     `recalled` names the fields that no document confirms: rules treat them as unknown.
     """
 
@@ -121,46 +40,14 @@ class Accelerator:
     memory_gib: int | None = None
     memory_bytes: int | None = None
     driver_minimum: str | None = None
+    driver_branches: Mapping[str, str] = field(default_factory=dict)
     open_modules: Literal["required", "supported", "unsupported"] | None = None
     interconnect: Literal["none", "pcie", "nvlink-bridge", "nvswitch", "nvl72"] | None = None
+    nvlink: int | None = None
     host: str | None = None
+    families: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     recalled: tuple[str, ...] = ()
-    source: Source
-    checked: Checked
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelSeries:
-    """A series of upstream's kernel (`6.12`); `eol` is upstream's day, after which only distributions may go on to mend it."""
-
-    schema: Literal["aistack/kernel/v1"] = "aistack/kernel/v1"
-    id: str
-    long_term: bool = False
-    released: str | None = None
-    eol: str | None = None
-    source: Source
-    checked: Checked
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Branch:
-    """A branch of NVIDIA's driver, named by the first number of its versions.
-
-    `cuda` is the newest CUDA that it carries itself (what `nvidia-smi` prints). `oldest` is the oldest architecture that it drives.
-    `eol` is NVIDIA's day where its pages name one, else the one that endoflife.date concludes from NVIDIA's policy and the first release.
-    `kernels` says, by the driver version that brought it, up to which kernel series the sources ask the kernel for its interfaces.
-    """
-
-    schema: Literal["aistack/branch/v1"] = "aistack/branch/v1"
-    id: str
-    kind: Literal["production", "new-feature", "long-term"] | None = None
-    released: str | None = None
-    eol: str | None = None
-    newest: str | None = None
-    cuda: str | None = None
-    oldest: str | None = None
-    kernels: Mapping[str, str] = field(default_factory=dict)
     source: Source
     checked: Checked
 
@@ -385,6 +272,7 @@ class Catalog:
     terms: Mapping[str, Terms] = field(default_factory=dict)
     branches: Mapping[str, Branch] = field(default_factory=dict)
     kernels: Mapping[str, KernelSeries] = field(default_factory=dict)
+    distributions: Mapping[str, Distribution] = field(default_factory=dict)
     schemes: Mapping[str, Scheme] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
 
@@ -397,6 +285,19 @@ class Catalog:
         """The accelerator of that id or alias."""
         found = self.accelerators.get(name)
         return found or next((product for product in self.accelerators.values() if name in product.aliases), None)
+
+    def family(self, name: str) -> tuple[Accelerator, ...]:
+        """The products that a less exact name may mean (`nvidia/a100`, `nvidia/h100-80gb`)."""
+        return tuple(product for product in self.accelerators.values() if name in product.families or product.id.startswith(f"{name}-"))
+
+    def distribution(self, name: str) -> System | None:
+        """The system that a snapshot calls so; a point release (`ubuntu-22.04.5`, `rhel-9.4`) belongs to its release."""
+        aliases = {alias: system for system in self.distributions.values() for alias in system.aliases}
+        known: dict[str, System] = {**aliases, **self.distributions, **self.systems}
+        stem = name.lower()
+        while stem and stem not in known:
+            stem = stem[: max(stem.rfind("."), stem.rfind("-"), 0)]
+        return known.get(stem)
 
     def model(self, name: str) -> Model | None:
         """The model of that id, matched without case as the hub does."""

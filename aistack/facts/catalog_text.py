@@ -17,14 +17,16 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from aistack.diagnostics import Diagnostic, Place, Severity
-from aistack.facts.catalog import Accelerator, Branch, Catalog, Component, Framework, KernelSeries, Model, Os, RuleFile, Terms
+from aistack.facts.catalog import Accelerator, Catalog, Component, Framework, Model, RuleFile, Terms
 from aistack.facts.decode import decode, unwrap
 from aistack.facts.document import Mapping as MappingNode
 from aistack.facts.document import Node, Scalar, parse, place_of
+from aistack.facts.systems import Branch, Distribution, KernelSeries, Os
 
 KINDS: Mapping[str, tuple[type[Any], str, str]] = {
     "aistack/os/v1": (Os, "systems", "recipes/os/"),
     "aistack/kernel/v1": (KernelSeries, "kernels", "recipes/os/kernels/"),
+    "aistack/distribution/v1": (Distribution, "distributions", "recipes/os/"),
     "aistack/framework/v1": (Framework, "frameworks", "recipes/frameworks/"),
     "aistack/component/v1": (Component, "components", "recipes/frameworks/"),
     "aistack/accelerator/v1": (Accelerator, "accelerators", "accelerators/"),

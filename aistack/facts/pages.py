@@ -115,6 +115,14 @@ The path is seen from the recipe's folder. The file holds a public OpenPGP key, 
     Page("CLI003", "list-unknown", "`aistack list` knows accelerators, models, frameworks, os, rules and recipes."),
     Page("CLI004", "id-unknown", "The catalog has no entry of that id; `aistack list KIND` lists the ids."),
     Page("CLI005", "component-unknown", "The recipe's stack has no component of that name; the message lists those that it has."),
+    Page(
+        "CLI006",
+        "fit-unknown",
+        """What holds a model cannot be told without its size and its attention geometry.
+The arithmetic needs the weights' bytes, the bytes of cache for each token and the longest request; `aistack show MODEL` shows which of
+them the catalog has.""",
+    ),
+    Page("CLI007", "matrix-empty", "The catalog has no framework whose builds are for that accelerator, so there is nothing to judge."),
     Page("CT001", "catalog-schema", "A file in the catalog's folders begins with `schema:`, which says what it is."),
     Page("CT002", "catalog-name", "A catalog file is named after the id in it, so that each fact has one place."),
     Page("CT003", "catalog-twice", "Two data rules have one id: codes are never used twice."),

@@ -7,8 +7,8 @@ https://bootc-dev.github.io/bootc/bootc-images.html, with OSTree as Debian packa
 from __future__ import annotations
 
 from aistack.compose.tidy import SET_ID
-from aistack.facts.catalog import Os
 from aistack.facts.files import APP, Rendered, RenderedFile, RenderedLink
+from aistack.facts.systems import Os
 
 BASE = (
     "ca-certificates",

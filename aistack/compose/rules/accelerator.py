@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aistack.compose.rules.data import fits, story
-from aistack.compose.rules.situation import Finding, Proposal, Situation, code_rule
+from aistack.compose.rules.situation import Finding, Proposal, Situation, Value, code_rule
 from aistack.diagnostics import Severity
+from aistack.facts.catalog import Accelerator
 from aistack.facts.decode import closest
 from aistack.facts.version import Scheme, key
 
@@ -40,7 +41,10 @@ def _host(situation: Situation) -> Iterator[Finding]:
         yield Finding(
             message=f"{product.name} has an {product.host} processor, the {'recipe' if situation.recipe else 'system'} is for {arch}",
             path=path,
+            label=f"needs `{product.host}`",
             also=((PRODUCT, "named here"),),
+            source=product.source[0],
+            checked=product.checked,
             place=f"accelerators/{product.id}",
             proposals=(Proposal(path=path, value=product.host),),
         )
@@ -50,12 +54,15 @@ def _driver_minimum(situation: Situation) -> Iterator[Finding]:
     """A driver must be at least the first one that lists the product.
 
     An older driver loads but finds no device. Where the catalog's minimum is not confirmed by a document, an older driver
-    gives `unknown` instead of an error.
+    gives `unknown` instead of an error. A branch that was begun before the product may list it later than the first driver does: an
+    older release of that branch gives a warning.
     """
     product, driver = situation.accelerator, situation.value("driver")
     if product is None or driver is None or driver.text is None or product.driver_minimum is None:
         return
     answer = fits(driver, f">={product.driver_minimum}", Scheme.RELEASE)
+    if answer is True:
+        yield from _driver_branch(product, driver)
     if answer is True or (answer is None and not driver.series):
         return
     path = driver.path
@@ -82,8 +89,24 @@ def _driver_minimum(situation: Situation) -> Iterator[Finding]:
         label=f"needs {product.driver_minimum} or newer",
         also=((PRODUCT, "named here"),),
         why=story(situation, ("driver",)),
+        source=product.source[0],
+        checked=product.checked,
         place=f"accelerators/{product.id}",
     )
+
+
+def _driver_branch(product: Accelerator, driver: Value) -> Iterator[Finding]:
+    branch = (driver.text or "").partition(".")[0]
+    first = product.driver_branches.get(branch)
+    if first is not None and fits(driver, f">={first}", Scheme.RELEASE) is False:
+        yield Finding(
+            severity=Severity.WARNING,
+            message=f"driver {driver.text} does not list {product.name}",
+            path=driver.path,
+            label=f"of branch {branch}, {first} is the first that does",
+            also=((PRODUCT, "named here"),),
+            place=f"accelerators/{product.id}",
+        )
 
 
 def _open_modules(situation: Situation) -> Iterator[Finding]:

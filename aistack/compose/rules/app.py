@@ -69,6 +69,7 @@ def _unmet(situation: Situation, owner: str, release: Release, needs: Mapping[st
         if fits(value, wanted, situation.catalog.scheme(component)) is False:
             has = "the app has" if part.name else "it is"
             yield Finding(
+                severity=Severity.WARNING if value.assumed else None,
                 message=f"{owner} {release.version} needs {component} {in_words(wanted)}, {has} {value.text}",
                 path=situation.where(owner),
                 label=f"{component} is {value.text}",

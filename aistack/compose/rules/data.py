@@ -31,7 +31,10 @@ NODE = frozenset(
         "kernel-drm",
         "kernel-flavor",
         "kernel-realtime",
+        "nvlink-generation",
         "os",
+        "os-family",
+        "os-release",
         "ubuntu-kernel",
         "vendor",
     }

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from aistack.compose.rules.data import fits, in_words
 from aistack.compose.rules.situation import Finding, Proposal, Situation, code_rule, whole
 from aistack.diagnostics import Severity
+from aistack.facts.catalog import Model
 from aistack.facts.decode import closest
 
 BLOCK = 128
@@ -93,6 +94,14 @@ def _context(situation: Situation) -> Iterator[Finding]:
             )
 
 
+def evenly(model: Model, count: int) -> bool:
+    """Whether so many accelerators can share the model's attention heads, as far as its geometry is known."""
+    if model.attention_heads is None:
+        return True
+    whole = model.attention_heads % count == 0
+    return whole and (model.kv_heads is None or model.kv_heads % count == 0 or count % model.kv_heads == 0)
+
+
 def _parallel(situation: Situation) -> Iterator[Finding]:
     """Tensor parallelism splits attention heads over accelerators: there must be enough of them, and the split must come out even.
 
@@ -116,10 +125,7 @@ def _parallel(situation: Situation) -> Iterator[Finding]:
     for index, (_, model) in enumerate(part.models):
         if model is None or model.attention_heads is None:
             continue
-        even = model.attention_heads % wanted == 0
-        if even and model.kv_heads is not None:
-            even = model.kv_heads % wanted == 0 or wanted % model.kv_heads == 0
-        if not even:
+        if not evenly(model, wanted):
             yield Finding(
                 message=f"`{model.id}` has {model.attention_heads} attention heads, which {wanted} accelerators cannot share evenly",
                 path=path,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from aistack.compose.recipe import AppWish, Recipe
 from aistack.diagnostics import Severity
-from aistack.facts.catalog import Accelerator, Catalog, Driver, Framework, Kernel, Model, Os, Release
+from aistack.facts.catalog import Accelerator, Catalog, Framework, Model, Release
+from aistack.facts.systems import Driver, Kernel, Os, System
 from aistack.values import dataclass
 
 if TYPE_CHECKING:
@@ -73,13 +74,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """A stack, or a part of one; `part` is the app that is judged (None for rules about the node)."""
+    """A stack, or a part of one; `part` is the app that is judged (None for rules about the node).
+
+    `os` is the system that a recipe builds from, `system` the one that a node runs: a recipe's `os`, or what a snapshot says.
+    """
 
     catalog: Catalog
     today: str
     recipe: Recipe | None = None
     snapshot: Snapshot | None = None
     os: Os | None
+    system: System | None = None
     accelerator: Accelerator | None
     kernel: Kernel | None = None
     driver: Driver | None = None
@@ -98,6 +103,13 @@ class Situation:
         """The snapshot, for rules that are asked of snapshots only."""
         assert self.snapshot is not None
         return self.snapshot
+
+    @property
+    def system_place(self) -> str | None:
+        """The catalog's entry of the system, as named in `Catalog.places`."""
+        if self.system is None:
+            return None
+        return f"{'systems' if isinstance(self.system, Os) else 'distributions'}/{self.system.id}"
 
     def value(self, component: str) -> Value | None:
         """The component's value, the app's own before the node's; None: the stack has no such component."""

@@ -1,0 +1,183 @@
+"""The matrix as lines for a terminal, as a JSON document, and as one HTML page that needs nothing beside itself."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from html import escape
+from itertools import groupby
+from typing import Any
+
+from aistack.compose.grid import Grid, Question, Reason, Row, runs
+from aistack.report.text import printable
+
+SCHEMA = "aistack/matrix/v1"
+SIGNS: Mapping[str, str] = {"ok": "✓", "warning": "!", "error": "✗", "unknown": "?"}
+"""By verdict: what stands in a cell, so that nobody needs to see its colour."""
+
+
+def verdict(reason: Reason | None) -> str:
+    """`ok`, `warning`, `error` or `unknown`."""
+    return reason.severity.value if reason else "ok"
+
+
+def document(grids: Sequence[Grid], question: Question, today: str) -> dict[str, Any]:
+    """The document of `--json`: each cell is the index of what decides it in `reasons`, or null where nothing is against it."""
+    reasons = sorted({reason for grid in grids for row in grid.rows for reason in row.cells if reason}, key=lambda reason: reason.rank)
+    number = {reason: index for index, reason in enumerate(reasons)}
+    return {
+        "schema": SCHEMA,
+        "today": today,
+        "count": question.count,
+        "context": question.context,
+        "cells": sum(grid.size for grid in grids),
+        "reasons": [asdict(reason) for reason in reasons],
+        "grids": [
+            {
+                "framework": grid.framework,
+                "releases": grid.releases,
+                "rows": [
+                    {
+                        "accelerator": row.accelerator,
+                        "model": row.model,
+                        "cells": [None if reason is None else number[reason] for reason in row.cells],
+                    }
+                    for row in grid.rows
+                ],
+            }
+            for grid in grids
+        ],
+    }
+
+
+def as_json(grids: Sequence[Grid], question: Question, today: str) -> str:
+    """The same as text, without white space: there are many cells."""
+    return json.dumps(document(grids, question, today), ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def lines(grids: Sequence[Grid]) -> Iterator[str]:
+    """For each accelerator and framework the models, each with its runs of releases with one verdict and the reason of the newest."""
+    for grid in grids:
+        for accelerator, rows in groupby(grid.rows, key=lambda row: row.accelerator):
+            yield f"{grid.name} on {accelerator}, {len(grid.releases)} releases"
+            mine = list(rows)
+            wide = max(len(row.model) for row in mine)
+            for row in mine:
+                for index, run in enumerate(runs(row.cells)):
+                    yield f"  {'' if index else row.model:<{wide}}  {_told(grid, *run)}"
+            yield ""
+
+
+def summary(grids: Sequence[Grid]) -> Iterator[str]:
+    """One line for each accelerator and framework: how many cells have which verdict, and how many models run with any release."""
+    for grid in grids:
+        wide = max(len(row.accelerator) for row in grid.rows)
+        for accelerator, rows in groupby(grid.rows, key=lambda row: row.accelerator):
+            mine = list(rows)
+            counts = Counter(verdict(reason) for row in mine for reason in row.cells)
+            runs_on = sum(any(verdict(reason) in ("ok", "warning") for reason in row.cells) for row in mine)
+            told = ", ".join(f"{counts[word]} {word}" for word in SIGNS if counts[word])
+            yield f"{accelerator:<{wide}}  {grid.name}: {runs_on} of {len(mine)} models run; {told}"
+
+
+def sentence(reason: Reason) -> str:
+    """What decides, with what it needs."""
+    return reason.message + (f" ({reason.label})" if reason.label else "")
+
+
+def _told(grid: Grid, first: int, last: int, reason: Reason | None) -> str:
+    span = grid.releases[first] if first == last else f"{grid.releases[first]} to {grid.releases[last]}"
+    return f"{verdict(reason)} {span}" + (f": {reason.rule} {printable(sentence(reason))}" if reason else "")
+
+
+# The page.
+
+STYLE = """
+:root{color-scheme:light dark;--line:#8886}
+body{font:16px/1.4 system-ui,sans-serif;margin:1.5rem}
+h1{font-size:1.6rem}h2{font-size:1.2rem;margin:0}
+details{margin:.8rem 0}summary{cursor:pointer}
+.wide{overflow-x:auto}
+table{border-collapse:collapse;font-size:.95rem}
+th,td{border:1px solid var(--line);padding:.25rem .4rem;text-align:center;white-space:nowrap}
+tbody th{text-align:left;font-weight:600;position:sticky;left:0;background:Canvas}
+thead th{vertical-align:bottom}thead span{writing-mode:vertical-rl;transform:rotate(180deg)}
+td a{color:inherit;text-decoration:none;display:block}td a:focus,td a:hover{text-decoration:underline}
+.ok{background:#1a7f3733}.warning{background:#bf870055}.error{background:#cf222e44}.unknown{background:#8250df33}
+li:target{outline:3px solid}
+.key span{padding:.1rem .5rem;margin-right:.8rem;border:1px solid var(--line)}
+"""
+
+
+def page(grids: Sequence[Grid], question: Question, today: str) -> str:
+    """The whole page: for each accelerator and framework a table of models and releases, and below all of them the reasons."""
+    reasons: dict[Reason, int] = {}
+    tables = [
+        _table(grid, accelerator, list(rows), reasons, opened=_is_short(grids))
+        for grid in grids
+        for accelerator, rows in groupby(grid.rows, key=lambda row: row.accelerator)
+    ]
+    cells = sum(grid.size for grid in grids)
+    asked = f"{question.count} accelerator{'s' * (question.count != 1)} for each model, requests of "
+    asked += f"{question.context} tokens" if question.context else "the longest that each model was made for"
+    key = "".join(f'<span class="{word}">{sign} {word}</span>' for word, sign in SIGNS.items())
+    return "\n".join(
+        [
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width,initial-scale=1">',
+            f"<title>aistack matrix, {escape(today)}</title><style>{STYLE}</style></head><body>",
+            f"<h1>What runs where, {escape(today)}</h1>",
+            f"<p>{cells} combinations of accelerator, model and release: {escape(asked)}. ",
+            "Judged by the rules of <code>aistack check</code>; neighbours with one verdict by one rule share a cell, which gives the ",
+            "reason of the newest of them.</p>",
+            f'<p class="key">{key}</p>',
+            *tables,
+            "<h2>Reasons</h2><ol>",
+            *(_reason(reason, number) for reason, number in reasons.items()),
+            "</ol></body></html>\n",
+        ]
+    )
+
+
+def _is_short(grids: Sequence[Grid]) -> bool:
+    return len({row.accelerator for grid in grids for row in grid.rows}) == 1
+
+
+def _table(grid: Grid, accelerator: str, rows: Sequence[Row], reasons: dict[Reason, int], *, opened: bool) -> str:
+    runs_on = sum(any(verdict(reason) in ("ok", "warning") for reason in row.cells) for row in rows)
+    head = "".join(f"<th><span>{escape(release)}</span></th>" for release in grid.releases)
+    body = "\n".join(
+        f"<tr><th>{escape(row.model)}</th>{''.join(_cell(grid, *run, reasons) for run in runs(row.cells))}</tr>" for row in rows
+    )
+    return (
+        f"<details{' open' * opened}><summary><h2 style='display:inline'>{escape(grid.name)} on {escape(accelerator)}</h2> "
+        f"{runs_on} of {len(rows)} models run</summary>\n<div class=wide><table><thead><tr><th>model</th>{head}</tr></thead>\n"
+        f"<tbody>{body}</tbody></table></div></details>"
+    )
+
+
+def _cell(grid: Grid, first: int, last: int, reason: Reason | None, reasons: dict[Reason, int]) -> str:
+    wide = f" colspan={last - first + 1}" if last > first else ""
+    word = verdict(reason)
+    if reason is None:
+        return f"<td class={word}{wide}>{SIGNS[word]}</td>"
+    number = reasons.setdefault(reason, len(reasons) + 1)
+    return f'<td class={word}{wide}><a href="#r{number}" title="{escape(sentence(reason))}">{SIGNS[word]} {reason.rule}</a></td>'
+
+
+def _reason(reason: Reason, number: int) -> str:
+    why = "".join(f" {escape(text)}." for text in reason.why)
+    return (
+        f'<li id="r{number}"><b>{SIGNS[verdict(reason)]} {reason.rule} {escape(reason.name)}</b>: {escape(sentence(reason))}.{why}'
+        f"{_source(reason)}</li>"
+    )
+
+
+def _source(reason: Reason) -> str:
+    if reason.source is None:
+        return ""
+    text = escape(reason.source)
+    link = f'<a href="{text}">{text}</a>' if reason.source.startswith("https://") else text
+    return f" Source: {link}" + (f", checked {escape(reason.checked)}" if reason.checked else "")

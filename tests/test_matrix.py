@@ -1,0 +1,273 @@
+"""The matrix and what fits: every cell is what `check` says of the same machine, and the figures are those of memory.py."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aistack.commands import fit as fit_verb
+from aistack.commands import matrix as matrix_verb
+from aistack.compose.fitting import COUNTS, holdings
+from aistack.compose.grid import WEIGHTS, Grid, Question, Reason, runs
+from aistack.compose.judge_snapshot import judge_snapshot
+from aistack.compose.matrix import matrix
+from aistack.compose.memory import fit, visible
+from aistack.compose.partial import Left, Open, OpenValues, UndecidedError, explore
+from aistack.compose.rules.situation import Finding, Situation, Value, code_rule
+from aistack.diagnostics import DiagnosticError, ExitCode, Severity
+from aistack.facts.catalog import Catalog
+from aistack.host.catalog_files import load_catalog
+from aistack.report import matrix as shown
+
+TODAY = "2026-11-26"
+SEED = 20261126
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return load_catalog()
+
+
+@pytest.fixture(scope="module")
+def everything(catalog: Catalog) -> list[Grid]:
+    return list(matrix(catalog, TODAY, list(catalog.accelerators.values()), Question()))
+
+
+def cells(grids: list[Grid], number: int) -> Iterator[tuple[Grid, str, str, str, Reason | None]]:
+    """So many cells at random: grid, accelerator, release, model, what decides."""
+    chosen = random.Random(SEED)
+    for _ in range(number):
+        grid = chosen.choice(grids) if chosen.random() < 0.05 else max(grids, key=lambda grid: grid.size)
+        row, index = chosen.choice(grid.rows), chosen.randrange(len(grid.releases))
+        yield grid, row.accelerator, grid.releases[index], row.model, row.cells[index]
+
+
+def disagreements(grids: list[Grid], catalog: Catalog, question: Question, number: int) -> list[str]:
+    """Where a cell is not what the ordinary way says of a snapshot of it."""
+    wrong = []
+    for grid, accelerator, release, model, decided in cells(grids, number):
+        snapshot = question.snapshot(accelerator, grid.framework, release, model)
+        said = [
+            (WEIGHTS[one.severity], one.rule, one.message)
+            for one in judge_snapshot(snapshot, catalog, {}, TODAY)
+            if one.severity in WEIGHTS
+        ]
+        if min(said, default=None) != (decided.rank if decided else None):
+            wrong.append(f"{accelerator} {grid.framework} {release} {model}: {decided}, but {said}")
+    return wrong
+
+
+def test_a_thousand_cells_are_what_check_says(everything: list[Grid], catalog: Catalog) -> None:
+    assert sum(grid.size for grid in everything) > 300_000
+    assert disagreements(everything, catalog, Question(), 1000) == []
+
+
+def test_and_so_are_those_of_several_accelerators_with_shorter_requests(catalog: Catalog) -> None:
+    question = Question(count=4, context=8192)
+    some = [product for product in catalog.accelerators.values() if product.id.startswith(("nvidia/h100", "nvidia/t4", "nvidia/jetson"))]
+    assert disagreements(list(matrix(catalog, TODAY, some, question)), catalog, question, 300) == []
+
+
+def test_all_verdicts_occur(everything: list[Grid]) -> None:
+    assert {shown.verdict(reason) for grid in everything for row in grid.rows for reason in row.cells} == set(shown.SIGNS)
+
+
+def test_a_rule_that_nobody_thought_of_is_asked_too(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks at all three, and at the snapshot itself."""
+
+    def judge(situation: Situation) -> Iterator[Finding]:
+        """Nothing of the kind."""
+        part = situation.part
+        product = situation.accelerator
+        if product is not None and part is not None and product.memory_gib == 24 and situation.text("vllm") == "0.19.1":
+            for name, _ in part.models:
+                yield Finding(message=f"{situation.seen.accelerator.product} dislikes {name}", path=())
+
+    rule = code_rule(judge, "AA001", "dislike", "app", "framework", of="snapshot")
+    monkeypatch.setattr("aistack.compose.matrix.rules", lambda catalog: (rule,))
+    (grid,) = matrix(catalog, TODAY, [catalog.accelerators["nvidia/l4"], catalog.accelerators["nvidia/t4"]], Question())
+    found = [(row.accelerator, grid.releases[i]) for row in grid.rows for i, reason in enumerate(row.cells) if reason]
+    assert set(found) == {("nvidia/l4", "0.19.1")} and len(found) == len(grid.rows) // 2
+    assert "nvidia/l4 dislikes BAAI/bge-m3" in {reason.message for row in grid.rows for reason in row.cells if reason}
+
+
+def test_what_is_open_cannot_be_asked() -> None:
+    stand_in: Any = Open("model")
+    asked: list[Callable[[], object]] = [
+        lambda: stand_in.name,
+        lambda: bool(stand_in),
+        lambda: list(stand_in),
+        lambda: stand_in == 1,
+        lambda: f"{stand_in}",
+        lambda: isinstance(stand_in, dict),
+        lambda: {stand_in},
+    ]
+    for ask in asked:
+        with pytest.raises(UndecidedError) as told:
+            ask()
+        assert told.value.axis == "model"
+
+
+def value(text: str, because: str = "") -> Value:
+    return Value(text=text, path=("there",), because=because)
+
+
+def test_values_answer_where_what_is_left_agrees() -> None:
+    cuda = [value("12.8", "torch 2.9"), value("12.8", "torch 2.10"), value("13.0", "torch 2.11"), None]
+    undecided = UndecidedError("accelerator")
+    values = OpenValues({"a": value("1")}, {"cuda": ("release", cuda)}, {"release": (0, 1)}, {"ptx": undecided})
+    assert values["a"].text == "1" and "a" in values and "c" not in values and values.get("c") is None
+    assert "cuda" in values and (values["cuda"].text, values["cuda"].path) == ("12.8", ("there",))
+    with pytest.raises(UndecidedError) as told:
+        values["cuda"].because  # noqa: B018
+    assert [told.value.key(number) for number in (0, 1)] == ["torch 2.9", "torch 2.10"]
+    for ask in (lambda: values["ptx"], lambda: "ptx" in values, lambda: list(values), lambda: len(values)):
+        with pytest.raises(UndecidedError):
+            ask()
+    assert "cuda" not in OpenValues({}, {"cuda": ("release", cuda)}, {"release": (3,)})
+    with pytest.raises(UndecidedError) as told:
+        OpenValues({}, {"cuda": ("release", cuda)}, {"release": (2, 3)}).get("cuda")
+    assert [told.value.key(number) for number in (2, 3)] == [False, True]
+
+
+def test_a_rule_is_run_only_as_often_as_it_must() -> None:
+    first = [value("1"), value("2"), value("2", "differently told")]
+    second = [value(str(number)) for number in range(1000)]
+    ran = []
+
+    def judge(situation: Any) -> Iterator[Finding]:
+        """Only the first axis matters."""
+        ran.append(situation)
+        if situation["first"].text == "2":
+            yield Finding(message="two", path=())
+
+    rule = code_rule(judge, "AA001", "two", "node")
+    columns: Any = {"first": ("first", first), "second": ("second", second)}
+
+    def views(left: Left) -> Any:
+        return (OpenValues({}, columns, left),)
+
+    everything = {"first": (0, 1, 2), "second": tuple(range(1000))}
+    found = list(explore(rule, views, everything))
+    assert [(left["first"], len(left["second"]), finding.message) for left, (finding,) in found] == [((1, 2), 1000, "two")]
+    assert len(ran) == 3
+    assert list(explore(rule, views, everything, wanted=lambda left: left["first"] == (0,))) == [] and len(ran) == 5
+
+
+def test_runs_of_releases() -> None:
+    one = Reason(rule="A", name="a", severity=Severity.ERROR, message="x")
+    same, other = replace(one, message="y"), replace(one, severity=Severity.WARNING)
+    assert list(runs([one, same, None, None, other])) == [(0, 1, one), (2, 3, None), (4, 4, other)]
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag != "meta":
+            self.open.append(tag)
+        assert tag not in ("script", "img", "link", "iframe")
+        if tag == "a":
+            self.links.append(given["href"] or "")
+        if tag == "li":
+            self.anchors.add(given["id"] or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_needs_nothing_beside_itself_and_every_cell_leads_to_its_reason(catalog: Catalog) -> None:
+    grids = list(matrix(catalog, TODAY, [catalog.accelerators["nvidia/l4"]], Question()))
+    page = _Page()
+    page.feed(shown.page(grids, Question(), TODAY))
+    assert page.open == []
+    inside = {link.removeprefix("#") for link in page.links if link.startswith("#")}
+    assert inside == page.anchors and len(inside) > 20
+    assert all(link.startswith(("#", "https://")) for link in page.links)
+
+
+def test_the_verb_matrix(catalog: Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def ask(wanted: str | None, **how: object) -> str:
+        options = {"as_json": False, "output": None} | how
+        assert matrix_verb.show(wanted, Question(), catalog=catalog, today=TODAY, **options) is ExitCode.OK  # type: ignore[arg-type]
+        return capsys.readouterr().out
+
+    text = ask("nvidia/l4")
+    assert f"vLLM on nvidia/l4, {len(catalog.frameworks['vllm'].releases)} releases" in text
+    assert re.search(r"error [0-9.]+ to 0.2.7: MD103 vllm [0-9.]+ does not know `Qwen/Qwen3-8B`", text)
+    document = json.loads(ask("nvidia/h100-80gb", as_json=True))
+    assert document["schema"] == "aistack/matrix/v1"
+    (grid,) = document["grids"]
+    assert {row["accelerator"] for row in grid["rows"]} == {"nvidia/h100-pcie-80gb", "nvidia/h100-sxm-80gb"}
+    assert document["cells"] == len(grid["rows"]) * len(grid["releases"])
+    used = {cell for row in grid["rows"] for cell in row["cells"]} - {None}
+    assert used == set(range(len(document["reasons"])))
+    assert ask("nvidia/l4", output=tmp_path / "l4.html") == "" and (tmp_path / "l4.html").read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(("wanted", "hint"), [("nvidia/l44", "did you mean `nvidia/l4`?"), ("intel/gaudi3", "`aistack list frameworks`")])
+def test_a_matrix_of_nothing(wanted: str, hint: str, catalog: Catalog) -> None:
+    without = replace(catalog, frameworks={name: replace(one, vendors=("nvidia", "cpu")) for name, one in catalog.frameworks.items()})
+    with pytest.raises(DiagnosticError) as stopped:
+        matrix_verb.show(wanted, Question(), catalog=without, today=TODAY, as_json=False, output=None)
+    assert stopped.value.exit_code is ExitCode.NO and hint in stopped.value.diagnostics[0].hints[0]
+
+
+def test_what_holds_a_model(catalog: Catalog) -> None:
+    model = catalog.models["meta-llama/Llama-3.1-70B-Instruct"]
+    products = [catalog.accelerators[name] for name in ("nvidia/l4", "nvidia/h100-sxm-80gb", "nvidia/b200", "amd/mi350p", "cpu/x86-64")]
+    found = {(one.accelerator.id, one.count): one for one in holdings(model, products, 0.9)}
+    assert set(found) == {("nvidia/l4", 8), *(("nvidia/h100-sxm-80gb", n) for n in (4, 8)), *(("nvidia/b200", n) for n in COUNTS)}
+    for one in found.values():
+        assert one.fit.comfortable <= one.fit.available
+        longer = fit(model, one.accelerator, context=one.context + 64, parallel=one.count, fraction=0.9)
+        assert one.whole or (longer is not None and longer.comfortable > longer.available)
+    eight = replace(model, attention_heads=12, kv_heads=4)
+    assert {one.count for one in holdings(eight, products, 0.9)} == {1, 2, 4}
+
+
+def test_the_verb_fit(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit_verb.fit("qwen/qwen3-8b", None, catalog=catalog, as_json=False) is ExitCode.OK
+    text = capsys.readouterr().out
+    assert "Qwen/Qwen3-8B: bfloat16, weights 15.3 GiB" in text and "vLLM takes 0.9" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("nvidia/l4 ")]
+    assert line.split() == ["nvidia/l4", "27604", "40960", "(all)", "40960", "(all)", "40960", "(all)"]
+    fit_verb.fit("Qwen/Qwen3-8B", "nvidia/l4", catalog=catalog, as_json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["schema"], document["precision"], [one["count"] for one in document["fits"]]) == (
+        "aistack/fit/v1",
+        "bfloat16",
+        [1, 2, 4, 8],
+    )
+    assert document["fits"][0]["longest_context"] == 27604
+    fit_verb.fit("Qwen/Qwen3-8B", "nvidia/l4", catalog=catalog, as_json=False)
+    assert "weights 15.3 GiB + cache 3.8 GiB = 19.0 GiB" in capsys.readouterr().out
+    assert fit_verb.fit("deepseek-ai/DeepSeek-R1", "nvidia/t4", catalog=catalog, as_json=False) is ExitCode.NO
+
+
+def test_what_fits_is_not_told_without_geometry(catalog: Catalog) -> None:
+    unknown = next(model for model in catalog.models.values() if model.kv_bytes_per_token is None)
+    with pytest.raises(DiagnosticError) as stopped:
+        fit_verb.fit(unknown.id, None, catalog=catalog, as_json=False)
+    assert stopped.value.exit_code is ExitCode.UNABLE
+    with pytest.raises(DiagnosticError) as stopped:
+        fit_verb.fit("Qwen/Qwen3-8", None, catalog=catalog, as_json=False)
+    assert "did you mean `Qwen/Qwen3-8B`?" in stopped.value.diagnostics[0].hints
+
+
+def test_every_accelerator_but_processors_and_the_unconfirmed_has_memory(catalog: Catalog) -> None:
+    without = {product.id for product in catalog.accelerators.values() if visible(product) is None}
+    assert without == {"cpu/aarch64", "cpu/x86-64", "amd/mi308x", "amd/mi350p", "nvidia/b100", "nvidia/gh200-144gb", "nvidia/l2"}
