@@ -64,8 +64,8 @@ def run(argv: Sequence[str | Path], **environment: str) -> str:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """An empty folder on the store's file system, removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="aistack-bench-", dir=store().path.parent) as folder:
+    """An empty folder on the store's file system, removed afterwards; podman must be able to read its path as an image's name."""
+    with tempfile.TemporaryDirectory(prefix="aistack-bench", suffix="x", dir=store().path.parent) as folder:
         yield Path(folder)
 
 
@@ -79,7 +79,7 @@ class Podman:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "containers"
-        self.command = ["podman", "--root", self.root, "--runroot", folder / "run", "--tmpdir", folder / "libpod"]
+        self.command: list[str | Path] = ["podman", "--root", self.root, "--runroot", folder / "run", "--tmpdir", folder / "libpod"]
 
     def __enter__(self) -> Self:
         return self

@@ -14,18 +14,17 @@ import functools
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packing import weights
 from sides import Podman, Row, aistack, run, scratch, store, table
 
-from aistack.commands.lock import Places, archives_of, lock_path, read_lock, write
+from aistack.commands.lock import lock_path, read_lock, write
 from aistack.compose import grouping, seal
 from aistack.compose.lock import Lock
-from aistack.facts.pins import LockedRoot
-from aistack.facts.systems import Suite
+from aistack.facts.pins import Archive, LockedRoot
 from aistack.host import apt, apt_sources, models, oci, rootfs
 
 SUITES = ("trixie", "trixie-updates", "trixie-security", "trixie-backports")
@@ -52,10 +51,14 @@ class Case:
     root: str
 
 
+def suites(names: Sequence[str], root: LockedRoot) -> list[Archive]:
+    """The host's archives of those suites, trusted by the key by which the root's own are."""
+    return [Archive(suite=name, signed_by=root.archives[0].signed_by) for name in names]
+
+
 def versioned(root: LockedRoot, names: Collection[str], *, newest: bool) -> LockedRoot | None:
     """The root with those packages at the oldest or newest version that any suite offers; None where there is only one."""
-    places = Places(store=store(), environment=os.environ)
-    archives = archives_of(root.os, [Suite(name=name) for name in SUITES], places)
+    archives = suites(SUITES, root)
     offered = apt.versions(store(), archives, sorted(names), root.arch, environment=os.environ)
     locked = {package.name: package.version for package in root.packages}
     other = {name: [one for one in versions if one != locked[name]] for name, versions in offered.items()}
@@ -89,19 +92,19 @@ def cases(lock: Lock) -> Iterator[Case]:
         older = versioned(base, names, newest=False)
         if older:
             yield Case(what=what, older=with_root(lock, "base", older), newer=lock, root="base")
-    newer = versioned(lock.root(app.root), {app.framework}, newest=True)
-    if newer:
+    if app.root is not None and app.framework is not None and (newer := versioned(lock.root(app.root), {app.framework}, newest=True)):
         yield Case(what=app.framework, older=lock, newer=with_root(lock, app.root, newer), root=app.root)
 
 
 class Containerfile:
     """An OS or app as a plain Containerfile makes it: FROM the distribution with its apt, then one RUN of apt-get install."""
 
-    def __init__(self, podman: Podman, folder: Path) -> None:
+    def __init__(self, podman: Podman, folder: Path, root: LockedRoot) -> None:
         self.folder, self.podman = folder, podman
         folder.mkdir()
         sources, tar = folder / "start.sources", folder / "start.tar"
-        sources.write_text("\n".join(archive.render() for archive in apt_sources.archives(SUITES[:1], environment=os.environ)))
+        here = apt_sources.locate(suites(SUITES[:1], root), environment=os.environ)
+        sources.write_text("\n".join(map(apt_sources.stanza, here)))
         run(["mmdebstrap", "--mode=root", "--variant=apt", SUITES[0], tar, sources])
         self.podman("import", tar, "start")
 
@@ -165,7 +168,7 @@ def rows(recipe: Path) -> Iterator[Row]:
     aistack("lock", recipe)
     lock = read_lock(lock_path(recipe))
     with scratch() as folder, Podman(folder) as podman:
-        containerfile = Containerfile(podman, folder / "containerfile")
+        containerfile = Containerfile(podman, folder / "containerfile", lock.root("base"))
         layers = functools.cache(containerfile.layers)
         for case in cases(lock):
             ours, changed = fetched(case, recipe, folder / case.what)
