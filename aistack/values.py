@@ -1,8 +1,8 @@
 """Dataclasses that are quick to define: the same decorator as the standard library's, for the one form of which this program has a hundred.
 
 `dataclasses` writes and compiles six functions for each frozen class, which took more than half of a cold `aistack check`. Here one is
-compiled, `__init__`, and the others are shared closures. To the outside nothing differs: `fields`, `replace`, `asdict` and `is_dataclass`
-take these classes. Any other form is handed on.
+compiled, `__init__`, when the first value is made, and the others are shared closures. To the outside nothing differs: `fields`,
+`replace`, `asdict` and `is_dataclass` take these classes. Any other form is handed on.
 """
 
 from __future__ import annotations
@@ -49,8 +49,12 @@ def _frozen(cls: type[Any], *, kw_only: bool, order: bool) -> type[Any]:
         for name, value in zip(names, values, strict=True):
             object.__setattr__(self, name, value)
 
+    def first(self: Any, *positions: Any, **names: Any) -> None:
+        made.__init__ = _init(made, fields, kw_only)  # most classes that are imported make no value in one run
+        made.__init__(self, *positions, **names)
+
     own = {
-        "__init__": _init(made, fields, kw_only),
+        "__init__": first,
         "__eq__": equal,
         "__hash__": hashed,
         "__repr__": shown,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import base_build
 import cold_start
+import growth
 import packing
 import rebuild
 import updates
@@ -27,6 +28,7 @@ def main() -> None:
     mkosi = parser.parse_args().mkosi
     parts: dict[str, Callable[[], Iterable[Row]]] = {
         "cold start": lambda: cold_start.rows(str(RECIPE)),
+        "growth": lambda: growth.rows(RECIPE),
         "packing": lambda: packing.rows(4, 512, 3),
         "rebuild": lambda: rebuild.rows(RECIPE, 5),
         "base build": lambda: base_build.rows(RECIPE, 3, mkosi),

@@ -64,8 +64,8 @@ def run(argv: Sequence[str | Path], **environment: str) -> str:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """An empty folder on the store's file system, removed afterwards; podman must be able to read its path as an image's name."""
-    with tempfile.TemporaryDirectory(prefix="aistack-bench", suffix="x", dir=store().path.parent) as folder:
+    """An empty folder on the store's file system, removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="aistack-bench-", dir=store().path.parent) as folder:
         yield Path(folder)
 
 
@@ -89,6 +89,11 @@ class Podman:
 
     def __call__(self, *argv: str | Path) -> str:
         return run([*self.command, *argv])
+
+    def take(self, layout: Path, tag: str) -> None:
+        """Takes an image from a layout into the storage, as localhost/TAG."""
+        target = f"containers-storage:[overlay@{self.root}+{self.root.with_name('run')}]localhost/{tag}:latest"
+        run(["skopeo", "--insecure-policy", "copy", "--quiet", f"oci:{layout}:{tag}", target])
 
     def build(self, text: str, name: str, *options: str | Path) -> None:
         """Builds a Containerfile without a context; what it copies is given by `options`."""

@@ -8,10 +8,15 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aistack.commands.fixing import applied
+from aistack.compose.fixes import minimal_conflict, requirements
+from aistack.compose.judge import judge
 from aistack.compose.recipe import DriverWish, Recipe, read
 from aistack.compose.resolve import resolve
+from aistack.compose.rules.situation import Path
+from aistack.diagnostics import Diagnostic, Severity
 from aistack.facts.catalog import Catalog, Release
-from aistack.facts.document import parse
+from aistack.facts.document import parse, places
 from aistack.facts.systems import Driver
 from aistack.facts.version import Scheme, key
 from aistack.host.catalog_files import load_catalog
@@ -163,3 +168,48 @@ def test_a_wish_never_widens(catalog: Catalog, text: str | None) -> None:
     for newer, older in pairs:
         assert newer is not None and older is not None
         assert key(newer.version, Scheme.RELEASE) >= key(older.version, Scheme.RELEASE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(catalogs(), st.sampled_from(["550.*", ">=535", "<580"]), st.lists(RANGES.filter(bool), min_size=1, max_size=3))
+def test_a_conflict_is_minimal(catalog: Catalog, drivers: str, frameworks: list[str]) -> None:
+    """What is named cannot all hold; without any one of it, all else of it can."""
+    recipe = wanted(drivers, tuple(frameworks))
+    wishes = frozenset(requirements(recipe))
+    conflict = frozenset(minimal_conflict(recipe, catalog, TODAY, frozenset()))
+
+    def conflicting(kept: frozenset[Path]) -> bool:
+        return bool(resolve(recipe, catalog, TODAY, without=wishes - kept).violations)
+
+    assert conflicting(conflict) is bool(resolve(recipe, catalog, TODAY).violations)
+    if not conflict:
+        assert conflicting(frozenset()) is conflicting(wishes)
+    for wish in conflict:
+        assert not conflicting(conflict - {wish})
+
+
+@settings(max_examples=60, deadline=None)
+@given(catalogs(), st.sampled_from(["550.*", ">=535", "<580", "470.256.02"]), st.lists(RANGES.filter(bool), min_size=1, max_size=2))
+def test_a_fix_that_is_called_proved_works_in_the_file(catalog: Catalog, drivers: str, frameworks: list[str]) -> None:
+    """Made in the recipe's own text, which is then read and judged from the beginning, it leaves no error."""
+    apps = "".join(
+        f"  app{number}: {{framework: {{vllm: '{text}'}}, models: [Qwen/Qwen3-0.6B], port: {8000 + number}}}\n"
+        for number, text in enumerate(frameworks)
+    )
+    text = RECIPE.strip().partition("apps:")[0] + f"driver: {{version: '{drivers}'}}  # as the fleet has it\napps:\n{apps}"
+
+    def judged(text: str) -> tuple[Diagnostic, ...]:
+        root, problems = parse(text, "recipe.yaml")
+        assert root is not None and not problems
+        recipe, more = read(root)
+        assert recipe is not None, more
+        return judge(recipe, catalog, places(root), TODAY).diagnostics
+
+    found = judged(text)
+    fixes = [fix for one in found if one.severity is Severity.ERROR for fix in one.fixes]
+    assert all(fix.proved for fix in fixes)
+    for fix in fixes:
+        if fix.place is not None:
+            after = applied(text, fix)
+            assert "# as the fleet has it" in after
+            assert not [one for one in judged(after) if one.severity is Severity.ERROR], (fix.text, after)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -152,10 +152,33 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         return tuple if inner is _same else lambda value: tuple(inner(item) for item in value)
     if origin is not None and issubclass(typing.cast(Any, origin), Mapping) if isinstance(origin, type) else False:
         inner = _reader(arguments[1])
+        if dataclasses.is_dataclass(arguments[1]):
+            return lambda value: _Entries(value, inner)
         return _same if inner is _same else lambda value: {key: inner(item) for key, item in value.items()}
     if isinstance(bare, type) and issubclass(bare, Enum):
         return bare
     return _same
+
+
+class _Entries(Mapping[str, Any]):
+    """Entries that are read when they are asked for: one run needs few of a thousand."""
+
+    def __init__(self, plain: dict[str, Any], read: Callable[[Any], Any]) -> None:
+        self._plain, self._read, self._made = plain, read, dict[str, Any]()
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            self._made[name] = self._read(self._plain[name])
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._plain
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._plain)
+
+    def __len__(self) -> int:
+        return len(self._plain)
 
 
 def _class_reader(kind: type[Value]) -> Callable[[Any], Value]:

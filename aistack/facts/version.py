@@ -15,12 +15,12 @@ import functools
 import re
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Any
-
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
+from typing import TYPE_CHECKING, Any
 
 from aistack.values import dataclass
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 
 class Scheme(StrEnum):
@@ -132,9 +132,11 @@ def key(text: str, scheme: Scheme) -> Any:
         if not found or not found[2][0].isalnum():
             raise VersionFormatError(f"`{text}` is not a Debian version, like `1.26.3-3+deb13u1`")
         return _DebianKey(int(found[1] or 0), found[2], found[3] or "")
+    from packaging.version import Version  # for Python packages alone, which many a recipe has none of
+
     try:
         return Version(text)
-    except InvalidVersion as error:
+    except ValueError as error:
         raise VersionFormatError(f"`{text}` is not a version of a Python package, like `0.33.0`") from error
 
 
@@ -154,6 +156,8 @@ def newest_first(versions: Iterable[str], scheme: Scheme) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=4096)
 def _specifiers(parts: tuple[tuple[str, str], ...]) -> SpecifierSet:
+    from packaging.specifiers import SpecifierSet
+
     return SpecifierSet(",".join(f"{operator}{bound}" for operator, bound in parts))
 
 
@@ -256,6 +260,6 @@ def parse_range(text: str, scheme: Scheme) -> Range:
     if scheme is Scheme.PEP440:
         try:
             _specifiers(found_range.parts)
-        except InvalidSpecifier as error:
+        except ValueError as error:
             raise VersionFormatError(f"`{text}` is not a range of Python versions: {error}") from error
     return found_range
