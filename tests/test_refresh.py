@@ -81,13 +81,22 @@ Requires-Dist: cuda-toolkit[cublas]==13.2.2; platform_system == "Linux"
 Requires-Dist: not a requirement at all
 """
     known = frozenset({"torch", "flash-attn", "xformers"})
-    needs, brings = read_metadata(text, "engine-1.0-cp38-abi3-manylinux_2_31_x86_64.whl", known)
-    assert needs == {"torch": "2.14.0", "flash-attn": ">=2.8,!=2.8.2,<3", "python": ">=3.11,<3.15", "glibc": ">=2.31"}
+    needs, pins, brings = read_metadata(text, "engine-1.0-cp38-abi3-manylinux_2_31_x86_64.whl", known, frozenset({"torch"}))
+    assert needs == {"torch": "2.14.0", "python": ">=3.11,<3.15", "glibc": ">=2.31"}
+    assert pins == {"flash-attn": ">=2.8,!=2.8.2,<3"}
     assert brings == {"cuda": "13.2"}
 
 
 @pytest.mark.parametrize(
-    ("written", "kept"), [("==2.1", "2.1"), ("==2.*", "==2.*"), ("<3,>=2", ">=2,<3"), ("~=9.0", "~=9.0"), (">=1,!=1.5", ">=1,!=1.5")]
+    ("written", "kept"),
+    [
+        ("==2.1", "2.1"),
+        ("==2.*", "==2.*"),
+        ("<3,>=2", ">=2,<3"),
+        ("~=9.0", ">=9.0,<10"),
+        ("~=2.1.3", ">=2.1.3,<2.2"),
+        (">=1,!=1.5", ">=1,!=1.5"),
+    ],
 )
 def test_ranges(written: str, kept: str) -> None:
     assert range_of(SpecifierSet(written)) == kept
@@ -107,6 +116,7 @@ releases:
   - {version: "2.0", date: 2026-01-01, needs: {python: ">=3.11"}}  # read by hand
   - version: "1.0"
     needs: {python: ">=3.9"}
+    arm64: {cu126: ["9.0"]}
 """
 
 
@@ -136,6 +146,7 @@ def test_new_releases_come_where_they_belong_and_old_lines_stay() -> None:
         '  - {version: "1.5", needs: {python: ">=3.9"}}',
         '  - version: "1.0"',
         '    needs: {python: ">=3.9"}',
+        '    arm64: {cu126: ["9.0"]}',
         "",
     ]
     again, refreshed = component(after)
@@ -147,6 +158,7 @@ def test_what_changed_is_written_over_and_what_was_not_read_stays() -> None:
     after = entered(COMPONENT, root, owner, [OneRead(version="1.0", date="2025-01-01", needs={"glibc": ">=2.28"})], "2026-11-26")
     _, refreshed = component(after)
     assert refreshed.releases[1].needs == {"python": ">=3.9", "glibc": ">=2.28"} and refreshed.releases[1].date == "2025-01-01"
+    assert refreshed.releases[1].arm64 == {"cu126": ("9.0",)}
     assert "# The first that knew" in after and "# read by hand" in after
 
 

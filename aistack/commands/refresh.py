@@ -110,6 +110,7 @@ def _read(owner: Component | Framework, catalog: Catalog, environment: Mapping[s
     assert owner.project is not None
     known = frozenset({*catalog.components, *catalog.frameworks}) - {owner.id}
     have = {release.version: release for release in owner.releases}
+    chosen = frozenset(name for release in owner.releases for name in release.needs)
     oldest = min((key(version, owner.versions) for version in have), default=None)
     for listed in wheel_index.releases(owner.project, environment):
         try:
@@ -122,8 +123,8 @@ def _read(owner: Component | Framework, catalog: Catalog, environment: Mapping[s
         print(f"reading {owner.id} {listed.version}", file=sys.stderr, flush=True)
         architectures = None
         with wheel_index.opened(listed, environment) as wheel:
-            needs, brings = texts.read_metadata(wheel_index.metadata(wheel), listed.filename, known)
+            needs, pins, brings = texts.read_metadata(wheel_index.metadata(wheel), listed.filename, known, chosen)
             if owner.binary:
                 found = fatbin.architectures(wheel_index.member(wheel, partial(fnmatchcase, pat=owner.binary)))
                 architectures = found or None
-        yield Read(version=listed.version, date=listed.date, needs=needs, brings=brings, architectures=architectures)
+        yield Read(version=listed.version, date=listed.date, needs=needs, pins=pins, brings=brings, architectures=architectures)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field, replace
 from email.parser import HeaderParser
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import SpecifierSet
+from packaging.specifiers import Specifier, SpecifierSet
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from aistack.facts.catalog import Component, Framework, Release
 from aistack.facts.document import Mapping as MappingNode
@@ -26,19 +27,26 @@ LINUX = {"platform_system": "Linux", "sys_platform": "linux", "platform_machine"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
-    """What was read of one release: `needs` and `brings` as in the catalog; `architectures` is None where nobody looked."""
+    """What was read of one release, as in the catalog; `architectures` is None where nobody looked."""
 
     version: str
     date: str | None
     needs: Mapping[str, str] = field(default_factory=dict)
+    pins: Mapping[str, str] = field(default_factory=dict)
     brings: Mapping[str, str] = field(default_factory=dict)
     architectures: tuple[str, ...] | None = None
 
 
-def read_metadata(text: str, filename: str, known: frozenset[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """(needs, brings) of a wheel by its METADATA and its name; `known` are the components that the catalog has."""
+def read_metadata(
+    text: str, filename: str, known: frozenset[str], chosen: frozenset[str] = frozenset()
+) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """(needs, pins, brings) of a wheel by its METADATA and its name.
+
+    `known` are the components that the catalog has, `chosen` those of them that are chosen by what needs them: the others are only pinned.
+    """
     said = HeaderParser().parsestr(text)
     needs: dict[str, str] = {}
+    pins: dict[str, str] = {}
     brings: dict[str, str] = {}
     for line in said.get_all("Requires-Dist", []):
         try:
@@ -49,7 +57,7 @@ def read_metadata(text: str, filename: str, known: frozenset[str]) -> tuple[dict
             continue
         name = canonicalize_name(requirement.name)
         if name in known and requirement.specifier:
-            needs[name] = range_of(requirement.specifier)
+            (needs if name in chosen else pins)[name] = range_of(requirement.specifier)
         exact = re.fullmatch(r"==(\d+\.\d+)[\d.]*", str(requirement.specifier))
         if name in CUDA and exact:
             brings["cuda"] = exact[1]
@@ -57,27 +65,35 @@ def read_metadata(text: str, filename: str, known: frozenset[str]) -> tuple[dict
         needs["python"] = range_of(SpecifierSet(python))
     if glibc := re.search(r"manylinux_2_(\d+)_x86_64", filename):
         needs["glibc"] = f">=2.{glibc[1]}"
-    return needs, brings
+    return needs, pins, brings
 
 
 def range_of(specifier: SpecifierSet) -> str:
-    """A range as the catalog writes it: lower bounds first, one exact version without its sign."""
-    parts = sorted(str(part) for part in specifier)
+    """A range as the catalog writes it: lower bounds first, one exact version without its sign, `~=2.1.0` as `>=2.1.0,<2.2`."""
+    parts = sorted(one for part in specifier for one in _plain(part))
     if len(parts) == 1 and parts[0].startswith("==") and not parts[0].endswith("*"):
         return parts[0].removeprefix("==")
     return ",".join(sorted(parts, key=lambda part: (part.startswith("<"), part.startswith("!"), part)))
 
 
+def _plain(part: Specifier) -> Iterator[str]:
+    if part.operator != "~=":
+        yield str(part)
+        return
+    *stem, last, _ = Version(part.version).release
+    yield from (f">={part.version}", f"<{'.'.join(str(number) for number in (*stem, last + 1))}")
+
+
 def merged(release: Release | None, read: Read) -> Release:
     """The catalog's release with what was read; what nobody read stays."""
     before = release or Release(version=read.version)
-    return Release(
-        version=before.version,
+    return replace(
+        before,
         date=read.date or before.date,
         needs={**before.needs, **read.needs},
+        pins={**before.pins, **read.pins},
         brings={**before.brings, **read.brings},
         architectures=before.architectures if read.architectures is None else read.architectures,
-        builds=before.builds,
     )
 
 
@@ -146,10 +162,12 @@ def flow(release: Release) -> str:
     """A release as one line of YAML: `{version: "2.15.0", date: 2026-10-28, …}`."""
     parts = [f'version: "{release.version}"']
     parts += [f"date: {release.date}"] if release.date else []
-    parts += [f"{name}: {_mapping(own)}" for name, own in (("needs", release.needs), ("brings", release.brings)) if own]
+    ranges = (("needs", release.needs), ("pins", release.pins), ("brings", release.brings))
+    parts += [f"{name}: {_mapping(own)}" for name, own in ranges if own]
     parts += [f"architectures: {_list(release.architectures)}"] if release.architectures else []
-    if release.builds:
-        parts.append("builds: {" + ", ".join(f"{build}: {_list(own)}" for build, own in release.builds.items()) + "}")
+    for name, lists in (("builds", release.builds), ("arm64", release.arm64)):
+        if lists:
+            parts.append(f"{name}: {{" + ", ".join(f"{build}: {_list(own)}" for build, own in lists.items()) + "}")
     return "{" + ", ".join(parts) + "}"
 
 

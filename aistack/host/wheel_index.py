@@ -9,6 +9,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import IO
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -64,20 +65,25 @@ def releases(project: str, environment: Mapping[str, str]) -> tuple[Release, ...
     except (ValueError, KeyError, pypi_simple.errors.UnsupportedRepoVersionError) as error:
         raise wheels.unreachable(bare, error) from error
     best: dict[str, tuple[tuple[int, ...], Release]] = {}
+    first: dict[str, str] = {}
     for package in found.packages:
         rank = _rank(package.filename)
-        if rank is None or package.version is None or package.is_yanked or (package.version in best and best[package.version][0] >= rank):
+        if rank is None or package.version is None or package.is_yanked:
+            continue
+        day = package.upload_time.date().isoformat() if package.upload_time else ""
+        first[package.version] = min(first.get(package.version, day), day)  # wheels for newer Pythons may come weeks later
+        if package.version in best and best[package.version][0] >= rank:
             continue
         release = Release(
             version=package.version,
-            date=package.upload_time.date().isoformat() if package.upload_time else None,
+            date=None,
             filename=package.filename,
             url=package.url,
             size=package.size or wheels.size_of(package.url, settings),
             requires_python=package.requires_python or "",
         )
         best[package.version] = (rank, release)
-    return tuple(release for _, release in best.values())
+    return tuple(replace(release, date=first[release.version] or None) for _, release in best.values())
 
 
 def _rank(filename: str) -> tuple[int, ...] | None:
