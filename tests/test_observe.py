@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from aistack.commands.reading import read_recipe
 from aistack.compose.observe import observe
 from aistack.compose.programs import cuda_of_build
 from aistack.compose.rules.situation import Situation
+from aistack.diagnostics import DiagnosticError
 from aistack.facts.capability import capability
 from aistack.facts.catalog import Catalog
 from aistack.facts.decode import decode
@@ -138,3 +141,23 @@ def test_names_of_architectures_and_builds() -> None:
 )
 def test_a_series_stands_for_all_its_versions(wanted: str, series: str, answer: bool | None) -> None:
     assert parse_range(wanted, Scheme.RELEASE).admits_all(series) is answer
+
+
+def test_jetsons_driver_has_numbers_of_its_own(catalog: Catalog) -> None:
+    """L4T's releases are no versions of the desktop's driver."""
+    for accelerator in ({"product": "nvidia/jetson-t5000"}, {"arch": "sm_87"}):
+        assert seen(catalog, accelerator=accelerator, driver={"version": "36.4.3"}, toolkit={"cuda": "12.6"}).value("driver") is None
+
+
+def test_a_driver_tells_whose_it_is(catalog: Catalog) -> None:
+    assert seen(catalog, driver={"version": "535.216.01"}).text("vendor") == "nvidia"
+    assert seen(catalog, driver={"version": "1.21.0"}).value("vendor") is None
+    assert seen(catalog, driver={"module": {"name": "amdgpu", "version": "600.1"}}).text("vendor") == "amd"
+
+
+def test_verbs_about_recipes_say_what_a_snapshot_is(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("schema: aistack/snapshot/v1\n")
+    with pytest.raises(DiagnosticError) as caught:
+        read_recipe(file)
+    assert [one.rule for one in caught.value.diagnostics] == ["REC013"]

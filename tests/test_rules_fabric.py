@@ -25,7 +25,7 @@ ROWS = (
     Row(
         rule="FB101",
         says="the fabric manager is absent",
-        fires="accelerator: {product: nvidia/h100-sxm-80gb}; fabric: {manager: {state: absent}}",
+        fires="accelerator: {product: nvidia/h100-sxm-80gb, count: 8}; fabric: {manager: {state: absent}}",
         silent="accelerator: {product: nvidia/h100-sxm-80gb, count: 1}; fabric: {manager: {state: absent}}",
         lacking="accelerator: {product: nvidia/h100}; fabric: {manager: {state: absent}}",
     ),
@@ -186,3 +186,26 @@ def test_the_service_compares_itself_with_the_loaded_modules(catalog: Catalog) -
     text = "driver: {version: 570.133.20, module: {version: 570.124.06}}; fabric: {manager: {version: 570.133.20, state: running}}"
     (found,) = (found for found in judged(text, catalog) if found.rule == "FB103")
     assert found.labels[0].text == "must be 570.124.06"
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "severity"),
+    [
+        ("{product: nvidia/a100-sxm-80gb, count: 8}", Severity.ERROR),
+        ("{product: nvidia/a100-sxm-80gb, count: 4, interconnect: nvswitch}", Severity.ERROR),
+        ("{product: nvidia/a100-sxm-80gb}", Severity.WARNING),
+        ("{product: nvidia/a100-sxm-80gb, count: 4}", Severity.UNKNOWN),
+        ("{product: nvidia/a100-sxm-80gb, count: 4, interconnect: none}", None),
+    ],
+)
+def test_four_modules_may_stand_on_a_board_without_switches(accelerator: str, severity: Severity | None, catalog: Catalog) -> None:
+    found = judged(f"accelerator: {accelerator}; fabric: {{manager: {{state: absent}}}}", catalog)
+    assert [one.severity for one in found if one.rule == "FB101"] == ([] if severity is None else [severity])
+
+
+def test_a_packages_revision_is_no_other_release(catalog: Catalog) -> None:
+    text = (
+        "accelerator: {product: nvidia/h100-sxm-80gb, count: 8}; driver: {version: 550.127.08}; fabric: {manager: {version: 550.127.REV}}"
+    )
+    assert [one.rule for one in judged(text.replace("REV", "08-1"), catalog) if one.rule == "FB103"] == []
+    assert [one.rule for one in judged(text.replace("REV", "05-1"), catalog) if one.rule == "FB103"] == ["FB103"]

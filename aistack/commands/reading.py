@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aistack.compose.recipe import Recipe, read
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Place, Severity, refuse
-from aistack.facts.document import SIZE_LIMIT, Node, parse, place_of
+from aistack.facts.document import SIZE_LIMIT, Mapping, Node, Scalar, parse, place_of
 from aistack.values import dataclass
 
 BYTES_LIMIT = 4 * SIZE_LIMIT
@@ -57,6 +57,10 @@ def read_recipe(path: Path) -> Source:
     root, problems = parse(read_text(path), str(path))
     if root is None:
         raise DiagnosticError(problems, ExitCode.NO)
+    schema = root.get("schema") if isinstance(root, Mapping) else None
+    if isinstance(schema, Scalar) and schema.text == "aistack/snapshot/v1":
+        hints = ("`aistack check` judges snapshots; every other verb needs a recipe",)
+        raise refuse(_problem("REC013", "not-a-recipe", f"`{path}` is a snapshot, not a recipe", schema.place, hints))
     recipe, more = read(root)
     if recipe is None or problems:
         raise DiagnosticError((*problems, *more), ExitCode.NO)

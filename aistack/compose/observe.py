@@ -29,6 +29,10 @@ BRANDS = {"data-centre": "datacenter", "workstation": "workstation", "consumer":
 """By a product's kind: the brand that programs are told."""
 
 
+DRIVER = re.compile(r"[2-9]\d\d(\.\d+)*$")
+"""What the versions of NVIDIA's drivers look like, and those of no other."""
+
+
 def observe(snapshot: Snapshot, catalog: Catalog, today: str) -> Situation:
     """What the rules see of a snapshot on the day `today` (`2026-11-22`)."""
     product = accelerator(snapshot, catalog)
@@ -88,11 +92,17 @@ def vendor(snapshot: Snapshot) -> str | None:
     signs = {
         "amd": (snapshot.toolkit.rocm, snapshot.image.rocm, module.startswith("amdgpu"), (seen.arch or "").startswith("gfx")),
         "intel": (snapshot.toolkit.gaudi, snapshot.image.gaudi, module.startswith("habana"), (seen.arch or "").startswith("gaudi")),
-        "nvidia": (snapshot.toolkit.cuda, snapshot.image.cuda, module.startswith("nvidia"), (seen.arch or "").startswith("sm_")),
+        "nvidia": (
+            snapshot.toolkit.cuda,
+            snapshot.image.cuda,
+            module.startswith("nvidia"),
+            (seen.arch or "").startswith("sm_"),
+            not module and DRIVER.match(snapshot.driver.version or snapshot.driver.module.version or ""),
+        ),
     }
-    named = (seen.product or "").partition("/")[0]
-    found = [name for name, told in signs.items() if name == named or (not named and any(told))]
-    return found[0] if len(found) == 1 else named or None
+    maker = next((name for name in signs if name in re.findall(r"[a-z]+", (seen.product or "").lower())), None)
+    found = [name for name, told in signs.items() if name == maker or (maker is None and any(told))]
+    return found[0] if len(found) == 1 else maker
 
 
 def _leaves(value: Any, path: Path) -> Iterator[tuple[str, Value]]:
@@ -164,7 +174,7 @@ def _values(snapshot: Snapshot, product: Accelerator | None, system: System | No
         ("gaudi", snapshot.image.gaudi or snapshot.toolkit.gaudi, ("image", "gaudi") if snapshot.image.gaudi else ("toolkit", "gaudi")),
     ]
     ours = module.name is None or module.name.startswith("nvidia")
-    if ours and whose in ("nvidia", None):
+    if ours and whose in ("nvidia", None) and (seen.brand or kind) != "embedded":  # Jetson's driver has numbers of its own
         user = driver.version is not None
         found.append(("driver", driver.version or module.version, ("driver", "version") if user else ("driver", "module", "version")))
         flavor = module.flavor if module.flavor in ("open", "proprietary") else None

@@ -6,6 +6,7 @@ Versions are text and stay text; facts/version.py says how each component's are 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Literal
@@ -254,6 +255,12 @@ class RuleFile:
     rules: tuple[DataRule, ...]
 
 
+NOISE = frozenset(
+    ("nvidia", "amd", "intel", "tesla", "quadro", "geforce", "instinct", "radeon", "graphics", "hbm2", "hbm2e", "hbm3", "hbm3e")
+)
+"""Words of the names of accelerators that tools print and no id has."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
     """Everything that is known, by id.
@@ -287,8 +294,14 @@ class Catalog:
         return found or next((product for product in self.accelerators.values() if name in product.aliases), None)
 
     def family(self, name: str) -> tuple[Accelerator, ...]:
-        """The products that a less exact name may mean (`nvidia/a100`, `nvidia/h100-80gb`)."""
-        return tuple(product for product in self.accelerators.values() if name in product.families or product.id.startswith(f"{name}-"))
+        """The products that a less exact name may mean (`nvidia/a100`), or one that tools print (`NVIDIA A100-SXM4-80GB`, `Tesla T4`)."""
+        plain = name.lower()
+        products = tuple(self.accelerators.values())
+        found = tuple(product for product in products if plain in (product.id, *product.families) or product.id.startswith(f"{plain}-"))
+        words = {re.sub(r"^sxm\d$", "sxm", word) for word in re.findall(r"[a-z0-9]+", plain)} - NOISE
+        for wanted in (words, words - {"sxm", "pcie"}):
+            found = found or tuple(product for product in products if wanted and wanted <= set(re.findall(r"[a-z0-9]+", product.id)))
+        return found
 
     def distribution(self, name: str) -> System | None:
         """The system that a snapshot calls so; a point release (`ubuntu-22.04.5`, `rhel-9.4`) belongs to its release."""

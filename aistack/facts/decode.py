@@ -162,6 +162,9 @@ def _decode_union(kind: Any, extras: tuple[Any, ...], node: Node, at: Place, whe
     options = typing.get_args(kind)
     if isinstance(node, Scalar) and node.is_null and types.NoneType in options:
         return None
+    open_class = next((option for option in options if getattr(unwrap(option)[0], "OPEN", False)), None)
+    if isinstance(node, Scalar) and node.is_null and open_class is not None:
+        return unwrap(open_class)[0]()
     options = tuple(option for option in options if option is not types.NoneType)
     fitting = [option for option in options if _shape(option) is type(node)]
     if not fitting:
@@ -215,6 +218,8 @@ def _decode_class(kind: type[Any], node: Node, at: Place, where: str, problems: 
             hint = f"did you mean `{guess}`?" if guess else "known keys: " + ", ".join(f"`{name}`" for name in known)
             inside = f" in `{where}`" if where else ""
             problems.append(_problem("DOC021", "unknown-key", f"unknown key `{key.text}`{inside}", key.place, hints=(hint,)))
+            continue
+        if getattr(kind, "OPEN", False) and isinstance(value, Scalar) and value.is_null and not field.required:
             continue
         values[field.name] = _decode(field.kind, (), value, key.place, _join(where, key.text), problems)
     for field in fields:

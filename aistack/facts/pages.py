@@ -308,6 +308,11 @@ breaks what bootable containers hold to, or carries what no image for others sho
 DISK = (
     Page("FCT001", "no-checkout", "Refreshed facts are files to review and commit, which an installed package has no place for."),
     Page("FCT002", "nothing-to-read", "Only what has a `project` in the catalog can be read from a Python index."),
+    Page(
+        "REC013",
+        "not-a-recipe",
+        "A snapshot says what a machine has; only a recipe says what is wanted, can be explained, locked and built.",
+    ),
     Page("FIX001", "recipe-changed", "The file was written by somebody else between the judgement and the change, which was not made."),
     Page("FIX002", "recipe-not-written", "A change that would mend the recipe could not be written; the file is as it was."),
     Page("DSK001", "menu-program-missing", "The image lacks the program that writes the boot menu, so it cannot be laid down on a disk."),

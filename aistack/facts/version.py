@@ -140,6 +140,11 @@ def key(text: str, scheme: Scheme) -> Any:
         raise VersionFormatError(f"`{text}` is not a version of a Python package, like `0.33.0`") from error
 
 
+def upstream(text: str) -> str:
+    """A driver's or service's version without what a package adds to it: `550.127.08` of `550.127.08-0ubuntu1`."""
+    return re.sub(r"^(\d+:)?(\d+(?:\.\d+)*)[-+~].*$", r"\2", text)
+
+
 def agree(one: str, other: str) -> bool | None:
     """Whether two dotted texts name the same release; None where one is only the beginning of the other ("580" and "580.65.06")."""
     left, right = one.split("."), other.split(".")

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from aistack.compose.rules.situation import Finding, Path, Situation, code_rule
 from aistack.diagnostics import Severity
 from aistack.facts.snapshot import listed, stated
-from aistack.facts.version import agree
+from aistack.facts.version import agree, upstream
 
 GUIDE = "https://docs.nvidia.com/datacenter/tesla/pdf/fabric-manager-user-guide.pdf"
 MANAGER: Path = ("fabric", "manager", "state")
-UP = ("enabled", "running")
-DOWN = ("absent", "stopped", "disabled", "failed", "missing")
+UP = ("enabled", "running", "active")
+DOWN = ("absent", "stopped", "inactive", "disabled", "failed", "missing")
 
 
 def _driver(situation: Situation) -> str | None:
@@ -27,11 +27,19 @@ def _driver_path(situation: Situation) -> Path:
     return ("driver", "module", "version") if situation.seen.driver.module.version else ("driver", "version")
 
 
+BOARD = 8
+"""Accelerators on a board with NVSwitches. Boards with four of the same modules link them directly."""
+
+
 def _switched(situation: Situation) -> bool | None:
-    """Whether accelerators hang on NVSwitches of their own board; None where that is not known."""
-    link = situation.value("interconnect")
+    """Whether accelerators hang on NVSwitches of their own board; None where that is not known.
+
+    A product that is sold on such boards stands on others too: NVIDIA's boards for four A100 or H100 SXM modules have no switches.
+    """
+    link, seen = situation.value("interconnect"), situation.seen.accelerator
     if link is not None and link.text is not None:
-        return link.text == "nvswitch"
+        told = seen.interconnect is not None or (seen.count or 0) >= BOARD
+        return (True if told else None) if link.text == "nvswitch" else False
     return False if situation.text("brand") in ("consumer", "workstation", "embedded") else None
 
 
@@ -48,11 +56,21 @@ def _missing(situation: Situation) -> Iterator[Finding]:
     program fails with error 802, "system not yet initialized". A virtual machine with one accelerator of such a board does not need it.
     """
     state, count = situation.seen.fabric.manager.state, situation.seen.accelerator.count
-    if not _switched(situation) or state not in DOWN or count == 1:
+    switched = _switched(situation)
+    possible = switched is None and situation.text("interconnect") == "nvswitch"
+    if not (switched or possible) or state not in DOWN or count == 1:
         return
     where = situation.where("interconnect")
+    if possible and count is not None:
+        message = (
+            f"could not tell whether the {count} accelerators need the fabric manager, which is {state}: there are boards without switches"
+        )
+        yield Finding(severity=Severity.UNKNOWN, message=message, path=MANAGER, hints=("say `interconnect: nvswitch` or `none`",))
+        return
     yield Finding(
-        message=f"the fabric manager is {state}, and the accelerators are connected by NVSwitches",
+        severity=Severity.WARNING if possible else None,
+        message=f"the fabric manager is {state}, and the accelerators are connected by NVSwitches"
+        + (", as they are on boards with eight of them" if possible else ""),
         path=MANAGER,
         label="must be running",
         also=((where, "NVSwitches"),),
@@ -96,7 +114,7 @@ def _same_release(situation: Situation) -> Iterator[Finding]:
     asset = re.search(r"\d{3}(?:\.\d+){1,2}", manager.asset or "")
     versions = ((manager.version, "version"), (branch[1] if branch else None, "package"), (asset[0] if asset else None, "asset"))
     for version, key in versions:
-        if version is not None and agree(version, driver) is False:
+        if version is not None and agree(upstream(version), upstream(driver)) is False:
             yield Finding(
                 message=f"fabric manager {version} does not work with driver {driver}",
                 path=("fabric", "manager", key),

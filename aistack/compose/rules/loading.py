@@ -141,8 +141,8 @@ def _signature(situation: Situation) -> Iterator[Finding]:
         return
     told, path = enforced
     signature = seen.platform.module_signature
-    if signature in ("none", "unenrolled"):
-        what = "are not signed" if signature == "none" else "are signed with a key that the machine does not know"
+    if signature in ("none", "unsigned", "unenrolled"):
+        what = "are not signed" if signature != "unenrolled" else "are signed with a key that the machine does not know"
         yield Finding(
             message=f"the driver's modules {what}, and {told}",
             path=("platform", "module_signature"),

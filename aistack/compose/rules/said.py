@@ -1,0 +1,85 @@
+"""Rules about a snapshot's own words: what is said, but says nothing to any rule, is told, because silence would look like a yes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aistack.compose.rules.situation import Finding, Situation, code_rule
+from aistack.diagnostics import Severity
+from aistack.facts.decode import closest
+
+STATES = (
+    "absent",
+    "missing",
+    "installed",
+    "enabled",
+    "running",
+    "active",
+    "stopped",
+    "inactive",
+    "disabled",
+    "failed",
+    "install-requested",
+)
+WORDS = {
+    "fabric.manager.state": STATES,
+    "fabric.imex.state": STATES,
+    "platform.secure_boot": ("true", "false", "enabled", "disabled", "on", "off", "yes", "no"),
+    "platform.module_signature": ("none", "unsigned", "enrolled", "unenrolled"),
+    "platform.kernel_headers": ("present", "absent"),
+    "accelerator.brand": ("datacenter", "workstation", "consumer", "embedded"),
+    "accelerator.interconnect": ("nvswitch", "nvlink-bridge", "nvl72", "pcie", "none"),
+}
+"""By the place of a value: the words that rules know."""
+
+NUMBERS = {
+    "accelerator.count": (1.0, None),
+    "model.max_model_len": (1.0, None),
+    "model.tensor_parallel": (1.0, None),
+    "model.gpu_memory_utilization": (0.0, 1.0),
+}
+"""By the place of a number: the least and the most that it can be."""
+
+
+def _nothing(situation: Situation) -> Iterator[Finding]:
+    """A snapshot must say something that a rule asks for; one that says nothing is not a machine without a problem."""
+    if set(situation.values) == {"schema"} and not situation.seen.frameworks:
+        yield Finding(message="the snapshot says nothing that any rule asks for", path=("schema",), hints=("`aistack schema snapshot`",))
+
+
+def _product(situation: Situation) -> Iterator[Finding]:
+    """The accelerator must be one that the catalog has, by its id, by a less exact one, or by the name that tools print.
+
+    Of any other only what the snapshot says itself is known.
+    """
+    product = situation.seen.accelerator.product
+    catalog = situation.catalog
+    if product is not None and catalog.accelerator(product) is None and not catalog.family(product):
+        guess = closest(product, catalog.accelerators)
+        yield Finding(
+            message=f"no accelerator `{product}` is known: of it only what else the snapshot says was judged",
+            path=("accelerator", "product"),
+            hints=(f"did you mean `{guess}`?",) if guess else ("`aistack list accelerators` shows what is known",),
+        )
+
+
+def _values(situation: Situation) -> Iterator[Finding]:
+    """A word must be one that rules know, and a number one that can be."""
+    for place, known in WORDS.items():
+        value = situation.values.get(place)
+        if value is not None and value.text is not None and value.text not in known:
+            message = f"`{'.'.join(map(str, value.path))}: {value.text}` says nothing to any rule"
+            yield Finding(message=message, path=value.path, label=f"known: {', '.join(known)}")
+    for place, (least, most) in NUMBERS.items():
+        value = situation.values.get(place)
+        if value is not None and value.text is not None and (float(value.text) < least or (most is not None and float(value.text) > most)):
+            limit = f"at least {least:g}" if most is None else f"between {least:g} and {most:g}"
+            message = f"`{'.'.join(map(str, value.path))}: {value.text}` cannot be"
+            yield Finding(message=message, path=value.path, label=f"must be {limit}")
+
+
+RULES = (
+    code_rule(_nothing, "SN101", "snapshot-says-nothing", "node", of="snapshot", severity=Severity.UNKNOWN),
+    code_rule(_product, "SN102", "snapshot-product-unknown", "node", of="snapshot", severity=Severity.UNKNOWN),
+    code_rule(_values, "SN103", "snapshot-value-unknown", "node", of="snapshot", severity=Severity.UNKNOWN),
+)
