@@ -137,3 +137,18 @@ def test_a_text_that_is_no_version_stops_no_rule(odd: str, catalog: Catalog) -> 
     )
     for block in blocks:
         judged(f"{block}; {blocks[0]}".replace("X", odd) if block != blocks[0] else block.replace("X", odd), catalog)
+
+
+@pytest.mark.parametrize(
+    ("driver", "image", "found"),
+    [
+        ("418.87.01", "10.2", True),
+        ("440.33.01", "10.2", False),
+        ("418.39", "10.1", False),
+        ("410.48", "10.1", True),
+        ("470.82.01", "10.2", False),
+    ],
+)
+def test_before_cuda_11_each_release_has_its_own_driver(driver: str, image: str, found: bool, catalog: Catalog) -> None:
+    text = f"accelerator: {{product: nvidia/rtx-2080-ti}}; driver: {{version: '{driver}'}}; image: {{cuda: '{image}'}}"
+    assert ("NV101" in [one.rule for one in judged(text, catalog)]) is found
