@@ -54,7 +54,7 @@ def disagreements(grids: list[Grid], catalog: Catalog, question: Question, numbe
     """Where a cell is not what the ordinary way says of a snapshot of it."""
     wrong = []
     for grid, accelerator, release, model, decided in cells(grids, number):
-        snapshot = question.snapshot(accelerator, grid.framework, release, model)
+        snapshot = question.snapshot(accelerator, grid.framework, release, catalog.models[model])
         said = [
             (WEIGHTS[one.severity], one.rule, one.message)
             for one in judge_snapshot(snapshot, catalog, {}, TODAY)
@@ -74,6 +74,28 @@ def test_and_so_are_those_of_several_accelerators_with_shorter_requests(catalog:
     question = Question(count=4, context=8192)
     some = [product for product in catalog.accelerators.values() if product.id.startswith(("nvidia/h100", "nvidia/t4", "nvidia/jetson"))]
     assert disagreements(list(matrix(catalog, TODAY, some, question)), catalog, question, 300) == []
+
+
+def test_a_cell_says_what_the_head_says(catalog: Catalog) -> None:
+    """One accelerator is said, not assumed, and the model's own longest request: what cannot fit is an error and does not run."""
+    (small,) = matrix(catalog, TODAY, [catalog.accelerators["nvidia/a2"]], Question())
+    newest = {row.model: row.cells[0] for row in small.rows}
+    misfit = newest["deepseek-ai/DeepSeek-R1"]
+    assert misfit is not None and (misfit.rule, misfit.severity) == ("ME102", Severity.ERROR)
+    assert re.search(r"does not fit: needs \d+\.\d GiB, 1\d\.\d GiB can be used", misfit.message)
+    assert "of 163840 tokens" in misfit.why[0]
+    assert newest["meta-llama/Llama-3.2-1B-Instruct"] is None
+    (line,) = shown.summary([small])
+    fits = sum(reason is None or reason.severity is not Severity.ERROR for reason in newest.values())
+    assert f"{fits} of {len(newest)} models run" in line and fits < len(newest) // 2
+    (short,) = matrix(catalog, TODAY, [catalog.accelerators["nvidia/l4"]], Question(context=8192))
+    assert {row.model: row.cells[0] for row in short.rows}["meta-llama/Llama-3.1-8B-Instruct"] is None
+
+
+def test_what_memory_is_not_known_is_not_said_to_run(catalog: Catalog) -> None:
+    (grid,) = matrix(catalog, TODAY, [catalog.accelerators["nvidia/b100"]], Question())
+    reason = {row.model: row.cells[0] for row in grid.rows}["openai/gpt-oss-120b"]
+    assert reason is not None and (reason.rule, reason.severity) == ("ME102", Severity.UNKNOWN)
 
 
 def test_all_verdicts_occur(everything: list[Grid]) -> None:

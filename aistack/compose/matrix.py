@@ -65,7 +65,7 @@ class _Cells:
         self.alone = {
             ACCELERATOR: [self._observed(accelerator=product.id) for product in products],
             RELEASE: [self._observed(framework=name, release=release) for release in self.releases],
-            MODEL: [self._observed(model=model.id) for model in models],
+            MODEL: [self._observed(model=model) for model in models],
         }
         self.kinds = [_kind(product) for product in products]
         typical = {kind: product.id for kind, product in zip(self.kinds, products, strict=True)}
@@ -133,7 +133,7 @@ class _Cells:
                         for r in left[RELEASE]:
                             settled[a][m][r] = True
 
-    def _observed(self, **given: str) -> Situation:
+    def _observed(self, **given: Any) -> Situation:
         return observe(self.question.snapshot(**given), self.catalog, self.today)
 
     def _columns(self, values: Callable[[Situation], Mapping[str, Value]]) -> Columns:
@@ -190,7 +190,7 @@ class _Cells:
                 None if a is None else self.products[a].id,
                 self.framework.id,
                 None if r is None else self.releases[r],
-                None if m is None else self.models[m].id,
+                None if m is None else self.models[m],
             )
             axes = {"accelerator": (a, ACCELERATOR), "frameworks": (r, RELEASE), "model": (m, MODEL)}
             opened: dict[str, Any] = {block: Open(axis) for block, (one, axis) in axes.items() if one is None}

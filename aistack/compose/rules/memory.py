@@ -109,6 +109,10 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
     """
     part, room = situation.part, _room(situation)
     name, model = part.models[0] if part and part.models else (None, None)
+    if part is not None and room is None and _unmeasured(situation) and model is not None and model.kind == "text":
+        assert situation.accelerator is not None
+        message = f"could not tell whether `{name}` fits {situation.accelerator.name}: the memory is not known"
+        yield Finding(severity=Severity.UNKNOWN, message=message, path=("accelerator", "product"), place=f"models/{name}")
     if part is None or room is None:
         return
     seen = situation.seen.model
@@ -132,12 +136,12 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
         (room.available - weights - activations - spare, "what torch does not count"),
         (cached, f"cache for one request of {context} tokens"),
     )
-    each = "" if room.parallel == 1 else f" on each of {room.parallel}"
+    each = "" if room.parallel == 1 else f" on each of {room.parallel} accelerators"
+    needed = in_gib(sum(size for size, _ in counted if size))
     yield Finding(
         severity=None if room.certain or measured else Severity.WARNING,
-        message=f"`{name or 'the model'}` does not fit: {in_gib(room.available)} of each accelerator can be used",
+        message=f"`{name or 'the model'}` does not fit: needs {needed}{each}, {in_gib(room.available)} can be used",
         path=("model", "id") if name else ("model",),
-        label=f"needs more than {in_gib(sum(size for size, _ in counted if size))}{each}",
         also=((("accelerator",), f"programs see {in_gib(room.visible)}"),),
         why=(
             " + ".join(f"{what} {in_gib(size)}" for size, what in counted if size),
@@ -146,6 +150,14 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
         place=f"models/{name}",
         hints=("share the work among more accelerators, shorten the longest request, or take weights in a smaller format",),
     )
+
+
+def _unmeasured(situation: Situation) -> bool:
+    """Whether one product is meant that has memory of its own, of which neither the catalog nor the snapshot says how much."""
+    product, part = situation.accelerator, situation.part
+    if product is None or product.vendor == "cpu" or part is None or part.framework is None or part.framework.memory_fraction is None:
+        return False
+    return product.id in situation.catalog.accelerators and memory.visible(product) is None
 
 
 def _weights(part: Part, model: Model | None, measured: float | None, parallel: int) -> int | None:
