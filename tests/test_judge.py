@@ -64,7 +64,7 @@ def test_newest_vllm_that_runs_on_the_packaged_driver(catalog: Catalog) -> None:
     assert (stack.driver.version, app.version) == ("550.163.01", "0.19.1")
     assert (app.wheels.requirements, app.wheels.python) == (("vllm==0.19.1",), "3.13") if app.wheels else False
     assert complete(app)[:3] == ("vllm", "serve", "/models/Qwen/Qwen3-8B")
-    assert complete(app)[-2:] == ("--max-model-len", "32768")
+    assert complete(app)[-2:] == ("--max-model-len", "16384")
     choice = stack.choice("vllm")
     assert choice is not None
     assert [rejection.version for rejection in choice.rejected][:2] == ["0.33.0", "0.32.0"]
@@ -133,8 +133,8 @@ WRONG = {
     "two models": (("[Qwen/Qwen3-8B]", "[Qwen/Qwen3-8B, Qwen/Qwen3-0.6B]"), "AP105"),
     "release does not know the model": ((">=0.11", "0.5.5"), "MD103"),
     "python too new": ((">=0.11", "0.10.0"), "AP103"),
-    "context": (("32768", "65536"), "MD104"),
-    "parallel": (("{max-model-len: 32768}", "{max-model-len: 8192, tensor-parallel-size: 3}"), "MD105"),
+    "context": (("16384", "65536"), "MD104"),
+    "parallel": (("{max-model-len: 16384}", "{max-model-len: 8192, tensor-parallel-size: 3}"), "MD105"),
     "too large": (("Qwen/Qwen3-8B", "meta-llama/Llama-3.1-70B-Instruct"), "ME101"),
 }
 
@@ -188,7 +188,7 @@ def test_fixes_that_are_found(name: str, fix: str, catalog: Catalog) -> None:
 
 
 def test_two_problems_are_both_told_and_no_half_fix_is_offered(catalog: Catalog) -> None:
-    judgement = judged(L4.replace(">=0.11", "0.33.*").replace("32768", "65536"), catalog)
+    judgement = judged(L4.replace(">=0.11", "0.33.*").replace("16384", "65536"), catalog)
     assert {"NV101", "MD104"} <= set(errors(judgement))
     assert all(diagnostic.fixes == () for diagnostic in judgement.diagnostics)
     assert any("no single change" in hint for hint in found(judgement, "NV101").hints)
@@ -239,7 +239,7 @@ ALLOW = L4.replace("node:", "allow:\n  - {rule: RULE, because: lab node, until: 
 
 
 def test_allow_accepts_a_warning(catalog: Catalog) -> None:
-    assert found(judged(L4, catalog), "ME101").severity is Severity.WARNING
+    assert found(judged(L4.replace("16384", "20480"), catalog), "ME101").severity is Severity.WARNING
     with_code = judged(L4.replace("debian-13", "debian-13"), catalog, "2028-09-01")
     assert found(with_code, "OS104").severity is Severity.WARNING
     text = ALLOW.replace("RULE", "os-end-of-life").replace("2027-01-31", "2029-01-31")
@@ -305,7 +305,7 @@ def test_an_app_of_which_only_the_image_is_known_resolves(catalog: Catalog) -> N
     assert [model.id for model in app.models] == ["Qwen/Qwen3-8B"]
     said = judged(text.replace("    port:", '    health: /up\n    command: [serve, "{model}", "{port}"]\n    port:'), catalog).stack
     assert said is not None and said.apps[0].health == "/up"
-    assert complete(said.apps[0]) == ("serve", "/models/Qwen/Qwen3-8B", "8000", "--max-model-len", "32768")
+    assert complete(said.apps[0]) == ("serve", "/models/Qwen/Qwen3-8B", "8000", "--max-model-len", "16384")
 
 
 def test_change_reaches_every_kind_of_value() -> None:

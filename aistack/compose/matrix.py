@@ -6,7 +6,7 @@ are not asked cell by cell: what a rule says without looking at one of the three
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -31,13 +31,15 @@ Kind = tuple[str | None, ...]
 """What of an accelerator decides how programs are built for it."""
 
 
-def matrix(catalog: Catalog, today: str, accelerators: Sequence[Accelerator], question: Question) -> Iterator[Grid]:
-    """The grids of all frameworks that serve models on any of these accelerators, by their ids."""
+def matrix(
+    catalog: Catalog, today: str, accelerators: Sequence[Accelerator], question: Question, *, without: Set[str] = frozenset()
+) -> Iterator[Grid]:
+    """The grids of all frameworks that serve models on any of these accelerators, by their ids; rules `without` are not asked."""
     for framework in sorted(catalog.frameworks.values(), key=lambda framework: framework.id):
         products = [product for product in accelerators if product.vendor in framework.vendors]
         models = [model for model in catalog.models.values() if serves(framework, model)]
         if framework.models != "none" and products and models:
-            yield _Cells(catalog, today, framework, products, sorted(models, key=lambda model: model.id.lower()), question).grid()
+            yield _Cells(catalog, today, framework, products, sorted(models, key=lambda model: model.id.lower()), question, without).grid()
 
 
 def serves(framework: Framework, model: Model) -> bool:
@@ -57,8 +59,9 @@ class _Cells:
         products: Sequence[Accelerator],
         models: Sequence[Model],
         question: Question,
+        without: Set[str],
     ) -> None:
-        self.catalog, self.today, self.framework, self.question = catalog, today, framework, question
+        self.catalog, self.today, self.framework, self.question, self.without = catalog, today, framework, question, without
         self.products, self.models = products, models
         self.releases = newest_first((release.version for release in framework.releases), framework.versions)
         name = framework.id
@@ -120,7 +123,7 @@ class _Cells:
             return not all(settled[a][m][r] for a in products for m in models for r in releases)
 
         for rule in rules(self.catalog):
-            if rule.of == "recipe":
+            if rule.of == "recipe" or rule.code in self.without:
                 continue
             views = self._app_views if rule.about == "app" else self._node_views
             for left, findings in explore(rule, views, everything, wanted):
