@@ -350,3 +350,58 @@ def test_the_vendors_driver_is_told_and_can_be_allowed(catalog: Catalog) -> None
     allowed = L4 + "allow: [{rule: LC101, because: nobody else gets these images, until: 2027-01-31}]\n"
     assert found(judged(allowed, catalog), "LC101").severity is Severity.INFO
     assert [one for one in judged((ROOT / "recipes/web-appliance.yaml").read_text(), catalog).diagnostics if one.rule[:2] == "LC"] == []
+
+
+H100 = L4.replace("nvidia/l4", "nvidia/h100-sxm-80gb")
+"""The same recipe for an accelerator of which servers use several."""
+
+
+def sharing(model: str, count: int, args: str = "") -> str:
+    """A recipe for so many H100 with these options of the framework."""
+    text = H100.replace("Qwen/Qwen3-8B", model).replace("count: 1", f"count: {count}")
+    return text.replace("{max-model-len: 16384}", f"{{{args}}}")
+
+
+def test_a_model_that_needs_several_gets_the_degree_or_the_number(catalog: Catalog) -> None:
+    llama = "meta-llama/Llama-3.3-70B-Instruct"
+    one = found(judged(sharing(llama, 1), catalog), "ME101")
+    assert one.severity is Severity.ERROR and one.fixes == ()
+    (hint,) = one.hints
+    assert hint.startswith("4 of them hold it: `accelerator.count: 4` with `tensor-parallel-size: 4` needs 47.1 GiB of the 69.8 GiB")
+    four = found(judged(sharing(llama, 4), catalog), "ME101")
+    assert [fix.text for fix in four.fixes] == ["add `tensor-parallel-size: 4` to `apps.chat.args`"] and four.hints == ()
+    assert errors(judged(sharing(llama, 4, "tensor-parallel-size: 4"), catalog)) == []
+    never = found(judged(sharing("deepseek-ai/DeepSeek-R1", 8, "tensor-parallel-size: 8, max-model-len: 4096"), catalog), "ME101")
+    assert never.severity is Severity.ERROR and any("16 of them" in hint for hint in never.hints)
+
+
+def test_the_heads_that_cannot_be_shared_are_named(catalog: Catalog) -> None:
+    uneven = found(judged(sharing("microsoft/phi-4", 4, "tensor-parallel-size: 4"), catalog), "MD105")
+    assert "has 10 KV heads, which 4 accelerators" in uneven.message
+    assert [fix.text for fix in uneven.fixes] == ["set `tensor-parallel-size: 2`"]
+    assert errors(judged(sharing("microsoft/phi-4", 2, "tensor-parallel-size: 2"), catalog)) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "idle"),
+    [
+        ("", 7),
+        ("tensor-parallel-size: 2", 6),
+        ("tensor-parallel-size: 8", None),
+        ("tensor-parallel-size: 2, pipeline-parallel-size: 4", None),
+        ("data-parallel-size: 8", None),
+        ("data-parallel-size: some", None),
+    ],
+)
+def test_accelerators_that_nobody_uses(args: str, idle: int | None, catalog: Catalog) -> None:
+    judgement = judged(sharing("Qwen/Qwen3-8B", 8, args), catalog)
+    said = [one for one in judgement.diagnostics if one.rule == "ME103"]
+    assert [one.message for one in said] == ([] if idle is None else [f"{idle} of 8 accelerators have nothing to do"])
+    if idle is not None:
+        assert [fix.text.split("`")[1] for fix in said[0].fixes] == ["tensor-parallel-size: 8", f"count: {8 - idle}"]
+
+
+def test_what_is_proposed_has_room_for_the_forward_pass(catalog: Catalog) -> None:
+    (fix,) = [fix for fix in found(judged(L4.replace("16384", "32768"), catalog), "ME101").fixes if "max-model-len" in fix.text]
+    assert fix.replacement == "18432"
+    assert not [one for one in judged(L4.replace("16384", "18432"), catalog).diagnostics if one.rule == "ME101"]

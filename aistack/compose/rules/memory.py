@@ -75,9 +75,11 @@ def _judge_fit(situation: Situation, part: Part, model: Model, index: int) -> It
         count = int(situation.text("accelerator-count") or 1)
         place = part.values["tensor-parallel"].path if "tensor-parallel" in part.values else (*part.path, "args", own)
         proposals += [Proposal(path=place, value=str(by)) for by in shares(model, count) if by > parallel]
-        more = [by for by in reversed(shares(model, MOST)) if by > max(count, parallel)]
+        more = [by for by in reversed(shares(model, MOST)) if by > parallel]
         enough = next(((by, room) for by in more if (room := shared(by)) and room.comfortable <= room.available), None)
-        if enough is not None:
+        if enough is None:
+            hints = (f"up to {MOST} of them do not hold it for such requests",)
+        elif enough[0] > count:
             by, room = enough
             hints = (
                 f"{by} of them hold it: `accelerator.count: {by}` with `{own}: {by}` needs {in_gib(room.comfortable)} of the "
