@@ -114,9 +114,10 @@ def fit(
 ) -> ExitCode:
     """Say which accelerators hold a model, how many it takes, and how long requests may be."""
     from aistack.commands import fit as command
+    from aistack.commands.judging import today
     from aistack.host.catalog_files import load_catalog
 
-    return command.fit(model, accelerator, catalog=load_catalog(), as_json=as_json)
+    return command.fit(model, accelerator, catalog=load_catalog(), today=today(os.environ), as_json=as_json)
 
 
 def schema(

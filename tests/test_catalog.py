@@ -161,7 +161,7 @@ def test_references_exist(catalog: Catalog) -> None:
     assert len(known_systems) == len(set(known_systems))
     listed = [case.needs.get("os-release", ()) for rule in catalog.rules.values() for case in rule.cases]
     assert {name for names in listed for name in names} <= {*catalog.systems, *catalog.distributions}
-    fields = {"interconnect", "driver-minimum", "memory-gib", "memory-bytes"}
+    fields = {"interconnect", "driver-minimum", "memory-gib", "memory-bytes", "ecc"}
     assert {name for product in catalog.accelerators.values() for name in product.recalled} <= fields
 
 

@@ -64,7 +64,7 @@ def test_newest_vllm_that_runs_on_the_packaged_driver(catalog: Catalog) -> None:
     assert (stack.driver.version, app.version) == ("550.163.01", "0.19.1")
     assert (app.wheels.requirements, app.wheels.python) == (("vllm==0.19.1",), "3.13") if app.wheels else False
     assert complete(app)[:3] == ("vllm", "serve", "/models/Qwen/Qwen3-8B")
-    assert complete(app)[-2:] == ("--max-model-len", "32768")
+    assert complete(app)[-2:] == ("--max-model-len", "16384")
     choice = stack.choice("vllm")
     assert choice is not None
     assert [rejection.version for rejection in choice.rejected][:2] == ["0.33.0", "0.32.0"]
@@ -133,8 +133,8 @@ WRONG = {
     "two models": (("[Qwen/Qwen3-8B]", "[Qwen/Qwen3-8B, Qwen/Qwen3-0.6B]"), "AP105"),
     "release does not know the model": ((">=0.11", "0.5.5"), "MD103"),
     "python too new": ((">=0.11", "0.10.0"), "AP103"),
-    "context": (("32768", "65536"), "MD104"),
-    "parallel": (("{max-model-len: 32768}", "{max-model-len: 8192, tensor-parallel-size: 3}"), "MD105"),
+    "context": (("16384", "65536"), "MD104"),
+    "parallel": (("{max-model-len: 16384}", "{max-model-len: 8192, tensor-parallel-size: 3}"), "MD105"),
     "too large": (("Qwen/Qwen3-8B", "meta-llama/Llama-3.1-70B-Instruct"), "ME101"),
 }
 
@@ -188,7 +188,7 @@ def test_fixes_that_are_found(name: str, fix: str, catalog: Catalog) -> None:
 
 
 def test_two_problems_are_both_told_and_no_half_fix_is_offered(catalog: Catalog) -> None:
-    judgement = judged(L4.replace(">=0.11", "0.33.*").replace("32768", "65536"), catalog)
+    judgement = judged(L4.replace(">=0.11", "0.33.*").replace("16384", "65536"), catalog)
     assert {"NV101", "MD104"} <= set(errors(judgement))
     assert all(diagnostic.fixes == () for diagnostic in judgement.diagnostics)
     assert any("no single change" in hint for hint in found(judgement, "NV101").hints)
@@ -239,7 +239,7 @@ ALLOW = L4.replace("node:", "allow:\n  - {rule: RULE, because: lab node, until: 
 
 
 def test_allow_accepts_a_warning(catalog: Catalog) -> None:
-    assert found(judged(L4, catalog), "ME101").severity is Severity.WARNING
+    assert found(judged(L4.replace("16384", "20480"), catalog), "ME101").severity is Severity.WARNING
     with_code = judged(L4.replace("debian-13", "debian-13"), catalog, "2028-09-01")
     assert found(with_code, "OS104").severity is Severity.WARNING
     text = ALLOW.replace("RULE", "os-end-of-life").replace("2027-01-31", "2029-01-31")
@@ -305,7 +305,7 @@ def test_an_app_of_which_only_the_image_is_known_resolves(catalog: Catalog) -> N
     assert [model.id for model in app.models] == ["Qwen/Qwen3-8B"]
     said = judged(text.replace("    port:", '    health: /up\n    command: [serve, "{model}", "{port}"]\n    port:'), catalog).stack
     assert said is not None and said.apps[0].health == "/up"
-    assert complete(said.apps[0]) == ("serve", "/models/Qwen/Qwen3-8B", "8000", "--max-model-len", "32768")
+    assert complete(said.apps[0]) == ("serve", "/models/Qwen/Qwen3-8B", "8000", "--max-model-len", "16384")
 
 
 def test_change_reaches_every_kind_of_value() -> None:
@@ -350,3 +350,58 @@ def test_the_vendors_driver_is_told_and_can_be_allowed(catalog: Catalog) -> None
     allowed = L4 + "allow: [{rule: LC101, because: nobody else gets these images, until: 2027-01-31}]\n"
     assert found(judged(allowed, catalog), "LC101").severity is Severity.INFO
     assert [one for one in judged((ROOT / "recipes/web-appliance.yaml").read_text(), catalog).diagnostics if one.rule[:2] == "LC"] == []
+
+
+H100 = L4.replace("nvidia/l4", "nvidia/h100-sxm-80gb")
+"""The same recipe for an accelerator of which servers use several."""
+
+
+def sharing(model: str, count: int, args: str = "") -> str:
+    """A recipe for so many H100 with these options of the framework."""
+    text = H100.replace("Qwen/Qwen3-8B", model).replace("count: 1", f"count: {count}")
+    return text.replace("{max-model-len: 16384}", f"{{{args}}}")
+
+
+def test_a_model_that_needs_several_gets_the_degree_or_the_number(catalog: Catalog) -> None:
+    llama = "meta-llama/Llama-3.3-70B-Instruct"
+    one = found(judged(sharing(llama, 1), catalog), "ME101")
+    assert one.severity is Severity.ERROR and one.fixes == ()
+    (hint,) = one.hints
+    assert hint.startswith("4 of them hold it: `accelerator.count: 4` with `tensor-parallel-size: 4` needs 47.1 GiB of the 69.8 GiB")
+    four = found(judged(sharing(llama, 4), catalog), "ME101")
+    assert [fix.text for fix in four.fixes] == ["add `tensor-parallel-size: 4` to `apps.chat.args`"] and four.hints == ()
+    assert errors(judged(sharing(llama, 4, "tensor-parallel-size: 4"), catalog)) == []
+    never = found(judged(sharing("deepseek-ai/DeepSeek-R1", 8, "tensor-parallel-size: 8, max-model-len: 4096"), catalog), "ME101")
+    assert never.severity is Severity.ERROR and any("16 of them" in hint for hint in never.hints)
+
+
+def test_the_heads_that_cannot_be_shared_are_named(catalog: Catalog) -> None:
+    uneven = found(judged(sharing("microsoft/phi-4", 4, "tensor-parallel-size: 4"), catalog), "MD105")
+    assert "has 10 KV heads, which 4 accelerators" in uneven.message
+    assert [fix.text for fix in uneven.fixes] == ["set `tensor-parallel-size: 2`"]
+    assert errors(judged(sharing("microsoft/phi-4", 2, "tensor-parallel-size: 2"), catalog)) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "idle"),
+    [
+        ("", 7),
+        ("tensor-parallel-size: 2", 6),
+        ("tensor-parallel-size: 8", None),
+        ("tensor-parallel-size: 2, pipeline-parallel-size: 4", None),
+        ("data-parallel-size: 8", None),
+        ("data-parallel-size: some", None),
+    ],
+)
+def test_accelerators_that_nobody_uses(args: str, idle: int | None, catalog: Catalog) -> None:
+    judgement = judged(sharing("Qwen/Qwen3-8B", 8, args), catalog)
+    said = [one for one in judgement.diagnostics if one.rule == "ME103"]
+    assert [one.message for one in said] == ([] if idle is None else [f"{idle} of 8 accelerators have nothing to do"])
+    if idle is not None:
+        assert [fix.text.split("`")[1] for fix in said[0].fixes] == ["tensor-parallel-size: 8", f"count: {8 - idle}"]
+
+
+def test_what_is_proposed_has_room_for_the_forward_pass(catalog: Catalog) -> None:
+    (fix,) = [fix for fix in found(judged(L4.replace("16384", "32768"), catalog), "ME101").fixes if "max-model-len" in fix.text]
+    assert fix.replacement == "18432"
+    assert not [one for one in judged(L4.replace("16384", "18432"), catalog).diagnostics if one.rule == "ME101"]

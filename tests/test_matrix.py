@@ -15,7 +15,7 @@ import pytest
 
 from aistack.commands import fit as fit_verb
 from aistack.commands import matrix as matrix_verb
-from aistack.compose.fitting import COUNTS, holdings
+from aistack.compose.fitting import COUNTS, Server, answer, holding
 from aistack.compose.grid import WEIGHTS, Grid, Question, Reason, runs
 from aistack.compose.judge_snapshot import judge_snapshot
 from aistack.compose.matrix import matrix
@@ -54,7 +54,7 @@ def disagreements(grids: list[Grid], catalog: Catalog, question: Question, numbe
     """Where a cell is not what the ordinary way says of a snapshot of it."""
     wrong = []
     for grid, accelerator, release, model, decided in cells(grids, number):
-        snapshot = question.snapshot(accelerator, grid.framework, release, model)
+        snapshot = question.snapshot(accelerator, grid.framework, release, catalog.models[model])
         said = [
             (WEIGHTS[one.severity], one.rule, one.message)
             for one in judge_snapshot(snapshot, catalog, {}, TODAY)
@@ -74,6 +74,28 @@ def test_and_so_are_those_of_several_accelerators_with_shorter_requests(catalog:
     question = Question(count=4, context=8192)
     some = [product for product in catalog.accelerators.values() if product.id.startswith(("nvidia/h100", "nvidia/t4", "nvidia/jetson"))]
     assert disagreements(list(matrix(catalog, TODAY, some, question)), catalog, question, 300) == []
+
+
+def test_a_cell_says_what_the_head_says(catalog: Catalog) -> None:
+    """One accelerator is said, not assumed, and the model's own longest request: what cannot fit is an error and does not run."""
+    (small,) = matrix(catalog, TODAY, [catalog.accelerators["nvidia/a2"]], Question())
+    newest = {row.model: row.cells[0] for row in small.rows}
+    misfit = newest["deepseek-ai/DeepSeek-R1"]
+    assert misfit is not None and (misfit.rule, misfit.severity) == ("ME102", Severity.ERROR)
+    assert re.search(r"does not fit: needs \d+\.\d GiB, 1\d\.\d GiB can be used", misfit.message)
+    assert "of 163840 tokens" in misfit.why[0]
+    assert newest["meta-llama/Llama-3.2-1B-Instruct"] is None
+    (line,) = shown.summary([small])
+    fits = sum(reason is None or reason.severity is not Severity.ERROR for reason in newest.values())
+    assert f"{fits} of {len(newest)} models run" in line and fits < len(newest) // 2
+    (short,) = matrix(catalog, TODAY, [catalog.accelerators["nvidia/l4"]], Question(context=8192))
+    assert {row.model: row.cells[0] for row in short.rows}["meta-llama/Llama-3.1-8B-Instruct"] is None
+
+
+def test_what_memory_is_not_known_is_not_said_to_run(catalog: Catalog) -> None:
+    (grid,) = matrix(catalog, TODAY, [catalog.accelerators["nvidia/b100"]], Question())
+    reason = {row.model: row.cells[0] for row in grid.rows}["openai/gpt-oss-120b"]
+    assert reason is not None and (reason.rule, reason.severity) == ("ME102", Severity.UNKNOWN)
 
 
 def test_all_verdicts_occur(everything: list[Grid]) -> None:
@@ -228,46 +250,69 @@ def test_a_matrix_of_nothing(wanted: str, hint: str, catalog: Catalog) -> None:
 
 def test_what_holds_a_model(catalog: Catalog) -> None:
     model = catalog.models["meta-llama/Llama-3.1-70B-Instruct"]
-    products = [catalog.accelerators[name] for name in ("nvidia/l4", "nvidia/h100-sxm-80gb", "nvidia/b200", "amd/mi350p", "cpu/x86-64")]
-    found = {(one.accelerator.id, one.count): one for one in holdings(model, products, 0.9)}
+    products = [
+        catalog.accelerators[name]
+        for name in ("nvidia/l4", "nvidia/h100-sxm-80gb", "nvidia/b200", "nvidia/b100", "amd/mi350p", "cpu/x86-64")
+    ]
+    told = answer(model, products, catalog, TODAY)
+    assert [[one.id for one in those] for those in (told.unknown, told.unserved, told.processors)] == [
+        ["nvidia/b100"],
+        ["amd/mi350p"],
+        ["cpu/x86-64"],
+    ]
+    found = {(one.accelerator.id, one.count): one for one in told.holdings}
     assert set(found) == {("nvidia/l4", 8), *(("nvidia/h100-sxm-80gb", n) for n in (4, 8)), *(("nvidia/b200", n) for n in COUNTS)}
     for one in found.values():
         assert one.fit.comfortable <= one.fit.available
-        longer = fit(model, one.accelerator, context=one.context + 64, parallel=one.count, fraction=0.9)
+        longer = fit(model, one.accelerator, context=one.context + 64, parallel=one.count, fraction=0.92)
         assert one.whole or (longer is not None and longer.comfortable > longer.available)
     eight = replace(model, attention_heads=12, kv_heads=4)
-    assert {one.count for one in holdings(eight, products, 0.9)} == {1, 2, 4}
+    server = Server(framework=catalog.frameworks["vllm"], release="0.33.0", fraction=0.92)
+    assert [count for count in COUNTS if holding(eight, catalog.accelerators["nvidia/b200"], count, server)] == [1, 2, 4]
+
+
+def test_what_no_framework_runs_on_is_not_offered(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
+    ask = ("nvidia/gtx-1080-ti", "amd/mi50-32gb")
+    for product in ask:
+        assert fit_verb.fit("Qwen/Qwen3-8B", product, catalog=catalog, today=TODAY, as_json=False) is ExitCode.NO
+        assert f"runs it on: {product}" in capsys.readouterr().out
+
+
+def test_what_is_not_known_is_not_denied(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
+    for product, words in (("nvidia/b100", "no document states the memory: nvidia/b100"), ("cpu/x86-64", "no memory of its own")):
+        assert fit_verb.fit("openai/gpt-oss-120b", product, catalog=catalog, today=TODAY, as_json=False) is ExitCode.UNABLE
+        assert words in capsys.readouterr().out
 
 
 def test_the_verb_fit(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
-    assert fit_verb.fit("qwen/qwen3-8b", None, catalog=catalog, as_json=False) is ExitCode.OK
+    assert fit_verb.fit("qwen/qwen3-8b", None, catalog=catalog, today=TODAY, as_json=False) is ExitCode.OK
     text = capsys.readouterr().out
-    assert "Qwen/Qwen3-8B: bfloat16, weights 15.3 GiB" in text and "vLLM takes 0.9" in text
+    assert "Qwen/Qwen3-8B: bfloat16, weights 15.3 GiB" in text and "vLLM (0.33.0, 0.30.0) takes 0.92" in text
     (line,) = [line for line in text.splitlines() if line.startswith("nvidia/l4 ")]
-    assert line.split() == ["nvidia/l4", "27604", "40960", "(all)", "40960", "(all)", "40960", "(all)"]
-    fit_verb.fit("Qwen/Qwen3-8B", "nvidia/l4", catalog=catalog, as_json=True)
+    assert line.split() == ["nvidia/l4", "bfloat16", "21824", "40960", "(all)", "40960", "(all)", "40960", "(all)"]
+    fit_verb.fit("Qwen/Qwen3-8B", "nvidia/l4", catalog=catalog, today=TODAY, as_json=True)
     document = json.loads(capsys.readouterr().out)
     assert (document["schema"], document["precision"], [one["count"] for one in document["fits"]]) == (
         "aistack/fit/v1",
         "bfloat16",
         [1, 2, 4, 8],
     )
-    assert document["fits"][0]["longest_context"] == 27604
-    fit_verb.fit("Qwen/Qwen3-8B", "nvidia/l4", catalog=catalog, as_json=False)
-    assert "weights 15.3 GiB + cache 3.8 GiB = 19.0 GiB" in capsys.readouterr().out
-    assert fit_verb.fit("deepseek-ai/DeepSeek-R1", "nvidia/t4", catalog=catalog, as_json=False) is ExitCode.NO
+    assert document["fits"][0]["longest_context"] == 21824
+    fit_verb.fit("Qwen/Qwen3-8B", "nvidia/l4", catalog=catalog, today=TODAY, as_json=False)
+    assert "weights 15.3 GiB + cache 3.0 GiB = 18.3 GiB" in capsys.readouterr().out
+    assert fit_verb.fit("deepseek-ai/DeepSeek-R1", "nvidia/t4", catalog=catalog, today=TODAY, as_json=False) is ExitCode.NO
 
 
 def test_what_fits_is_not_told_without_geometry(catalog: Catalog) -> None:
     unknown = next(model for model in catalog.models.values() if model.kv_bytes_per_token is None)
     with pytest.raises(DiagnosticError) as stopped:
-        fit_verb.fit(unknown.id, None, catalog=catalog, as_json=False)
+        fit_verb.fit(unknown.id, None, catalog=catalog, today=TODAY, as_json=False)
     assert stopped.value.exit_code is ExitCode.UNABLE
     with pytest.raises(DiagnosticError) as stopped:
-        fit_verb.fit("Qwen/Qwen3-8", None, catalog=catalog, as_json=False)
+        fit_verb.fit("Qwen/Qwen3-8", None, catalog=catalog, today=TODAY, as_json=False)
     assert "did you mean `Qwen/Qwen3-8B`?" in stopped.value.diagnostics[0].hints
 
 
 def test_every_accelerator_but_processors_and_the_unconfirmed_has_memory(catalog: Catalog) -> None:
     without = {product.id for product in catalog.accelerators.values() if visible(product) is None}
-    assert without == {"cpu/aarch64", "cpu/x86-64", "amd/mi308x", "amd/mi350p", "nvidia/b100", "nvidia/gh200-144gb", "nvidia/l2"}
+    assert without == {"cpu/aarch64", "cpu/x86-64", "amd/mi308x", "nvidia/b100", "nvidia/l2"}

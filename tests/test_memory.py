@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from aistack.compose.memory import GIB, fit, node_memory_mib, visible
+from aistack.compose.memory import GIB, fit, fraction, node_memory_mib, visible
 from aistack.facts.capability import covers
 from aistack.facts.catalog import Catalog
 from aistack.host.catalog_files import load_catalog
@@ -22,8 +22,8 @@ def test_qwen3_8b_on_one_l4(catalog: Catalog) -> None:
     assert found is not None
     # 8 190 735 360 parameters x 2 bytes; 2 x 36 layers x 8 heads x 128 x 2 bytes = 147 456 bytes a token
     assert (found.weights, found.cache) == (16_381_470_720, 147_456 * 32_768)
-    assert found.available == int(int(24 * GIB * 0.97) * 0.9)
-    assert found.least < found.available < found.comfortable
+    assert found.available == int(int(24 * GIB * 0.97 * 15 / 16) * 0.9)
+    assert found.available < found.least  # 19.76 of 19.64 GiB
     again = fit(catalog.models["Qwen/Qwen3-8B"], catalog.accelerators["nvidia/l4"], context=found.longest_context, parallel=1, fraction=0.9)
     assert again is not None and again.comfortable <= again.available
     longer = fit(
@@ -39,6 +39,27 @@ def test_parallel_shares_the_cache_among_kv_heads_only(catalog: Catalog) -> None
     assert eight.cache * 8 == one.cache
     assert sixteen.cache == eight.cache
     assert sixteen.weights == one.weights // 16
+
+
+@pytest.mark.parametrize(
+    ("product", "read"),
+    [("l4", 22.03), ("t4", 14.56), ("a10", 22.18), ("l40", 44.40), ("l40s", 44.53), ("gb10", 121.69), ("jetson-orin-nano-8gb", 7.45)],
+)
+def test_no_more_memory_than_programs_read(product: str, read: float, catalog: Catalog) -> None:
+    found = visible(catalog.accelerators[f"nvidia/{product}"])
+    assert found is not None and 0.98 < found / (read * GIB) <= 1
+
+
+def test_error_correction_takes_its_part_where_memory_has_no_chips_for_it(catalog: Catalog) -> None:
+    product = replace(catalog.accelerators["nvidia/a40"], memory_bytes=None)
+    assert visible(product) == int(48 * GIB * 0.97 * 15 / 16)
+    assert visible(replace(product, ecc=None)) == int(48 * GIB * 0.97)
+
+
+def test_the_part_that_a_release_takes(catalog: Catalog) -> None:
+    vllm, none = catalog.frameworks["vllm"], catalog.frameworks["llama.cpp"]
+    assert [fraction(vllm, version) for version in ("0.19.1", "0.20.0", "0.33.0", None, "main")] == [0.9, 0.92, 0.92, 0.9, 0.9]
+    assert fraction(none, "1") is None
 
 
 def test_unknown_is_none(catalog: Catalog) -> None:

@@ -4,38 +4,40 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from aistack.commands import naming
 from aistack.commands.list import Row, table
-from aistack.compose.fitting import COUNTS, Holding, fraction_of, holdings
+from aistack.compose.fitting import COUNTS, Answer, Holding, Server, answer
 from aistack.compose.memory import RESERVE, in_gib
 from aistack.diagnostics import ExitCode, unable
-from aistack.facts.catalog import Catalog, Framework, Model
+from aistack.facts.catalog import Accelerator, Catalog, Model
 
 SCHEMA = "aistack/fit/v1"
 
 
-def fit(wanted: str, accelerator: str | None, *, catalog: Catalog, as_json: bool) -> ExitCode:
-    """Prints what holds the model; exit 1 where nothing that was asked about does, 3 where its geometry is not known."""
+def fit(wanted: str, accelerator: str | None, *, catalog: Catalog, today: str, as_json: bool) -> ExitCode:
+    """Prints what holds the model; exit 1 where nothing that was asked about does, 3 where facts are missing to tell."""
     model = naming.model(wanted, catalog)
     if model.weights_bytes is None or model.kv_bytes_per_token is None or model.max_context is None:
         message = f"could not tell what holds `{model.id}`: its size or its attention geometry is not in the catalog"
         raise unable("CLI006", "fit-unknown", message, hints=(f"`aistack show {model.id}` shows what is known",))
     products = naming.accelerators(accelerator, catalog) if accelerator else tuple(catalog.accelerators.values())
-    fraction, framework = fraction_of(model, catalog)
-    found = list(holdings(model, sorted(products, key=lambda product: product.id), fraction))
+    found = answer(model, sorted(products, key=lambda product: product.id), catalog, today)
     if as_json:
-        print(json.dumps(document(model, fraction, found), indent=2, ensure_ascii=False))
+        print(json.dumps(document(model, found), indent=2, ensure_ascii=False))
     else:
-        sys.stdout.write(_head(model, fraction, framework) + (_arithmetic(found) if accelerator else _grid(found)))
-        if not found:
-            print(f"nothing that was asked about holds it, up to {COUNTS[-1]} accelerators")
-    return ExitCode.OK if found else ExitCode.NO
+        shown = _arithmetic(model, found.holdings) if accelerator else _grid(model, found.holdings)
+        sys.stdout.write(
+            _head(model, found.holdings) + shown + "".join(f"{line}\n" for line in _others(found, asked=accelerator is not None))
+        )
+    if found.holdings:
+        return ExitCode.OK
+    return ExitCode.UNABLE if found.unknown or found.processors else ExitCode.NO
 
 
-def document(model: Model, fraction: float, found: Iterable[Holding]) -> dict[str, Any]:
+def document(model: Model, found: Answer) -> dict[str, Any]:
     """The document of `--json`; sizes are bytes on one accelerator."""
     return {
         "schema": SCHEMA,
@@ -44,7 +46,6 @@ def document(model: Model, fraction: float, found: Iterable[Holding]) -> dict[st
         "weights_bytes": model.weights_bytes,
         "kv_bytes_per_token": model.kv_bytes_per_token,
         "max_context": model.max_context,
-        "memory_fraction": fraction,
         "reserve": RESERVE,
         "fits": [
             {
@@ -53,13 +54,19 @@ def document(model: Model, fraction: float, found: Iterable[Holding]) -> dict[st
                 "tensor_parallel": one.count,
                 "longest_context": one.context,
                 "whole_context": one.whole,
+                "framework": one.server.framework.id,
+                "release": one.server.release,
+                "memory_fraction": one.server.fraction,
                 "weights": one.fit.weights,
                 "cache": one.fit.cache,
                 "with_reserve": one.fit.comfortable,
                 "available": one.fit.available,
             }
-            for one in found
+            for one in found.holdings
         ],
+        "unknown": _ids(found.unknown),
+        "unserved": _ids(found.unserved),
+        "processors": _ids(found.processors),
     }
 
 
@@ -68,34 +75,63 @@ def precision(model: Model) -> str | None:
     return model.quantization or model.dtype
 
 
-def _head(model: Model, fraction: float, framework: Framework | None) -> str:
+def _ids(products: Sequence[Accelerator]) -> list[str]:
+    return [product.id for product in products]
+
+
+def _head(model: Model, found: Sequence[Holding]) -> str:
     assert model.weights_bytes is not None and model.kv_bytes_per_token is not None
-    who = f"{framework.name} takes" if framework else "servers usually take"
+    takes: dict[tuple[str, float], list[Server]] = {}
+    for one in found:
+        takes.setdefault((one.server.framework.name, one.server.fraction), []).append(one.server)
+    shares = [
+        f"{name} ({', '.join(dict.fromkeys(one.release for one in servers))}) takes {part:g}" for (name, part), servers in takes.items()
+    ]
+    memory = f"{'; '.join(shares)} of the memory that programs see; " if shares else ""
     return (
         f"{model.id}: {precision(model) or 'precision unknown'}, weights {in_gib(model.weights_bytes)}, "
         f"{model.kv_bytes_per_token} bytes of cache for each token, requests up to {model.max_context} tokens\n"
-        f"{who} {fraction:g} of the memory that programs see; {RESERVE:.0%} of weights and cache is kept for the forward pass\n\n"
+        f"{memory}{RESERVE:.0%} of weights and cache is kept for the forward pass\n\n"
     )
 
 
-def _grid(found: Sequence[Holding]) -> str:
-    """One line for each accelerator: the longest request with 1, 2, 4 and 8 of them."""
-    rows: dict[str, Row] = {"": {"id": "longest request with", **{str(count): f"{count} of them" for count in COUNTS}}}
+def _grid(model: Model, found: Sequence[Holding]) -> str:
+    """One line for each accelerator: the longest request with 1, 2, 4 and 8 of them that share the model's tensors."""
+    if not found:
+        return ""
+    title: Row = {"id": "longest request with", "precision": "precision", **{str(count): f"{count} of them" for count in COUNTS}}
+    rows = {"": title}
     for one in found:
-        row = rows.setdefault(one.accelerator.id, {"id": one.accelerator.id, **{str(count): "-" for count in COUNTS}})
-        row[str(one.count)] = f"{one.context} (all)" if one.whole else str(one.context)
+        empty: Row = {"id": one.accelerator.id, "precision": precision(model) or "?", **{str(count): "-" for count in COUNTS}}
+        rows.setdefault(one.accelerator.id, empty)[str(one.count)] = f"{one.context} (all)" if one.whole else str(one.context)
     return table(list(rows.values()))
 
 
-def _arithmetic(found: Sequence[Holding]) -> str:
+def _arithmetic(model: Model, found: Sequence[Holding]) -> str:
     """Each count of the accelerator with the sum that decides."""
     lines = []
     for one in found:
         each = "" if one.count == 1 else f" on each of {one.count}, tensor parallel {one.count}"
         whole = ", all that the model was made for" if one.whole else ""
-        lines.append(f"{one.count} x {one.accelerator.id}: requests up to {one.context} tokens{whole}\n")
+        at = f" at {precision(model)}" if precision(model) else ""
+        lines.append(f"{one.count} x {one.accelerator.id}{at}: requests up to {one.context} tokens{whole}\n")
         lines.append(
             f"    weights {in_gib(one.fit.weights)} + cache {in_gib(one.fit.cache)}{each} = {in_gib(one.fit.least)}, "
             f"with {RESERVE:.0%} more {in_gib(one.fit.comfortable)}, of {in_gib(one.fit.available)}\n"
         )
     return "".join(lines)
+
+
+def _others(found: Answer, *, asked: bool) -> Iterator[str]:
+    """What is not among those that hold it, as far as there is a reason other than their size."""
+    if found.unknown:
+        yield f"not known, because no document states the memory: {', '.join(_ids(found.unknown))}"
+    if found.unserved and asked:
+        yield f"no framework of the catalog that fills an accelerator's memory runs it on: {', '.join(_ids(found.unserved))}"
+    elif found.unserved:
+        yield f"{len(found.unserved)} accelerators are left out, on which no framework of the catalog that fills their memory runs it"
+    if found.processors and asked:
+        yield f"{', '.join(_ids(found.processors))}: a processor has no memory of its own; what it holds depends on the machine"
+    judged = len(found.unknown) + len(found.unserved) + len(found.processors)
+    if not found.holdings and not judged:
+        yield f"nothing that was asked about holds it, up to {COUNTS[-1]} accelerators"

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from aistack.compose.matrix import serves
-from aistack.compose.memory import Fit, fit
-from aistack.compose.rules.model import evenly
+from aistack.compose import memory
+from aistack.compose.grid import Question
+from aistack.compose.matrix import matrix
+from aistack.compose.memory import Fit, fit, visible
+from aistack.compose.rules.model import uneven
+from aistack.diagnostics import Severity
 from aistack.facts.catalog import Accelerator, Catalog, Framework, Model
 from aistack.values import dataclass
 
 COUNTS = (1, 2, 4, 8)
-USUAL = 0.9
-"""The part of the memory that is taken where the catalog has no framework for the model: what servers do unless told otherwise."""
+MEMORY = frozenset({"ME102"})
+"""The rules about memory, whose question is answered here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """What runs the model on an accelerator, and the part of the memory that it takes; releases before and after may take another."""
+
+    framework: Framework
+    release: str
+    fraction: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,33 +36,66 @@ class Holding:
     """
 
     accelerator: Accelerator
+    server: Server
     count: int
     context: int
     whole: bool
     fit: Fit
 
 
-def fraction_of(model: Model, catalog: Catalog) -> tuple[float, Framework | None]:
-    """The part of the memory that the framework takes which serves the model (the most careful one, if there are several)."""
-    found = [(one.memory_fraction, one.id) for one in catalog.frameworks.values() if one.memory_fraction is not None and serves(one, model)]
-    fraction, framework = min(found, default=(USUAL, ""))
-    return fraction, catalog.frameworks.get(framework)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What holds the model, and why other accelerators are not among that.
+
+    `unknown` are those of which no document states the memory, `unserved` those on which no framework that fills an accelerator's
+    memory runs the model, by the rules of `check`; `processors` have no memory of their own.
+    """
+
+    holdings: tuple[Holding, ...]
+    unknown: tuple[Accelerator, ...]
+    unserved: tuple[Accelerator, ...]
+    processors: tuple[Accelerator, ...]
 
 
-def holdings(model: Model, accelerators: Iterable[Accelerator], fraction: float) -> Iterator[Holding]:
-    """Every accelerator and count that holds the model, in the order of the accelerators; none where facts are missing."""
-    for accelerator in accelerators:
-        for count in COUNTS:
-            found = _holding(model, accelerator, count, fraction)
-            if found is not None:
-                yield found
+def answer(model: Model, accelerators: Sequence[Accelerator], catalog: Catalog, today: str) -> Answer:
+    """Every accelerator and count that holds the model, in the order of the accelerators."""
+    processors = [product for product in accelerators if product.vendor == "cpu"]
+    others = [product for product in accelerators if product.vendor != "cpu"]
+    server = servers(model, others, catalog, today)
+    served = [product for product in others if product.id in server]
+    return Answer(
+        holdings=tuple(
+            found for product in served for count in COUNTS if (found := holding(model, product, count, server[product.id])) is not None
+        ),
+        unknown=tuple(product for product in served if visible(product) is None),
+        unserved=tuple(product for product in others if product.id not in server),
+        processors=tuple(processors),
+    )
 
 
-def _holding(model: Model, accelerator: Accelerator, count: int, fraction: float) -> Holding | None:
-    longest = model.max_context
-    if longest is None or not evenly(model, count):
+def servers(model: Model, accelerators: Iterable[Accelerator], catalog: Catalog, today: str) -> Mapping[str, Server]:
+    """By accelerator: the first framework that takes a part of the memory, in the newest release against which no rule has an error."""
+    alone = replace(catalog, models={model.id: model})
+    found: dict[str, Server] = {}
+    for grid in matrix(alone, today, tuple(accelerators), Question(), without=MEMORY):
+        framework = catalog.frameworks[grid.framework]
+        for row in grid.rows:
+            runs = (reason is None or reason.severity is not Severity.ERROR for reason in row.cells)
+            release = next((release for release, good in zip(grid.releases, runs, strict=True) if good), None)
+            fraction = memory.fraction(framework, release)
+            if release is not None and fraction is not None:
+                found.setdefault(row.accelerator, Server(framework=framework, release=release, fraction=fraction))
+    return found
+
+
+def holding(model: Model, accelerator: Accelerator, count: int, server: Server) -> Holding | None:
+    """Whether so many of the accelerator hold the model, and how long requests may be; None where they do not or facts are missing."""
+    longest, fraction = model.max_context, server.fraction
+    if longest is None or uneven(model, count) is not None:
         return None
     found = fit(model, accelerator, context=longest, parallel=count, fraction=fraction)
     context = min(longest, found.longest_context) if found else 0
     found = fit(model, accelerator, context=context, parallel=count, fraction=fraction) if context else None
-    return None if found is None else Holding(accelerator=accelerator, count=count, context=context, whole=context == longest, fit=found)
+    if found is None:
+        return None
+    return Holding(accelerator=accelerator, server=server, count=count, context=context, whole=context == longest, fit=found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from aistack.diagnostics import Severity
+from aistack.facts.catalog import Model
 from aistack.facts.snapshot import SeenAccelerator, SeenFramework, SeenModel, Snapshot
 from aistack.values import dataclass
 
@@ -57,21 +58,24 @@ class Grid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What all cells have in common: how many accelerators share the model, and the longest request (the model's own unless given)."""
+    """What all cells have in common: how many accelerators share the model, and the longest request (the model's own unless given).
+
+    Both are said in the snapshot of each cell, so nothing about them is left for the rules to assume.
+    """
 
     count: int = 1
     context: int | None = None
 
     def snapshot(
-        self, accelerator: str | None = None, framework: str = "", release: str | None = None, model: str | None = None
+        self, accelerator: str | None = None, framework: str = "", release: str | None = None, model: Model | None = None
     ) -> Snapshot:
         """The machine that a cell stands for, as far as it is given."""
-        shared = self.count if self.count > 1 else None
+        context = self.context or (model.max_context if model else None)
         return Snapshot(
             schema="aistack/snapshot/v1",
-            accelerator=SeenAccelerator(product=accelerator, count=shared if accelerator else None),
+            accelerator=SeenAccelerator(product=accelerator, count=self.count if accelerator else None),
             frameworks={framework: SeenFramework(version=release)} if framework else {},
-            model=SeenModel(id=model, tensor_parallel=shared, max_model_len=self.context),
+            model=SeenModel(id=model.id if model else None, tensor_parallel=self.count, max_model_len=context),
         )
 
 

@@ -6,7 +6,7 @@ are not asked cell by cell: what a rule says without looking at one of the three
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -31,13 +31,15 @@ Kind = tuple[str | None, ...]
 """What of an accelerator decides how programs are built for it."""
 
 
-def matrix(catalog: Catalog, today: str, accelerators: Sequence[Accelerator], question: Question) -> Iterator[Grid]:
-    """The grids of all frameworks that serve models on any of these accelerators, by their ids."""
+def matrix(
+    catalog: Catalog, today: str, accelerators: Sequence[Accelerator], question: Question, *, without: Set[str] = frozenset()
+) -> Iterator[Grid]:
+    """The grids of all frameworks that serve models on any of these accelerators, by their ids; rules `without` are not asked."""
     for framework in sorted(catalog.frameworks.values(), key=lambda framework: framework.id):
         products = [product for product in accelerators if product.vendor in framework.vendors]
         models = [model for model in catalog.models.values() if serves(framework, model)]
         if framework.models != "none" and products and models:
-            yield _Cells(catalog, today, framework, products, sorted(models, key=lambda model: model.id.lower()), question).grid()
+            yield _Cells(catalog, today, framework, products, sorted(models, key=lambda model: model.id.lower()), question, without).grid()
 
 
 def serves(framework: Framework, model: Model) -> bool:
@@ -57,15 +59,16 @@ class _Cells:
         products: Sequence[Accelerator],
         models: Sequence[Model],
         question: Question,
+        without: Set[str],
     ) -> None:
-        self.catalog, self.today, self.framework, self.question = catalog, today, framework, question
+        self.catalog, self.today, self.framework, self.question, self.without = catalog, today, framework, question, without
         self.products, self.models = products, models
         self.releases = newest_first((release.version for release in framework.releases), framework.versions)
         name = framework.id
         self.alone = {
             ACCELERATOR: [self._observed(accelerator=product.id) for product in products],
             RELEASE: [self._observed(framework=name, release=release) for release in self.releases],
-            MODEL: [self._observed(model=model.id) for model in models],
+            MODEL: [self._observed(model=model) for model in models],
         }
         self.kinds = [_kind(product) for product in products]
         typical = {kind: product.id for kind, product in zip(self.kinds, products, strict=True)}
@@ -120,7 +123,7 @@ class _Cells:
             return not all(settled[a][m][r] for a in products for m in models for r in releases)
 
         for rule in rules(self.catalog):
-            if rule.of == "recipe":
+            if rule.of == "recipe" or rule.code in self.without:
                 continue
             views = self._app_views if rule.about == "app" else self._node_views
             for left, findings in explore(rule, views, everything, wanted):
@@ -133,7 +136,7 @@ class _Cells:
                         for r in left[RELEASE]:
                             settled[a][m][r] = True
 
-    def _observed(self, **given: str) -> Situation:
+    def _observed(self, **given: Any) -> Situation:
         return observe(self.question.snapshot(**given), self.catalog, self.today)
 
     def _columns(self, values: Callable[[Situation], Mapping[str, Value]]) -> Columns:
@@ -190,7 +193,7 @@ class _Cells:
                 None if a is None else self.products[a].id,
                 self.framework.id,
                 None if r is None else self.releases[r],
-                None if m is None else self.models[m].id,
+                None if m is None else self.models[m],
             )
             axes = {"accelerator": (a, ACCELERATOR), "frameworks": (r, RELEASE), "model": (m, MODEL)}
             opened: dict[str, Any] = {block: Open(axis) for block, (one, axis) in axes.items() if one is None}

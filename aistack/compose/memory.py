@@ -8,8 +8,9 @@ Serving a text model fills an accelerator's memory with three things:
   A server refuses to start when not even one request of the longest allowed length fits, so that length is counted once;
 - what a forward pass needs beside them (activations, CUDA graphs, fragments): taken as `RESERVE` of weights and cache.
 
-The framework takes only a part of the memory (vLLM: 0.9). An accelerator shows programs less than it is sold with: where no
-document states how much, `VISIBLE` of the marketed size is taken.
+The framework takes only a part of the memory (vLLM: 0.92). An accelerator shows programs less than it is sold with: where no
+reading is at hand, `VISIBLE` of the marketed size is taken, less what error correction takes (`ECC`), and `SHARED` where the
+processor has the same memory.
 
 Of a machine that already has a model the weights and the peak of the forward pass may have been measured (`left`). Beside them a process
 needs memory that torch does not count: CUDA's context, and the buffers of the collective operations where several share the work.
@@ -19,12 +20,17 @@ from __future__ import annotations
 
 from aistack.facts.catalog import Accelerator, Framework, Model
 from aistack.facts.checkpoint import BYTES
+from aistack.facts.version import VersionFormatError, parse_range
 from aistack.values import dataclass
 
 GIB = 1 << 30
 MIB = 1 << 20
 RESERVE = 0.10
 VISIBLE = 0.97
+ECC = 1 / 16
+"""What error correction takes of memory that has no chips of its own for it (GDDR), by NVIDIA's CUDA C++ Best Practices Guide."""
+SHARED = 0.93
+"""What systems see of memory that processor and accelerator share: 15.3 of 16 GiB, 7.4 of 8 GiB; firmware keeps the rest."""
 OUTSIDE = GIB // 4
 """What a process takes beside what torch counts, and once more where several accelerators share the work."""
 SHORTEST = 4096
@@ -63,7 +69,24 @@ def visible(accelerator: Accelerator) -> int | None:
     """The memory that programs see on one accelerator, None where it is not known."""
     if accelerator.memory_bytes is not None:
         return accelerator.memory_bytes
-    return None if accelerator.memory_gib is None else int(accelerator.memory_gib * GIB * VISIBLE)
+    if accelerator.memory_gib is None:
+        return None
+    if accelerator.kind == "embedded":
+        return int(accelerator.memory_gib * GIB * SHARED)
+    return int(accelerator.memory_gib * GIB * VISIBLE * (1 - ECC if accelerator.ecc == "inline" else 1))
+
+
+def fraction(framework: Framework, version: str | None = None) -> float | None:
+    """The part of the memory that a release takes by itself, the least of any where none is named; None where that is not known."""
+    if version is None:
+        return min(framework.memory_fraction.values(), default=None)
+    for wanted, part in framework.memory_fraction.items():
+        try:
+            if parse_range(wanted, framework.versions).admits(version):
+                return part
+        except VersionFormatError:
+            continue
+    return fraction(framework) if framework.memory_fraction else None
 
 
 def weights(model: Model) -> int | None:

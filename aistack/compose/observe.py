@@ -17,6 +17,7 @@ from typing import Any
 from aistack.compose import programs
 from aistack.compose.between import node_values, program_values
 from aistack.compose.building import build_values
+from aistack.compose.memory import GIB
 from aistack.compose.rules.situation import Path, Situation, Value
 from aistack.facts.architecture import ARCHITECTURES, architecture_named
 from aistack.facts.capability import capability
@@ -27,6 +28,9 @@ from aistack.facts.version import Scheme, key
 
 BRANDS = {"data-centre": "datacenter", "workstation": "workstation", "consumer": "consumer", "embedded": "embedded"}
 """By a product's kind: the brand that programs are told."""
+
+READ = 0.9
+"""From this part of the marketed memory on a smaller size is what was read on the machine, not that of another variant."""
 
 
 DRIVER = re.compile(r"[2-9]\d\d(\.\d+)*$")
@@ -57,7 +61,10 @@ def accelerator(snapshot: Snapshot, catalog: Catalog) -> Accelerator | None:
             return None
         found = _common(candidates, seen.product or target)
     if seen.memory_gib is not None and (found.memory_gib is None or abs(found.memory_gib - seen.memory_gib) >= 1):
-        found = replace(found, memory_gib=int(seen.memory_gib), memory_bytes=None)
+        if found.memory_gib is not None and found.memory_gib * READ <= seen.memory_gib < found.memory_gib:
+            found = replace(found, memory_bytes=int(seen.memory_gib * GIB))
+        else:
+            found = replace(found, memory_gib=int(seen.memory_gib), memory_bytes=None, ecc=None)
     interconnect = seen.interconnect if seen.interconnect in ("none", "pcie", "nvlink-bridge", "nvswitch", "nvl72") else None
     return replace(found, interconnect=interconnect or found.interconnect)  # type: ignore[arg-type]  # one of the words, just compared
 

@@ -76,6 +76,9 @@ def part(snapshot: Snapshot, catalog: Catalog, vendor: str | None, node: Mapping
     values |= _cuda(snapshot, found, values, releases, vendor, capability)
     values |= _ptx(releases, values, capability)
     model = served(snapshot, catalog)
+    if framework is not None:
+        own = values[framework.id]
+        values |= serving.usual_fraction(framework, own.text, own.path)
     values |= _settings(snapshot, model)
     called = snapshot.model.id
     return Part(

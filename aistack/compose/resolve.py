@@ -350,7 +350,8 @@ class _Problem:
             return part
         path: Path = ("apps", name, "framework", app.framework_id)
         told = f"{framework.id} {release.version}"
-        values = settings | {framework.id: Value(text=release.version, path=path, because=told)}
+        values = serving.usual_fraction(framework, release.version, path) | settings
+        values[framework.id] = Value(text=release.version, path=path, because=told)
         if root is not None:
             values["python"] = Value(text=root.python, path=path, because=f"its root is {root.name} with Python {root.python}")
             values["glibc"] = Value(text=root.glibc, path=path, because=f"its root is {root.name} with glibc {root.glibc}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from aistack.compose import memory
 from aistack.compose.rules.situation import Path, Value
 from aistack.facts import checkpoint
-from aistack.facts.catalog import Model
+from aistack.facts.catalog import Framework, Model
 
 COMPONENTS = frozenset({"dtype", "quantization", "kv-cache-dtype", "moe", "model-architecture"})
 """The components that `values` knows."""
@@ -41,6 +42,15 @@ def values(name: str | None, model: Model | None, said: Mapping[str, str | None]
     if experts is not None:
         found["moe"] = Value(text=str(experts).lower(), path=at)
     return found
+
+
+def usual_fraction(framework: Framework | None, version: str | None, path: Path) -> dict[str, Value]:
+    """The part of the memory that the framework's release takes unless it is told otherwise, as the component `memory-fraction`."""
+    found = memory.fraction(framework, version) if framework else None
+    if framework is None or found is None:
+        return {}
+    told = " ".join(filter(None, (framework.name, version)))
+    return {"memory-fraction": Value(text=f"{found:g}", path=path, because=f"{told} takes {found:g} by itself", assumed=True)}
 
 
 def _stored(name: str | None, model: Model | None) -> str | None:

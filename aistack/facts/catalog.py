@@ -21,6 +21,7 @@ from aistack.values import dataclass
 class Accelerator:
     """A product; memory is for one piece: `memory_gib` as marketed, `memory_bytes` what programs see (both None for a CPU).
 
+    `ecc: inline` says that the bits of error correction, which is on as the product is delivered, take a part of that memory.
     `target` is what compilers call the architecture where it is not NVIDIA's (`gfx942`, `gaudi3`).
     `open_modules` says whether the open kernel modules are `required`, `supported` or `unsupported`; `driver_minimum` is the first
     driver that knows the product, and `driver_branches` the first one of each branch that was begun before the product and learned of it
@@ -40,6 +41,7 @@ class Accelerator:
     pci_ids: tuple[str, ...] = ()
     memory_gib: int | None = None
     memory_bytes: int | None = None
+    ecc: Literal["inline"] | None = None
     driver_minimum: str | None = None
     driver_branches: Mapping[str, str] = field(default_factory=dict)
     open_modules: Literal["required", "supported", "unsupported"] | None = None
@@ -163,8 +165,8 @@ class Framework:
     model's kind needs (`kinds`) and a recipe's `args` are appended. `models` says how many models it serves: `none`, `one` or
     `many`; `formats` are the formats that it loads.
     `cpu_features` (by architecture) are spelled as in /proc/cpuinfo; `vendors` are the accelerator vendors that this delivery can use.
-    `memory_mib` is what it needs beside the models, `memory_fraction` the part of an accelerator's memory that it takes by itself,
-    `options` its own names for settings that rules ask about. `project` and `binary` are as in a component.
+    `memory_mib` is what it needs beside the models, `memory_fraction` the part of an accelerator's memory that it takes by itself, by
+    the range of its releases, `options` its own names for settings that rules ask about. `project` and `binary` are as in a component.
     """
 
     schema: Literal["aistack/framework/v1"] = "aistack/framework/v1"
@@ -183,7 +185,7 @@ class Framework:
     cpu_features: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     vendors: tuple[str, ...]
     memory_mib: int | None = None
-    memory_fraction: float | None = None
+    memory_fraction: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[Literal["context", "memory-fraction", "tensor-parallel", "dtype", "quantization", "kv-cache-dtype"], str] = field(
         default_factory=dict
     )

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from aistack.compose import memory
-from aistack.compose.memory import fit, in_gib
+from aistack.compose.memory import Fit, fit, in_gib
+from aistack.compose.rules.model import shares
 from aistack.compose.rules.situation import Finding, Part, Proposal, Situation, code_rule, setting, whole
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Model
@@ -14,6 +15,10 @@ from aistack.values import dataclass
 
 ON_ACCELERATORS = frozenset({"vllm", "sglang", "tensorrt-llm", "tgi"})
 """Servers that keep the whole model in the accelerators' memory."""
+
+
+MOST = 16
+"""The most accelerators of one machine that are looked at."""
 
 
 def _fits(situation: Situation) -> Iterator[Finding]:
@@ -29,7 +34,7 @@ def _fits(situation: Situation) -> Iterator[Finding]:
         return
     for part in situation.parts:
         framework = part.framework
-        if situation.recipe is None or framework is None or framework.memory_fraction is None or product.vendor not in framework.vendors:
+        if situation.recipe is None or framework is None or _fraction(part) is None or product.vendor not in framework.vendors:
             continue
         for index, (_, model) in enumerate(part.models):
             if model is not None and model.kind == "text":
@@ -37,18 +42,17 @@ def _fits(situation: Situation) -> Iterator[Finding]:
 
 
 def _judge_fit(situation: Situation, part: Part, model: Model, index: int) -> Iterator[Finding]:
-    product, framework = situation.accelerator, part.framework
-    assert product is not None and framework is not None and framework.memory_fraction is not None
+    product, framework, fraction = situation.accelerator, part.framework, _fraction(part)
+    assert product is not None and framework is not None and fraction is not None
     path = part.model_paths[index]
-    asked = part.values.get("memory-fraction")
-    try:
-        fraction = float(asked.text) if asked and asked.text else framework.memory_fraction
-    except ValueError:
-        fraction = framework.memory_fraction
     parallel = whole(part, "tensor-parallel") or 1
     context = whole(part, "context") or model.max_context
     eight_bit = "fp8" in (setting(part, "kv-cache-dtype") or "")
-    found = fit(model, product, context=context, parallel=parallel, fraction=fraction, eight_bit=eight_bit) if context else None
+
+    def shared(by: int) -> Fit | None:
+        return fit(model, product, context=context, parallel=by, fraction=fraction, eight_bit=eight_bit) if context else None
+
+    found = shared(parallel)
     if found is None:
         yield Finding(
             severity=Severity.UNKNOWN,
@@ -65,6 +69,22 @@ def _judge_fit(situation: Situation, part: Part, model: Model, index: int) -> It
     if own is not None and found.longest_context >= 1024:
         place = part.values["context"].path if "context" in part.values else (*part.path, "args", own)
         proposals.append(Proposal(path=place, value=str(found.longest_context // 1024 * 1024)))
+    own = framework.options.get("tensor-parallel")
+    hints: tuple[str, ...] = ()
+    if own is not None:
+        count = int(situation.text("accelerator-count") or 1)
+        place = part.values["tensor-parallel"].path if "tensor-parallel" in part.values else (*part.path, "args", own)
+        proposals += [Proposal(path=place, value=str(by)) for by in shares(model, count) if by > parallel]
+        more = [by for by in reversed(shares(model, MOST)) if by > parallel]
+        enough = next(((by, room) for by in more if (room := shared(by)) and room.comfortable <= room.available), None)
+        if enough is None:
+            hints = (f"up to {MOST} of them do not hold it for such requests",)
+        elif enough[0] > count:
+            by, room = enough
+            hints = (
+                f"{by} of them hold it: `accelerator.count: {by}` with `{own}: {by}` needs {in_gib(room.comfortable)} of the "
+                f"{in_gib(room.available)} that can be used on each",
+            )
     per_accelerator = "" if parallel == 1 else f" on each of {parallel}"
     yield Finding(
         severity=Severity.WARNING if tight else Severity.ERROR,
@@ -79,7 +99,59 @@ def _judge_fit(situation: Situation, part: Part, model: Model, index: int) -> It
         ),
         place=f"models/{model.id}",
         proposals=tuple(proposals),
+        hints=hints,
     )
+
+
+def _fraction(part: Part) -> float | None:
+    """The part of the memory that the server takes; None where that is not known, or what is said is no number."""
+    try:
+        return float(setting(part, "memory-fraction") or "")
+    except ValueError:
+        return memory.fraction(part.framework) if part.framework else None
+
+
+def _idle(situation: Situation) -> Iterator[Finding]:
+    """A server uses one accelerator unless it is told to share the work among several: the others have nothing to do.
+
+    What it is told to share by are its options for parallelism (tensors, layers, requests), multiplied. Several apps may each have
+    accelerators of their own, so what they use is added up. Apps whose framework has no such option are not judged.
+    """
+    product, count = situation.accelerator, int(situation.text("accelerator-count") or 0)
+    parts = [part for part in situation.parts if part.framework and product and product.vendor in part.framework.vendors and part.models]
+    if count < 2 or not parts or any(part.framework is None or "tensor-parallel" not in part.framework.options for part in parts):
+        return
+    degrees = [_degree(part) for part in parts]
+    used = sum(degree for degree in degrees if degree)
+    if None in degrees or used >= count:
+        return
+    part, proposals = parts[0], [Proposal(path=("accelerator", "count"), value=str(used))]
+    assert part.framework is not None
+    own = part.framework.options["tensor-parallel"]
+    place = part.values["tensor-parallel"].path if "tensor-parallel" in part.values else (*part.path, "args", own)
+    model = part.models[0][1]
+    if len(parts) == 1 and model is not None:
+        several = used // (whole(part, "tensor-parallel") or 1)
+        proposals = [Proposal(path=place, value=str(by)) for by in shares(model, count // several) if by * several > used] + proposals
+    yield Finding(
+        message=f"{count - used} of {count} accelerators have nothing to do",
+        path=("accelerator", "count"),
+        label=f"the apps use {used}",
+        why=(f"{part.framework.name} shares the work among several only where `{own}` says so",),
+        proposals=tuple(proposals),
+    )
+
+
+def _degree(part: Part) -> int | None:
+    """How many accelerators an app uses, by its options for parallelism; None where one of them is no number."""
+    degree = whole(part, "tensor-parallel") or 1
+    own = part.framework.options.get("tensor-parallel") if part.framework else None
+    for option, text in part.wish.args.items():
+        if option != own and option.endswith("-parallel-size"):
+            if text is None or not text.isdigit():
+                return None
+            degree *= int(text)
+    return degree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +181,10 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
     """
     part, room = situation.part, _room(situation)
     name, model = part.models[0] if part and part.models else (None, None)
+    if part is not None and room is None and _unmeasured(situation) and model is not None and model.kind == "text":
+        assert situation.accelerator is not None
+        message = f"could not tell whether `{name}` fits {situation.accelerator.name}: the memory is not known"
+        yield Finding(severity=Severity.UNKNOWN, message=message, path=("accelerator", "product"), place=f"models/{name}")
     if part is None or room is None:
         return
     seen = situation.seen.model
@@ -132,12 +208,12 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
         (room.available - weights - activations - spare, "what torch does not count"),
         (cached, f"cache for one request of {context} tokens"),
     )
-    each = "" if room.parallel == 1 else f" on each of {room.parallel}"
+    each = "" if room.parallel == 1 else f" on each of {room.parallel} accelerators"
+    needed = in_gib(sum(size for size, _ in counted if size))
     yield Finding(
         severity=None if room.certain or measured else Severity.WARNING,
-        message=f"`{name or 'the model'}` does not fit: {in_gib(room.available)} of each accelerator can be used",
+        message=f"`{name or 'the model'}` does not fit: needs {needed}{each}, {in_gib(room.available)} can be used",
         path=("model", "id") if name else ("model",),
-        label=f"needs more than {in_gib(sum(size for size, _ in counted if size))}{each}",
         also=((("accelerator",), f"programs see {in_gib(room.visible)}"),),
         why=(
             " + ".join(f"{what} {in_gib(size)}" for size, what in counted if size),
@@ -146,6 +222,14 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
         place=f"models/{name}",
         hints=("share the work among more accelerators, shorten the longest request, or take weights in a smaller format",),
     )
+
+
+def _unmeasured(situation: Situation) -> bool:
+    """Whether one product is meant that has memory of its own, of which neither the catalog nor the snapshot says how much."""
+    product, part = situation.accelerator, situation.part
+    if product is None or product.vendor == "cpu" or part is None or _fraction(part) is None:
+        return False
+    return product.id in situation.catalog.accelerators and memory.visible(product) is None
 
 
 def _weights(part: Part, model: Model | None, measured: float | None, parallel: int) -> int | None:
@@ -164,9 +248,7 @@ def _room(situation: Situation) -> _Room | None:
     visible = memory.visible(product) if product else int(seen.memory_gib * memory.GIB * memory.VISIBLE) if seen.memory_gib else None
     if part is None or visible is None or (product is not None and product.vendor == "cpu"):
         return None
-    stated = whole(part, "tensor-parallel")
-    usual = part.framework.memory_fraction if part.framework else None
-    fraction = situation.seen.model.gpu_memory_utilization or usual
+    stated, fraction = whole(part, "tensor-parallel"), _fraction(part)
     return _Room(
         visible=visible,
         available=int(visible * (fraction or 1)),
@@ -188,4 +270,5 @@ def _as_loaded(model: Model, stored: str | None) -> Model:
 RULES = (
     code_rule(_fits, "ME101", "model-fits", "stack", topics=("memory-fit",)),
     code_rule(_fits_there, "ME102", "model-fits-there", "app", of="snapshot", topics=("memory-fit",)),
+    code_rule(_idle, "ME103", "accelerators-idle", "stack", severity=Severity.WARNING),
 )

@@ -94,12 +94,21 @@ def _context(situation: Situation) -> Iterator[Finding]:
             )
 
 
-def evenly(model: Model, count: int) -> bool:
-    """Whether so many accelerators can share the model's attention heads, as far as its geometry is known."""
-    if model.attention_heads is None:
-        return True
-    whole = model.attention_heads % count == 0
-    return whole and (model.kv_heads is None or model.kv_heads % count == 0 or count % model.kv_heads == 0)
+def uneven(model: Model, count: int) -> str | None:
+    """Which heads so many accelerators cannot share: `40 attention heads`, `10 KV heads`; None where they can, or nothing is known.
+
+    Where there are more accelerators than KV heads, each head is copied: then the number of accelerators must be a multiple of theirs.
+    """
+    if model.attention_heads is not None and model.attention_heads % count:
+        return f"{model.attention_heads} attention heads"
+    if model.kv_heads is not None and model.kv_heads % count and count % model.kv_heads:
+        return f"{model.kv_heads} KV heads"
+    return None
+
+
+def shares(model: Model, most: int) -> tuple[int, ...]:
+    """The powers of two, up to `most` and the largest first, that can share the model's tensors."""
+    return tuple(by for by in (1 << power for power in range(most.bit_length() - 1, -1, -1)) if uneven(model, by) is None)
 
 
 def _parallel(situation: Situation) -> Iterator[Finding]:
@@ -123,18 +132,19 @@ def _parallel(situation: Situation) -> Iterator[Finding]:
         )
         return
     for index, (_, model) in enumerate(part.models):
-        if model is None or model.attention_heads is None:
+        if model is None:
             continue
-        if not evenly(model, wanted):
+        heads = uneven(model, wanted)
+        if heads is not None:
             yield Finding(
-                message=f"`{model.id}` has {model.attention_heads} attention heads, which {wanted} accelerators cannot share evenly",
+                message=f"`{model.id}` has {heads}, which {wanted} accelerators cannot share evenly",
                 path=path,
                 also=((part.model_paths[index], "named here"),),
                 place=f"models/{model.id}",
                 proposals=tuple(
                     Proposal(path=path, value=str(number))
                     for number in range(min(wanted, count or wanted), 0, -1)
-                    if model.attention_heads % number == 0
+                    if uneven(model, number) is None
                 ),
             )
 
