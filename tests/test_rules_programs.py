@@ -98,6 +98,18 @@ CASES = {
     ),
     "too old for vLLM": Case("BD101", on("sm_60") | with_("vllm 0.2.3"), on("sm_70"), "accelerator.arch"),
     "Volta and new vLLM": Case("BD101", on("sm_70") | with_("vllm 0.31.0"), on("sm_75"), "frameworks/vllm/version"),
+    "compiled for the accelerator": Case(
+        "BD101", on("sm_60") | with_("vllm 0.8.5"), {"frameworks/vllm/arch_list": ["sm_60"]}, "frameworks/vllm/version"
+    ),
+    "compiled for another one": Case(
+        "AC105",
+        on("sm_60") | with_("vllm 0.8.5") | {"frameworks/vllm/arch_list": ["sm_70"]},
+        {"frameworks/vllm/arch_list": ["sm_60"]},
+        "frameworks/vllm/arch_list",
+    ),
+    "compiled for who knows what": Case(
+        "BD101", on("sm_60") | with_("vllm 0.8.5.dev0+gabcdef"), on("sm_70"), "accelerator.arch", Severity.WARNING
+    ),
     "Volta and SGLang": Case("BD105", on("sm_70") | with_("sglang 0.4.6"), on("sm_75"), "accelerator.arch"),
     "Turing and FlashAttention 2": Case("BD107", on("sm_75") | with_("flash_attn 2.5.8"), on("sm_80"), "frameworks/flash_attn/version"),
     "Kepler and llama.cpp": Case("BD109", on("sm_37") | with_("llama.cpp b4589"), on("sm_60"), "accelerator.arch"),
@@ -386,6 +398,22 @@ WORKING: dict[str, Keys] = {
     "the CUDA of the image tells the build": on("sm_120", image__cuda="12.8") | with_("torch 2.7.1"),
     "one's own weights of another format": serving("llama.cpp b9000", "nvidia/a100", "unsloth/DeepSeek-V4-Flash-GGUF"),
 }
+
+
+COMPILED: dict[str, Keys] = {
+    "for the accelerator": with_("vllm 0.8.5", "torch 2.7.0 cu128") | {"frameworks/vllm/arch_list": ["sm_120"]},
+    "for another CUDA": with_("vllm 0.8.5 cu128", "torch 2.7.0 cu128"),
+    "between releases": with_("vllm 0.8.4.dev0+gabcdef", "torch 2.7.0 cu128"),
+    "from a commit": with_("vllm 0.8.5+gabcdef", "torch 2.7.0 cu128"),
+}
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_what_somebody_compiled_is_not_a_projects_build(name: str, catalog: Catalog) -> None:
+    """It may hold other code, and is bound to the torch that was there, so nothing of it is certain."""
+    released = said(on("sm_120") | with_("vllm 0.8.5", "torch 2.7.0 cu128"), catalog)
+    assert of("BD101", released) == of("PN101", released) == {Severity.ERROR}
+    assert not [one for one in said(on("sm_120") | COMPILED[name], catalog) if one.severity is Severity.ERROR]
 
 
 @pytest.mark.parametrize("name", WORKING)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from aistack.compose import serving
 from aistack.compose.rules.situation import IMAGE, Part, Path, Value
@@ -19,6 +19,9 @@ from aistack.facts.catalog import Catalog, Component, Framework, Model, Release
 from aistack.facts.snapshot import SeenFramework, Snapshot, listed
 from aistack.facts.version import Scheme, VersionFormatError, key
 from aistack.values import dataclass
+
+PER_CUDA = frozenset({"torch", "torchvision", "torchaudio", "xformers"})
+"""Programs that PyTorch's indexes have for every CUDA: another build than the usual one is one of theirs too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ def part(snapshot: Snapshot, catalog: Catalog, vendor: str | None, node: Mapping
     """All that is said of programs, as one app without a name; `node` are the values of the machine."""
     found = programs(snapshot, catalog)
     framework = next((one.owner for one in found.values() if isinstance(one.owner, Framework)), None)
-    values = {name: _version(one) for name, one in found.items()}
+    values = {name: replace(_version(one), compiled=_compiled(one, catalog)) for name, one in found.items()}
     releases = {name: _release(one, vendor, node.get("arch")) for name, one in found.items()}
     for name in list(found):
         _pull(found[name], releases[name], catalog, values, releases)
@@ -101,6 +104,25 @@ def _version(one: Program) -> Value:
         version = re.sub(r"^[vb](?=\d)", "", version)  # as tags are written: `b4589`, `v0.5.7`
     series = re.fullmatch(r"\d+(\.\d+)?", version) is not None and (one.owner is None or one.owner.versions is Scheme.PEP440)
     return Value(text=version, path=(*one.path, "version"), series=series)
+
+
+def _compiled(one: Program, catalog: Catalog) -> Literal["somehow", "listed"] | None:
+    """Whether somebody compiled the program, so that what its project's builds hold and pin says little of it."""
+    if one.seen.arch_list is not None:
+        return "listed"
+    build = re.fullmatch(r"(?:cu|rocm)[\d.]+(?:torch.*)?|cpu|", one.build)
+    if not one.released or build is None:
+        return "somehow"
+    cuda, usual = cuda_of_build(one.build), _usual_cuda(one, catalog)
+    return "somehow" if one.name not in PER_CUDA and cuda and usual and cuda != usual else None
+
+
+def _usual_cuda(one: Program, catalog: Catalog) -> str | None:
+    """The CUDA of the torch for which a program's release was made."""
+    torch = catalog.components.get("torch")
+    needs = release_of(one.owner, one.seen.version).needs.get("torch", "") if one.owner and one.seen.version else ""
+    exact = re.fullmatch(r"(?:==)?([0-9][0-9A-Za-z.]*)", needs)
+    return release_of(torch, exact[1]).brings.get("cuda") if torch and exact else None
 
 
 def _release(one: Program, vendor: str | None, arch: Value | None) -> Release | None:

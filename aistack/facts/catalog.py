@@ -226,7 +226,8 @@ class DataRule:
     """A rule that a vendor's document states; `message` may name components (`{driver}`).
 
     `label` stands beside the wish that is wrong; without it the range that it should have does. `topics` name what the rule is about,
-    in the words in which failures are filed.
+    in the words in which failures are filed. A rule `of_builds` tells what the builds hold that projects offer; of what somebody
+    compiled it is doubtful, and no question where a snapshot lists the architectures.
     """
 
     id: str
@@ -238,6 +239,7 @@ class DataRule:
     cases: tuple[Case, ...]
     topics: tuple[str, ...] = ()
     allowable: bool = False
+    of_builds: bool = False
     source: Source
     checked: Checked
 

@@ -28,7 +28,8 @@ def _architecture_in_build(situation: Situation) -> Iterator[Finding]:
     part, capability = situation.part, situation.value("compute-capability")
     if part is None or capability is None or capability.text is None:
         return
-    for name, release in part.pulled.items():
+    served = {part.framework.id: part.release} if part.framework is not None else {}
+    for name, release in {**part.pulled, **served}.items():
         value = situation.value(name)
         if release is not None and value is not None:
             yield from _judge(situation, name, release, value, capability.text)

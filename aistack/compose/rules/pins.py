@@ -28,7 +28,8 @@ def _pins(situation: Situation) -> Iterator[Finding]:
     A package manager sees to it as long as everything is installed in one step. Later installations, images that are built in
     layers and `--no-deps` break it. Where compiled parts are bound to a release of torch, another minor version of it means
     undefined symbols when they are loaded, which is an error; all else is a warning, because what a package states is
-    narrower than what works; of an exact version another patch of it is no matter.
+    narrower than what works; of an exact version another patch of it is no matter. What somebody compiled is bound to the torch that
+    it was compiled with, which may be another one.
     """
     part = situation.part
     if part is None:
@@ -60,7 +61,8 @@ def _judge_pin(situation: Situation, owner: str, release: Release, component: st
     near = exact is not None and _minor(exact) == _minor(value.text)
     if near and not bound:
         return
-    apart = bound and not near
+    own = situation.value(owner)
+    apart = bound and not near and (own is None or own.compiled is None)
     kind = "frameworks" if owner in situation.catalog.frameworks else "components"
     yield Finding(
         severity=None if apart else Severity.WARNING,
