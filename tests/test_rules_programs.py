@@ -252,6 +252,19 @@ CASES = {
     "a model that is too new": Case(
         "MD103", serving("vllm 0.8.3", "nvidia/l4", "Qwen/Qwen3-8B"), with_("vllm 0.8.5"), "frameworks/vllm/version"
     ),
+    "the positions of Llama 3.1": Case(
+        "MD103", serving("vllm 0.5.3", "nvidia/h100", "meta-llama/Llama-3.1-8B-Instruct"), with_("vllm 0.5.3.post1"), "model.id"
+    ),
+    "an embedding model that is too new": Case(
+        "MD103", serving("vllm 0.2.7", "nvidia/l4", "jinaai/jina-embeddings-v3"), with_("vllm 0.8.5"), "frameworks/vllm/version"
+    ),
+    "longer than the model was made for": Case(
+        "MD104",
+        serving("vllm 0.8.5", "nvidia/h100", "Qwen/Qwen2.5-7B-Instruct", model__max_model_len=131072),
+        {"model.max_model_len": 32768},
+        "model.max_model_len",
+        Severity.WARNING,
+    ),
     "heads": Case(
         "MD105",
         serving("vllm 0.8.5", "nvidia/h100", "Qwen/Qwen2.5-7B-Instruct", accelerator__count=8, model__tensor_parallel=8),

