@@ -111,6 +111,7 @@ CASES = {
         "BD101", on("sm_60") | with_("vllm 0.8.5.dev0+gabcdef"), on("sm_70"), "accelerator.arch", Severity.WARNING
     ),
     "Volta and SGLang": Case("BD105", on("sm_70") | with_("sglang 0.4.6"), on("sm_75"), "accelerator.arch"),
+    "Pascal and TensorRT 10": Case("BD106", on("sm_60") | with_("tensorrt-llm 0.12.0"), on("sm_70"), "frameworks/tensorrt-llm/version"),
     "Turing and FlashAttention 2": Case("BD107", on("sm_75") | with_("flash_attn 2.5.8"), on("sm_80"), "frameworks/flash_attn/version"),
     "Kepler and llama.cpp": Case("BD109", on("sm_37") | with_("llama.cpp b4589"), on("sm_60"), "accelerator.arch"),
     "cuDNN": Case("BD103", on("sm_70") | with_("cudnn 9.12.0"), with_("cudnn 9.10.2"), "frameworks/cudnn/version"),
@@ -182,10 +183,21 @@ CASES = {
     "transformers that vLLM cannot bear": Case(
         "PN111", with_("vllm 0.9.2", "transformers 4.55.0"), with_("transformers 4.53.3"), "frameworks/vllm/version"
     ),
+    "jaxlib that is too old": Case("PN101", with_("jax 0.4.35", "jaxlib 0.4.30"), with_("jaxlib 0.4.34"), "frameworks/jax/version"),
+    "jaxlib that is too new": Case("PN101", with_("jax 0.4.38", "jaxlib 0.5.0"), with_("jaxlib 0.4.38"), "frameworks/jaxlib/version"),
     "NumPy 2": Case("PN112", with_("torch 2.2.2", "numpy 2.0.1"), with_("numpy 1.26.4"), "frameworks/torch/version"),
     "bfloat16": Case("PR101", serving("vllm 0.5.4", "nvidia/t4", model__dtype="bf16"), {"model.dtype": "half"}, "model.dtype"),
     "bfloat16 of the weights": Case(
         "PR101", serving("vllm 0.8.5", "nvidia/t4", "Qwen/Qwen3-0.6B"), {"model.dtype": "half"}, "accelerator.product", Severity.WARNING
+    ),
+    "bfloat16 that is asked for": Case(
+        "PR101", serving("vllm 0.9.2", "nvidia/t4", "Qwen/Qwen3-0.6B", model__dtype="bfloat16"), {"model.dtype": "auto"}, "model.dtype"
+    ),
+    "Gemma in half precision": Case(
+        "PR111", serving("vllm 0.9.2", "nvidia/l4", "google/gemma-3-4b-it", model__dtype="half"), {"model.dtype": "bfloat16"}, "model.dtype"
+    ),
+    "Gemma before it was refused": Case(
+        "PR111", serving("vllm 0.9.1", "nvidia/l4", "google/gemma-2-9b-it", model__dtype="half"), with_("vllm 0.9.0.1"), "model.id"
     ),
     "AWQ": Case(
         "PR102", serving("vllm 0.8.4", "nvidia/v100", model__quantization="awq"), {"accelerator.product": "nvidia/t4"}, "model.quantization"
@@ -407,6 +419,8 @@ WORKING: dict[str, Keys] = {
     "kept in the machine's memory": serving("transformers 4.51.3", "nvidia/rtx-4090", "meta-llama/Llama-3.3-70B-Instruct"),
     "AMD's builds pin other things": {"accelerator.product": "amd/mi300x", "accelerator.arch": "gfx942", "toolkit.rocm": "7.0"}
     | with_("vllm 0.15.1", "torch 2.9.0 rocm7.0"),
+    "a torch for the CUDA of the server": {"accelerator.product": "nvidia/jetson-t5000"} | with_("vllm 0.19.0 cu130"),
+    "half precision by itself": serving("vllm 0.9.2", "nvidia/t4", "Qwen/Qwen3-0.6B", accelerator__count=1),
     "Grace Hopper": on("sm_90", platform__arch="aarch64") | with_("torch 2.5.1 cu124"),
     "the CUDA of the image tells the build": on("sm_120", image__cuda="12.8") | with_("torch 2.7.1"),
     "one's own weights of another format": serving("llama.cpp b9000", "nvidia/a100", "unsloth/DeepSeek-V4-Flash-GGUF"),
