@@ -70,7 +70,7 @@ def part(snapshot: Snapshot, catalog: Catalog, vendor: str | None, node: Mapping
     values = {name: replace(_version(one), compiled=_compiled(one, catalog)) for name, one in found.items()}
     releases = {name: _release(one, vendor, node.get("arch")) for name, one in found.items()}
     for name in list(found):
-        _pull(found[name], releases[name], catalog, values, releases)
+        _pull(found[name], releases[name], catalog, values, releases, arm64=_is_arm64(node.get("arch")))
     image = _image(snapshot)
     if image is not None:
         releases[IMAGE] = image
@@ -140,7 +140,11 @@ def _release(one: Program, vendor: str | None, arch: Value | None) -> Release | 
         return replace(release, architectures=said, builds={}, arm64={}, brings=_carried(one.build, release))
     if not known:
         return release if version else None
-    return _built(release, one.build, arm64=arch is not None and arch.text == "arm64")
+    return _built(release, one.build, arm64=_is_arm64(arch))
+
+
+def _is_arm64(arch: Value | None) -> bool:
+    return arch is not None and arch.text == "arm64"
 
 
 def _built(release: Release, build: str, *, arm64: bool) -> Release:
@@ -196,8 +200,20 @@ def _common(version: str, releases: Sequence[Release]) -> Release:
     )
 
 
-def _pull(one: Program, release: Release | None, catalog: Catalog, values: dict[str, Value], releases: dict[str, Release | None]) -> None:
-    """Enter the components that a program needs in exactly one version, where nothing is said of them."""
+def _pull(
+    one: Program,
+    release: Release | None,
+    catalog: Catalog,
+    values: dict[str, Value],
+    releases: dict[str, Release | None],
+    *,
+    arm64: bool,
+) -> None:
+    """Enter the components that a program needs in exactly one version, where nothing is said of them.
+
+    A program that says for which CUDA it is built stands beside a torch that is built for the same one.
+    """
+    build = re.match(r"cu\d{3}(?!\d)", one.build)
     for name, wanted in (release.needs if release else {}).items():
         owner = catalog.components.get(name)
         exact = re.fullmatch(r"(?:==)?([0-9][0-9A-Za-z.+]*)", wanted)
@@ -205,7 +221,8 @@ def _pull(one: Program, release: Release | None, catalog: Catalog, values: dict[
             continue
         because = f"{one.name} {one.seen.version} needs {name} {exact[1]}"
         values[name] = Value(text=exact[1], path=(*one.path, "version"), because=because, assumed=True)
-        releases[name] = _built(release_of(owner, exact[1]), "", arm64=False)
+        same = build[0] if build and name in PER_CUDA else ""
+        releases[name] = _built(release_of(owner, exact[1]), same, arm64=arm64 and bool(same))
 
 
 def _image(snapshot: Snapshot) -> Release | None:
