@@ -84,6 +84,19 @@ CASES = {
         "accelerator.arch",
         Severity.WARNING,
     ),
+    "CUDA on AMD's": Case(
+        "AC106", {"accelerator.product": "amd/mi300x"} | with_("torch 2.6.0 cu124"), with_("torch 2.6.0 rocm6.2.4"), "accelerator.product"
+    ),
+    "ROCm on NVIDIA's": Case(
+        "AC106", {"accelerator.product": "nvidia/l4"} | with_("torch 2.6.0+rocm6.2.4"), with_("torch 2.6.0+cu124"), "accelerator.product"
+    ),
+    "a processor's build": Case(
+        "AC106",
+        {"accelerator.product": "nvidia/l4"} | with_("torch 2.6.0 cpu"),
+        with_("torch 2.6.0 cu124"),
+        "frameworks/torch/build",
+        Severity.WARNING,
+    ),
     "PTX of a newer CUDA": Case(
         "BD102",
         on("sm_90", driver__version="535.129.03", image__cuda="12.8", image__arch_list=["8.0+PTX"]),
