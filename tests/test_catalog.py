@@ -124,7 +124,8 @@ def test_versions_and_ranges_can_be_read(catalog: Catalog) -> None:
                 key(version, catalog.scheme(component))
     for model in catalog.models.values():
         for framework, wanted in model.frameworks.items():
-            parse_range(wanted, catalog.frameworks[framework].versions)
+            assert framework in catalog.frameworks or framework in catalog.components, model.id
+            parse_range(wanted, catalog.scheme(framework))
     for rule in catalog.rules.values():
         assert list(ranges(rule, catalog)) or any(case.needs for case in rule.cases), rule.id
 
@@ -230,3 +231,10 @@ def test_a_changed_text_is_never_stale(tmp_path: Path, catalog: Catalog) -> None
     with pytest.raises(DiagnosticError) as stopped:
         catalog_files._from_checkout(tmp_path, environment)
     assert [found.name for found in stopped.value.diagnostics] == ["catalog-name"]
+
+
+def test_every_model_that_vllm_loads_says_since_when(catalog: Catalog) -> None:
+    """Of a model that says nothing, every old release would seem to load it."""
+    vllm = catalog.frameworks["vllm"]
+    loaded = [model for model in catalog.models.values() if model.format in vllm.formats and model.kind in vllm.kinds]
+    assert [model.id for model in loaded if "vllm" not in model.frameworks] == []

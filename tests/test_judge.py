@@ -57,6 +57,21 @@ def test_shipped_recipes_resolve(path: Path, catalog: Catalog) -> None:
     assert judgement.stack is not None and judgement.stack.name == path.stem
 
 
+@pytest.mark.parametrize(
+    ("model", "args", "rules"),
+    [
+        ("google/gemma-3-4b-it", "max-model-len: 8192", []),
+        ("google/gemma-3-27b-it", "max-model-len: 8192", ["ME101"]),
+        ("Qwen/Qwen2.5-7B-Instruct", "max-model-len: 40960", ["MD104"]),
+        ("Qwen/Qwen2.5-7B-Instruct", """max-model-len: 40960, rope-scaling: '{"rope_type": "yarn", "factor": 4.0}'""", []),
+    ],
+)
+def test_what_vllm_serves_and_for_how_long_requests(model: str, args: str, rules: list[str], catalog: Catalog) -> None:
+    """It serves models that see images with the same command; longer requests than a model was made for need scaled positions."""
+    text = re.sub(r"args: .*", f"args: {{{args}}}", L4.replace("Qwen/Qwen3-8B", model))
+    assert f"{{{args}}}" in text and errors(judged(text, catalog)) == rules
+
+
 def test_newest_vllm_that_runs_on_the_packaged_driver(catalog: Catalog) -> None:
     stack = judged(L4, catalog).stack
     assert stack is not None and stack.driver is not None

@@ -84,6 +84,19 @@ CASES = {
         "accelerator.arch",
         Severity.WARNING,
     ),
+    "CUDA on AMD's": Case(
+        "AC106", {"accelerator.product": "amd/mi300x"} | with_("torch 2.6.0 cu124"), with_("torch 2.6.0 rocm6.2.4"), "accelerator.product"
+    ),
+    "ROCm on NVIDIA's": Case(
+        "AC106", {"accelerator.product": "nvidia/l4"} | with_("torch 2.6.0+rocm6.2.4"), with_("torch 2.6.0+cu124"), "accelerator.product"
+    ),
+    "a processor's build": Case(
+        "AC106",
+        {"accelerator.product": "nvidia/l4"} | with_("torch 2.6.0 cpu"),
+        with_("torch 2.6.0 cu124"),
+        "frameworks/torch/build",
+        Severity.WARNING,
+    ),
     "PTX of a newer CUDA": Case(
         "BD102",
         on("sm_90", driver__version="535.129.03", image__cuda="12.8", image__arch_list=["8.0+PTX"]),
@@ -98,7 +111,20 @@ CASES = {
     ),
     "too old for vLLM": Case("BD101", on("sm_60") | with_("vllm 0.2.3"), on("sm_70"), "accelerator.arch"),
     "Volta and new vLLM": Case("BD101", on("sm_70") | with_("vllm 0.31.0"), on("sm_75"), "frameworks/vllm/version"),
+    "compiled for the accelerator": Case(
+        "BD101", on("sm_60") | with_("vllm 0.8.5"), {"frameworks/vllm/arch_list": ["sm_60"]}, "frameworks/vllm/version"
+    ),
+    "compiled for another one": Case(
+        "AC105",
+        on("sm_60") | with_("vllm 0.8.5") | {"frameworks/vllm/arch_list": ["sm_70"]},
+        {"frameworks/vllm/arch_list": ["sm_60"]},
+        "frameworks/vllm/arch_list",
+    ),
+    "compiled for who knows what": Case(
+        "BD101", on("sm_60") | with_("vllm 0.8.5.dev0+gabcdef"), on("sm_70"), "accelerator.arch", Severity.WARNING
+    ),
     "Volta and SGLang": Case("BD105", on("sm_70") | with_("sglang 0.4.6"), on("sm_75"), "accelerator.arch"),
+    "Pascal and TensorRT 10": Case("BD106", on("sm_60") | with_("tensorrt-llm 0.12.0"), on("sm_70"), "frameworks/tensorrt-llm/version"),
     "Turing and FlashAttention 2": Case("BD107", on("sm_75") | with_("flash_attn 2.5.8"), on("sm_80"), "frameworks/flash_attn/version"),
     "Kepler and llama.cpp": Case("BD109", on("sm_37") | with_("llama.cpp b4589"), on("sm_60"), "accelerator.arch"),
     "cuDNN": Case("BD103", on("sm_70") | with_("cudnn 9.12.0"), with_("cudnn 9.10.2"), "frameworks/cudnn/version"),
@@ -170,10 +196,21 @@ CASES = {
     "transformers that vLLM cannot bear": Case(
         "PN111", with_("vllm 0.9.2", "transformers 4.55.0"), with_("transformers 4.53.3"), "frameworks/vllm/version"
     ),
+    "jaxlib that is too old": Case("PN101", with_("jax 0.4.35", "jaxlib 0.4.30"), with_("jaxlib 0.4.34"), "frameworks/jax/version"),
+    "jaxlib that is too new": Case("PN101", with_("jax 0.4.38", "jaxlib 0.5.0"), with_("jaxlib 0.4.38"), "frameworks/jaxlib/version"),
     "NumPy 2": Case("PN112", with_("torch 2.2.2", "numpy 2.0.1"), with_("numpy 1.26.4"), "frameworks/torch/version"),
     "bfloat16": Case("PR101", serving("vllm 0.5.4", "nvidia/t4", model__dtype="bf16"), {"model.dtype": "half"}, "model.dtype"),
     "bfloat16 of the weights": Case(
         "PR101", serving("vllm 0.8.5", "nvidia/t4", "Qwen/Qwen3-0.6B"), {"model.dtype": "half"}, "accelerator.product", Severity.WARNING
+    ),
+    "bfloat16 that is asked for": Case(
+        "PR101", serving("vllm 0.9.2", "nvidia/t4", "Qwen/Qwen3-0.6B", model__dtype="bfloat16"), {"model.dtype": "auto"}, "model.dtype"
+    ),
+    "Gemma in half precision": Case(
+        "PR111", serving("vllm 0.9.2", "nvidia/l4", "google/gemma-3-4b-it", model__dtype="half"), {"model.dtype": "bfloat16"}, "model.dtype"
+    ),
+    "Gemma before it was refused": Case(
+        "PR111", serving("vllm 0.9.1", "nvidia/l4", "google/gemma-2-9b-it", model__dtype="half"), with_("vllm 0.9.0.1"), "model.id"
     ),
     "AWQ": Case(
         "PR102", serving("vllm 0.8.4", "nvidia/v100", model__quantization="awq"), {"accelerator.product": "nvidia/t4"}, "model.quantization"
@@ -239,6 +276,19 @@ CASES = {
     ),
     "a model that is too new": Case(
         "MD103", serving("vllm 0.8.3", "nvidia/l4", "Qwen/Qwen3-8B"), with_("vllm 0.8.5"), "frameworks/vllm/version"
+    ),
+    "the positions of Llama 3.1": Case(
+        "MD103", serving("vllm 0.5.3", "nvidia/h100", "meta-llama/Llama-3.1-8B-Instruct"), with_("vllm 0.5.3.post1"), "model.id"
+    ),
+    "an embedding model that is too new": Case(
+        "MD103", serving("vllm 0.2.7", "nvidia/l4", "jinaai/jina-embeddings-v3"), with_("vllm 0.8.5"), "frameworks/vllm/version"
+    ),
+    "longer than the model was made for": Case(
+        "MD104",
+        serving("vllm 0.8.5", "nvidia/h100", "Qwen/Qwen2.5-7B-Instruct", model__max_model_len=131072),
+        {"model.max_model_len": 32768},
+        "model.max_model_len",
+        Severity.WARNING,
     ),
     "heads": Case(
         "MD105",
@@ -382,10 +432,28 @@ WORKING: dict[str, Keys] = {
     "kept in the machine's memory": serving("transformers 4.51.3", "nvidia/rtx-4090", "meta-llama/Llama-3.3-70B-Instruct"),
     "AMD's builds pin other things": {"accelerator.product": "amd/mi300x", "accelerator.arch": "gfx942", "toolkit.rocm": "7.0"}
     | with_("vllm 0.15.1", "torch 2.9.0 rocm7.0"),
+    "a torch for the CUDA of the server": {"accelerator.product": "nvidia/jetson-t5000"} | with_("vllm 0.19.0 cu130"),
+    "half precision by itself": serving("vllm 0.9.2", "nvidia/t4", "Qwen/Qwen3-0.6B", accelerator__count=1),
     "Grace Hopper": on("sm_90", platform__arch="aarch64") | with_("torch 2.5.1 cu124"),
     "the CUDA of the image tells the build": on("sm_120", image__cuda="12.8") | with_("torch 2.7.1"),
     "one's own weights of another format": serving("llama.cpp b9000", "nvidia/a100", "unsloth/DeepSeek-V4-Flash-GGUF"),
 }
+
+
+COMPILED: dict[str, Keys] = {
+    "for the accelerator": with_("vllm 0.8.5", "torch 2.7.0 cu128") | {"frameworks/vllm/arch_list": ["sm_120"]},
+    "for another CUDA": with_("vllm 0.8.5 cu128", "torch 2.7.0 cu128"),
+    "between releases": with_("vllm 0.8.4.dev0+gabcdef", "torch 2.7.0 cu128"),
+    "from a commit": with_("vllm 0.8.5+gabcdef", "torch 2.7.0 cu128"),
+}
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_what_somebody_compiled_is_not_a_projects_build(name: str, catalog: Catalog) -> None:
+    """It may hold other code, and is bound to the torch that was there, so nothing of it is certain."""
+    released = said(on("sm_120") | with_("vllm 0.8.5", "torch 2.7.0 cu128"), catalog)
+    assert of("BD101", released) == of("PN101", released) == {Severity.ERROR}
+    assert not [one for one in said(on("sm_120") | COMPILED[name], catalog) if one.severity is Severity.ERROR]
 
 
 @pytest.mark.parametrize("name", WORKING)

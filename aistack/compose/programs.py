@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from aistack.compose import serving
 from aistack.compose.rules.situation import IMAGE, Part, Path, Value
@@ -19,6 +19,9 @@ from aistack.facts.catalog import Catalog, Component, Framework, Model, Release
 from aistack.facts.snapshot import SeenFramework, Snapshot, listed
 from aistack.facts.version import Scheme, VersionFormatError, key
 from aistack.values import dataclass
+
+PER_CUDA = frozenset({"torch", "torchvision", "torchaudio", "xformers"})
+"""Programs that PyTorch's indexes have for every CUDA: another build than the usual one is one of theirs too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +67,10 @@ def part(snapshot: Snapshot, catalog: Catalog, vendor: str | None, node: Mapping
     """All that is said of programs, as one app without a name; `node` are the values of the machine."""
     found = programs(snapshot, catalog)
     framework = next((one.owner for one in found.values() if isinstance(one.owner, Framework)), None)
-    values = {name: _version(one) for name, one in found.items()}
+    values = {name: replace(_version(one), compiled=_compiled(one, catalog)) for name, one in found.items()}
     releases = {name: _release(one, vendor, node.get("arch")) for name, one in found.items()}
     for name in list(found):
-        _pull(found[name], releases[name], catalog, values, releases)
+        _pull(found[name], releases[name], catalog, values, releases, arm64=_is_arm64(node.get("arch")))
     image = _image(snapshot)
     if image is not None:
         releases[IMAGE] = image
@@ -106,6 +109,25 @@ def _version(one: Program) -> Value:
     return Value(text=version, path=(*one.path, "version"), series=series)
 
 
+def _compiled(one: Program, catalog: Catalog) -> Literal["somehow", "listed"] | None:
+    """Whether somebody compiled the program, so that what its project's builds hold and pin says little of it."""
+    if one.seen.arch_list is not None:
+        return "listed"
+    build = re.fullmatch(r"(?:cu|rocm)[\d.]+(?:torch.*)?|cpu|", one.build)
+    if not one.released or build is None:
+        return "somehow"
+    cuda, usual = cuda_of_build(one.build), _usual_cuda(one, catalog)
+    return "somehow" if one.name not in PER_CUDA and cuda and usual and cuda != usual else None
+
+
+def _usual_cuda(one: Program, catalog: Catalog) -> str | None:
+    """The CUDA of the torch for which a program's release was made."""
+    torch = catalog.components.get("torch")
+    needs = release_of(one.owner, one.seen.version).needs.get("torch", "") if one.owner and one.seen.version else ""
+    exact = re.fullmatch(r"(?:==)?([0-9][0-9A-Za-z.]*)", needs)
+    return release_of(torch, exact[1]).brings.get("cuda") if torch and exact else None
+
+
 def _release(one: Program, vendor: str | None, arch: Value | None) -> Release | None:
     """The release with what is known of the build that is there; what the report says outweighs what the catalog knows.
 
@@ -121,7 +143,11 @@ def _release(one: Program, vendor: str | None, arch: Value | None) -> Release | 
         return replace(release, architectures=said, builds={}, arm64={}, brings=_carried(one.build, release))
     if not known:
         return release if version else None
-    return _built(release, one.build, arm64=arch is not None and arch.text == "arm64")
+    return _built(release, one.build, arm64=_is_arm64(arch))
+
+
+def _is_arm64(arch: Value | None) -> bool:
+    return arch is not None and arch.text == "arm64"
 
 
 def _built(release: Release, build: str, *, arm64: bool) -> Release:
@@ -177,8 +203,20 @@ def _common(version: str, releases: Sequence[Release]) -> Release:
     )
 
 
-def _pull(one: Program, release: Release | None, catalog: Catalog, values: dict[str, Value], releases: dict[str, Release | None]) -> None:
-    """Enter the components that a program needs in exactly one version, where nothing is said of them."""
+def _pull(
+    one: Program,
+    release: Release | None,
+    catalog: Catalog,
+    values: dict[str, Value],
+    releases: dict[str, Release | None],
+    *,
+    arm64: bool,
+) -> None:
+    """Enter the components that a program needs in exactly one version, where nothing is said of them.
+
+    A program that says for which CUDA it is built stands beside a torch that is built for the same one.
+    """
+    build = re.match(r"cu\d{3}(?!\d)", one.build)
     for name, wanted in (release.needs if release else {}).items():
         owner = catalog.components.get(name)
         exact = re.fullmatch(r"(?:==)?([0-9][0-9A-Za-z.+]*)", wanted)
@@ -186,7 +224,8 @@ def _pull(one: Program, release: Release | None, catalog: Catalog, values: dict[
             continue
         because = f"{one.name} {one.seen.version} needs {name} {exact[1]}"
         values[name] = Value(text=exact[1], path=(*one.path, "version"), because=because, assumed=True)
-        releases[name] = _built(release_of(owner, exact[1]), "", arm64=False)
+        same = build[0] if build and name in PER_CUDA else ""
+        releases[name] = _built(release_of(owner, exact[1]), same, arm64=arm64 and bool(same))
 
 
 def _image(snapshot: Snapshot) -> Release | None:

@@ -9,21 +9,21 @@ from aistack.compose.rules.situation import Path, Value
 from aistack.facts import checkpoint
 from aistack.facts.catalog import Framework, Model
 
-COMPONENTS = frozenset({"dtype", "quantization", "kv-cache-dtype", "moe", "model-architecture"})
+COMPONENTS = frozenset({"dtype", "asked-dtype", "quantization", "kv-cache-dtype", "moe", "model-architecture"})
 """The components that `values` knows."""
 
 
 def values(name: str | None, model: Model | None, said: Mapping[str, str | None], paths: Mapping[str, Path], at: Path) -> dict[str, Value]:
     """Values by component: what is said of `dtype`, `quantization` and `kv-cache-dtype`, else what the model's own files or name say.
 
-    `paths` are where settings stand, `at` where the model is named.
+    `asked-dtype` is there only where a setting asks for it. `paths` are where settings stand, `at` where the model is named.
     """
     found: dict[str, Value] = {}
     number = checkpoint.dtype(said.get("dtype"))
     own = checkpoint.dtype(model.dtype) if model else None
     stored = _stored(name, model)
     if number:
-        found["dtype"] = Value(text=number, path=paths["dtype"])
+        found["dtype"] = found["asked-dtype"] = Value(text=number, path=paths["dtype"])
     elif own and stored is None:
         because = f"the weights of {name} are {own}"
         found["dtype"] = Value(text=own, path=at, because=because, assumed=True)

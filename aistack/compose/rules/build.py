@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from aistack.compose.rules.data import story
@@ -9,7 +10,10 @@ from aistack.compose.rules.situation import IMAGE, Finding, Situation, Value, co
 from aistack.diagnostics import Severity
 from aistack.facts.capability import TEGRA, covers
 from aistack.facts.catalog import Release
+from aistack.facts.snapshot import seen_frameworks
 
+VENDORS = {"nvidia": r"cu(da)?\d", "amd": r"rocm\d"}
+"""How the name of a build begins that is made for a vendor's accelerators."""
 MUST_BE_KNOWN = "torch"
 """The one program of which it is worth a word that nothing is known of what is compiled in."""
 
@@ -28,7 +32,8 @@ def _architecture_in_build(situation: Situation) -> Iterator[Finding]:
     part, capability = situation.part, situation.value("compute-capability")
     if part is None or capability is None or capability.text is None:
         return
-    for name, release in part.pulled.items():
+    served = {part.framework.id: part.release} if part.framework is not None else {}
+    for name, release in {**part.pulled, **served}.items():
         value = situation.value(name)
         if release is not None and value is not None:
             yield from _judge(situation, name, release, value, capability.text)
@@ -77,6 +82,31 @@ def _named(situation: Situation) -> set[str]:
     return {"cu" + "".join(cuda.split(".")[:2]) for cuda in found if cuda}
 
 
+def _vendor_of_build(situation: Situation) -> Iterator[Finding]:
+    """A program's build is made for one vendor's accelerators, and has no code for another's.
+
+    PyTorch and what stands on it come in builds for CUDA (`cu128`), for ROCm (`rocm6.4`) and for processors alone (`cpu`). With another
+    vendor's the program finds no accelerator at all. A build for processors leaves the accelerator idle, which may be meant.
+    """
+    vendor = situation.value("vendor")
+    if vendor is None or vendor.text not in VENDORS:
+        return
+    for name, one in seen_frameworks(situation.seen).items():
+        build = (one.build or (one.version or "").partition("+")[2]).strip().lower()
+        made = next((whose for whose, pattern in VENDORS.items() if re.match(pattern, build)), None)
+        only = build == "cpu"
+        if not only and made in (None, vendor.text):
+            continue
+        speaks = "processors" if only else {"nvidia": "NVIDIA's accelerators", "amd": "AMD's accelerators"}[made or ""]
+        yield Finding(
+            severity=Severity.WARNING if only else None,
+            message=f"this build of {name} is for {speaks}{' alone' if only else ''}: {build}",
+            path=("frameworks", name, "build" if one.build else "version"),
+            label="needs a build for " + {"nvidia": "CUDA", "amd": "ROCm"}[vendor.text],
+            also=((vendor.path, "named here"),),
+        )
+
+
 RULES = (
     code_rule(
         _architecture_in_build,
@@ -88,6 +118,16 @@ RULES = (
         of="both",
         topics=("architecture-not-in-build",),
         source=("https://docs.nvidia.com/cuda/cuda-c-programming-guide/", "https://docs.nvidia.com/cuda/ada-compatibility-guide"),
+        checked="2026-11-26",
+    ),
+    code_rule(
+        _vendor_of_build,
+        "AC106",
+        "vendor-of-build",
+        "stack",
+        of="snapshot",
+        topics=("architecture-not-in-build", "gfx-not-in-build"),
+        source=("https://pytorch.org/get-started/previous-versions",),
         checked="2026-11-26",
     ),
 )

@@ -135,9 +135,12 @@ def _judge_case(rule: DataRule, case: Case, number: int, situation: Situation) -
                 why=story(situation, (*case.when, *case.needs)),
             )
         elif answer is False:
-            assumed = any(found.assumed for name in (*case.when, component) if (found := situation.value(name)) is not None)
+            of = [found for name in (*case.when, component) if (found := situation.value(name)) is not None]
+            compiled = {found.compiled for found in of} if rule.of_builds else set()
+            if "listed" in compiled:
+                return  # what was compiled in is known, and judged by itself
             yield Finding(
-                severity=Severity.WARNING if assumed else None,
+                severity=Severity.WARNING if "somehow" in compiled or any(found.assumed for found in of) else None,
                 message=_fill(rule.message, situation),
                 path=value.path,
                 label=rule.label or f"needs {in_words(wanted)}",
@@ -146,7 +149,11 @@ def _judge_case(rule: DataRule, case: Case, number: int, situation: Situation) -
                     for name in case.when
                     if (found := situation.value(name)) is not None and found.path != value.path and found.path[0] == "apps"
                 ),
-                why=(*((case.because.strip(),) if case.because else ()), *story(situation, (*case.when, *case.needs))),
+                why=(
+                    *((case.because.strip(),) if case.because else ()),
+                    *(("somebody compiled this build, maybe for more than its project's builds",) if compiled - {None} else ()),
+                    *story(situation, (*case.when, *case.needs)),
+                ),
                 source=case.source[0] if case.source else None,
                 checked=rule.checked if case.source else None,
                 place=f"rules/{rule.id}/{number}",

@@ -15,6 +15,8 @@ from aistack.values import dataclass
 
 ON_ACCELERATORS = frozenset({"vllm", "sglang", "tensorrt-llm", "tgi"})
 """Servers that keep the whole model in the accelerators' memory."""
+GENERATING = frozenset({"text", "vision-text"})
+"""Kinds of models that keep a cache of each request."""
 
 
 MOST = 16
@@ -37,7 +39,7 @@ def _fits(situation: Situation) -> Iterator[Finding]:
         if situation.recipe is None or framework is None or _fraction(part) is None or product.vendor not in framework.vendors:
             continue
         for index, (_, model) in enumerate(part.models):
-            if model is not None and model.kind == "text":
+            if model is not None and model.kind in GENERATING:
                 yield from _judge_fit(situation, part, model, index)
 
 

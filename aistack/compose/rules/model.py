@@ -10,6 +10,8 @@ from aistack.diagnostics import Severity
 from aistack.facts.catalog import Model
 from aistack.facts.decode import closest
 
+SCALING = frozenset({"rope-scaling", "hf-overrides"})
+"""Options by which a server is told to scale a model's positions, so that it serves longer requests than it was made for."""
 BLOCK = 128
 """The width of the blocks that share one scale in published FP8 weights (`weight_block_size`)."""
 
@@ -73,11 +75,11 @@ def _framework(situation: Situation) -> Iterator[Finding]:
 def _context(situation: Situation) -> Iterator[Finding]:
     """Requests cannot be longer than what the model was made for.
 
-    Servers refuse a longer limit unless they are told to scale the model's positions, of which a snapshot says nothing: there it is a
-    warning.
+    Servers refuse a longer limit unless they are told to scale the model's positions (YaRN), which a recipe's `args` may do. A snapshot
+    says nothing of it: there it is a warning.
     """
     part = situation.part
-    if part is None:
+    if part is None or SCALING & set(part.wish.args):
         return
     for index, (_, model) in enumerate(part.models):
         wanted = whole(part, "context")

@@ -18,6 +18,9 @@ EXTENSIONS = frozenset(
 )
 """Programs with compiled parts that load into torch."""
 
+REFUSING = frozenset({("jax", "jaxlib")})
+"""Programs that look at another's version when they are imported, and stop where it is not one that they pin."""
+
 STABLE = (2, 10)
 """From this torch on, wheels that were built for one release were found to load into the next ones."""
 
@@ -28,7 +31,8 @@ def _pins(situation: Situation) -> Iterator[Finding]:
     A package manager sees to it as long as everything is installed in one step. Later installations, images that are built in
     layers and `--no-deps` break it. Where compiled parts are bound to a release of torch, another minor version of it means
     undefined symbols when they are loaded, which is an error; all else is a warning, because what a package states is
-    narrower than what works; of an exact version another patch of it is no matter.
+    narrower than what works; of an exact version another patch of it is no matter. What somebody compiled is bound to the torch that
+    it was compiled with, which may be another one.
     """
     part = situation.part
     if part is None:
@@ -56,11 +60,18 @@ def _judge_pin(situation: Situation, owner: str, release: Release, component: st
         return
     parts = parse_range(wanted, scheme).parts
     exact = parts[0][1] if len(parts) == 1 and parts[0][0] == "==" else None
-    bound = component == "torch" and owner in EXTENSIONS and exact is not None
+    refused = (owner, component) in REFUSING
+    bound = refused or (component == "torch" and owner in EXTENSIONS and exact is not None)
     near = exact is not None and _minor(exact) == _minor(value.text)
     if near and not bound:
         return
-    apart = bound and not near
+    own = situation.value(owner)
+    apart = refused or (bound and not near and (own is None or own.compiled is None))
+    told = (
+        f"{owner} looks for it when it is imported, and stops"
+        if refused
+        else f"the compiled parts of {owner} are bound to that release of torch: in another they miss symbols"
+    )
     kind = "frameworks" if owner in situation.catalog.frameworks else "components"
     yield Finding(
         severity=None if apart else Severity.WARNING,
@@ -68,7 +79,7 @@ def _judge_pin(situation: Situation, owner: str, release: Release, component: st
         path=value.path,
         label=f"needs {in_words(wanted)}",
         also=((situation.where(owner), "named here"),),
-        why=(f"the compiled parts of {owner} are bound to that release of torch: in another they miss symbols",) if apart else (),
+        why=(told,) if apart else (),
         place=f"{kind}/{owner}/{release.version}",
         hints=(f"install {component} {exact}, or the release of {owner} that is made for {component} {value.text}",) if exact else (),
     )

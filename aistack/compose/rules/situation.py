@@ -33,6 +33,7 @@ class Value:
 
     `path` is where the document names it (or what brings it); `because` says in one phrase how it came here. With `series` the text
     is only the beginning of a version: "580" stands for any 580.x. What is `assumed` was concluded from what is usual, not read.
+    A program that was `compiled` by somebody is not the build that its project offers: what is in it may be `listed`.
     """
 
     text: str | None
@@ -40,6 +41,7 @@ class Value:
     because: str = ""
     series: bool = False
     assumed: bool = False
+    compiled: Literal["somehow", "listed"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
