@@ -313,7 +313,7 @@ CASES = {
     "weights": Case(
         "ME102",
         serving("vllm 0.8.5", "nvidia/rtx-4090", "Qwen/Qwen2.5-32B-Instruct", accelerator__count=1),
-        {"model.id": "Qwen/Qwen2.5-32B-Instruct-AWQ"},
+        {"model.id": "Qwen/Qwen2.5-32B-Instruct-AWQ", "model.max_model_len": 16384},
         "accelerator.count",
     ),
     "the longest request": Case(
@@ -328,6 +328,13 @@ CASES = {
         ),
         {"accelerator.count": 4, "model.tensor_parallel": 4, "model.max_model_len": 32768},
         "accelerator.product",
+    ),
+    "the model's own length": Case(
+        "ME102",
+        serving("vllm 0.8.5", "nvidia/l4", "meta-llama/Llama-3.1-8B-Instruct", accelerator__count=1),
+        {"model.max_model_len": 16384},
+        "accelerator.count",
+        Severity.WARNING,
     ),
     "measured": Case(
         "ME102",
