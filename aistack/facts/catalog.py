@@ -289,6 +289,11 @@ class Catalog:
         found = self.accelerators.get(name)
         return found or next((product for product in self.accelerators.values() if name in product.aliases), None)
 
+    def component(self, name: str) -> Component | None:
+        """The component of that id or alias."""
+        found = self.components.get(name)
+        return found or next((component for component in self.components.values() if name in component.aliases), None)
+
     def family(self, name: str) -> tuple[Accelerator, ...]:
         """The products that a less exact name may mean (`nvidia/a100`, `nvidia/h100-80gb`)."""
         return tuple(product for product in self.accelerators.values() if name in product.families or product.id.startswith(f"{name}-"))
