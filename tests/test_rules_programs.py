@@ -178,6 +178,12 @@ CASES = {
         with_("flash-attn 2.8.3 cu12torch2.7cxx11abiTRUE"),
         "frameworks/flash-attn/build",
     ),
+    "C++ ABI of torch 2.6 by its CUDA": Case(
+        "PN103",
+        with_("torch 2.6.0 cu126", "flash-attn 2.7.4.post1 cu12torch2.6cxx11abiFALSE"),
+        with_("torch 2.6.0 cu124"),
+        "frameworks/torch/build",
+    ),
     "C++ ABI as stated": Case(
         "PN103",
         with_("torch 2.5.0a0", "flash-attn 2.6.3") | {"frameworks/torch/cxx11_abi": True, "frameworks/flash-attn/cxx11_abi": False},
