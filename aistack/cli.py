@@ -66,7 +66,9 @@ def why(
 
 
 def list_kind(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="accelerators, branches, kernels, models, frameworks, os, rules or recipes")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="accelerators, branches, kernels, models, frameworks, components, os, rules or recipes")
+    ],
     as_json: AsJson = False,
 ) -> ExitCode:
     """List what the catalog knows."""

@@ -178,6 +178,12 @@ CASES = {
         with_("flash-attn 2.8.3 cu12torch2.7cxx11abiTRUE"),
         "frameworks/flash-attn/build",
     ),
+    "C++ ABI of torch 2.6 by its CUDA": Case(
+        "PN103",
+        with_("torch 2.6.0 cu126", "flash-attn 2.7.4.post1 cu12torch2.6cxx11abiFALSE"),
+        with_("torch 2.6.0 cu124"),
+        "frameworks/torch/build",
+    ),
     "C++ ABI as stated": Case(
         "PN103",
         with_("torch 2.5.0a0", "flash-attn 2.6.3") | {"frameworks/torch/cxx11_abi": True, "frameworks/flash-attn/cxx11_abi": False},
@@ -313,7 +319,7 @@ CASES = {
     "weights": Case(
         "ME102",
         serving("vllm 0.8.5", "nvidia/rtx-4090", "Qwen/Qwen2.5-32B-Instruct", accelerator__count=1),
-        {"model.id": "Qwen/Qwen2.5-32B-Instruct-AWQ"},
+        {"model.id": "Qwen/Qwen2.5-32B-Instruct-AWQ", "model.max_model_len": 16384},
         "accelerator.count",
     ),
     "the longest request": Case(
@@ -328,6 +334,13 @@ CASES = {
         ),
         {"accelerator.count": 4, "model.tensor_parallel": 4, "model.max_model_len": 32768},
         "accelerator.product",
+    ),
+    "the model's own length": Case(
+        "ME102",
+        serving("vllm 0.8.5", "nvidia/l4", "meta-llama/Llama-3.1-8B-Instruct", accelerator__count=1),
+        {"model.max_model_len": 16384},
+        "accelerator.count",
+        Severity.WARNING,
     ),
     "measured": Case(
         "ME102",

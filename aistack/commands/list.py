@@ -32,6 +32,7 @@ def list_kind(kind: str, *, catalog: Catalog, recipes: Sequence[Path], as_json: 
         "kernels": lambda: _kernels(catalog),
         "models": lambda: _models(catalog),
         "frameworks": lambda: _frameworks(catalog),
+        "components": lambda: _components(catalog),
         "os": lambda: _systems(catalog),
         "rules": lambda: _rules(catalog),
         "recipes": lambda: _recipes(recipes),
@@ -113,6 +114,19 @@ def _frameworks(catalog: Catalog) -> list[Row]:
             "from": f"{framework.delivery.os}{' and PyPI' if framework.delivery.wheels else ''}",
         }
         for framework in sorted(catalog.frameworks.values(), key=lambda framework: framework.id)
+    ]
+
+
+def _components(catalog: Catalog) -> list[Row]:
+    return [
+        {
+            "id": component.id,
+            "name": component.name,
+            "newest": newest_first((release.version for release in component.releases), component.versions)[0],
+            "releases": len(component.releases),
+            "aliases": ", ".join(component.aliases),
+        }
+        for component in sorted(catalog.components.values(), key=lambda component: component.id)
     ]
 
 

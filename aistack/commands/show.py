@@ -61,7 +61,7 @@ def _find(wanted: str, catalog: Catalog) -> tuple[str, Any]:
         "accelerators": catalog.accelerator,
         "models": catalog.model,
         "frameworks": catalog.frameworks.get,
-        "components": catalog.components.get,
+        "components": catalog.component,
         "systems": catalog.systems.get,
         "distributions": catalog.distribution,
         "terms": catalog.terms.get,
@@ -97,7 +97,7 @@ def _find(wanted: str, catalog: Catalog) -> tuple[str, Any]:
     hints = (
         (f"did you mean `{guess}`?",)
         if guess
-        else ("`aistack list accelerators`, `branches`, `kernels`, `models`, `frameworks`, `os` and `rules` list the ids",)
+        else ("`aistack list accelerators`, `branches`, `kernels`, `models`, `frameworks`, `components`, `os` and `rules` list the ids",)
     )
     raise refuse(_problem(f"the catalog has no `{wanted}`", hints))
 

@@ -298,6 +298,11 @@ class Catalog:
         found = self.accelerators.get(name)
         return found or next((product for product in self.accelerators.values() if name in product.aliases), None)
 
+    def component(self, name: str) -> Component | None:
+        """The component of that id or alias."""
+        found = self.components.get(name)
+        return found or next((component for component in self.components.values() if name in component.aliases), None)
+
     def family(self, name: str) -> tuple[Accelerator, ...]:
         """The products that a less exact name may mean (`nvidia/a100`), or one that tools print (`NVIDIA A100-SXM4-80GB`, `Tesla T4`)."""
         plain = name.lower()

@@ -15,6 +15,8 @@ from aistack.values import dataclass
 
 ON_ACCELERATORS = frozenset({"vllm", "sglang", "tensorrt-llm", "tgi"})
 """Servers that keep the whole model in the accelerators' memory."""
+LENGTH_OF_MODEL = frozenset({"vllm"})
+"""Servers whose longest request is by default the one that the model was made for, and that start only where it fits."""
 GENERATING = frozenset({"text", "vision-text"})
 """Kinds of models that keep a cache of each request."""
 
@@ -176,7 +178,8 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
 
     What was measured (`weights_gib_per_gpu`, `activation_peak_gib`) is taken as it is; else the weights are those of the catalog, or at
     least the number of parameters times the bytes that the format needs, shared by all accelerators that may share the work. The
-    cache is counted for the longest request that the snapshot states; where it states none, for a very short one.
+    cache is counted for the longest request that the snapshot states; where it states none, for a very short one. vLLM takes then what
+    the model was made for and does not start where one such request does not fit, which is a warning: the limit may be set, unsaid.
     Where the number of accelerators is not said, one is assumed, and where there are more than share the tensors they may share the
     layers: then the finding is a warning. Programs that can keep a part of the model in the machine's own memory are not judged
     without measurements.
@@ -203,6 +206,8 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
     measured = seen.weights_gib_per_gpu is not None
     spare = memory.left(room.available, weights, activations, room.parallel) if measured else room.available - weights
     if spare >= (cached or 0):
+        if model is not None and room.certain and "context" not in part.values:
+            yield from _default_context(part, model, room, spare, eight_bit=eight_bit)
         return
     counted = (
         (weights, "weights"),
@@ -232,6 +237,27 @@ def _unmeasured(situation: Situation) -> bool:
     if product is None or product.vendor == "cpu" or part is None or _fraction(part) is None:
         return False
     return product.id in situation.catalog.accelerators and memory.visible(product) is None
+
+
+def _default_context(part: Part, model: Model, room: _Room, spare: int, *, eight_bit: bool) -> Iterator[Finding]:
+    """Where no longest request is said, the server may take the model's own, for which there may be no room beside the weights."""
+    longest = None if "max-context" in model.recalled else model.max_context
+    cached = memory.cache(model, longest, room.parallel, eight_bit=eight_bit) if longest else None
+    if not longest or cached is None or spare >= cached or not LENGTH_OF_MODEL & set(part.values):
+        return
+    name = model.id
+    yield Finding(
+        severity=Severity.WARNING,
+        message=f"`{name}` does not fit with requests of {longest} tokens, which are the default where no limit is set",
+        path=("model", "id"),
+        label=f"one such request needs {in_gib(cached)} beside the weights, there are {in_gib(spare)}",
+        also=((("accelerator",), f"programs see {in_gib(room.visible)}"),),
+        why=("the snapshot says no `max_model_len`: the model's own length is assumed",),
+        source="https://github.com/vllm-project/vllm/issues/10517",
+        checked="2026-11-26",
+        place=f"models/{name}",
+        hints=(f"`--max-model-len {int(longest * spare / cached) // 1024 * 1024}` or less leaves room for one request",),
+    )
 
 
 def _weights(part: Part, model: Model | None, measured: float | None, parallel: int) -> int | None:

@@ -140,7 +140,8 @@ def _abi(situation: Situation) -> Iterator[Finding]:
     seen = {name: SeenFramework(version=one) if isinstance(one, str) else one for name, one in situation.seen.frameworks.items()}
     own = stated(seen["torch"].cxx11_abi) if "torch" in seen else None
     if own is None and torch is not None and torch.text is not None and _is_released(torch.text) and situation.text("arch") != "arm64":
-        own = _usual_abi(_minor(torch.text))
+        build = torch.text.partition("+")[2] or (_build(seen["torch"]) if "torch" in seen else "")
+        own = _usual_abi(_minor(torch.text), build)
     for name, one in seen.items():
         told = re.search(r"cxx11abi(true|false)", _build(one), re.IGNORECASE)
         theirs = told[1].lower() == "true" if told else stated(one.cxx11_abi)
@@ -155,8 +156,11 @@ def _abi(situation: Situation) -> Iterator[Finding]:
         )
 
 
-def _usual_abi(torch: tuple[int, ...]) -> bool | None:
-    return None if torch[:2] == (2, 6) or len(torch) < 2 else torch >= (2, 7)
+def _usual_abi(torch: tuple[int, ...], build: str) -> bool | None:
+    """Whether PyTorch's own wheel has the new ABI; None where that is not known."""
+    if torch == (2, 6):
+        return {"cu118": False, "cu124": False, "cu126": True}.get(build)
+    return None if len(torch) < 2 else torch >= (2, 7)
 
 
 def _one_cuda(situation: Situation) -> Iterator[Finding]:
@@ -240,7 +244,11 @@ RULES = (
         "app",
         of="snapshot",
         topics=PINS,
-        source=("https://github.com/Dao-AILab/flash-attention/issues/1644", "https://github.com/Dao-AILab/flash-attention/issues/457"),
+        source=(
+            "https://github.com/pytorch/pytorch/pull/142064",
+            "https://github.com/Dao-AILab/flash-attention/issues/1644",
+            "https://github.com/Dao-AILab/flash-attention/issues/457",
+        ),
         checked="2026-11-26",
     ),
     code_rule(_one_cuda, "PN104", "one-cuda-major", "app", of="snapshot", topics=PINS),
