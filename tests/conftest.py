@@ -10,13 +10,21 @@ import pytest
 from hypothesis import settings
 
 from aistack.compose.distros import debian
+from aistack.facts.catalog import Catalog
 from aistack.facts.pins import Archive
 from aistack.host import apt, rootfs
+from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store, default_path
 
 settings.register_profile("aistack", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("aistack")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would all that it starts
+
+
+@pytest.fixture(scope="session")
+def catalog() -> Catalog:
+    """The shipped catalog."""
+    return load_catalog()
 
 
 @pytest.fixture(scope="session")

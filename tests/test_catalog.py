@@ -25,16 +25,11 @@ from aistack.facts.decode import fields_of, unwrap
 from aistack.facts.licences import normal
 from aistack.facts.snapshot import Snapshot
 from aistack.facts.version import key, parse_range
-from aistack.host.catalog_files import compile_catalog, load_catalog, read_texts
+from aistack.host.catalog_files import compile_catalog, read_texts
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = {"cuda", "python", "glibc", "rocm", "gaudi"}
 """Components of an app that are no file of their own."""
-
-
-@pytest.fixture(scope="module")
-def catalog() -> Catalog:
-    return load_catalog()
 
 
 def seen(kind: Any = Snapshot, path: str = "") -> Iterator[str]:

@@ -16,16 +16,10 @@ from aistack.compose.stack import complete
 from aistack.diagnostics import Diagnostic, Severity
 from aistack.facts.catalog import Catalog
 from aistack.facts.document import Node, parse, places
-from aistack.host.catalog_files import load_catalog
 
 ROOT = Path(__file__).resolve().parent.parent
 TODAY = "2026-11-22"
 L4 = (ROOT / "recipes/l4-vllm-qwen3-8b.yaml").read_text()
-
-
-@pytest.fixture(scope="module")
-def catalog() -> Catalog:
-    return load_catalog()
 
 
 def read_text(text: str) -> tuple[Recipe, Node]:

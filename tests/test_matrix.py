@@ -24,16 +24,10 @@ from aistack.compose.partial import Left, Open, OpenValues, UndecidedError, expl
 from aistack.compose.rules.situation import Finding, Situation, Value, code_rule
 from aistack.diagnostics import DiagnosticError, ExitCode, Severity
 from aistack.facts.catalog import Catalog
-from aistack.host.catalog_files import load_catalog
 from aistack.report import matrix as shown
 
 TODAY = "2026-11-26"
 SEED = 20261126
-
-
-@pytest.fixture(scope="module")
-def catalog() -> Catalog:
-    return load_catalog()
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,6 @@ import pytest
 from aistack.compose.memory import GIB, fit, fraction, node_memory_mib, visible
 from aistack.facts.capability import covers
 from aistack.facts.catalog import Catalog
-from aistack.host.catalog_files import load_catalog
-
-
-@pytest.fixture(scope="module")
-def catalog() -> Catalog:
-    return load_catalog()
 
 
 def test_qwen3_8b_on_one_l4(catalog: Catalog) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,6 @@ from aistack.facts.decode import decode
 from aistack.facts.document import parse
 from aistack.facts.snapshot import Snapshot
 from aistack.facts.version import Scheme, parse_range
-from aistack.host.catalog_files import load_catalog
-
-
-@pytest.fixture(scope="module")
-def catalog() -> Catalog:
-    return load_catalog(os.environ)
 
 
 def snapshot(**blocks: Any) -> Snapshot:

@@ -7,7 +7,6 @@ from judged_snapshots import Row, check, named
 
 from aistack.compose.rules.cdi import since
 from aistack.facts.catalog import Catalog
-from aistack.host.catalog_files import load_catalog
 
 ROWS = (
     Row(
@@ -95,11 +94,6 @@ ROWS = (
         lacking="runtime: {crio: {}, cdi: {spec_version: 0.6.0}}",
     ),
 )
-
-
-@pytest.fixture(scope="module")
-def catalog() -> Catalog:
-    return load_catalog()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=named)

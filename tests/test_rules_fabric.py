@@ -7,7 +7,6 @@ from judged_snapshots import Row, check, judged, named
 
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Catalog
-from aistack.host.catalog_files import load_catalog
 
 HGX = "accelerator: {product: nvidia/h100, interconnect: nvswitch, count: 8}; driver: {version: 550.90.07}"
 B200 = "accelerator: {product: nvidia/b200, interconnect: nvswitch, count: 8}; driver: {version: 580.95.05}"
@@ -169,11 +168,6 @@ ROWS = (
         lacking="driver: {version: 470.82.01}; fabric: {ofed: MLNX_OFED_LINUX-5.4-1.0.3.0}",
     ),
 )
-
-
-@pytest.fixture(scope="module")
-def catalog() -> Catalog:
-    return load_catalog()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=named)

@@ -8,7 +8,6 @@ from judged_snapshots import Row, check, named
 from aistack.compose.rules.gaudi import release
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Catalog
-from aistack.host.catalog_files import load_catalog
 
 GAUDI = "accelerator: {product: intel/gaudi2}"
 
@@ -64,11 +63,6 @@ ROWS = (
         lacking=f"{GAUDI}; toolkit: {{gaudi: 1.19.0}}",
     ),
 )
-
-
-@pytest.fixture(scope="module")
-def catalog() -> Catalog:
-    return load_catalog()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=named)

@@ -11,16 +11,10 @@ from aistack.facts.decode import decode
 from aistack.facts.document import parse, places
 from aistack.facts.kernel_name import same_kernel, series
 from aistack.facts.snapshot import Snapshot
-from aistack.host.catalog_files import load_catalog
 
 TODAY = "2026-11-26"
 OURS = ("MO", "DR", "AM", "KR", "NV1", "NV2")
 ERROR, WARNING, UNKNOWN = Severity.ERROR, Severity.WARNING, Severity.UNKNOWN
-
-
-@pytest.fixture(scope="module")
-def catalog() -> Catalog:
-    return load_catalog()
 
 
 def judged(text: str, catalog: Catalog) -> tuple[Diagnostic, ...]:

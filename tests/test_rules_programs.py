@@ -19,15 +19,9 @@ from aistack.facts.catalog import Catalog
 from aistack.facts.decode import decode
 from aistack.facts.document import parse, places
 from aistack.facts.snapshot import SeenModel, Snapshot
-from aistack.host.catalog_files import load_catalog
 
 TODAY = "2026-11-26"
 Keys = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def catalog() -> Catalog:
-    return load_catalog()
 
 
 class Case(NamedTuple):

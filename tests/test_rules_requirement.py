@@ -8,7 +8,6 @@ from judged_snapshots import Row, check, judged, named
 from aistack.compose import requirement
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Catalog
-from aistack.host.catalog_files import load_catalog
 
 EXEMPT = "cuda>=12.8 brand=tesla,driver>=535,driver<536 brand=nvidia,driver>=535,driver<536 brand=unknown,driver>=535,driver<536"
 IMAGE = f"image: {{cuda: '12.8', requires: '{EXEMPT}'}}"
@@ -66,11 +65,6 @@ ROWS = (
         lacking="driver: {version: 545.23.08}; image: {cuda: '12.8', cuda_compat: 570.86.15}",
     ),
 )
-
-
-@pytest.fixture(scope="module")
-def catalog() -> Catalog:
-    return load_catalog()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=named)

@@ -8,7 +8,6 @@ from judged_snapshots import Row, check, judged, named
 from aistack.compose.between import amd_system
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Catalog
-from aistack.host.catalog_files import load_catalog
 
 MI300X = "accelerator: {product: amd/mi300x, arch: gfx942}"
 MI350P = "accelerator: {product: amd/mi350p}"
@@ -171,11 +170,6 @@ ROWS = (
         lacking="accelerator: {arch: gfx1030}; frameworks: {vllm: {build: rocm6.4}}",
     ),
 )
-
-
-@pytest.fixture(scope="module")
-def catalog() -> Catalog:
-    return load_catalog()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=named)

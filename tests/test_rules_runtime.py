@@ -7,7 +7,6 @@ from judged_snapshots import Row, check, named
 
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Catalog
-from aistack.host.catalog_files import load_catalog
 
 V100 = "accelerator: {product: nvidia/v100}; driver: {version: 580.65.06}"
 
@@ -130,11 +129,6 @@ ROWS = (
         lacking="accelerator: {product: nvidia/b200}; driver: {version: 570.124.06}",
     ),
 )
-
-
-@pytest.fixture(scope="module")
-def catalog() -> Catalog:
-    return load_catalog()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=named)

@@ -16,7 +16,6 @@ from aistack.facts.catalog import Catalog
 from aistack.facts.decode import decode
 from aistack.facts.document import parse, places
 from aistack.facts.snapshot import SeenAccelerator, Snapshot
-from aistack.host.catalog_files import load_catalog
 
 TODAY = "2026-11-26"
 NAMED = """
@@ -27,11 +26,6 @@ nvidia: a100, a100-40gb, a100-80gb, a100-sxm, a100-sxm-80gb, a10g, a40, b200, b3
   rtx-2060, rtx-3090, rtx-3090-ti, rtx-4060, rtx-4090, rtx-5070, rtx-5090, rtx-pro-6000-blackwell, rtx-pro-6000-blackwell-server, t4, v100,
   v100-32gb
 """
-
-
-@pytest.fixture(scope="module")
-def catalog() -> Catalog:
-    return load_catalog()
 
 
 def said(blocks: str | dict[str, Any], catalog: Catalog, today: str = TODAY) -> list[Diagnostic]:

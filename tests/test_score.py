@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ import score
 
 from aistack.compose.rules import rules
 from aistack.facts.catalog import Catalog
-from aistack.host.catalog_files import load_catalog
 
 FILES = sorted(score.FOLDER.glob("*.yaml"))
 TOPICS = {
@@ -31,11 +29,6 @@ TOPICS = {
 
 LEAST = {"further-kernels": 0.88}
 """Recall below what is aimed at: two of 18 failures depend on how the kernel was configured, which their reports do not say."""
-
-
-@pytest.fixture(scope="module")
-def catalog() -> Catalog:
-    return load_catalog(os.environ)
 
 
 @pytest.fixture(scope="module")
