@@ -198,6 +198,17 @@ def plan(recipe: RecipeFile, without_models: WithoutModels = False, as_json: AsJ
     return command.plan(recipe, Options(without_models=without_models), as_json=as_json)
 
 
+def kernels(
+    recipe: RecipeFile,
+    prove: Annotated[bool, typer.Option("--prove", help="Compile for kernels that nobody has compiled for here, minutes each.")] = False,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Find the newest kernel that every module of the driver compiles for, and what each newer one breaks."""
+    from aistack.commands import kernels as command
+
+    return command.kernels(recipe, os.environ, prove=prove, as_json=as_json)
+
+
 def build(
     recipe: RecipeFile,
     only: Annotated[
@@ -350,6 +361,7 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
         "schema": schema,
         "lock": lock,
         "plan": plan,
+        "kernels": kernels,
         "build": build,
         "verify": verify,
         "sbom": sbom,

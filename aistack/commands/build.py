@@ -104,6 +104,13 @@ def _build(steps: tuple[Step, ...], lock: Lock, places: Places, progress: Progre
     return Built(steps=steps, outputs=maker.outputs, seconds=seconds)
 
 
+def finish(step: Step, document: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """Writes the document of a step's output into its folder, with what tells later whether its files are still the same."""
+    whole = {"step": step.title, **document, "stats": {name: _stat(folder / name) for name in document.get("files", {}).values()}}
+    (folder / "output.json").write_text(json.dumps(whole, indent=2, sort_keys=True) + "\n")
+    return whole
+
+
 def find(lock: Lock, store: Store) -> Built:
     """What the store holds of a lock's plan already; makes nothing."""
     steps = planned(lock)
@@ -114,10 +121,7 @@ def _carry_out(step: Step, maker: making.Maker, store: Store, progress: Progress
     started = time.monotonic()
     progress.begin(step.title)
     with store.produce(step.id) as folder:
-        document = maker.make(step, folder)
-        document |= {"stats": {name: _stat(folder / name) for name in document.get("files", {}).values()}}
-        (folder / "output.json").write_text(json.dumps({"step": step.title, **document}, indent=2, sort_keys=True) + "\n")
-    maker.outputs[step.id] = document
+        maker.outputs[step.id] = finish(step, maker.make(step, folder), folder)
     progress.done(step.title)
     return time.monotonic() - started
 

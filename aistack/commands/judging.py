@@ -28,9 +28,11 @@ def today(environment: Mapping[str, str]) -> str:
     return datetime.datetime.now(tz=datetime.UTC).date().isoformat()
 
 
-def judge_source(recipe: Recipe, root: Node, environment: Mapping[str, str], catalog: Catalog | None = None) -> Judgement:
+def judge_source(
+    recipe: Recipe, root: Node, environment: Mapping[str, str], catalog: Catalog | None = None, *, fixes: bool = True
+) -> Judgement:
     """The verdict on a recipe that was read without a problem; the catalog is this installation's unless given."""
-    return judge(recipe, catalog or load_catalog(environment), places(root), today(environment))
+    return judge(recipe, catalog or load_catalog(environment), places(root), today(environment), fixes=fixes)
 
 
 def judge_seen(snapshot: Snapshot, root: Node, environment: Mapping[str, str]) -> tuple[Diagnostic, ...]:

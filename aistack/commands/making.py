@@ -10,31 +10,31 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from aistack.commands import verifying
+from aistack.commands import compiling, fetching, verifying
 from aistack.commands.pinning import Places
 from aistack.compose import findings, lint, render, sbom, tidy, verify
+from aistack.compose import modules as module_text
 from aistack.compose.distros import debian as debian_text
 from aistack.compose.lock import Lock, LockedApp, LockedModel, identity
 from aistack.compose.plan import Step, Surroundings
-from aistack.diagnostics import unable
+from aistack.diagnostics import refuse
 from aistack.facts.files import Rendered, RenderedFile
 from aistack.facts.pins import LockedFile, LockedRoot
 from aistack.host import (
     accounts,
-    apt,
     bound_store,
     deb,
     debian,
     disk,
     disk_fill,
     disk_layout,
-    foreign,
     gguf,
     grub,
     hub,
     inspect,
     layers,
     models,
+    modules,
     oci,
     ostree,
     own_files,
@@ -43,6 +43,7 @@ from aistack.host import (
     registry,
     rootfs,
     sharing,
+    signing,
     sysroot,
     uses,
     wheel_layers,
@@ -56,7 +57,8 @@ SBOM_WRITERS = ("cyclonedx-python-lib", "license-expression", "packageurl-python
 
 VERSIONS = {"mmdebstrap": "--version", "bwrap": "--version"}
 CODE: Mapping[str, tuple[ModuleType, ...]] = {
-    "base-image": (accounts, deb, debian, layers, oci, rootfs),
+    "modules": (modules,),
+    "base-image": (accounts, deb, debian, layers, oci, rootfs, signing),
     "app-root": (accounts, deb, debian, layers, rootfs),
     "app-wheels": (layers, wheel_layers),
     "app-image": (oci, models),
@@ -78,6 +80,7 @@ def surroundings() -> Surroundings:
     files = [part for file in base_files() for part in (file.path.encode(), _content(file))]
     code = [part for file in own_files.node_part() for part in (file.path.encode(), file.content)]
     ours["base-image"] = _digest([ours["base-image"].encode(), *files, debian_text.base_script().encode()])
+    ours["modules"] = _digest([ours["modules"].encode(), debian_text.module_script().encode(), repr(debian_text.module_files()).encode()])
     ours["app-root"] = _digest([ours["app-root"].encode(), debian_text.app_script().encode()])
     ours["app-wheels"] = _digest([ours["app-wheels"].encode(), repr(debian_text.app_python("3")).encode()])
     ours["node-part"] = _digest(code)
@@ -111,8 +114,10 @@ class Maker:
                 return self._root(self.lock.root(f"converter-{step.name}"), log)
             case "node-part":
                 return {"layer": asdict(own_files.node_layer(self.places.store, self._tools(step), compressor=self._compressor(step)))}
+            case "modules":
+                return self._modules(step, log)
             case "base-image":
-                return {"image": self._base(step, log)}
+                return {"image": self._base(step, log), "files": self._certificate(folder)}
             case "app-root":
                 return {"layers": [asdict(layer) for layer in self._app_root(self._locked_app(step), step, log)]}
             case "app-wheels":
@@ -134,28 +139,8 @@ class Maker:
         raise ValueError(f"no way to make `{step.kind}`")
 
     def fetched(self, root: LockedRoot) -> LockedRoot:
-        """The root, with all of its packages in the store, on a machine that can unpack it."""
-        foreign.require_runnable(root.arch)
-        store = self.places.store
-        sharing.take(store, (package.sha256 for package in root.packages), self.shared)
-        missing = apt.missing(store, root)
-        if missing and self.places.offline:
-            raise unable(
-                "PKG006",
-                "package-not-fetched",
-                f"{len(missing)} locked packages are not in the store, `{missing[0].name}` {missing[0].version} first",
-                hints=("build once without `--offline`",),
-            )
-        total, arrived = sum(package.size for package in missing), 0
-
-        def advance(size: int) -> None:
-            nonlocal arrived
-            arrived += size
-            self.progress.advance(f"fetching {len(missing)} packages", arrived, total)
-
-        if missing:
-            apt.fetch(store, root, environment=self.places.environment, advance=advance)
-        return root
+        """The root, with all of its packages in the store."""
+        return fetching.fetched(root, self.places, self.shared, self.progress)
 
     def _root(self, root: LockedRoot, log: Path) -> dict[str, Any]:
         return {"root": rootfs.make_root(self.places.store, self.fetched(root), log=log).name}
@@ -167,11 +152,36 @@ class Maker:
     def _compressor(self, step: Step) -> tuple[str, ...]:
         return rootfs.foreign(self._tools(step), self.lock.compressor)
 
+    def _modules(self, step: Step, log: Path) -> dict[str, Any]:
+        root = self.lock.root(module_text.ROOT)
+        return compiling.compiled(root, self.lock.component("kernel"), step.name, self.places, self.shared, self.progress, log)
+
+    def _compiled(self, step: Step) -> list[Rendered]:
+        """The modules that the base carries; raises DiagnosticError (exit 1) when they do not compile."""
+        store, kernel = self.places.store, self.lock.component("kernel")
+        made: list[Rendered] = []
+        for one in step.inputs:
+            if errors := self.outputs[one].get("errors"):
+                log = store.path / "outputs" / one / "log"
+                raise refuse(module_text.do_not_compile(self.lock.component("driver"), kernel, errors, str(log)))
+            if "modules" in self.outputs[one]:
+                made += compiling.files(store, self.outputs[one], kernel, self.lock.signing, self.places.folder)
+        return made
+
+    def _certificate(self, folder: Path) -> dict[str, str]:
+        """What a node's firmware has to trust before its kernel takes the modules (`mokutil --import`), where they are signed."""
+        if self.lock.signing is None or module_text.ROOT not in dict(self.lock.roots):
+            return {}
+        name = Path(module_text.CERTIFICATE).name
+        (folder / name).write_bytes(signing.der(self.lock.signing.certificate))
+        return {"certificate": name}
+
     def _base(self, step: Step, log: Path) -> str:
         store = self.places.store
         root = self.fetched(self.lock.root("base"))
         compressor = self._compressor(step)
-        image = debian.build_base(store, root, files=base_files(), script=debian_text.base_script(), compressor=compressor, log=log)
+        files = (*base_files(), *self._compiled(step))
+        image = debian.build_base(store, root, files=files, script=debian_text.base_script(), compressor=compressor, log=log)
         verifying.require({"base": verifying.judge(store, image)[1]})  # what boots nowhere is told before apps are built
         return image
 

@@ -84,5 +84,6 @@ def opened(recipe: Path, options: Options, environment: Mapping[str, str] = os.e
         models_from=options.models_from,
         written=written(source),
         offline=options.offline,
+        folder=recipe.parent,
     )
     return Opened(recipe=recipe, stack=stack, places=places, progress=progress_on_stderr(), with_models=not options.without_models)

@@ -24,7 +24,7 @@ from aistack.values import dataclass
 class Places:
     """Where bytes may come from and go to: the store, the process's environment, a folder of models.
 
-    `written` are the places where the recipe names suites and addresses; only diagnostics of pinning need them.
+    `written` are the places where the recipe names suites and addresses; only diagnostics of pinning need them. `folder` is the recipe's.
     """
 
     store: Store
@@ -32,6 +32,7 @@ class Places:
     models_from: Path | None = None
     written: Mapping[str, Place] = field(default_factory=dict)
     offline: bool = False
+    folder: Path = Path()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,11 @@ def _placed(found: Diagnostic, written: Mapping[str, Place]) -> Diagnostic:
 
 def _pins(stack: Stack, places: Places, progress: Progress, basis: Basis, *, with_models: bool) -> seal.Pins:
     moves = _moves(stack, basis)
-    roots = {wish.name: _root(wish, basis.kept, moves.packages.get(wish.name, frozenset()), places, progress) for wish in seal.roots(stack)}
+    roots: dict[str, LockedRoot] = {}
+    for wish in seal.roots(stack):
+        roots[wish.name] = pinned_root(wish, basis.kept, moves.packages.get(wish.name, frozenset()), places, progress)
+    for wish in seal.roots_for(stack, seal.kernel_version_string(roots["base"])):
+        roots[wish.name] = pinned_root(wish, basis.kept, moves.packages.get(wish.name, frozenset()), places, progress)
     models = {model.id: _model(model, basis.kept, moves.models, places, progress) for model in stack.models if with_models}
     pinned = {
         app.name: _wheels(app, stack.arch, basis.kept, moves.wheels.get(app.name, frozenset()), places, progress) for app in stack.apps
@@ -91,7 +96,8 @@ def _moves(stack: Stack, basis: Basis) -> relock.Moves:
     return moves
 
 
-def _root(wish: seal.RootWish, older: Lock | None, moving: frozenset[str], places: Places, progress: Progress) -> LockedRoot:
+def pinned_root(wish: seal.RootWish, older: Lock | None, moving: frozenset[str], places: Places, progress: Progress) -> LockedRoot:
+    """A root's packages: as the older lock has them, but for what is `moving` and what the wish asks in addition, or all by apt."""
     before = relock.kept_root(older, wish)
     if before is not None and (before.wanted, before.archives) == (wish.packages, wish.archives) and not moving:
         return before

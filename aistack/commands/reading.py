@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import re
 from pathlib import Path
 
-from aistack.compose.recipe import Recipe, read
+from aistack.compose.recipe import DriverWish, Recipe, read
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Place, Severity, refuse
 from aistack.facts.document import SIZE_LIMIT, Mapping, Node, Scalar, parse, place_of
 from aistack.values import dataclass
@@ -88,7 +89,32 @@ def with_keys(recipe: Recipe, root: Node, folder: Path) -> Recipe:
         sources.append(dataclasses.replace(source, signed_by=key))
     if problems:
         raise refuse(*problems)
-    return dataclasses.replace(recipe, sources=tuple(sources))
+    return dataclasses.replace(recipe, sources=tuple(sources), driver=_with_certificate(recipe.driver, root, folder))
+
+
+def _with_certificate(driver: DriverWish | None, root: Node, folder: Path) -> DriverWish | None:
+    """The driver's wish with the certificate itself, as PEM, where it names the file."""
+    if driver is None or driver.signing is None:
+        return driver
+    file = folder / driver.signing.certificate
+    try:
+        with file.open("rb") as stream:
+            text = _pem(stream.read(BYTES_LIMIT))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        place = place_of(root, ("driver", "signing", "certificate"))
+        hints = ("openssl req -new -x509 -newkey rsa:4096 -nodes -keyout KEY -out CERTIFICATE -addext extendedKeyUsage=codeSigning",)
+        raise refuse(_problem("REC014", "certificate-unreadable", f"`{file}`: {reason}", place, hints)) from error
+    return dataclasses.replace(driver, signing=dataclasses.replace(driver.signing, certificate=text))
+
+
+def _pem(data: bytes) -> str:
+    """A certificate as PEM, without what may stand around it (RFC 7468); one in DER is a sequence (X.690, tag 0x30)."""
+    if match := re.search(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", data, re.DOTALL):
+        return match[0].decode("ascii") + "\n"
+    if data[:1] != b"\x30":
+        raise ValueError("it holds no certificate")
+    return f"-----BEGIN CERTIFICATE-----\n{base64.encodebytes(data).decode()}-----END CERTIFICATE-----\n"
 
 
 def _armoured(data: bytes) -> str:

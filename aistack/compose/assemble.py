@@ -12,6 +12,7 @@ from aistack.compose.resolve import Candidate, Resolution
 from aistack.compose.rules.situation import Part
 from aistack.compose.stack import Choice, Rejection, Stack, StackApp, Wheels
 from aistack.facts.catalog import Catalog, Framework, Model, Release
+from aistack.facts.pins import Signing
 from aistack.facts.systems import Driver, Kernel
 
 
@@ -41,7 +42,13 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
         sources=recipe.sources,
         choices=choices(resolution),
         catalog=catalog.identity,
+        signing=_signing(recipe),
     )
+
+
+def _signing(recipe: Recipe) -> Signing | None:
+    wish = recipe.driver.signing if recipe.driver else None
+    return Signing(key=wish.key, certificate=wish.certificate) if wish else None
 
 
 def _app(part: Part, catalog: Catalog, recipe: Recipe) -> StackApp | None:

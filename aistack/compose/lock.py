@@ -15,7 +15,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from aistack.facts.pins import LockedFile, LockedImage, LockedRoot, LockedWheel
+from aistack.facts.pins import LockedFile, LockedImage, LockedRoot, LockedWheel, Signing
 from aistack.values import dataclass
 
 SCHEMA = "aistack/lock/v1"
@@ -91,7 +91,7 @@ class Lock:
     `components` are (component, version text) pairs, e.g. ("kernel", "6.12.107+deb13-cloud-amd64"): the kernel's is its
     version string. `node` holds the recipe's `node:` settings, `memory_mib` the memory that the node must have. `wish` is the
     identity of the stack that was locked: a recipe that still resolves to it needs no new lock. `compressor` is what compresses layers:
-    a program of the root `tools`, with its arguments, from standard input to standard output.
+    a program of the root `tools`, with its arguments, from standard input to standard output. `signing` is what signs compiled modules.
     """
 
     name: str
@@ -106,6 +106,7 @@ class Lock:
     memory_mib: int
     wish: str
     compressor: tuple[str, ...] = ()
+    signing: Signing | None = None
 
     def root(self, name: str) -> LockedRoot:
         """The root of that name."""

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from aistack.compose import modules
 from aistack.compose.lock import Lock, LockedApp, LockedModel, identity
 from aistack.facts.pins import LockedRoot
 from aistack.values import dataclass
@@ -52,23 +53,23 @@ def plan(lock: Lock, surroundings: Surroundings, *, models: bool = True) -> tupl
     steps: list[Step] = []
 
     def add(kind: str, name: str, inputs: Sequence[Step], **content: Any) -> Step:
-        named = {tool: surroundings.tools[tool] for tool in TOOLS_OF.get(kind, ())}
-        shaped = {**content, "tools": named, "ours": surroundings.ours.get(kind, "")}
-        text = json.dumps(shaped, sort_keys=True, separators=(",", ":"))
-        step = Step(kind=kind, name=name, inputs=tuple(one.id for one in inputs), content=text)
-        steps.append(step)
-        return step
+        steps.append(_step(surroundings, kind, name, inputs, **content))
+        return steps[-1]
 
     tools = add("tools-root", "", (), packages=packages(lock.root("tools")))
+    root = dict(lock.roots).get(modules.ROOT)
+    compiled = [compilation(root, lock.component("kernel"), lock.component("driver"), surroundings)] if root else []
+    steps += compiled
     base = add(
         "base-image",
         lock.os,
-        (tools,),
+        (tools, *compiled),
         packages=packages(lock.root("base")),
         layers=lock.root("base").layers,
         kernel=lock.component("kernel"),
         arch=lock.arch,
         compressor=lock.compressor,
+        certificate=lock.signing.certificate if lock.signing and compiled else None,
     )
     bound = [_app(add, lock, app, tools) for app in lock.apps]
     if models:
@@ -94,6 +95,19 @@ def to_do(steps: Sequence[Step], done: Callable[[Step], bool], asked: str | None
             chosen.append(step)
             needed.update(step.inputs)
     return tuple(reversed(chosen))
+
+
+def compilation(root: LockedRoot, kernel: str, driver: str, surroundings: Surroundings) -> Step:
+    """The step that compiles a driver's modules for a kernel in that root; only what shapes them is part of it."""
+    shaping = modules.shaping(root, root.wanted)
+    return _step(surroundings, "modules", driver, (), kernel=kernel, packages=shaping, arch=root.arch)
+
+
+def _step(surroundings: Surroundings, kind: str, name: str, inputs: Sequence[Step], **content: Any) -> Step:
+    named = {tool: surroundings.tools[tool] for tool in TOOLS_OF.get(kind, ())}
+    shaped = {**content, "tools": named, "ours": surroundings.ours.get(kind, "")}
+    text = json.dumps(shaped, sort_keys=True, separators=(",", ":"))
+    return Step(kind=kind, name=name, inputs=tuple(one.id for one in inputs), content=text)
 
 
 ROOTS = ("tools-root", "converter-root")

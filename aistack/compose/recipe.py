@@ -95,6 +95,7 @@ PackageName = Annotated[
 SigningKey = Annotated[
     str, Text(pattern=r"[^\x00]*\S[^\x00]*", what="a file that holds a public key, or the armoured key", example="vendor.asc")
 ]
+KeyName = Annotated[str, Text(pattern=r"[^\s\x00]+", what="a file beside the recipe, or a PKCS#11 URI", example="keys/modules.pem")]
 
 SSH_PORT = 22
 
@@ -116,11 +117,20 @@ class AcceleratorWish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SigningWish:
+    """What the kernel modules that are compiled are signed with, so that a kernel with Secure Boot takes them."""
+
+    key: Annotated[KeyName, "the private key: a file beside the recipe (PEM), or a PKCS#11 URI; it is used, and copied nowhere"]
+    certificate: Annotated[KeyName, "the key's certificate (PEM or DER), a file beside the recipe; nodes have to trust it"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DriverWish:
     """The accelerator's driver."""
 
     version: Annotated[DriverRange | None, "version or range; the newest that fits is taken"] = None
     flavor: Annotated[Literal["open", "proprietary"] | None, "which kernel modules; chosen by the accelerator where not given"] = None
+    signing: Annotated[SigningWish | None, "signs the modules that are compiled; without it they are unsigned"] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from aistack.compose import seal, sources
+from aistack.compose import modules, seal, sources
 from aistack.compose.lock import Lock, encode
 from aistack.compose.stack import Stack, StackApp
 from aistack.facts.pins import LockedRoot
@@ -61,6 +61,7 @@ def _packages(stack: Stack, older: Lock, name: str) -> Iterator[tuple[str, set[s
         return
     if name == "driver" and stack.driver:
         yield "base", _filled(stack, stack.driver.packages)
+        yield modules.ROOT, _filled(stack, stack.driver.modules)
         return
     apps = {sources.app_root(app.name): _filled(stack, app.packages) for app in stack.apps if app.os and name in (app.name, app.framework)}
     for root, locked in older.roots:
@@ -95,12 +96,14 @@ def kept_root(older: Lock | None, wish: seal.RootWish) -> LockedRoot | None:
 
 def differences(stack: Stack, lock: Lock) -> tuple[str, ...]:
     """Where a lock is not what would be made of the stack now, its pins kept, each place in words; empty when it is."""
-    lacking = [f"no root `{wish.name}` for what the recipe asks" for wish in seal.roots(stack) if kept_root(lock, wish) is None]
+    base = dict(lock.roots).get("base")
+    wishes = (*seal.roots(stack), *(seal.roots_for(stack, seal.kernel_version_string(base)) if base else ()))
+    lacking = [f"no root `{wish.name}` for what the recipe asks" for wish in wishes if kept_root(lock, wish) is None]
     lacking += [f"no model {model.id}" for model in stack.models if model.id not in {one.id for one in lock.models}]
     if lacking:
         return tuple(lacking)
     pins = seal.pins_of(lock)
-    roots = {wish.name: replace(pins.roots[wish.name], wanted=wish.packages, archives=wish.archives) for wish in seal.roots(stack)}
+    roots = {wish.name: replace(pins.roots[wish.name], wanted=wish.packages, archives=wish.archives) for wish in wishes}
     models = {model.id: pins.models[model.id] for model in stack.models}
     again, _ = seal.seal(stack, seal.Pins(roots=roots, models=models, wheels=pins.wheels, images=pins.images), older=lock)
     found = dict(_paths(json.loads(encode(lock)), json.loads(encode(again)), ""))

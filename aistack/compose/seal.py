@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
-from aistack.compose import grouping
+from aistack.compose import grouping, modules
 from aistack.compose.distros import debian
 from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, LockedConversion, LockedModel
 from aistack.compose.sources import app_root, archives
@@ -20,7 +20,7 @@ from aistack.facts.pins import Archive, LockedFile, LockedImage, LockedRoot, Loc
 from aistack.facts.systems import Os, Suite
 from aistack.values import dataclass
 
-FORMAT = 6
+FORMAT = 7
 """Raised when the same stack would now be locked differently, so that older locks are made anew."""
 
 _KERNEL_PACKAGE = re.compile(r"linux-image-(\d.*)")
@@ -67,24 +67,30 @@ def converter_root(app: StackApp) -> str | None:
 
 def roots(stack: Stack) -> tuple[RootWish, ...]:
     """The roots to resolve: the base, the tools that shape disks, one for each app and each conversion."""
-
-    def wanted(name: str, os: Os, packages: Sequence[str], suites: tuple[Suite, ...] | None = None) -> RootWish:
-        named = archives(stack.os.id, stack.sources, name, os, suites or os.suites)
-        filled = tuple(package.replace("{arch}", stack.arch) for package in packages)
-        return RootWish(name=name, os=os, archives=named, packages=filled, arch=stack.arch)
-
     base_packages = (*debian.base_packages(stack.os), *stack.kernel.packages, *(stack.driver.packages if stack.driver else ()))
     wishes = [
-        wanted("base", stack.os, base_packages, _suites(stack)),
-        wanted("tools", stack.os, debian.tools_packages(stack.arch)),
+        _root(stack, "base", stack.os, base_packages, _suites(stack)),
+        _root(stack, "tools", stack.os, debian.tools_packages(stack.arch)),
     ]
     for app in stack.apps:
         if app.os is not None:
-            wishes.append(wanted(app_root(app.name), app.os, (*debian.app_packages(app.os), *app.packages)))
+            wishes.append(_root(stack, app_root(app.name), app.os, (*debian.app_packages(app.os), *app.packages)))
         name = converter_root(app)
         if app.conversion and app.conversion_os and name and not any(wish.name == name for wish in wishes):
-            wishes.append(wanted(name, app.conversion_os, app.conversion.packages))
+            wishes.append(_root(stack, name, app.conversion_os, app.conversion.packages))
     return tuple(wishes)
+
+
+def roots_for(stack: Stack, kernel: str) -> tuple[RootWish, ...]:
+    """The roots that can only be resolved once the kernel's version string is known: the one that compiles modules for it."""
+    wanted = modules.packages(stack, kernel)
+    return (_root(stack, modules.ROOT, stack.os, wanted, _suites(stack)),) if wanted else ()
+
+
+def _root(stack: Stack, name: str, os: Os, packages: Sequence[str], suites: tuple[Suite, ...] | None = None) -> RootWish:
+    named = archives(stack.os.id, stack.sources, name, os, suites or os.suites)
+    filled = tuple(package.replace("{arch}", stack.arch) for package in packages)
+    return RootWish(name=name, os=os, archives=named, packages=filled, arch=stack.arch)
 
 
 def wish(stack: Stack) -> str:
@@ -93,7 +99,7 @@ def wish(stack: Stack) -> str:
     return "sha256:" + hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-_SHAPING = ("name", "arch", "accelerator", "accelerator_count", "driver", "kernel", "apps", "models", "node", "memory_mib")
+_SHAPING = ("name", "arch", "accelerator", "accelerator_count", "driver", "kernel", "apps", "models", "node", "memory_mib", "signing")
 
 
 def _facts(value: Any) -> Any:
@@ -134,6 +140,7 @@ def seal(stack: Stack, pins: Pins, older: Lock | None = None) -> tuple[Lock, tup
         memory_mib=stack.memory_mib,
         wish=wish(stack),
         compressor=COMPRESSOR,
+        signing=stack.signing,
     )
     return lock, tuple(diagnostics)
 

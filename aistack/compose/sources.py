@@ -8,6 +8,9 @@ from aistack.compose.recipe import Recipe, SourceWish
 from aistack.facts.pins import Archive
 from aistack.facts.systems import Kernel, Os, Suite
 
+NODES = ("base", "modules")
+"""The roots of the node's system: what boots, and what compiles its modules."""
+
 
 def app_root(app: str) -> str:
     """The name of an app's root."""
@@ -24,7 +27,7 @@ def archives(recipe_os: str, sources: Sequence[SourceWish], root: str, os: Os, s
         if not _serves(source, root, os.id, recipe_os):
             continue
         uri = (source.uri or "").rstrip("/")
-        packages = source.packages if source.apps or root == "base" else ()
+        packages = source.packages if source.apps or root in NODES else ()
         for suite in source.suites or tuple(suite.name for suite in suites):
             key = f"{uri} {suite}" if source.further else suite
             before = found.get(key, Archive(suite=suite, components=()))
@@ -45,7 +48,7 @@ def _serves(source: SourceWish, root: str, os: str, recipe_os: str) -> bool:
         return False
     if source.apps:
         return root in map(app_root, source.apps)
-    return (source.os or recipe_os) == os and (root == "base" or not source.further)
+    return (source.os or recipe_os) == os and (root in NODES or not source.further)
 
 
 def indexes(sources: Sequence[SourceWish], app: str) -> tuple[str, ...]:

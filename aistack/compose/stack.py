@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aistack.compose.recipe import SourceWish
 from aistack.facts.catalog import Accelerator, Conversion, Model
+from aistack.facts.pins import Signing
 from aistack.facts.systems import Driver, Kernel, Os
 from aistack.values import dataclass
 
@@ -92,6 +93,7 @@ class Stack:
     sources: tuple[SourceWish, ...]
     choices: tuple[Choice, ...]
     catalog: str
+    signing: Signing | None = None
 
     def choice(self, component: str, app: str | None = None) -> Choice | None:
         """The choice of a component, of one app where several apps have it."""

@@ -240,6 +240,19 @@ A lock written by hand or for another architecture is the likely cause.""",
 )
 
 PACKAGES = (
+    Page("KRN001", "no-kernels-offered", "No archive is known in which kernels of the recipe's OS and flavour could be looked for."),
+    Page(
+        "KMD002",
+        "module-not-signed",
+        "The compiled modules could not be signed with the recipe's key: it is not there, is not the certificate's, or its token is shut. "
+        "A pass phrase or PIN is taken from the environment variable KBUILD_SIGN_PIN, as the kernel's own build does.",
+    ),
+    Page(
+        "KMD001",
+        "modules-do-not-compile",
+        "The driver's kernel modules were compiled for the kernel of the base, and the compiler refused: the kernel has run ahead of the "
+        "driver, or the driver of the kernel. Nothing is built; the log is kept.",
+    ),
     Page("PKG001", "apt-unreadable", "A file of this machine's apt configuration cannot be read."),
     Page(
         "PKG002",
@@ -312,6 +325,11 @@ DISK = (
         "REC013",
         "not-a-recipe",
         "A snapshot says what a machine has; only a recipe says what is wanted, can be explained, locked and built.",
+    ),
+    Page(
+        "REC014",
+        "certificate-unreadable",
+        "`driver.signing.certificate` names a file that cannot be read, or that holds no X.509 certificate.",
     ),
     Page("FIX001", "recipe-changed", "The file was written by somebody else between the judgement and the change, which was not made."),
     Page("FIX002", "recipe-not-written", "A change that would mend the recipe could not be written; the file is as it was."),

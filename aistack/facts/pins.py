@@ -130,3 +130,11 @@ class LockedImage:
         """Every blob by what it is, in words; images may have one layer twice."""
         layers = {f"layer {number} of {len(self.layers)}": layer for number, layer in enumerate(self.layers, start=1)}
         return {"manifest": self.manifest, "config": self.config, **layers}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signing:
+    """What compiled modules are signed with: `key` is a file's path from the lock's folder, or a PKCS#11 URI; `certificate` is PEM."""
+
+    key: str
+    certificate: str

@@ -275,6 +275,17 @@ def versions(
     return _versions(apt, set(names))
 
 
+def matching(
+    store: Store, archives: Sequence[Archive], pattern: str, arch: str, *, environment: Mapping[str, str]
+) -> tuple[tuple[Archive, LockedPackage], ...]:
+    """The packages whose whole names match a regular expression, each with the archive that lists it, in the order of the archives."""
+    apt = isolated(store, archives, arch, environment=environment)
+    update(apt)
+    lines = re.compile(rf"^Package: ({pattern})$", re.MULTILINE)
+    names = {name for target in _targets(apt) for name in lines.findall(target.file.read_text(errors="replace"))}
+    return tuple(listed(apt, names))
+
+
 def _versions(apt: Apt, names: set[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, set[str]] = {}
     for _, package in listed(apt, names):

@@ -25,9 +25,10 @@ from aistack.host.store import Store
 VIRTUAL = ("dev", "proc", "run", "sys", "tmp")
 """Folders that are empty in an image: what belongs there is made when it runs."""
 
-KERNEL, INITRAMFS, NODE, DATABASE = "kernel", "initramfs", "node", "database"
-LAST = (KERNEL, INITRAMFS, NODE, DATABASE)
-"""Layers at the top of an image; the kernel's and those that no package owns: the initramfs, our own files, what programs made."""
+KERNEL, MODULES, INITRAMFS, NODE, DATABASE = "kernel", "modules", "initramfs", "node", "database"
+LAST = (KERNEL, MODULES, INITRAMFS, NODE, DATABASE)
+"""Layers at the top of an image; the kernel's and those that no package owns: compiled modules and what depmod says of all, the initramfs,
+our own files, what programs made."""
 
 ENABLERS = ("deb-systemd-helper",)
 """Programs by which packages enable their units: in a base the presets alone say which units start."""
@@ -90,6 +91,8 @@ def _assignment(groups: Mapping[str, str], owners: Mapping[str, str], given: set
         return owners.get("/" + BYTE_CODE.sub(r"\1.py", path), "")
 
     def assign(path: str, kind: bytes) -> str:
+        if COMPILED.match(path) and kind != layers.DIRECTORY:
+            return MODULES
         if path in given or path.startswith(NODE_FOLDER):
             return NODE
         if kind == layers.DIRECTORY:  # many packages share a folder: it belongs to none of them
@@ -105,6 +108,7 @@ def _assignment(groups: Mapping[str, str], owners: Mapping[str, str], given: set
 
 INFO = re.compile(r"(?:usr/lib/sysimage|var/lib)/dpkg/info/([a-z0-9][a-z0-9+.-]+)(?::[a-z0-9-]+)?\.[a-z0-9]+$")
 BYTE_CODE = re.compile(r"__pycache__/([^/]+)\.cpython-\d+(?:\.opt-\d)?\.pyc$")
+COMPILED = re.compile(r"usr/lib/modules/[^/]+/(?:updates/|modules\.(?:alias|dep|devname|softdep|symbols|weakdep)(?:\.bin)?$)")
 INITRAMFS_FILE = re.compile(r"usr/lib/modules/[^/]+/initramfs\.img")
 
 

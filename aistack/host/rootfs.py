@@ -331,13 +331,20 @@ def merged(path: str) -> str:
 
 
 def make_root(
-    store: Store, root: LockedRoot, name: str | None = None, *, files: Sequence[Rendered] = (), script: str = "", log: Path | None = None
+    store: Store,
+    root: LockedRoot,
+    name: str | None = None,
+    *,
+    files: Sequence[Rendered] = (),
+    script: str = "",
+    stand_ins: Sequence[str] = (),
+    log: Path | None = None,
 ) -> Path:
     """The folder STORE/roots/`name` with that root unpacked; made whole or not at all, reused when it is there.
 
     Without `name` it is called after its content, so that whoever needs the same root finds it.
     """
-    name = name or _content(root, files, script)
+    name = name or _content(root, files, script, stand_ins)
     final = store.path / "roots" / name
     if final.is_dir():
         return final
@@ -346,7 +353,7 @@ def make_root(
     unfinished = final.with_name(f".{name}.{os.getpid()}")
     unfinished.mkdir()
     try:
-        with make_tar(store, root, files=files, script=script, log=log) as unpacked:
+        with make_tar(store, root, files=files, script=script, stand_ins=stand_ins, log=log) as unpacked:
             argv = (
                 *privileges(), "tar", "--extract", "--file=-", f"--directory={unfinished}", "--numeric-owner", "--preserve-permissions",
                 "--xattrs", "--xattrs-include=*", "--exclude=./dev/*", "--delay-directory-restore",
@@ -362,8 +369,8 @@ def make_root(
     return final
 
 
-def _content(root: LockedRoot, files: Sequence[Rendered], script: str) -> str:
-    document = [root.arch, sorted(package.sha256 for package in root.packages), [repr(file) for file in files], script]
+def _content(root: LockedRoot, files: Sequence[Rendered], script: str, stand_ins: Sequence[str]) -> str:
+    document = [root.arch, sorted(package.sha256 for package in root.packages), [repr(file) for file in files], script, *stand_ins]
     return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 
 

@@ -60,7 +60,7 @@ def blobs_of(store: Store, output: Mapping[str, Any]) -> dict[str, str]:
         found |= oci.parts(store, output["image"])
     for layer in layers_of(output):
         found[layer.digest.removeprefix("sha256:")] = f"layer {dict(layer.annotations).get(GROUP, '')}".strip()
-    for file in output.get("model", ()):
+    for file in (*output.get("model", ()), *output.get("modules", ())):
         found[file["sha256"]] = f"file {file['path']}"
     return found
 

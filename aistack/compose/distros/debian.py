@@ -6,9 +6,11 @@ https://bootc-dev.github.io/bootc/bootc-images.html, with OSTree as Debian packa
 
 from __future__ import annotations
 
+import re
+
 from aistack.compose.tidy import SET_ID
 from aistack.facts.files import APP, Rendered, RenderedFile, RenderedLink
-from aistack.facts.systems import Os
+from aistack.facts.systems import Kernel, Os
 
 BASE = (
     "ca-certificates",
@@ -73,6 +75,17 @@ def tools_packages(arch: str) -> tuple[str, ...]:
     return (*(name.replace("{arch}", arch) for name in TOOLS), *(("grub-pc-bin",) if arch == "amd64" else ()))
 
 
+def kernel_images(kernel: Kernel, arch: str) -> str:
+    """A regular expression for the packages that hold one kernel each of a flavour, as its meta package is called without the version."""
+    name = re.escape(kernel.packages[0].replace("{arch}", arch))
+    return name.replace("linux\\-image\\-", r"linux-image-\d[0-9A-Za-z.+~]*-", 1)
+
+
+def kernel_headers(kernel: str) -> str:
+    """The package with what modules are compiled against, for the kernel of that version string."""
+    return f"linux-headers-{kernel}"
+
+
 def app_packages(os: Os) -> tuple[str, ...]:
     """What every app's root has beside the essential packages and its own: certificates, to speak TLS."""
     return ("ca-certificates",)
@@ -108,6 +121,15 @@ def base_files() -> tuple[Rendered, ...]:
         RenderedLink(path="/etc/resolv.conf", target="../run/systemd/resolve/stub-resolv.conf"),
     ]
     return tuple(sorted(files, key=lambda file: file.path))
+
+
+def module_files() -> tuple[Rendered, ...]:
+    """The files of a root that compiles modules, beside its packages: DKMS is not to make up a key and sign with it."""
+    return (_file("/etc/dkms/framework.conf.d/aistack.conf", "sign_file=/nonexistent\n"),)
+
+
+MODULE_STAND_INS = ("dkms", "update-initramfs")
+"""Programs that do nothing while that root is made: what they would do is done by `module_script`, or by nobody."""
 
 
 def _file(path: str, text: str) -> RenderedFile:
@@ -213,6 +235,7 @@ set -- /usr/lib/modules/*
 [ $# -eq 1 ] || { echo "a base holds one kernel, not $#: $*" >&2; exit 1; }
 kernel=${1##*/}
 echo "$(date +%T) initramfs for $kernel"
+[ ! -d "$1/updates" ] || depmod --all "$kernel"
 # Since 7.3 Debian's kernels bring these files where we want them, and /boot has links.
 for kind in vmlinuz System.map config; do
     [ -e "$1/$kind" ] || [ ! -e "/boot/$kind-$kernel" ] || cp "/boot/$kind-$kernel" "$1/$kind"
@@ -253,6 +276,23 @@ ln -s var/roothome /root
 ln -s sysroot/ostree /ostree
 """
 
+_MODULES = """\
+# DKMS knows how each package's sources are compiled and what its modules are called. A time, a user or a host must not get into them.
+export KBUILD_BUILD_TIMESTAMP=2020-01-01 KBUILD_BUILD_USER=aistack KBUILD_BUILD_HOST=aistack
+for settings in /usr/src/*/dkms.conf; do
+    name=$(sed -n 's/^PACKAGE_NAME="\\{0,1\\}\\([^"]*\\)"\\{0,1\\}$/\\1/p' "$settings")
+    version=$(sed -n 's/^PACKAGE_VERSION="\\{0,1\\}\\([^"]*\\)"\\{0,1\\}$/\\1/p' "$settings")
+    dkms add -m "$name" -v "$version"
+    ended=0
+    dkms build -m "$name" -v "$version" -k "$1" || ended=$?
+    find "/var/lib/dkms/$name" -name make.log -exec cat {} +
+    [ $ended = 0 ] || exit $ended
+    find "/var/lib/dkms/$name" -path '*/module/*.ko*' ! -type d -exec mv {} /out/ \\;
+done
+# Loaded as they are: a signature is for the module, not for an archive of it, and the image's layer is compressed anyhow.
+find /out -name '*.xz' -exec unxz {} + -o -name '*.gz' -exec gunzip {} + -o -name '*.zst' -exec unzstd -q --rm {} +
+"""
+
 _APP = """\
 rm -rf /var/cache/* /var/lib/apt /var/lib/systemd /var/log/apt /var/backups /etc/rc?.d /boot /media /mnt /srv /home
 """
@@ -261,6 +301,11 @@ rm -rf /var/cache/* /var/lib/apt /var/lib/systemd /var/log/apt /var/backups /etc
 def base_script() -> str:
     """What makes an installed root a bootable image: initramfs, presets, layout."""
     return f"(\n{_BYTE_CODE}) &\n{_BASE}wait\n{_CLEAN}{_LAYOUT}"  # byte code is compiled beside the initramfs
+
+
+def module_script() -> str:
+    """What compiles every module of the root's packages for the kernel that is its first argument, into /out."""
+    return f"set -eu\n{_MODULES}"
 
 
 def app_script() -> str:

@@ -1,0 +1,152 @@
+"""`aistack kernels`: the newest kernel for which every module of a recipe's driver is known or proved to compile, and what each newer one breaks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+
+from aistack.commands import build as building
+from aistack.commands import compiling, judging, making, pinning
+from aistack.commands.opening import progress_on_stderr
+from aistack.commands.pinning import Places
+from aistack.commands.reading import Source, read_recipe
+from aistack.compose import kernels as offers
+from aistack.compose import plan, seal
+from aistack.compose.distros import debian
+from aistack.compose.kernels import Offered
+from aistack.compose.recipe import Recipe
+from aistack.compose.sources import archives
+from aistack.compose.stack import Stack
+from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
+from aistack.facts.catalog import Catalog
+from aistack.host import apt, sharing
+from aistack.host.catalog_files import load_catalog
+from aistack.host.store import Store, default_path
+from aistack.report.progress import Progress
+from aistack.values import dataclass
+
+SCHEMA = "aistack/kernels/v1"
+
+
+class Verdict(StrEnum):
+    """What is known of one kernel."""
+
+    PROVED = "proved"
+    FITS = "fits"
+    BREAKS = "breaks"
+    UNTRIED = "untried"
+
+
+WORKS = (Verdict.PROVED, Verdict.FITS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """One kernel, newest first: where it is offered, what is known of it, and why."""
+
+    kernel: str
+    suite: str
+    verdict: Verdict
+    why: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """The recipe whose kernels are asked about; without `prove` nothing is compiled, only what was before counts."""
+
+    source: Source
+    catalog: Catalog
+    places: Places
+    progress: Progress
+    prove: bool
+
+
+def kernels(recipe: Path, environment: Mapping[str, str], *, prove: bool, as_json: bool) -> ExitCode:
+    """Prints the kernels from the newest down to the first that works; exit 1 when none does, 3 when one that may was not tried."""
+    places = Places(store=Store(default_path(environment)), environment=environment, folder=recipe.parent)
+    question = Question(
+        source=read_recipe(recipe), catalog=load_catalog(environment), places=places, progress=progress_on_stderr(), prove=prove
+    )
+    tried = list(until_one_works(question))
+    works = next((one for one in tried if one.verdict in WORKS), None)
+    untried = [one for one in tried if one.verdict is Verdict.UNTRIED]
+    if as_json:
+        document = {"schema": SCHEMA, "newest": works.kernel if works else None, "kernels": [asdict(one) for one in tried]}
+        print(json.dumps(document, indent=2))
+    else:
+        _show(tried, works, untried, recipe)
+    return ExitCode.OK if works else ExitCode.UNABLE if untried else ExitCode.NO
+
+
+def _show(tried: Sequence[Tried], works: Tried | None, untried: Sequence[Tried], recipe: Path) -> None:
+    widths = [max((len(getattr(one, name)) for one in tried), default=0) for name in ("kernel", "suite", "verdict")]
+    for one in tried:
+        row = "  ".join(text.ljust(width) for text, width in zip((one.kernel, one.suite, one.verdict), widths, strict=True))
+        print(f"{row}  {one.why[0] if one.why else ''}".rstrip())
+        for line in one.why[1:]:
+            print(" " * (sum(widths) + 6) + line)
+    print(f"newest kernel that works: {works.kernel}" if works else "no kernel that is offered is known to work")
+    if untried:
+        print(f"{len(untried)} that may work were not tried: `aistack kernels {recipe} --prove` compiles for them, minutes each")
+
+
+def until_one_works(question: Question) -> Iterator[Tried]:
+    """The kernels that the recipe's OS offers in its flavour, newest first, down to the first for which all is known to be well."""
+    for one in _offered(question):
+        tried = _tried(question, one)
+        yield tried
+        if tried.verdict in WORKS:
+            return
+
+
+def _offered(question: Question) -> tuple[Offered, ...]:
+    recipe = question.source.recipe
+    os = question.catalog.systems.get(recipe.os)
+    kernel = next((one for one in os.kernels if one.flavor == recipe.kernel.flavor), None) if os else None
+    if os is None or kernel is None:
+        message = f"no archive of `{recipe.os}` is known that offers kernels of the flavour `{recipe.kernel.flavor}`"
+        raise refuse(Diagnostic(rule="KRN001", name="no-kernels-offered", severity=Severity.ERROR, message=message))
+    named = archives(recipe.os, recipe.sources, "base", os, offers.suites(os, recipe.kernel.flavor))
+    images = debian.kernel_images(kernel, recipe.arch)
+    headers = images.replace("image", "headers", 1)
+    question.progress.say(f"reading which kernels {os.name} offers")
+    store, environment = question.places.store, question.places.environment
+    found = apt.matching(store, named, f"{images}|{headers}", recipe.arch, environment=environment)
+    listed = [(archive.suite, package.name, package.version) for archive, package in found]
+    return offers.offered((one for one in listed if one[1].startswith("linux-image-")), (name for _, name, _ in listed))
+
+
+def _tried(question: Question, one: Offered) -> Tried:
+    recipe, catalog = offers.with_kernel(question.source.recipe, question.catalog, one)
+    judged = judging.judge_source(recipe, question.source.root, question.places.environment, catalog, fixes=False)
+    if judged.stack is None:
+        errors = tuple(f"{found.rule}: {found.message}" for found in judged.diagnostics if found.severity is Severity.ERROR)
+        return Tried(kernel=one.kernel, suite=one.suite, verdict=Verdict.BREAKS, why=errors)
+    verdict, why = _compiles(question, judged.stack, recipe, one)
+    return Tried(kernel=one.kernel, suite=one.suite, verdict=verdict, why=why)
+
+
+def _compiles(question: Question, stack: Stack, recipe: Recipe, one: Offered) -> tuple[Verdict, tuple[str, ...]]:
+    """Whether the driver's modules compile for a kernel, from what was tried before, or by trying."""
+    wishes = seal.roots_for(stack, one.kernel)
+    if not wishes or stack.driver is None:
+        return Verdict.FITS, ("no module has to be compiled for it",)
+    places, driver = question.places, stack.driver.version
+    root = pinning.pinned_root(wishes[0], None, frozenset(), places, question.progress)
+    step = plan.compilation(root, one.kernel, driver, making.surroundings())
+    output = building.output(places.store, step)
+    if output is None and question.prove:
+        with places.store.alone(step.id, lambda: question.progress.say("    another aistack is at it; waiting")):
+            with places.store.produce(step.id) as folder:
+                shared = sharing.others(places.environment, question.progress.say)
+                document = compiling.compiled(root, one.kernel, driver, places, shared, question.progress, folder / "log")
+                building.finish(step, document, folder)
+        output = building.output(places.store, step)
+    if output is None:
+        return Verdict.UNTRIED, ("no rule speaks against it; nobody has compiled for it here",)
+    if output["errors"]:
+        return Verdict.BREAKS, tuple(output["errors"])
+    return Verdict.PROVED, (f"the {len(output['modules'])} modules of driver {driver} compile for it",)

@@ -1,0 +1,66 @@
+"""Kernel modules that a driver's packages compile: what has to be in the root where that is done, what shapes the result, what a log says.
+
+They are compiled for exactly the kernel of the base, from locked packages, in a root that is thrown away: no image holds a compiler.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from aistack.compose.distros import debian
+from aistack.compose.stack import Stack
+from aistack.diagnostics import Diagnostic, Severity
+from aistack.facts.pins import LockedRoot
+
+ROOT = "modules"
+"""The name of the root in which modules are compiled."""
+
+CERTIFICATE = "/usr/share/aistack/modules.der"
+"""Where a base carries the certificate that its compiled modules are signed with: to enrol it, and to compare."""
+
+_SHAPING = re.compile(r"(linux(-signed-\w+)?|gcc-\d+|binutils|make-dfsg|dkms|kmod|dwarves|xz-utils)$")
+_ERROR = re.compile(r"^(?:[^\s:]*/)?(?P<file>[\w.+-]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<said>.+)$")
+_MODPOST = re.compile(r"^(?:ERROR: modpost: |ERROR: )(?P<said>.+)$")
+_REFUSED = re.compile(r"^(?:Error! |Warning: )?(?P<said>The /.+ does not match this kernel.*|.*BUILD_EXCLUSIVE.*)$")
+MOST = 5
+
+
+def packages(stack: Stack, kernel: str) -> tuple[str, ...]:
+    """The packages of that root for a kernel of that version string; none where no module has to be compiled."""
+    if stack.driver is None or not stack.driver.modules:
+        return ()
+    return (debian.kernel_headers(kernel), *stack.driver.modules)
+
+
+def shaping(root: LockedRoot, sources: tuple[str, ...]) -> list[str]:
+    """The digests of the root's packages that shape modules: kernel, sources (by the packages' names), compiler and its tools.
+
+    What else the root holds, a shell or a library, may change without anything being compiled again.
+    """
+    return [one.sha256 for one in root.packages if one.name in sources or _SHAPING.fullmatch(one.source.partition(" ")[0])]
+
+
+def errors(log: str) -> tuple[str, ...]:
+    """The first things that compiler, linker or DKMS said were wrong, each once and without the builder's folders; empty if none did."""
+    return tuple(dict.fromkeys(_errors(log)))[:MOST]
+
+
+def do_not_compile(driver: str, kernel: str, errors: Sequence[str], log: str) -> Diagnostic:
+    """The modules of a driver do not compile for a kernel: what the compiler said first, and where all of it is."""
+    return Diagnostic(
+        rule="KMD001",
+        name="modules-do-not-compile",
+        severity=Severity.ERROR,
+        message=f"the modules of driver {driver} do not compile for kernel {kernel}",
+        why=(*errors, f"everything that the compiler said: {log}"),
+        hints=("`aistack kernels RECIPE` finds the newest kernel for which they do",),
+    )
+
+
+def _errors(log: str) -> Iterator[str]:
+    for line in log.splitlines():
+        if match := _ERROR.match(line):
+            yield f"{match['file']}:{match['line']}: {match['said']}"
+        elif match := _MODPOST.match(line) or _REFUSED.match(line):
+            yield match["said"]

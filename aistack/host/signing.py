@@ -1,0 +1,61 @@
+"""Signing kernel modules, as the kernel's own build does it (Documentation/admin-guide/module-signing.rst), with the builder's openssl.
+
+The private key is used where it is, a file or a token, and copied nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import ssl
+import struct
+from pathlib import Path
+
+from aistack.diagnostics import DiagnosticError, unable
+from aistack.facts.pins import Signing
+from aistack.host import process
+from aistack.host.store import Store
+
+MAGIC = b"~Module signature appended~\n"
+PKCS7 = 2
+PIN = "KBUILD_SIGN_PIN"
+
+
+def der(certificate: str) -> bytes:
+    """A certificate as firmware and mokutil want it: DER, of its PEM text."""
+    return ssl.PEM_cert_to_DER_cert(certificate)
+
+
+def fingerprint(certificate: str) -> str:
+    """The sha256 (hex) of a certificate, as openssl and mokutil print it, without colons."""
+    return hashlib.sha256(der(certificate)).hexdigest()
+
+
+def sign(store: Store, module: bytes, signing: Signing, folder: Path) -> bytes:
+    """The module with its signature appended; a key that is a file lies at its path from `folder`.
+
+    An RSA key gives the same bytes each time. Raises DiagnosticError (exit 3) when openssl refuses.
+    """
+    with store.scratch() as scratch:
+        file, certificate, signature = scratch / "module", scratch / "certificate", scratch / "signature"
+        file.write_bytes(module)
+        certificate.write_text(signing.certificate)
+        argv = (
+            process.require("openssl", "openssl"), "cms", "-sign", "-binary", "-noattr", "-nocerts", "-nosmimecap", "-md", "sha256",
+            "-outform", "DER", "-in", str(file), "-out", str(signature), "-signer", str(certificate), *_key(signing.key, folder),
+        )  # fmt: skip
+        try:
+            process.run(argv)
+        except DiagnosticError as error:
+            (said,) = error.diagnostics
+            raise unable("KMD002", "module-not-signed", "a module could not be signed with the recipe's key", why=said.why) from error
+        made = signature.read_bytes()
+    # struct module_signature: algorithm, hash, kind, lengths of signer and key id (0: the PKCS#7 message tells), padding, length.
+    return module + made + struct.pack(">BBBBB3xI", 0, 0, PKCS7, 0, 0, len(made)) + MAGIC
+
+
+def _key(key: str, folder: Path) -> tuple[str, ...]:
+    pin = ("-passin", f"env:{PIN}") if PIN in os.environ else ()
+    if key.startswith("pkcs11:"):
+        return ("-keyform", "engine", "-engine", "pkcs11", "-inkey", key, *pin)
+    return ("-inkey", str(folder / key), *pin)
