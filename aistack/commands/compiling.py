@@ -13,7 +13,7 @@ from aistack.compose import modules as texts
 from aistack.compose.distros import debian
 from aistack.facts.files import RenderedFile
 from aistack.facts.pins import LockedFile, LockedRoot, Signing
-from aistack.host import modules, process, rootfs, sharing, signing
+from aistack.host import modules, process, rootfs, sharing, signing, uses
 from aistack.host.store import Store
 from aistack.report.progress import Progress
 
@@ -37,7 +37,19 @@ def compiled(
     errors = texts.errors(ended.log) if ended.exit_code else ()
     if ended.exit_code and not errors:
         raise process.failure(("dkms", "build"), ended.exit_code, ended.log, log=log)
-    return {"modules": [asdict(module) for module in ended.modules], "errors": errors, "files": {"log": log.name}}
+    sources = {one.name: one.version for one in root.packages if one.name in root.wanted[1:]}
+    made = [asdict(module) for module in ended.modules]
+    return {"kernel": kernel, "sources": sources, "modules": made, "errors": errors, "files": {"log": log.name}}
+
+
+def known(store: Store, sources: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
+    """What compiling those packages (name → version) came to here before, by the kernel's version string."""
+    found = {}
+    for file in (store.path / "outputs").glob("*/output.json"):
+        document = uses.read_output(store, file.parent.name)
+        if document.get("sources") == sources:
+            found[document["kernel"]] = document
+    return found
 
 
 def files(store: Store, output: Mapping[str, Any], kernel: str, signer: Signing | None, folder: Path) -> Iterator[RenderedFile]:

@@ -1,4 +1,4 @@
-"""`aistack kernels`: the newest kernel for which every module of a recipe's driver is known or proved to compile, and what each newer one breaks."""
+"""`aistack kernels`: the newest kernel for which every module of a recipe's driver is proved to compile, and what each newer one breaks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from aistack.commands import build as building
 from aistack.commands import compiling, judging, making, pinning
@@ -17,11 +18,11 @@ from aistack.compose import kernels as offers
 from aistack.compose import plan, seal
 from aistack.compose.distros import debian
 from aistack.compose.kernels import Offered
-from aistack.compose.recipe import Recipe
 from aistack.compose.sources import archives
 from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
 from aistack.facts.catalog import Catalog
+from aistack.facts.version import Scheme, newest_first
 from aistack.host import apt, sharing
 from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store, default_path
@@ -125,28 +126,44 @@ def _tried(question: Question, one: Offered) -> Tried:
     if judged.stack is None:
         errors = tuple(f"{found.rule}: {found.message}" for found in judged.diagnostics if found.severity is Severity.ERROR)
         return Tried(kernel=one.kernel, suite=one.suite, verdict=Verdict.BREAKS, why=errors)
-    verdict, why = _compiles(question, judged.stack, recipe, one)
+    verdict, why = _compiles(question, judged.stack, one)
     return Tried(kernel=one.kernel, suite=one.suite, verdict=verdict, why=why)
 
 
-def _compiles(question: Question, stack: Stack, recipe: Recipe, one: Offered) -> tuple[Verdict, tuple[str, ...]]:
+def _compiles(question: Question, stack: Stack, one: Offered) -> tuple[Verdict, tuple[str, ...]]:
     """Whether the driver's modules compile for a kernel, from what was tried before, or by trying."""
     wishes = seal.roots_for(stack, one.kernel)
     if not wishes or stack.driver is None:
         return Verdict.FITS, ("no module has to be compiled for it",)
-    places, driver = question.places, stack.driver.version
-    root = pinning.pinned_root(wishes[0], None, frozenset(), places, question.progress)
-    step = plan.compilation(root, one.kernel, driver, making.surroundings())
-    output = building.output(places.store, step)
-    if output is None and question.prove:
-        with places.store.alone(step.id, lambda: question.progress.say("    another aistack is at it; waiting")):
-            with places.store.produce(step.id) as folder:
-                shared = sharing.others(places.environment, question.progress.say)
-                document = compiling.compiled(root, one.kernel, driver, places, shared, question.progress, folder / "log")
-                building.finish(step, document, folder)
-        output = building.output(places.store, step)
+    store, driver = question.places.store, stack.driver
+    output = _prove(question, wishes[0], one.kernel, driver.version) if question.prove else None
+    if not question.prove:
+        offered = _versions(question, wishes[0], driver.modules)
+        output = compiling.known(store, offered).get(one.kernel)
     if output is None:
         return Verdict.UNTRIED, ("no rule speaks against it; nobody has compiled for it here",)
     if output["errors"]:
         return Verdict.BREAKS, tuple(output["errors"])
-    return Verdict.PROVED, (f"the {len(output['modules'])} modules of driver {driver} compile for it",)
+    return Verdict.PROVED, (f"the {len(output['modules'])} modules of driver {driver.version} compile for it",)
+
+
+def _versions(question: Question, wish: seal.RootWish, packages: Sequence[str]) -> dict[str, str]:
+    """The newest versions of packages that the archives of a root offer."""
+    places = question.places
+    found = apt.versions(places.store, wish.archives, packages, wish.arch, environment=places.environment)
+    return {name: newest_first(versions, Scheme.DEBIAN)[0] for name, versions in found.items()}
+
+
+def _prove(question: Question, wish: seal.RootWish, kernel: str, driver: str) -> Mapping[str, Any]:
+    """What compiling comes to, done now unless it was done before for the same packages."""
+    places, say = question.places, question.progress.say
+    root = pinning.pinned_root(wish, None, frozenset(), places, question.progress)
+    step = plan.compilation(root, kernel, driver, making.surroundings())
+    with places.store.alone(step.id, lambda: say("    another aistack is at it; waiting")):
+        output = building.output(places.store, step)
+        if output is not None:
+            return output
+        with places.store.produce(step.id) as folder:
+            shared = sharing.others(places.environment, say)
+            document = compiling.compiled(root, kernel, driver, places, shared, question.progress, folder / "log")
+            return building.finish(step, document, folder)

@@ -12,7 +12,7 @@ from dataclasses import field, replace
 from aistack.compose import serving, sources
 from aistack.compose.recipe import AppWish, Recipe
 from aistack.compose.rules import rules
-from aistack.compose.rules.data import UPPER, fits
+from aistack.compose.rules.data import SEEN, UPPER, fits
 from aistack.compose.rules.situation import Finding, Part, Path, Rule, Situation, Value
 from aistack.compose.rules.wish import NO_RELEASE
 from aistack.compose.search import Assignment, Conflict, Domain, least_bad, search
@@ -103,6 +103,7 @@ class _Problem:
             for rule in rules(catalog, "recipe")
             if rule.severity is Severity.ERROR and rule.about != "stack" and rule.code not in allowed
         )
+        self.reads = {rule.code: frozenset(name for name in rule.reads if name not in SEEN and "." not in name) for rule in self.rules}
         self.admitted: dict[str, tuple[Candidate, ...]] = {}
         self.pulled = {name: self._pulled(self._framework(app)) for name, app in recipe.apps.items()}
 
@@ -139,7 +140,8 @@ class _Problem:
         part = next((part for part in situation.parts if part.name == name), None)
         found = []
         for rule in self.rules:
-            if (rule.about == "app") is (part is None) or not rule.reads <= after or rule.reads <= before:
+            reads = self.reads[rule.code]
+            if (rule.about == "app") is (part is None) or not reads <= after or reads <= before:
                 continue
             view = situation if part is None else replace(situation, part=part)
             for finding in rule.judge(view):
@@ -153,7 +155,7 @@ class _Problem:
         decided = self._decided({})
         for rule in self.rules:
             for view in _views(rule, situation):
-                if rule.reads <= decided:
+                if self.reads[rule.code] <= decided:
                     yield from ((rule, finding) for finding in rule.judge(view) if severity(rule, finding) is Severity.ERROR)
 
     def missing(self, assignment: Assignment[Candidate]) -> Iterator[Verdict]:

@@ -41,6 +41,9 @@ NODE = frozenset(
 )
 """The components of a node; every other component belongs to an app."""
 
+SEEN = frozenset({"amdgpu", "amdgpu-dkms", "amdgpu-release", "brand", "clang", "driver-sources", "gcc", "gfx", "ubuntu-kernel"})
+"""Components that only snapshots have, as those with a dot: for a recipe nothing will ever decide them."""
+
 UPPER = frozenset({"cuda", "rocm"})
 """Components that are written in capitals in a sentence."""
 

@@ -1,0 +1,117 @@
+"""What compiling kernel modules says, what shapes it, and which kernels there are to compile for."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from aistack.compose import modules
+from aistack.compose.distros import debian
+from aistack.compose.kernels import offered, upstream
+from aistack.diagnostics import DiagnosticError
+from aistack.facts.pins import LockedPackage, LockedRoot, Signing
+from aistack.facts.systems import Kernel
+from aistack.host import signing
+from aistack.host.store import Store
+
+LOGS = Path(__file__).parent / "logs"
+
+
+@pytest.mark.parametrize(
+    ("log", "first"),
+    [
+        ("nvidia-open-550.163.01-on-6.12.118.log", "nv-pci.c:237: too few arguments to function 'pci_resize_resource'"),
+    ],
+)
+def test_the_first_error_of_a_real_log_is_told(log: str, first: str) -> None:
+    assert modules.errors((LOGS / log).read_text())[0] == first
+
+
+def test_conftests_and_warnings_are_no_errors() -> None:
+    assert modules.errors(" CONFTEST: dma_fence_set_error\nwarning: x\ngcc -Werror=return-type -o a.o a.c\nmake: *** Error 2\n") == ()
+
+
+def test_the_linker_of_modules_is_heard() -> None:
+    said = (
+        "ERROR: modpost: GPL-incompatible module nvidia.ko uses GPL-only symbol '__rcu_read_lock'\nERROR: modpost: \"x\" [y.ko] undefined!"
+    )
+    assert modules.errors(said) == (
+        "GPL-incompatible module nvidia.ko uses GPL-only symbol '__rcu_read_lock'",
+        '"x" [y.ko] undefined!',
+    )
+
+
+def package(name: str, source: str, sha256: str) -> LockedPackage:
+    return LockedPackage(name=name, version="1", arch="amd64", sha256=sha256, size=1, origin="", filename=name, source=f"{source} 1")
+
+
+def test_what_shapes_modules_is_kernel_sources_and_compiler() -> None:
+    packages = [
+        package("linux-headers-6.12.1-amd64", "linux", "a"),
+        package("nvidia-kernel-dkms", "nvidia-graphics-drivers", "b"),
+        package("gcc-14", "gcc-14", "c"),
+        package("nvidia-alternative", "nvidia-graphics-drivers", "d"),
+        package("libc6", "glibc", "e"),
+    ]
+    root = LockedRoot(arch="amd64", os="debian-13", packages=tuple(packages))
+    assert modules.shaping(root, ("nvidia-kernel-dkms",)) == ["a", "b", "c"]
+
+
+CLOUD = Kernel(flavor="cloud", version="6.12.1", suite="s", packages=("linux-image-cloud-{arch}",), drm=False)
+
+
+def test_kernels_of_one_flavour_newest_first_and_only_with_headers() -> None:
+    import re
+
+    pattern = re.compile(debian.kernel_images(CLOUD, "amd64"))
+    assert pattern.fullmatch("linux-image-6.12.9+deb13-cloud-amd64")
+    assert not pattern.fullmatch("linux-image-6.12.9+deb13-amd64")
+    assert not pattern.fullmatch("linux-image-cloud-amd64")
+    images = [
+        ("trixie", "linux-image-6.12.9+deb13-cloud-amd64", "6.12.9-1"),
+        ("backports", "linux-image-7.0.10+deb13-cloud-amd64", "7.0.10-1~bpo13+1"),
+        ("backports", "linux-image-7.0.9+deb13-cloud-amd64", "7.0.9-1~bpo13+1"),
+        ("security", "linux-image-6.12.9+deb13-cloud-amd64", "6.12.9-1"),
+    ]
+    headers = ["linux-headers-6.12.9+deb13-cloud-amd64", "linux-headers-7.0.10+deb13-cloud-amd64"]
+    assert [(one.kernel, one.suite) for one in offered(images, headers)] == [
+        ("7.0.10+deb13-cloud-amd64", "backports"),
+        ("6.12.9+deb13-cloud-amd64", "trixie"),
+    ]
+    assert upstream("7.0.10+deb13-cloud-amd64") == "7.0.10"
+
+
+@pytest.fixture(scope="module")
+def signer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Signing]:
+    folder = tmp_path_factory.mktemp("keys")
+    argv = "openssl req -new -x509 -newkey rsa:2048 -nodes -keyout key.pem -out certificate.pem -subj /CN=modules -days 30"
+    subprocess.run(argv.split(), cwd=folder, check=True, capture_output=True)
+    return folder, Signing(key="key.pem", certificate=(folder / "certificate.pem").read_text())
+
+
+def test_a_signature_is_the_same_each_time_and_openssl_accepts_it(signer: tuple[Path, Signing], tmp_path: Path) -> None:
+    folder, signs = signer
+    store = Store(path=tmp_path / "store")
+    module = b"\x7fELF" + bytes(5000)
+    signed = signing.sign(store, module, signs, folder)
+    assert signed == signing.sign(store, module, signs, folder)
+    assert signed.startswith(module) and signed.endswith(signing.MAGIC)
+    length = int.from_bytes(signed[-len(signing.MAGIC) - 4 : -len(signing.MAGIC)], "big")
+    message = signed[-len(signing.MAGIC) - 12 - length : -len(signing.MAGIC) - 12]
+    (tmp_path / "signature").write_bytes(message)
+    (tmp_path / "module").write_bytes(module)
+    argv = ["openssl", "cms", "-verify", "-binary", "-inform", "DER", "-in", "signature", "-content", "module", "-noverify", "-out", "out"]
+    checked = subprocess.run(
+        [*argv, "-certfile", str(folder / "certificate.pem")], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_a_key_that_is_not_there_is_told(signer: tuple[Path, Signing], tmp_path: Path) -> None:
+    folder, signs = signer
+    with pytest.raises(DiagnosticError) as failed:
+        signing.sign(Store(path=tmp_path / "store"), b"x", Signing(key="other.pem", certificate=signs.certificate), folder)
+    assert failed.value.diagnostics[0].rule == "KMD002"
+    assert "other.pem" in " ".join(failed.value.diagnostics[0].why)
