@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from aistack.commands import build as building
+from aistack.commands import proving
 from aistack.commands.changes import change_lines
 from aistack.commands.lock import current, ensure, lock_path
 from aistack.commands.opening import Opened, Options, opened
-from aistack.compose import seal
+from aistack.compose import modules, seal
 from aistack.compose.diff import changes
 from aistack.compose.lock import Lock, identity
 from aistack.compose.plan import Step
@@ -39,7 +40,13 @@ def lock(
             if app.image:
                 print(f"  {app.name}: {app.image}, for {found.stack.arch}")
         return ExitCode.OK
-    locked, older = ensure(found.stack, path, found.places, found.progress, anew=anew, upgrade=upgrade, dry_run=dry_run)
+
+    def compiles(lock: Lock, older: Lock) -> None:
+        """A kernel or a driver that moves in a lock is proved first: the older lock may be all that still builds."""
+        if dict(lock.roots).get(modules.ROOT) != dict(older.roots).get(modules.ROOT):
+            proving.require(lock, found.places, found.progress)
+
+    locked, older = ensure(found.stack, path, found.places, found.progress, anew=anew, upgrade=upgrade, dry_run=dry_run, require=compiles)
     made, moved = locked != older, changes(older, locked) if older else ()
     if as_json:
         document = {"schema": LOCK_SCHEMA, "path": str(path), "made": made, "lock": identity(locked)}

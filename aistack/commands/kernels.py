@@ -9,13 +9,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from aistack.commands import build as building
-from aistack.commands import compiling, judging, making, pinning
+from aistack.commands import compiling, judging, pinning, proving
 from aistack.commands.opening import progress_on_stderr
 from aistack.commands.pinning import Places
 from aistack.commands.reading import Source, read_recipe
 from aistack.compose import kernels as offers
-from aistack.compose import plan, seal
+from aistack.compose import seal
 from aistack.compose.distros import debian
 from aistack.compose.kernels import Offered
 from aistack.compose.sources import archives
@@ -23,7 +22,7 @@ from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
 from aistack.facts.catalog import Catalog
 from aistack.facts.version import Scheme, newest_first
-from aistack.host import apt, sharing
+from aistack.host import apt
 from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store, default_path
 from aistack.report.progress import Progress
@@ -136,10 +135,11 @@ def _compiles(question: Question, stack: Stack, one: Offered) -> tuple[Verdict, 
     if not wishes or stack.driver is None:
         return Verdict.FITS, ("no module has to be compiled for it",)
     store, driver = question.places.store, stack.driver
-    output = _prove(question, wishes[0], one.kernel, driver.version) if question.prove else None
-    if not question.prove:
-        offered = _versions(question, wishes[0], driver.modules)
-        output = compiling.known(store, offered).get(one.kernel)
+    if question.prove:
+        root = pinning.pinned_root(wishes[0], None, frozenset(), question.places, question.progress)
+        output: Mapping[str, Any] | None = proving.prove(root, one.kernel, driver.version, question.places, question.progress)[1]
+    else:
+        output = compiling.known(store, _versions(question, wishes[0], driver.modules)).get(one.kernel)
     if output is None:
         return Verdict.UNTRIED, ("no rule speaks against it; nobody has compiled for it here",)
     if output["errors"]:
@@ -152,18 +152,3 @@ def _versions(question: Question, wish: seal.RootWish, packages: Sequence[str]) 
     places = question.places
     found = apt.versions(places.store, wish.archives, packages, wish.arch, environment=places.environment)
     return {name: newest_first(versions, Scheme.DEBIAN)[0] for name, versions in found.items()}
-
-
-def _prove(question: Question, wish: seal.RootWish, kernel: str, driver: str) -> Mapping[str, Any]:
-    """What compiling comes to, done now unless it was done before for the same packages."""
-    places, say = question.places, question.progress.say
-    root = pinning.pinned_root(wish, None, frozenset(), places, question.progress)
-    step = plan.compilation(root, kernel, driver, making.surroundings())
-    with places.store.alone(step.id, lambda: say("    another aistack is at it; waiting")):
-        output = building.output(places.store, step)
-        if output is not None:
-            return output
-        with places.store.produce(step.id) as folder:
-            shared = sharing.others(places.environment, say)
-            document = compiling.compiled(root, kernel, driver, places, shared, question.progress, folder / "log")
-            return building.finish(step, document, folder)

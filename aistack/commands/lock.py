@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -104,11 +104,12 @@ def ensure(
     upgrade: Sequence[str] = (),
     with_models: bool = True,
     dry_run: bool = False,
+    require: Callable[[Lock, Lock], None] | None = None,
 ) -> tuple[Lock, Lock | None]:
     """The lock of a stack, and the one that it takes the place of (the same one where nothing was done, None where there was none).
 
     Pins of the older lock stay where the recipe still wants them, but for what `upgrade` names; with `anew` all is pinned again.
-    With `dry_run` nothing is written.
+    With `dry_run` nothing is written. `require` may refuse a lock that would take the place of an older one.
     """
     older = _whatever_is_there(path) if anew else existing(path)
     if older is not None and not (anew or upgrade) and _fits(stack, older, with_models):
@@ -123,6 +124,8 @@ def ensure(
     for warning in diagnostics:
         progress.say(f"warning[{warning.rule}]: {warning.message}")
     if lock != older and not dry_run:
+        if older is not None and require is not None:
+            require(lock, older)
         write(lock, path)
     return lock, older
 

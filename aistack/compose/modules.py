@@ -46,14 +46,18 @@ def errors(log: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_errors(log)))[:MOST]
 
 
-def do_not_compile(driver: str, kernel: str, errors: Sequence[str], log: str) -> Diagnostic:
-    """The modules of a driver do not compile for a kernel: what the compiler said first, and where all of it is."""
+def do_not_compile(driver: str, kernel: str, errors: Sequence[str], log: str, works: Sequence[str] = ()) -> Diagnostic:
+    """The modules of a driver do not compile for a kernel: what the compiler said first, and where all of it is.
+
+    `works` are the kernels for which they did compile here, newest first.
+    """
+    tried = f"of the kernels tried here, the newest for which they compile is {works[0]}" if works else ""
     return Diagnostic(
         rule="KMD001",
         name="modules-do-not-compile",
         severity=Severity.ERROR,
         message=f"the modules of driver {driver} do not compile for kernel {kernel}",
-        why=(*errors, f"everything that the compiler said: {log}"),
+        why=(*errors, *filter(None, (tried,)), f"everything that the compiler said: {log}"),
         hints=("`aistack kernels RECIPE` finds the newest kernel for which they do",),
     )
 
