@@ -228,6 +228,12 @@ def test_patterns_are_unmistakable(catalog: Catalog) -> None:
             expression(pattern, tuple(image.marks.items()))
 
 
+def test_an_image_is_shown_by_an_id_of_its_own(catalog: Catalog) -> None:
+    others = {*catalog.frameworks, *catalog.components, *catalog.systems, *catalog.distributions}
+    others |= {alias for component in catalog.components.values() for alias in component.aliases}
+    assert others.isdisjoint(catalog.images)
+
+
 def test_bases_and_requirements_mean_something(catalog: Catalog) -> None:
     for image in catalog.images.values():
         for contents in image.contents:

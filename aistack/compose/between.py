@@ -8,9 +8,9 @@
 | `torch-rocm` | the ROCm that torch was built with |
 | `amd-driver` | AMD's kernel driver: its version, or the ROCm release that it came with |
 | `gaudi-firmware` | the firmware's own number: `53.1.1.1` of `hl-1.18.0-fw-53.1.1.1` |
-| `cdi-engine` | what gives containers their devices: `podman`, `docker`, `cri-o`, else `containerd` |
+| `cdi-engine`, `cdi-engine-version` | what gives containers their devices: `podman`, `docker`, `cri-o`, else `containerd` |
 | `cdi-devices` | `true` where a container asks that engine for devices of a CDI specification, without NVIDIA's runtime in between |
-| `cdi-enabled` | beside `cdi-devices`: whether the engine is told to read such specifications |
+| `cdi-switch` | beside `cdi-devices`: `on` or `off` where it is known whether the engine is told to read such specifications |
 | `amd-os` | the system in the words of AMD's matrices: `ubuntu-22.04`, `rhel-9.4`, `sles-15.6` |
 """
 
@@ -33,8 +33,9 @@ COMPONENTS = frozenset(
         "amd-os",
         "gaudi-firmware",
         "cdi-engine",
+        "cdi-engine-version",
         "cdi-devices",
-        "cdi-enabled",
+        "cdi-switch",
     }
 )
 """The components that have no key of their own in a snapshot."""
@@ -45,7 +46,8 @@ AMD_SYSTEMS = {"ubuntu": 2, "debian": 1, "rhel": 2, "sles": 2, "ol": 1, "oracle"
 
 def node_values(snapshot: Snapshot, driver: Value | None) -> dict[str, Value]:
     """The components of the node; `driver` is the machine's driver."""
-    found = {**_runtime(snapshot), **_cdi(snapshot)}
+    found = _runtime(snapshot)
+    found |= _cdi(snapshot, found)
     branch = _branch(driver)
     if driver is not None and branch is not None:
         found["driver-branch"] = Value(text=str(branch), path=driver.path)
@@ -113,16 +115,18 @@ def _runtime(snapshot: Snapshot) -> dict[str, Value]:
     return found
 
 
-def _cdi(snapshot: Snapshot) -> dict[str, Value]:
+def _cdi(snapshot: Snapshot, runtime: Mapping[str, Value]) -> dict[str, Value]:
     engines = {"podman": "podman", "docker": "docker", "crio": "cri-o", "containerd": "containerd"}
     engine = next((key for key in engines if key in snapshot.runtime), None)
     found = {"cdi-engine": Value(text=engines[engine], path=("runtime", engine))} if engine else {}
+    if f"runtime.{engine}" in runtime:
+        found["cdi-engine-version"] = runtime[f"runtime.{engine}"]
     cdi = snapshot.runtime.get("cdi")
     if isinstance(cdi, SeenPart) and cdi.requested and cdi.mode not in ("cdi", "jit-cdi"):
         found["cdi-devices"] = Value(text="true", path=("runtime", "cdi", "requested"))
         on = stated({"active": "on", "inactive": "off"}.get(cdi.state or "", cdi.state))
         where: Path = ("runtime", "cdi", "state") if cdi.state else ("runtime", engine or "cdi")
-        found["cdi-enabled"] = Value(text=None if on is None else str(on).lower(), path=where)
+        found["cdi-switch"] = Value(text=None if on is None else "on" if on else "off", path=where)
     return found
 
 
