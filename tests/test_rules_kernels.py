@@ -295,20 +295,20 @@ CASES = {
     "Amazon's kernel": (platform(os="al2023", kernel="6.12.35-55.103.amzn2023") + driver("575.57.08", "install: dkms"), {}),
     "GPL symbols": (
         platform(os="void", kernel="6.7.3_1") + driver("535.154.05", "flavor: proprietary"),
-        {"NV211": ERROR, "KR103": WARNING},
+        {"NV212": ERROR, "KR103": WARNING},
     ),
     "GPL symbols in Debian's kernel": (
         platform(os="debian-12", kernel="6.1.0-18-cloud-amd64") + driver("525.125.06", "flavor: proprietary, install: runfile"),
-        {"NV211": ERROR},
+        {"NV212": ERROR},
     ),
     "GPL symbols, patched by Debian": (
         platform(os="debian-12", kernel="6.1.0-18-amd64") + driver("525.147.05", "flavor: proprietary, install: dkms"),
-        {"NV211": WARNING},
+        {"NV212": WARNING},
     ),
-    "GPL symbols, maybe": (platform(kernel="6.1.76") + driver("535.129.03", "flavor: proprietary"), {"NV211": WARNING}),
+    "GPL symbols, maybe": (platform(kernel="6.1.76") + driver("535.129.03", "flavor: proprietary"), {"NV212": WARNING}),
     "GPL symbols, by the kernel's name": (
         platform(kernel="6.6.15-x64v3-xanmod1") + driver("545.29.06", "flavor: proprietary"),
-        {"NV211": ERROR},
+        {"NV212": ERROR},
     ),
     "GPL symbols, not preemptible": (
         platform(os="arch", kernel="6.1.76-1-lts", kernel_config="{CONFIG_PREEMPT_RCU: n}") + driver("535.129.03", "flavor: proprietary"),
