@@ -9,7 +9,7 @@ from aistack.compose.observe import observe
 from aistack.compose.referred import AT
 from aistack.compose.resolve import findings
 from aistack.compose.rules.situation import Path
-from aistack.diagnostics import Diagnostic, Place
+from aistack.diagnostics import Diagnostic, Place, in_order
 from aistack.facts.catalog import Catalog
 from aistack.facts.snapshot import Snapshot
 
@@ -18,8 +18,7 @@ def judge_snapshot(snapshot: Snapshot, catalog: Catalog, places: Mapping[Path, P
     """What the rules say of a machine, an image or a report on the day `today`; `places` has the place of each of its values."""
     situation = observe(snapshot, catalog, today)
     places = {**_referred(situation.referred, places), **places}
-    found = {diagnostic_of(rule, finding, places, catalog): None for rule, finding in findings(situation, catalog)}
-    return tuple(sorted(found, key=lambda one: (one.place or Place(file="", line=0, column=0), one.rule)))
+    return in_order({diagnostic_of(rule, finding, places, catalog): None for rule, finding in findings(situation, catalog)})
 
 
 def _referred(facts: Iterable[Path], places: Mapping[Path, Place]) -> dict[Path, Place]:

@@ -23,6 +23,7 @@ class Accelerator:
     """A product; memory is for one piece: `memory_gib` as marketed, `memory_bytes` what programs see (both None for a CPU).
 
     `ecc: inline` says that the bits of error correction, which is on as the product is delivered, take a part of that memory.
+    With `shared_memory` it is the processor's own: the system, its programs and what the accelerator holds have to fit into it together.
     `target` is what compilers call the architecture where it is not NVIDIA's (`gfx942`, `gaudi3`).
     `open_modules` says whether the open kernel modules are `required`, `supported` or `unsupported`; `driver_minimum` is the first
     driver that knows the product, and `driver_branches` the first one of each branch that was begun before the product and learned of it
@@ -43,6 +44,7 @@ class Accelerator:
     memory_gib: int | None = None
     memory_bytes: int | None = None
     ecc: Literal["inline"] | None = None
+    shared_memory: bool = False
     driver_minimum: str | None = None
     driver_branches: Mapping[str, str] = field(default_factory=dict)
     open_modules: Literal["required", "supported", "unsupported"] | None = None
