@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import field
 from enum import IntEnum, StrEnum
 
@@ -89,6 +90,20 @@ class Diagnostic:
         object.__setattr__(self, "message", masked(self.message))
         object.__setattr__(self, "why", tuple(map(masked, self.why)))
         object.__setattr__(self, "hints", tuple(map(masked, self.hints)))
+
+
+_WEIGHTS = (Severity.ERROR, Severity.WARNING, Severity.UNKNOWN, Severity.INFO)
+
+
+def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Those without a place first; then file by file what breaks the stack before what may, each in the order of the text."""
+    start = Place(file="", line=0, column=0)
+
+    def rank(found: Diagnostic) -> tuple[object, ...]:
+        place = found.place or start
+        return (place.file, _WEIGHTS.index(found.severity), place, found.rule, found.message)
+
+    return tuple(sorted(diagnostics, key=rank))
 
 
 @dataclass(slots=True)

@@ -69,6 +69,7 @@ def test_every_file_is_read() -> None:
         catalog.terms,
         catalog.branches,
         catalog.kernels,
+        catalog.images,
     ]
     rule_files = sum("aistack/rules/" in text for text in texts.values())
     assert sum(len(entry) for entry in entries) + rule_files == len(texts)
@@ -85,6 +86,7 @@ def test_every_entry_has_source_and_date(catalog: Catalog) -> None:
         catalog.terms,
         catalog.branches,
         catalog.kernels,
+        catalog.images,
         catalog.rules,
     ):
         for name, entry in kind.items():
@@ -101,6 +103,21 @@ def test_ids_are_unique_without_case_and_with_aliases(catalog: Catalog) -> None:
     assert len(aliases) == len({*aliases} - set(catalog.accelerators))
     families = {family for product in catalog.accelerators.values() for family in product.families}
     assert families.isdisjoint({*aliases, *catalog.accelerators})
+
+
+VENDORS = {"nvidia": ("10de",), "amd": ("1002",), "intel": ("8086", "1da3")}
+"""By the catalog's name of a vendor: its numbers on the PCI bus; Gaudi still has those of Habana."""
+
+
+def test_a_pci_id_is_of_one_chip(catalog: Catalog) -> None:
+    """Variants of a board may share a device's id, but not two chips, and not two form factors."""
+    boards: dict[str, set[tuple[object, ...]]] = {}
+    for product in catalog.accelerators.values():
+        form = frozenset(word for word in product.id.split("-") if re.fullmatch(r"pcie|nvl|sxm\d?", word))
+        for device in product.pci_ids:
+            assert re.fullmatch(r"[0-9a-f]{4}:[0-9a-f]{4}", device) and device[:4] in VENDORS[product.vendor], (product.id, device)
+            boards.setdefault(device, set()).add((product.architecture, product.compute_capability, product.target, form))
+    assert {device: chips for device, chips in boards.items() if len(chips) > 1} == {}
 
 
 def test_versions_and_ranges_can_be_read(catalog: Catalog) -> None:

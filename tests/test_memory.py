@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from aistack.compose.memory import GIB, fit, fraction, node_memory_mib, visible
+from aistack.compose.memory import GIB, fit, fraction, in_node, node_memory_mib, visible
 from aistack.facts.capability import covers
 from aistack.facts.catalog import Catalog
 
@@ -61,6 +61,18 @@ def test_unknown_is_none(catalog: Catalog) -> None:
     assert visible(replace(product, memory_gib=None)) is None
     assert fit(model, replace(product, memory_gib=None), context=1, parallel=1, fraction=0.9) is None
     assert fit(replace(model, weights_bytes=None), product, context=1, parallel=1, fraction=0.9) is None
+
+
+def test_where_models_stay(catalog: Catalog) -> None:
+    """An accelerator without memory of its own has what the processor has, less what firmware keeps."""
+    assert [in_node(catalog.accelerators[f"nvidia/{name}"]) for name in ("gb10", "jetson-t5000", "l4", "gh200-96gb")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert in_node(None)
+    assert visible(catalog.accelerators["nvidia/jetson-orin-nx-16gb"]) == int(16 * GIB * 0.93)
 
 
 def test_memory_of_a_node(catalog: Catalog) -> None:

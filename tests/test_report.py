@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from aistack.commands.schema import schema_of
-from aistack.diagnostics import Diagnostic, Fix, Label, Place, Severity
+from aistack.diagnostics import Diagnostic, Fix, Label, Place, Severity, in_order
 from aistack.facts.document import split_lines
 from aistack.report import json as report_json
 from aistack.report.progress import Progress, duration, size
-from aistack.report.terminal import MOST, in_order, render, summary
+from aistack.report.terminal import MOST, render, summary
 from aistack.report.text import colour_wanted, crop, printable, width
 
 TEXT = "schema: x\nname: foo\ndriver: {version: 570.172.08}\napps:\n  chat: {framework: {vllm: 0.33}}\n"
@@ -107,12 +107,15 @@ def test_long_lines_are_cut_around_the_finding() -> None:
     assert source[marks.index("^") : marks.index("^") + 4] == "HERE"
 
 
-def test_order_is_by_place_and_then_by_weight() -> None:
+def test_order_is_by_file_then_weight_then_place() -> None:
     one = problem(at(9, 1), severity=Severity.WARNING, rule="B1")
     two = problem(at(9, 1), rule="Z1")
     three = problem(at(2, 5), rule="C1")
     four = problem(None, rule="D1")
     assert in_order([one, two, three, four]) == (four, three, two, one)
+    old = problem(at(1, 1), rule="A1", severity=Severity.WARNING)
+    note = problem(at(1, 1, file="another.yaml"), severity=Severity.INFO)
+    assert in_order([one, old, two, note]) == (note, two, old, one), "an error is read before the warnings of its file"
 
 
 def test_summary() -> None:

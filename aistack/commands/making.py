@@ -77,7 +77,8 @@ def surroundings() -> Surroundings:
     """What this machine's tools and this aistack add to a plan."""
     tools = {tool: _version(tool, option) for tool, option in VERSIONS.items()} | {"installer": python_parts.version("installer")}
     ours = {kind: _digest([Path(str(module.__file__)).read_bytes() for module in modules]) for kind, modules in CODE.items()}
-    files = [part for file in base_files() for part in (file.path.encode(), _content(file))]
+    every = (*base_files(), *(file for vendor in render.VENDORS for file in render.render_driver(vendor)))
+    files = [part for file in every for part in (file.path.encode(), _content(file))]
     code = [part for file in own_files.node_part() for part in (file.path.encode(), file.content)]
     ours["base-image"] = _digest([ours["base-image"].encode(), *files, debian_text.base_script().encode()])
     ours["modules"] = _digest([ours["modules"].encode(), debian_text.module_script().encode(), repr(debian_text.module_files()).encode()])
@@ -88,9 +89,10 @@ def surroundings() -> Surroundings:
     return Surroundings(tools=tools, ours=ours)
 
 
-def base_files() -> tuple[Rendered, ...]:
-    """Every file of a base that no package brings: the OS's settings and the node's units."""
-    return tuple(sorted((*debian_text.base_files(), *render.render_node()), key=lambda file: file.path))
+def base_files(vendor: str = "") -> tuple[Rendered, ...]:
+    """Every file of a base that no package brings: the OS's settings, the node's units, and those for a vendor's driver."""
+    files = (*debian_text.base_files(), *render.render_node(), *render.render_driver(vendor))
+    return tuple(sorted(files, key=lambda file: file.path))
 
 
 @dataclass(slots=True)
@@ -180,7 +182,8 @@ class Maker:
         store = self.places.store
         root = self.fetched(self.lock.root("base"))
         compressor = self._compressor(step)
-        files = (*base_files(), *self._compiled(step))
+        vendor = self.lock.accelerator.vendor if self.lock.accelerator and "driver" in dict(self.lock.components) else ""
+        files = (*base_files(vendor), *self._compiled(step))
         image = debian.build_base(store, root, files=files, script=debian_text.base_script(), compressor=compressor, log=log)
         verifying.require({"base": verifying.judge(store, image)[1]})  # what boots nowhere is told before apps are built
         return image

@@ -7,6 +7,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+from aistack.commands import kinds
 from aistack.compose.recipe import DriverWish, Recipe, read
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Place, Severity, refuse
 from aistack.facts.document import SIZE_LIMIT, Mapping, Node, Scalar, parse, place_of
@@ -59,9 +60,11 @@ def read_recipe(path: Path) -> Source:
     if root is None:
         raise DiagnosticError(problems, ExitCode.NO)
     schema = root.get("schema") if isinstance(root, Mapping) else None
-    if isinstance(schema, Scalar) and schema.text == "aistack/snapshot/v1":
+    said = isinstance(schema, Scalar) and schema.text == kinds.SNAPSHOT
+    if said or (isinstance(root, Mapping) and root.key("schema") is None and kinds.is_like_a_snapshot(root)):
         hints = ("`aistack check` judges snapshots; every other verb needs a recipe",)
-        raise refuse(_problem("REC013", "not-a-recipe", f"`{path}` is a snapshot, not a recipe", schema.place, hints))
+        place = schema.place if schema is not None else root.place
+        raise refuse(_problem("REC013", "not-a-recipe", f"`{path}` is a snapshot, not a recipe", place, hints))
     recipe, more = read(root)
     if recipe is None or problems:
         raise DiagnosticError((*problems, *more), ExitCode.NO)
@@ -104,7 +107,7 @@ def _with_certificate(driver: DriverWish | None, root: Node, folder: Path) -> Dr
         reason = error.strerror if isinstance(error, OSError) else str(error)
         place = place_of(root, ("driver", "signing", "certificate"))
         hints = ("openssl req -new -x509 -newkey rsa:4096 -nodes -keyout KEY -out CERTIFICATE -addext extendedKeyUsage=codeSigning",)
-        raise refuse(_problem("REC014", "certificate-unreadable", f"`{file}`: {reason}", place, hints)) from error
+        raise refuse(_problem("REC015", "certificate-unreadable", f"`{file}`: {reason}", place, hints)) from error
     return dataclasses.replace(driver, signing=dataclasses.replace(driver.signing, certificate=text))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from aistack.commands import fixing
 from aistack.compose import refresh as texts
 from aistack.compose.refresh import Read
-from aistack.diagnostics import DiagnosticError, ExitCode, unable
+from aistack.diagnostics import DiagnosticError, ExitCode, in_order, unable
 from aistack.facts import catalog_text, fatbin
 from aistack.facts.catalog import Catalog, Component, Framework
 from aistack.facts.document import parse
@@ -23,7 +23,6 @@ from aistack.facts.systems import Os
 from aistack.facts.version import Scheme, VersionFormatError, key, newest_first
 from aistack.host import apt, catalog_files, wheel_index
 from aistack.host.store import Store, default_path
-from aistack.report.terminal import in_order
 from aistack.values import dataclass
 
 

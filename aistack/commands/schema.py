@@ -20,6 +20,7 @@ KINDS = (
     "component",
     "os",
     "distribution",
+    "image",
     "terms",
     "rules",
     "licences",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from aistack.compose import sources
-from aistack.compose.memory import node_memory_mib
+from aistack.compose.memory import in_node, node_memory_mib
 from aistack.compose.recipe import Recipe
 from aistack.compose.resolve import Candidate, Resolution
 from aistack.compose.rules.situation import Part
@@ -38,7 +38,7 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
         apps=complete,
         models=tuple(models[name] for name in sorted(models)),
         node=(("ssh", recipe.node.ssh), ("time-zone", recipe.node.time_zone)),
-        memory_mib=node_memory_mib(tuple(frameworks), on_processor=situation.accelerator is None or situation.accelerator.vendor == "cpu"),
+        memory_mib=node_memory_mib(tuple(frameworks), on_processor=in_node(situation.accelerator)),
         sources=recipe.sources,
         choices=choices(resolution),
         catalog=catalog.identity,

@@ -3,6 +3,7 @@
 `driver-sources`  `vendor`: NVIDIA's sources as released; only assumed so where a distribution goes on to patch a branch's last release
 `gcc`, `clang`    the compiler on the machine
 `kernel-flavor`, `kernel-realtime`   also where only the kernel's name tells
+`kernel-preemptible`   `true` where the kernel's own code may be preempted; only assumed so where nothing tells
 `ubuntu-kernel`   Ubuntu's number of a kernel, `6.8.0.44` of `6.8.0-44-generic`
 `amdgpu-release`  the ROCm release that amdgpu's out-of-tree modules are from; only where it is not known, `amdgpu-dkms`: their version
 """
@@ -16,8 +17,24 @@ from aistack.compose.rules.situation import Path, Value
 from aistack.facts.catalog import Catalog
 from aistack.facts.snapshot import Snapshot
 
-PATCHING = re.compile(r"(debian|ubuntu|kubuntu|linuxmint|pop|zorin|elementary|neon|kde-neon)\b")
+_DEBIAN = "debian|ubuntu|kubuntu|linuxmint|pop|zorin|elementary|neon|kde-neon"
+
+PATCHING = re.compile(rf"({_DEBIAN})\b")
 """Distributions whose archives test their driver packages against their own kernels, and patch them where NVIDIA no longer does."""
+
+LEGACY = frozenset({"340", "390", "470"})
+"""Branches that NVIDIA ended and that distributions go on to patch, since nothing newer drives what they drive."""
+
+CARRYING = re.compile(
+    rf"({_DEBIAN}|almalinux|arch|artix|cachyos|centos|endeavouros|fedora|gentoo|manjaro|nixos|opensuse|rhel|rocky|tumbleweed|void)\b"
+)
+"""Distributions for which packages of those branches are made that carry patches, by themselves or by RPM Fusion, ELRepo and the AUR."""
+
+PREEMPTIBLE = re.compile(r"(arch|artix|cachyos|debian|endeavouros|fedora|manjaro|nixos|opensuse-tumbleweed|tumbleweed|void)\b")
+"""Distributions that leave preemption in their kernels for x86-64, as it is where nobody changes it; it is switched on at boot."""
+
+PREEMPTIBLE_NAME = re.compile(r"\b(xanmod|zen|liquorix|cachyos|arch|fc\d\d)", re.IGNORECASE)
+"""The same by what is in the name of a kernel."""
 
 MAINLINE = re.compile(r"-\d{6}(rc\d+)?-generic$")
 """The end of a kernel's name that comes from Ubuntu's builds of mainline kernels: `6.10.0-061000-generic`."""
@@ -33,6 +50,7 @@ def build_values(snapshot: Snapshot, catalog: Catalog, values: Mapping[str, Valu
         "clang": _compiler(snapshot, "clang"),
         "kernel-flavor": _flavor(snapshot),
         "kernel-realtime": values.get("kernel-realtime") or _realtime(snapshot),
+        "kernel-preemptible": _preemptible(snapshot, values.get("arch")),
         "ubuntu-kernel": _ubuntu_kernel(snapshot),
         **_amdgpu(snapshot, values),
     }
@@ -51,9 +69,11 @@ def _driver_sources(snapshot: Snapshot, catalog: Catalog, driver: Value | None) 
     if driver is None or driver.text is None:
         return None
     branch = catalog.branches.get(driver.text.partition(".")[0])
+    os = snapshot.platform.os or ""
     last = branch is not None and branch.newest in (driver.text, None)
     pristine = snapshot.driver.module.install in ("runfile", "driver-container") or _mainline(snapshot)
-    patched = PATCHING.match(snapshot.platform.os or "") is not None and not pristine and (last or driver.series)
+    carried = PATCHING if branch is None or branch.id not in LEGACY else CARRYING
+    patched = carried.match(os) is not None and not pristine and (last or driver.series)
     told = f"the driver package of {snapshot.platform.os} may carry patches that NVIDIA's sources lack" if patched else ""
     return Value(text="vendor", path=driver.path, because=told, assumed=patched)
 
@@ -85,6 +105,18 @@ def _realtime(snapshot: Snapshot) -> Value | None:
         (snapshot.platform.kernel, ("platform", "kernel")),
     )
     return next((Value(text="true", path=path) for text, path in signs if REALTIME.search(text or "")), None)
+
+
+def _preemptible(snapshot: Snapshot, arch: Value | None) -> Value | None:
+    platform, options = snapshot.platform, snapshot.platform.kernel_config or {}
+    if platform.kernel is None or (arch is not None and arch.text != "amd64"):
+        return None
+    asked = next((name for name in ("CONFIG_PREEMPT_RCU", "CONFIG_PREEMPT_DYNAMIC", "CONFIG_PREEMPT") if options.get(name) == "y"), None)
+    if asked is not None or "CONFIG_PREEMPT_RCU" in options:
+        return Value(text=str(asked is not None).lower(), path=("platform", "kernel_config", asked or "CONFIG_PREEMPT_RCU"))
+    known = PREEMPTIBLE.match(platform.os or "") or PREEMPTIBLE_NAME.search(platform.kernel)
+    because = "" if known else "kernels for x86-64 are preemptible unless they are built otherwise"
+    return Value(text="true", path=("platform", "kernel"), assumed=known is None, because=because)
 
 
 def _ubuntu_kernel(snapshot: Snapshot) -> Value | None:

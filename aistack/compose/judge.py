@@ -14,7 +14,7 @@ from aistack.compose.rules import find, rules
 from aistack.compose.rules.situation import Finding, Path, Rule
 from aistack.compose.rules.wish import ALLOW_EXPIRED, ALLOW_FATAL, ALLOW_UNKNOWN, ALLOW_UNUSED, NO_RELEASE
 from aistack.compose.stack import Stack
-from aistack.diagnostics import Diagnostic, Label, Place, Severity
+from aistack.diagnostics import Diagnostic, Label, Place, Severity, in_order
 from aistack.facts.catalog import Catalog
 from aistack.facts.decode import closest
 from aistack.values import dataclass
@@ -57,9 +57,9 @@ def judge(recipe: Recipe, catalog: Catalog, places: Mapping[Path, Place], today:
         if fixes and accepted is None and diagnostic.severity in (Severity.ERROR, Severity.WARNING):
             diagnostic = _mended(diagnostic, rule, finding, resolution, conflict if constrained else (), catalog, places, today)
         diagnostics.append(diagnostic)
-    ordered = tuple(sorted(dict.fromkeys(diagnostics), key=lambda found: (found.place or Place(file="", line=0, column=0), found.rule)))
-    failed = any(diagnostic.severity is Severity.ERROR for diagnostic in ordered)
-    return Judgement(stack=None if failed else assemble(resolution, catalog), diagnostics=ordered, resolution=resolution)
+    failed = any(diagnostic.severity is Severity.ERROR for diagnostic in diagnostics)
+    stack = None if failed else assemble(resolution, catalog)
+    return Judgement(stack=stack, diagnostics=in_order(dict.fromkeys(diagnostics)), resolution=resolution)
 
 
 def _verdicts(resolution: Resolution, catalog: Catalog) -> tuple[Verdict, ...]:

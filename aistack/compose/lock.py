@@ -83,6 +83,11 @@ class LockedAccelerator:
     product: str
     count: int
 
+    @property
+    def vendor(self) -> str:
+        """Who makes them: `nvidia`."""
+        return self.product.partition("/")[0]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:

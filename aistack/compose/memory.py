@@ -71,7 +71,7 @@ def visible(accelerator: Accelerator) -> int | None:
         return accelerator.memory_bytes
     if accelerator.memory_gib is None:
         return None
-    if accelerator.kind == "embedded":
+    if accelerator.shared_memory:
         return int(accelerator.memory_gib * GIB * SHARED)
     return int(accelerator.memory_gib * GIB * VISIBLE * (1 - ECC if accelerator.ecc == "inline" else 1))
 
@@ -125,10 +125,16 @@ def fit(model: Model, accelerator: Accelerator, *, context: int, parallel: int, 
     )
 
 
+def in_node(accelerator: Accelerator | None) -> bool:
+    """Whether models stay in the node's own memory: they run on its processor, or on an accelerator that has no memory of its own."""
+    return accelerator is None or accelerator.vendor == "cpu" or accelerator.shared_memory
+
+
 def node_memory_mib(apps: tuple[tuple[Framework | None, tuple[Model, ...]], ...], *, on_processor: bool) -> int:
     """The memory that a node must have, in MiB, in steps of 256.
 
-    On a processor the weights are counted 1.3 times (the framework's copy and its buffers); with an accelerator they only pass through.
+    In the node's own memory the weights are counted 1.3 times (the framework's copy and its buffers); to that of an accelerator they only
+    pass through.
     """
     total = float(NODE_MIB)
     for framework, models in apps:

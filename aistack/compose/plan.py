@@ -70,6 +70,7 @@ def plan(lock: Lock, surroundings: Surroundings, *, models: bool = True) -> tupl
         arch=lock.arch,
         compressor=lock.compressor,
         certificate=lock.signing.certificate if lock.signing and compiled else None,
+        driver=lock.accelerator.vendor if lock.accelerator and "driver" in dict(lock.components) else None,
     )
     bound = [_app(add, lock, app, tools) for app in lock.apps]
     if models:

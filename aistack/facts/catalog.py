@@ -12,6 +12,7 @@ from dataclasses import field
 from typing import Literal
 
 from aistack.diagnostics import Place
+from aistack.facts.images import Image
 from aistack.facts.systems import Branch, Checked, Distribution, KernelSeries, Os, Source, System
 from aistack.facts.version import SCHEMES, Scheme
 from aistack.values import dataclass
@@ -22,6 +23,7 @@ class Accelerator:
     """A product; memory is for one piece: `memory_gib` as marketed, `memory_bytes` what programs see (both None for a CPU).
 
     `ecc: inline` says that the bits of error correction, which is on as the product is delivered, take a part of that memory.
+    With `shared_memory` it is the processor's own: the system, its programs and what the accelerator holds have to fit into it together.
     `target` is what compilers call the architecture where it is not NVIDIA's (`gfx942`, `gaudi3`).
     `open_modules` says whether the open kernel modules are `required`, `supported` or `unsupported`; `driver_minimum` is the first
     driver that knows the product, and `driver_branches` the first one of each branch that was begun before the product and learned of it
@@ -42,6 +44,7 @@ class Accelerator:
     memory_gib: int | None = None
     memory_bytes: int | None = None
     ecc: Literal["inline"] | None = None
+    shared_memory: bool = False
     driver_minimum: str | None = None
     driver_branches: Mapping[str, str] = field(default_factory=dict)
     open_modules: Literal["required", "supported", "unsupported"] | None = None
@@ -53,6 +56,14 @@ class Accelerator:
     recalled: tuple[str, ...] = ()
     source: Source
     checked: Checked
+
+
+def targets(product: Accelerator) -> tuple[str, ...]:
+    """What compilers call the product's architecture: `sm_90`, `gfx942`, `gaudi3`."""
+    found = [product.target] if product.target else []
+    if product.compute_capability:
+        found.append("sm_" + product.compute_capability.replace(".", ""))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,6 +296,7 @@ class Catalog:
     branches: Mapping[str, Branch] = field(default_factory=dict)
     kernels: Mapping[str, KernelSeries] = field(default_factory=dict)
     distributions: Mapping[str, Distribution] = field(default_factory=dict)
+    images: Mapping[str, Image] = field(default_factory=dict)
     schemes: Mapping[str, Scheme] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
 

@@ -7,8 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from aistack.diagnostics import Diagnostic, Fix, Label, Place, Severity
-from aistack.report.terminal import in_order
+from aistack.diagnostics import Diagnostic, Fix, Label, Place, Severity, in_order
 from aistack.values import dataclass
 
 SCHEMA = "aistack/check/v1"
@@ -42,7 +41,7 @@ class Check:
 
 
 def document(diagnostics: Iterable[Diagnostic], *, ok: bool) -> Check:
-    """The document as values, the diagnostics sorted by place."""
+    """The document as values, the diagnostics in the order in which people read them."""
     keys = [field.name for field in dataclasses.fields(Finding)]
     found = tuple(Finding(**{key: getattr(diagnostic, key) for key in keys}) for diagnostic in in_order(diagnostics))
     return Check(schema="aistack/check/v1", ok=ok, diagnostics=found)

@@ -13,8 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import aistack
-from aistack.diagnostics import Diagnostic, Fix, Place, Severity
-from aistack.report.terminal import in_order
+from aistack.diagnostics import Diagnostic, Fix, Place, Severity, in_order
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note", Severity.UNKNOWN: "note"}

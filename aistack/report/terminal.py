@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
-from aistack.diagnostics import Diagnostic, Label, Place, Severity, masked
+from aistack.diagnostics import Diagnostic, Label, Place, Severity, in_order, masked
 from aistack.facts.document import split_lines
 from aistack.report.text import Paint, crop, printable, width
 
@@ -25,23 +25,6 @@ WIDEST = 140
 
 ReadText = Callable[[str], str | None]
 """The text of a file that a place names, or None where it cannot be read (then no snippet is drawn)."""
-
-
-def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Sorted by place, those without a place first; at one place by weight, code and message."""
-    weights = list(Severity)
-    return tuple(
-        sorted(
-            diagnostics,
-            key=lambda found: (
-                found.place is not None,
-                found.place or Place(file="", line=0, column=0),
-                weights.index(found.severity),
-                found.rule,
-                found.message,
-            ),
-        )
-    )
 
 
 MOST = 200

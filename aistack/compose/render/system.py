@@ -92,6 +92,7 @@ def _container(lock: Lock, app: LockedApp, images: Mapping[str, str]) -> str:
         f"GlobalArgs=--storage-opt=additionalimagestore={BOUND_STORE}",
     ]
     lines += [f"Volume={MOUNTED_MODELS}/{lock.model(model).id}:/models/{lock.model(model).id}:ro" for model in app.models]
+    lines += DEVICES.get(lock.accelerator.vendor, ()) if lock.accelerator else ()
     lines += [f"Environment={_word(f'{name}={value}')}" for name, value in app.environment]
     program, *arguments = app.command
     lines += [
@@ -116,6 +117,12 @@ def _container(lock: Lock, app: LockedApp, images: Mapping[str, str]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+DEVICES: Mapping[str, tuple[str, ...]] = {
+    "nvidia": ("AddDevice=nvidia.com/gpu=all",),
+}
+"""By vendor, what gives an app the accelerators: of NVIDIA's, all that this node's CDI specification names."""
 
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:=,+@")

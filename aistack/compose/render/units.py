@@ -35,6 +35,23 @@ After=aistack-check.service
 TimeoutStartSec=300
 """
 
+# Nothing but this unit loads the driver's second module and makes its device nodes; without an accelerator it does neither, and fails.
+CDI = """\
+[Unit]
+Description=aistack: tell containers which accelerators there are
+After=systemd-udev-trigger.service systemd-modules-load.service
+Before=aistack-check.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+Environment=PYTHONPATH=/usr/lib/aistack/python PYTHONDONTWRITEBYTECODE=1
+ExecStartPre=-/usr/bin/nvidia-modprobe -c 0 -u
+ExecStart=/usr/bin/python3 -m aistack.node.cdi
+TimeoutStartSec=120
+SyslogIdentifier=aistack
+"""
+
 # Ordered after the first gate without requiring it: a failed first gate is exactly what the second has to act on.
 CONFIRM = f"""\
 [Unit]

@@ -30,6 +30,7 @@ NODE = frozenset(
         "kernel",
         "kernel-drm",
         "kernel-flavor",
+        "kernel-preemptible",
         "kernel-realtime",
         "nvlink-generation",
         "os",

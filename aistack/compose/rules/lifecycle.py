@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from aistack.compose.rules.module import is_nvidia
-from aistack.compose.rules.situation import Finding, Situation, code_rule
+from aistack.compose.rules.situation import Finding, Proposal, Situation, code_rule
 from aistack.diagnostics import Severity
 from aistack.facts.kernel_name import series
+from aistack.facts.systems import Branch
 from aistack.facts.version import Scheme, key, newest_first
 
 FOLLOWING = re.compile(r"(arch|archlinux|artix|cachyos|endeavouros|manjaro|nixos|gentoo|void|fedora|opensuse-tumbleweed|tumbleweed)\b")
 """Distributions that take their kernels from upstream and go on to the next series when one ends; others mend theirs themselves."""
+
+GENERATIONS = ("Tesla", "Fermi", "Kepler", "Maxwell", "Pascal", "Volta", "Turing")
+"""NVIDIA's architectures in the order in which they came, and in which drivers drop them."""
 
 
 def _branch_ended(situation: Situation) -> Iterator[Finding]:
@@ -22,21 +25,28 @@ def _branch_ended(situation: Situation) -> Iterator[Finding]:
     NVIDIA's pages no longer list, the day is concluded from that policy. A distribution may go on to patch its package for newer
     kernels, but not the closed parts of the driver.
     """
-    driver = situation.value("driver")
-    branch = situation.catalog.branches.get((driver.text or "").partition(".")[0]) if driver is not None else None
-    if driver is None or branch is None or branch.eol is None or branch.eol >= situation.today or not is_nvidia(situation):
+    branches, driver = situation.catalog.branches, situation.value("driver")
+    branch = branches.get((driver.text or "").partition(".")[0]) if driver is not None else None
+    if driver is None or branch is None or branch.eol is None or branch.eol >= situation.today:
         return
-    alive = [
-        other.id
-        for other in situation.catalog.branches.values()
-        if other.kind == "long-term" and other.eol is not None and other.eol >= situation.today
-    ]
+    alive = newest_first([one.id for one in branches.values() if _goes_on(one, situation)], Scheme.RELEASE)
+    offered = {one.version.partition(".")[0] for one in situation.os.drivers} if situation.os else set()
+    listed = f"long-term branches that go on: {', '.join(alive)}" if alive else "no long-term branch that goes on drives the accelerator"
+    none = f"; {situation.os.name} offers none of them" if situation.os and alive and offered.isdisjoint(alive) else ""
     yield Finding(
         message=f"driver branch {branch.id} reached its end of life on {branch.eol}",
         path=driver.path,
         place=f"branches/{branch.id}",
-        hints=(f"long-term branches that go on: {', '.join(newest_first(alive, Scheme.RELEASE))}",) if alive else (),
+        proposals=tuple(Proposal(path=("driver", "version"), value=f"{one}.*") for one in alive if one in offered),
+        hints=(listed + none,),
     )
+
+
+def _goes_on(branch: Branch, situation: Situation) -> bool:
+    """Whether a branch is mended for long, and drives the accelerator as far as is known."""
+    product = situation.accelerator.architecture if situation.accelerator else None
+    drives = not {product, branch.oldest} <= set(GENERATIONS) or GENERATIONS.index(str(product)) >= GENERATIONS.index(str(branch.oldest))
+    return branch.kind == "long-term" and branch.eol is not None and branch.eol >= situation.today and drives
 
 
 def _kernel_ended(situation: Situation) -> Iterator[Finding]:
@@ -63,7 +73,7 @@ def _kernel_unknown(situation: Situation) -> Iterator[Finding]:
     failure; a newer release of the branch, or an older kernel, is the safe choice.
     """
     driver, kernel = situation.value("driver"), situation.value("kernel")
-    if driver is None or driver.text is None or kernel is None or not is_nvidia(situation):
+    if driver is None or driver.text is None or kernel is None:
         return
     running = series(kernel.text or "")
     handled = {upto for branch in situation.catalog.branches.values() for upto in branch.kernels.values()}
@@ -85,8 +95,9 @@ RULES = (
         "DR101",
         "driver-branch-end-of-life",
         "node",
+        "driver",
         severity=Severity.WARNING,
-        of="snapshot",
+        of="both",
         topics=("accelerator-driver-support-window",),
     ),
     code_rule(_kernel_ended, "KR103", "kernel-end-of-life", "node", severity=Severity.WARNING, of="snapshot"),
