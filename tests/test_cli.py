@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from aistack import __version__, cli
+from aistack import __version__, cli, verbs
 from aistack.commands import ending
 from aistack.diagnostics import ExitCode
 
@@ -36,14 +36,14 @@ def ended(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> object:
 def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert ended(["--help"], monkeypatch) == 0
     listed = re.findall(r"^  ([a-z-]+)  ", capsys.readouterr().out.split("Commands:")[1], re.MULTILINE)
-    assert listed == [*cli.VERBS["aistack"], *cli.GROUPS]
-    for group in cli.GROUPS:
+    assert listed == [*verbs.VERBS["aistack"], *verbs.GROUPS]
+    for group in verbs.GROUPS:
         assert ended([group, "--help"], monkeypatch) == 0
-        assert re.findall(r"^  ([a-z-]+)  ", capsys.readouterr().out.split("Commands:")[1], re.MULTILINE) == [*cli.VERBS[group]]
+        assert re.findall(r"^  ([a-z-]+)  ", capsys.readouterr().out.split("Commands:")[1], re.MULTILINE) == [*verbs.VERBS[group]]
 
 
 def every_verb() -> list[list[str]]:
-    return [[*([] if group == "aistack" else [group]), verb] for group, verbs in cli.VERBS.items() for verb in verbs]
+    return [[*([] if group == "aistack" else [group]), verb] for group, names in verbs.VERBS.items() for verb in names]
 
 
 @pytest.mark.parametrize("verb", every_verb(), ids=" ".join)
@@ -185,7 +185,7 @@ def test_completion_knows_the_verbs() -> None:
 def test_verbs_are_imported_only_when_they_run() -> None:
     code = "import sys, aistack.cli; print(*sorted(name for name in sys.modules if name.startswith('aistack.')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True)
-    shared = ["commands", "commands.ending", "commands.options", "diagnostics", "report", "report.output", "values"]
+    shared = ["commands", "commands.ending", "commands.options", "diagnostics", "report", "report.output", "values", "verbs"]
     assert done.stdout.split() == ["aistack.cli", *(f"aistack.{name}" for name in shared)]
 
 

@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "node": {"values", "diagnostics", "facts", "compose", "host"},
     "report": {"values", "diagnostics", "facts", "compose"},
     "commands": {"values", "diagnostics", "facts", "compose", "host", "node", "report"},
-    "cli": {"values", "diagnostics", "facts", "compose", "host", "node", "report", "commands"},
+    "verbs": {"values", "diagnostics", "facts", "compose", "host", "node", "report", "commands"},
+    "cli": {"values", "diagnostics", "facts", "compose", "host", "node", "report", "commands", "verbs"},
     "__main__": {"cli"},
     "__init__": set[str](),
 }

@@ -1,7 +1,8 @@
 """How containers get NVIDIA's accelerators: a CDI specification of the devices and the driver's files that this machine really has.
 
-https://github.com/cncf-tags/container-device-interface/blob/main/SPEC.md says how it is read; podman's `--device nvidia.com/gpu=all` asks for it.
-No program has to run in the container: each library lies in the folders that the loader searches anyway, under the name that programs ask for.
+https://github.com/cncf-tags/container-device-interface/blob/main/SPEC.md says how it is read; podman's `--device nvidia.com/gpu=all`
+asks for it. No program has to run in the container: each library lies in the folders that the loader searches anyway, under the name
+that programs ask for.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def specification(
 ) -> Any:
     """The document. `devices` are nodes such as `/dev/nvidia0`, `libraries` maps a name that programs load to the host's file of it.
 
-    `machine` is the processor as uname calls it: it decides where the container's loader looks (Debian's folder and the one of RPM's systems).
+    `machine` is the processor as uname calls it: it decides in which of Debian's folders the container's loader looks.
     """
     folders = (f"/usr/lib/{MULTIARCH.get(machine, machine)}", "/usr/lib64")
     mounts = [

@@ -1,7 +1,7 @@
 """The text of every file that aistack itself puts into an image: pure, equal input gives equal bytes.
 
-`render_node` is what every base carries, `render_driver` what one with an accelerator's driver does, `render_system` the thin layer that one
-lock adds.
+`render_node` is what every base carries, `render_driver` what one with an accelerator's driver does, `render_system` the thin layer that
+one lock adds.
 """
 
 from __future__ import annotations
