@@ -60,11 +60,11 @@ def test_when_we_are_told_to_end_so_are_they(tmp_path: Path, number: int) -> Non
     file = tmp_path / "pid"
     code = f"""
 import sys
-from aistack import cli
+from aistack import cli, verbs
 from aistack.host import process
 def slow() -> int:
     process.run(["sh", "-c", {LEAVES_A_CHILD.format(file=file)!r}])
-cli.VERBS["aistack"]["slow"] = slow
+verbs.VERBS["aistack"]["slow"] = slow
 sys.argv = ["aistack", "slow"]
 cli.main()
 """
