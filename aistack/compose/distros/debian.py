@@ -136,7 +136,8 @@ def _file(path: str, text: str) -> RenderedFile:
     return RenderedFile(path=path, content=text.encode())
 
 
-# Made for any machine, not for the one that builds; display drivers carry firmware and are loaded from the real root.
+# Made for any machine, not for the one that builds; display drivers carry firmware and are loaded from the real root. What a package
+# lists in modules-load.d would be brought along with all its firmware, whatever drivers are left out.
 DRACUT = """\
 hostonly="no"
 hostonly_cmdline="no"
@@ -144,8 +145,8 @@ reproducible="yes"
 early_microcode="no"
 compress="zstd -9 -q -T0"
 add_dracutmodules+=" ostree "
-omit_dracutmodules+=" plymouth drm hwdb network iscsi nfs nbd multipath mdraid lvm crypt btrfs dmraid i18n resume terminfo "
-omit_drivers+=" amdgpu radeon nouveau nvidia i915 xe "
+omit_dracutmodules+=" plymouth drm hwdb network iscsi nfs nbd multipath mdraid lvm crypt btrfs dmraid i18n resume terminfo systemd-modules-load "
+omit_drivers+=" amdgpu radeon nouveau nvidia.* i915 xe "
 install_optional_items+=" /usr/bin/less "
 """
 
