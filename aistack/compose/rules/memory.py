@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from aistack.compose import memory
 from aistack.compose.memory import Cache, Fit, fit, in_gib
-from aistack.compose.rules.model import shares
+from aistack.compose.rules.model import GENERATING, shares
 from aistack.compose.rules.situation import Finding, Part, Proposal, Situation, code_rule, setting, whole
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Model
@@ -17,10 +17,6 @@ ON_ACCELERATORS = frozenset({"vllm", "sglang", "tensorrt-llm", "tgi"})
 """Servers that keep the whole model in the accelerators' memory."""
 REFUSING = frozenset({"vllm"})
 """Servers that start only where the longest request fits, which is by default the one that the model was made for."""
-GENERATING = frozenset({"text", "vision-text"})
-"""Kinds of models that keep a cache of each request."""
-
-
 MOST = 16
 """The most accelerators of one machine that are looked at."""
 

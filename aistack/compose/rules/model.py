@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from aistack.compose.rules.data import fits, in_words
@@ -9,9 +10,44 @@ from aistack.compose.rules.situation import Finding, Proposal, Situation, code_r
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Model
 from aistack.facts.decode import closest
+from aistack.facts.snapshot import stated
+from aistack.values import dataclass
+
+CHECKED = "2026-11-26"
+"""When the sources of the rules were read."""
+GENERATING = frozenset({"text", "vision-text"})
+"""Kinds of models that keep a cache of each request."""
 
 SCALING = frozenset({"rope-scaling", "hf-overrides"})
 """Options by which a server is told to scale a model's positions, so that it serves longer requests than it was made for."""
+LONGER = re.compile(r"rope|max_position_embeddings|max_model_len|model_max_length")
+"""What a changed configuration speaks of that allows longer requests."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Of a server that refuses a longer limit than the model's configuration allows: its releases that do (None: all of them).
+
+    `variable` is the one that makes it take any limit.
+    """
+
+    releases: str | None = None
+    variable: str
+    source: str
+
+
+REFUSALS = {
+    "vllm": Refusal(
+        variable="VLLM_ALLOW_LONG_MAX_MODEL_LEN",
+        source="PyPI: vllm 0.2.7 (vllm/config.py) and 0.33.0 (vllm/config/model.py)",
+    ),
+    "sglang": Refusal(
+        releases=">=0.5.1",
+        variable="SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN",
+        source="PyPI: sglang 0.5.1.post3 and 0.5.23 (sglang/srt/configs/model_config.py)",
+    ),
+}
+"""By server; SGLang took longer limits, with a warning, before."""
 BLOCK = 128
 """The width of the blocks that share one scale in published FP8 weights (`weight_block_size`)."""
 
@@ -73,27 +109,87 @@ def _framework(situation: Situation) -> Iterator[Finding]:
 
 
 def _context(situation: Situation) -> Iterator[Finding]:
-    """Requests cannot be longer than what the model was made for.
+    """Requests cannot be longer than what the model's configuration allows.
 
-    Servers refuse a longer limit unless they are told to scale the model's positions (YaRN), which a recipe's `args` may do. A snapshot
-    says nothing of it: there it is a warning.
+    Servers refuse a longer limit ("User-specified max_model_len is greater than the derived max_model_len") unless they are told to scale
+    the model's positions (YaRN), by a recipe's `args`, or in a snapshot by `rope_scaling` or `hf_overrides`. A variable of the environment
+    makes them take it as it is; what is computed beyond the model's positions is worth nothing then.
+
+    A snapshot may leave out that positions are scaled. Where the model's makers describe that for the length that is wanted, the finding is
+    a warning, and so it is of a server of which it is not known that it refuses.
     """
     part = situation.part
     if part is None or SCALING & set(part.wish.args):
         return
     for index, (_, model) in enumerate(part.models):
         wanted = whole(part, "context")
-        if model is not None and model.max_context is not None and wanted is not None and wanted > model.max_context:
-            path = situation.where("context")
-            yield Finding(
-                severity=None if situation.recipe else Severity.WARNING,
-                message=f"`{path[-1]}: {wanted}` is more than `{model.id}` was made for",
-                path=path,
-                label=f"at most {model.max_context}",
-                also=((part.model_paths[index], "named here"),),
-                place=f"models/{model.id}",
-                proposals=(Proposal(path=path, value=str(model.max_context)),),
-            )
+        if model is None or model.max_context is None or wanted is None or wanted <= model.max_context or _scaled(situation):
+            continue
+        path, server = situation.where("context"), _refusing(situation, model)
+        severity, why = _judge_context(situation, model, wanted, server)
+        yield Finding(
+            severity=severity,
+            message=f"`{path[-1]}: {wanted}` is more than `{model.id}` was made for",
+            path=path,
+            label=f"at most {model.max_context}",
+            also=((part.model_paths[index], "named here"),),
+            why=why,
+            source=REFUSALS[server].source if server else None,
+            checked=CHECKED if server else None,
+            place=f"models/{model.id}",
+            proposals=(Proposal(path=path, value=str(model.max_context)),),
+            hints=_scaling_hints(model, wanted),
+        )
+
+
+def _judge_context(situation: Situation, model: Model, wanted: int, server: str | None) -> tuple[Severity | None, tuple[str, ...]]:
+    """(the severity where it is not the rule's own, what speaks for it) of a limit that is too long."""
+    told = f"the model's configuration allows {model.max_context} tokens"
+    if situation.recipe is not None:
+        return (Severity.WARNING if "max-context" in model.recalled else None), (told,)
+    if server is None:
+        return Severity.WARNING, (told,)
+    if (variable := _allowed(situation, server)) is not None:
+        return Severity.WARNING, (f"{told}; with {variable} the server starts, and positions beyond them give nonsense or stop it",)
+    if model.scaled_context is not None and wanted <= model.scaled_context:
+        return Severity.WARNING, (f"{told}; its makers scale positions for up to {model.scaled_context}, of which nothing is said here",)
+    return None, (f"{told}; {server} refuses to start",)
+
+
+def _refusing(situation: Situation, model: Model) -> str | None:
+    """The server that is known to refuse a longer limit than the model's, whose own is known for sure."""
+    if model.kind not in GENERATING or "max-context" in model.recalled:
+        return None
+    return next(
+        (
+            name
+            for name, refusal in REFUSALS.items()
+            if (value := situation.value(name)) is not None
+            and (refusal.releases is None or fits(value, refusal.releases, situation.catalog.scheme(name)))
+        ),
+        None,
+    )
+
+
+def _allowed(situation: Situation, server: str) -> str | None:
+    """The variable that makes the server take any limit, where it is set."""
+    variable = REFUSALS[server].variable
+    said = situation.text(f"frameworks.{server}.env.{variable}")
+    return variable if stated(said) or said == "1" else None
+
+
+def _scaled(situation: Situation) -> bool:
+    """Whether a snapshot says that positions are scaled, or that the configuration is changed so that it allows longer requests."""
+    if situation.snapshot is None:
+        return False
+    seen = situation.seen.model
+    return seen.rope_scaling not in (None, "none") or LONGER.search(str(seen.hf_overrides or "")) is not None
+
+
+def _scaling_hints(model: Model, wanted: int) -> tuple[str, ...]:
+    if model.scaled_context is None or wanted > model.scaled_context:
+        return ()
+    return (f"up to {model.scaled_context} tokens its makers scale its positions with YaRN: `--hf-overrides` with `rope_parameters`",)
 
 
 def uneven(model: Model, count: int) -> str | None:
