@@ -66,7 +66,8 @@ class Model:
     `sources` are places beside the hub that carry the same bytes (`wheel:NAME==VERSION`); `gated` means that the hub asks for
     a licence to be accepted; `licence` is an SPDX expression, with `LicenseRef-…` for what SPDX does not name; `format` is the format
     of the published files. `quantization` is how the published weights are stored, in the words of facts/checkpoint.py.
-    Of a mixture of experts, `experts` counts them and `expert_size` is the width of one. `frameworks` says which releases of frameworks and
+    `intermediate_size` is the width of a layer's perceptron; of a mixture of experts, `experts` counts them and `expert_size` is the width
+    of one. `frameworks` says which releases of frameworks and
     libraries can load it.
     """
 
@@ -84,6 +85,7 @@ class Model:
     attention_heads: int | None = None
     kv_heads: int | None = None
     head_dim: int | None = None
+    intermediate_size: int | None = None
     experts: int | None = None
     expert_size: int | None = None
     kv_bytes_per_token: int | None = None
@@ -124,7 +126,7 @@ class Release:
 class Component:
     """A versioned part that others pull in (torch, …), with its releases; `versions` is the scheme that compares them.
 
-    `aliases` are other names by which reports call it.
+    `aliases` are other names by which reports call it; `builds_source` is the document of what is compiled into its releases.
     `project` is its name in a Python index, from which `facts refresh` reads it, and `binary` the file of its wheel (`*` for any
     characters) whose code says for which accelerators it was compiled.
     """
@@ -136,6 +138,7 @@ class Component:
     versions: Scheme
     project: str | None = None
     binary: str | None = None
+    builds_source: str | None = None
     releases: tuple[Release, ...]
     source: Source
     checked: Checked

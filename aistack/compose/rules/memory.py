@@ -229,6 +229,8 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
             *((f"the server starts, and refuses requests longer than {kept.longest(spare)} tokens",) if shorter and kept else ()),
             *(() if room.certain else ("how many accelerators share the work is not said for sure",)),
         ),
+        source=model.source[0] if model else None,
+        checked=model.checked if model else None,
         place=f"models/{name}",
         hints=("share the work among more accelerators, shorten the longest request, or take weights in a smaller format",),
     )

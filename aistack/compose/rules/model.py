@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from aistack.compose.rules.data import fits, in_words
-from aistack.compose.rules.situation import Finding, Proposal, Situation, code_rule, whole
+from aistack.compose.rules.situation import Finding, Proposal, Situation, code_rule, setting, whole
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Model
 from aistack.facts.decode import closest
@@ -49,7 +49,25 @@ REFUSALS = {
 }
 """By server; SGLang took longer limits, with a warning, before."""
 BLOCK = 128
-"""The width of the blocks that share one scale in published FP8 weights (`weight_block_size`)."""
+"""How many neighbours share one scale in published FP8 weights (`weight_block_size`), and nearly always in those of AWQ and GPTQ."""
+GROUPED = frozenset({"awq", "awq-marlin", "gptq", "gptq-marlin"})
+"""Formats in which neighbours share a scale along what tensor parallelism splits; servers split such experts into smaller groups."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugin:
+    """What reads a format of weights since these releases of vLLM do not."""
+
+    name: str
+    releases: str
+    source: str
+
+
+PLUGINS = {
+    "gguf": Plugin(name="vllm-gguf-plugin", releases=">=0.24", source="https://pypi.org/project/vllm-gguf-plugin/"),
+    "bitsandbytes": Plugin(name="vllm-bnb-plugin", releases=">=0.28", source="https://github.com/vllm-project/vllm/pull/43529"),
+}
+"""By the format of the weights."""
 
 
 def _known(situation: Situation) -> Iterator[Finding]:
@@ -104,6 +122,8 @@ def _framework(situation: Situation) -> Iterator[Finding]:
                     path=value.path,
                     label=f"needs {in_words(wanted)}",
                     also=((part.model_paths[index], "named here"),),
+                    source=next((source for source in model.source if framework in source.lower()), None),
+                    checked=model.checked,
                     place=f"models/{model.id}",
                 )
 
@@ -134,8 +154,8 @@ def _context(situation: Situation) -> Iterator[Finding]:
             label=f"at most {model.max_context}",
             also=((part.model_paths[index], "named here"),),
             why=why,
-            source=REFUSALS[server].source if server else None,
-            checked=CHECKED if server else None,
+            source=REFUSALS[server].source if server else model.source[0],
+            checked=CHECKED if server else model.checked,
             place=f"models/{model.id}",
             proposals=(Proposal(path=path, value=str(model.max_context)),),
             hints=_scaling_hints(model, wanted),
@@ -238,6 +258,8 @@ def _parallel(situation: Situation) -> Iterator[Finding]:
                 message=f"`{model.id}` has {heads}, which {wanted} accelerators cannot share evenly",
                 path=path,
                 also=((part.model_paths[index], "named here"),),
+                source=model.source[0],
+                checked=model.checked,
                 place=f"models/{model.id}",
                 proposals=tuple(
                     Proposal(path=path, value=str(number))
@@ -247,27 +269,60 @@ def _parallel(situation: Situation) -> Iterator[Finding]:
             )
 
 
-def _expert_blocks(situation: Situation) -> Iterator[Finding]:
-    """Weights with one scale for each block of 128 x 128 can only be split where a block ends.
+def _blocks(situation: Situation) -> Iterator[Finding]:
+    """Weights that share a scale can only be split where a group of them ends.
 
-    Tensor parallelism splits each expert of a mixture of experts: its width, divided by the accelerators, must be a multiple of 128, or
-    the server stops while it loads. Sharing out whole experts (expert parallelism) avoids the split.
+    Tensor parallelism splits each layer's perceptron, or each expert of a mixture of experts: its width, divided by the accelerators,
+    must be a multiple of 128 for FP8 with one scale for each block of 128 x 128, and where there are no experts of the group's size for AWQ
+    and GPTQ, which is nearly always 128. Else the server stops while it loads ("is not divisible by weight quantization block_n", "not
+    aligned with the quantized weight shape").
+    Sharing out whole experts (expert parallelism) avoids the split.
     """
     part = situation.part
     parallel = whole(part, "tensor-parallel") if part else None
+    stored = setting(part, "quantization") if part else None
     for index, (_, model) in enumerate(part.models if part else ()):
-        if part is None or model is None or not parallel or model.expert_size is None or model.quantization != "fp8-block":
+        width = (model.expert_size or model.intermediate_size) if model else None
+        shared = stored == "fp8-block" or (stored in GROUPED and model is not None and model.experts is None)
+        if part is None or model is None or not parallel or not width or not shared:
             continue
-        if model.expert_size % (parallel * BLOCK):
-            possible = [number for number in range(1, parallel) if model.expert_size % (number * BLOCK) == 0]
+        if width % BLOCK == 0 and width % (parallel * BLOCK):
+            possible = [number for number in range(1, parallel) if width % (number * BLOCK) == 0 and uneven(model, number) is None]
+            split = "each expert" if model.expert_size else "the perceptron"
             yield Finding(
-                message=f"each expert of `{model.id}` is {model.expert_size} wide: a split by {parallel} cuts its blocks of {BLOCK}",
+                message=f"{split} of `{model.id}` is {width} wide: a split by {parallel} cuts the groups of {BLOCK} that share a scale",
                 path=situation.where("tensor-parallel"),
-                label=f"at most {possible[-1]}, or experts that are not split" if possible else None,
+                label=f"at most {possible[-1]}{', or experts that are not split' if model.expert_size else ''}" if possible else None,
                 also=((part.model_paths[index], "named here"),),
+                why=(f"the weights are stored as {stored}",),
                 place=f"models/{model.id}",
-                hints=("share out whole experts: `--enable-expert-parallel`",),
+                hints=("share out whole experts: `--enable-expert-parallel`",) if model.expert_size else (),
             )
+
+
+def _plugin(situation: Situation) -> Iterator[Finding]:
+    """Some formats of weights have left vLLM: since then a plugin of its own reads them, which has to be installed beside it.
+
+    A recipe's app holds what its framework brings, which such a plugin is not. A snapshot may leave it out.
+    """
+    part, stored = situation.part, situation.value("quantization")
+    value = situation.value("vllm")
+    if part is None or stored is None or value is None or value.text is None:
+        return
+    plugin = PLUGINS.get(stored.text or "")
+    if plugin is None or fits(value, plugin.releases, situation.catalog.scheme("vllm")) is not True or plugin.name in part.values:
+        return
+    yield Finding(
+        severity=None if situation.recipe else Severity.WARNING,
+        message=f"vLLM {value.text} reads {stored.text} weights only with the plugin `{plugin.name}`",
+        path=stored.path,
+        label="not read by vLLM alone",
+        also=((value.path, "named here"),),
+        why=(stored.because,) if stored.because else (),
+        source=plugin.source,
+        checked=CHECKED,
+        hints=(f"install `{plugin.name}`, or take weights in another format",),
+    )
 
 
 RULES = (
@@ -279,12 +334,18 @@ RULES = (
     code_rule(_context, "MD104", "model-context", "app", of="both", topics=("memory-fit",)),
     code_rule(_parallel, "MD105", "tensor-parallel", "app", of="both", topics=("memory-fit",)),
     code_rule(
-        _expert_blocks,
+        _blocks,
         "MD106",
-        "expert-blocks",
+        "quantization-blocks",
         "app",
         severity=Severity.WARNING,
         of="both",
         topics=("precision-or-quantization", "memory-fit"),
+        source=(
+            "PyPI: vllm 0.33.0 (vllm/model_executor/layers/quantization/utils/fp8_utils.py)",
+            "PyPI: vllm 0.20.2 (vllm/model_executor/layers/quantization/awq.py, gptq.py)",
+        ),
+        checked=CHECKED,
     ),
+    code_rule(_plugin, "MD107", "quantization-plugin", "app", "framework", of="both", topics=("precision-or-quantization",)),
 )
