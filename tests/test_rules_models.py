@@ -48,16 +48,16 @@ ROWS = (
     ),
     Row(
         rule="MD104",
-        says="is more than `Qwen/Qwen3-8B` was made for",
+        says="is more than `Qwen/QwQ-32B` was made for",
         severity=Severity.WARNING,
-        fires="frameworks: {vllm: 0.11.0}; model: {id: Qwen/Qwen3-8B, max_model_len: 131072}",
+        fires="frameworks: {vllm: 0.11.0}; model: {id: Qwen/QwQ-32B, max_model_len: 131072}",
         silent="frameworks: {vllm: 0.11.0}; model: {id: Qwen/Qwen3-8B, max_model_len: 40960}",
         lacking="model: {max_model_len: 131072}",
     ),
     Row(
         rule="MD104",
         says="is more than `Qwen/Qwen3-8B` was made for",
-        fires="frameworks: {vllm: 0.11.0}; model: {id: Qwen/Qwen3-8B, max_model_len: 262144}",
+        fires="frameworks: {vllm: 0.11.0}; model: {id: Qwen/Qwen3-8B, max_model_len: 131072}",
         silent="frameworks: {vllm: 0.11.0}; model: {id: Qwen/Qwen3-4B-Instruct-2507, max_model_len: 262144}",
         lacking="model: {max_model_len: 262144}",
     ),
@@ -90,6 +90,13 @@ ROWS = (
         fires=served("sglang: 0.5.2", "l4", "id: Qwen/Qwen3-8B, max_model_len: 40960, gpu_memory_utilization: 0.85"),
         silent=served("sglang: 0.5.2", "l4", "id: Qwen/Qwen3-8B, max_model_len: 20480, gpu_memory_utilization: 0.85"),
         lacking=served("sglang: 0.5.2", "l4", "id: Qwen/Qwen3-8B, gpu_memory_utilization: 0.85"),
+    ),
+    Row(
+        rule="MD108",
+        says="requests of up to 4096 tokens, not of 8192",
+        fires="frameworks: {vllm: 0.5.4}; model: {id: google/gemma-2-27b-it, max_model_len: 8192}",
+        silent="frameworks: {vllm: 0.6.3}; model: {id: google/gemma-2-27b-it, max_model_len: 8192}",
+        lacking="frameworks: {vllm: 0.5.4}; model: {id: google/gemma-2-27b-it}",
     ),
     Row(
         rule="MD103",

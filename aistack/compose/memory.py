@@ -21,9 +21,7 @@ needs memory that torch does not count: CUDA's context, and the buffers of the c
 
 from __future__ import annotations
 
-import math
 import re
-from fractions import Fraction
 
 from aistack.facts.catalog import Accelerator, Framework, Model
 from aistack.facts.checkpoint import BYTES
@@ -74,22 +72,24 @@ class Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cache:
-    """What a request keeps on each accelerator: `token` bytes for each of its tokens, `window_token` more for at most `held` of them."""
+    """What a request keeps: `token` bytes for each of its tokens and `window_token` more for at most `held`, split into `shares`."""
 
-    token: Fraction
-    window_token: Fraction = Fraction(0)
+    token: int
+    window_token: int = 0
     held: int = 0
+    shares: int = 1
 
     def size(self, context: int) -> int:
-        """The bytes of a request of so many tokens."""
-        return math.ceil(self.token * context + self.window_token * min(context, self.held))
+        """The bytes on each accelerator of a request of so many tokens."""
+        return -(-(self.token * context + self.window_token * min(context, self.held)) // self.shares)
 
     def longest(self, room: float) -> int:
-        """The tokens of the longest request that finds room."""
-        whole = room - self.window_token * self.held
-        if whole < self.token * self.held:
-            return max(0, int(room / (self.token + self.window_token)))
-        return int(whole / self.token) if self.token else ENDLESS
+        """The tokens of the longest request that finds room on each accelerator."""
+        whole = int(room) * self.shares
+        beyond = whole - self.window_token * self.held
+        if beyond < self.token * self.held:
+            return max(0, whole // (self.token + self.window_token))
+        return beyond // self.token if self.token else ENDLESS
 
 
 def visible(accelerator: Accelerator) -> int | None:
@@ -133,11 +133,11 @@ def cache(model: Model, parallel: int, *, windowed: bool = True, smaller: int = 
     """
     if model.kv_bytes_per_token is None:
         return None
+    token, window_token = model.kv_bytes_per_token, model.window_kv_bytes_per_token or 0
     shares = min(parallel, model.kv_heads or 1) * smaller
-    token, window_token = (Fraction(size, shares) for size in (model.kv_bytes_per_token, model.window_kv_bytes_per_token or 0))
-    if not windowed:
-        return Cache(token=token + window_token)
-    return Cache(token=token, window_token=window_token, held=(model.window or 0) - 1 + BATCH if window_token else 0)
+    if not window_token or not windowed:
+        return Cache(token=token + window_token, shares=shares)
+    return Cache(token=token, window_token=window_token, held=(model.window or 0) - 1 + BATCH, shares=shares)
 
 
 def windowed(framework: Framework | None, version: str | None, model: Model) -> bool:
@@ -151,9 +151,11 @@ def windowed(framework: Framework | None, version: str | None, model: Model) -> 
 
 def smaller(number_format: str | None) -> int:
     """How many times smaller than in 16 bit a cache in that format is; the most that it may be, where its name has two numbers."""
-    if re.search(r"fp4|int4|4bit", number_format or ""):
+    if number_format is None:
+        return 1
+    if re.search(r"fp4|int4|4bit", number_format):
         return 4
-    return 2 if re.search(r"fp8|int8|8bit", number_format or "") else 1
+    return 2 if re.search(r"fp8|int8|8bit", number_format) else 1
 
 
 def left(available: int, weights: int, activations: int, parallel: int) -> int:

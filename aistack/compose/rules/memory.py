@@ -200,10 +200,10 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
         return
     activations = int((seen.activation_peak_gib or 0) * memory.GIB)
     context = whole(part, "context") or memory.SHORTEST
-    kept = _kept(part, model, room) if model and room.fills else None
-    cached = kept.size(context) if kept else 0
     measured = seen.weights_gib_per_gpu is not None
     spare = memory.left(room.available, weights, activations, room.parallel) if measured else room.available - weights
+    kept = _kept(part, model, room, spare) if model and room.fills else None
+    cached = kept.size(context) if kept else 0
     if spare >= cached:
         if model is not None and kept is not None and room.certain and "context" not in part.values:
             yield from _default_context(part, model, room, kept, spare)
@@ -236,13 +236,21 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
     )
 
 
-def _kept(part: Part, model: Model, room: _Room) -> Cache | None:
-    """What a request keeps on each accelerator."""
-    return memory.cache(model, room.parallel, windowed=_windowed(part, model), smaller=memory.smaller(setting(part, "kv-cache-dtype")))
+def _kept(part: Part, model: Model, room: _Room, spare: int) -> Cache | None:
+    """What a request keeps on each accelerator; which release serves it is asked only where that decides whether it fits."""
+    smaller = memory.smaller(setting(part, "kv-cache-dtype"))
+    least = memory.cache(model, room.parallel, smaller=smaller)
+    most = memory.cache(model, room.parallel, smaller=smaller, windowed=False)
+    longest = whole(part, "context") or model.max_context or memory.SHORTEST
+    if least is None or most is None or spare < least.size(memory.SHORTEST) or spare >= most.size(longest):
+        return least
+    return least if _windowed(part, model) else most
 
 
 def _windowed(part: Part, model: Model) -> bool:
     """Whether the release of the app's framework keeps of layers with a window only what that needs."""
+    if model.window_kind is None:
+        return True
     value = part.values.get(part.framework.id) if part.framework else None
     return memory.windowed(part.framework, None if value is None or value.series else value.text, model)
 

@@ -135,8 +135,8 @@ def _context(situation: Situation) -> Iterator[Finding]:
     the model's positions (YaRN), by a recipe's `args`, or in a snapshot by `rope_scaling` or `hf_overrides`. A variable of the environment
     makes them take it as it is; what is computed beyond the model's positions is worth nothing then.
 
-    A snapshot may leave out that positions are scaled. Where the model's makers describe that for the length that is wanted, the finding is
-    a warning, and so it is of a server of which it is not known that it refuses.
+    A snapshot that says neither is taken at its word: such a server does not start. Of a server of which it is not known that it refuses,
+    and of a model whose length no document confirms, it is a warning.
     """
     part = situation.part
     if part is None or SCALING & set(part.wish.args):
@@ -146,7 +146,7 @@ def _context(situation: Situation) -> Iterator[Finding]:
         if model is None or model.max_context is None or wanted is None or wanted <= model.max_context or _scaled(situation):
             continue
         path, server = situation.where("context"), _refusing(situation, model)
-        severity, why = _judge_context(situation, model, wanted, server)
+        severity, why = _judge_context(situation, model, server)
         yield Finding(
             severity=severity,
             message=f"`{path[-1]}: {wanted}` is more than `{model.id}` was made for",
@@ -162,7 +162,7 @@ def _context(situation: Situation) -> Iterator[Finding]:
         )
 
 
-def _judge_context(situation: Situation, model: Model, wanted: int, server: str | None) -> tuple[Severity | None, tuple[str, ...]]:
+def _judge_context(situation: Situation, model: Model, server: str | None) -> tuple[Severity | None, tuple[str, ...]]:
     """(the severity where it is not the rule's own, what speaks for it) of a limit that is too long."""
     told = f"the model's configuration allows {model.max_context} tokens"
     if situation.recipe is not None:
@@ -171,9 +171,7 @@ def _judge_context(situation: Situation, model: Model, wanted: int, server: str 
         return Severity.WARNING, (told,)
     if (variable := _allowed(situation, server)) is not None:
         return Severity.WARNING, (f"{told}; with {variable} the server starts, and positions beyond them give nonsense or stop it",)
-    if model.scaled_context is not None and wanted <= model.scaled_context:
-        return Severity.WARNING, (f"{told}; its makers scale positions for up to {model.scaled_context}, of which nothing is said here",)
-    return None, (f"{told}; {server} refuses to start",)
+    return None, (f"{told}; {server} refuses to start with more, unless positions are scaled, of which nothing is said",)
 
 
 def _refusing(situation: Situation, model: Model) -> str | None:
@@ -280,8 +278,8 @@ def _blocks(situation: Situation) -> Iterator[Finding]:
     """
     part = situation.part
     parallel = whole(part, "tensor-parallel") if part else None
-    stored = setting(part, "quantization") if part else None
-    for index, (_, model) in enumerate(part.models if part else ()):
+    stored = setting(part, "quantization") if part and parallel else None
+    for index, (_, model) in enumerate(part.models if part and stored else ()):
         width = (model.expert_size or model.intermediate_size) if model else None
         shared = stored == "fp8-block" or (stored in GROUPED and model is not None and model.experts is None)
         if part is None or model is None or not parallel or not width or not shared:
@@ -306,11 +304,11 @@ def _plugin(situation: Situation) -> Iterator[Finding]:
     A recipe's app holds what its framework brings, which such a plugin is not. A snapshot may leave it out.
     """
     part, stored = situation.part, situation.value("quantization")
-    value = situation.value("vllm")
-    if part is None or stored is None or value is None or value.text is None:
+    plugin = PLUGINS.get(stored.text or "") if stored else None
+    value = situation.value("vllm") if plugin else None
+    if part is None or stored is None or plugin is None or value is None:
         return
-    plugin = PLUGINS.get(stored.text or "")
-    if plugin is None or fits(value, plugin.releases, situation.catalog.scheme("vllm")) is not True or plugin.name in part.values:
+    if fits(value, plugin.releases, situation.catalog.scheme("vllm")) is not True or plugin.name in part.values:
         return
     yield Finding(
         severity=None if situation.recipe else Severity.WARNING,
