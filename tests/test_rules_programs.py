@@ -287,7 +287,6 @@ CASES = {
         serving("vllm 0.8.5", "nvidia/h100", "Qwen/Qwen2.5-7B-Instruct", model__max_model_len=131072),
         {"model.max_model_len": 32768},
         "model.max_model_len",
-        Severity.WARNING,
     ),
     "heads": Case(
         "MD105",
