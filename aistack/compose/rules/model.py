@@ -158,7 +158,7 @@ def _context(situation: Situation) -> Iterator[Finding]:
             checked=CHECKED if server else model.checked,
             place=f"models/{model.id}",
             proposals=(Proposal(path=path, value=str(model.max_context)),),
-            hints=_scaling_hints(model, wanted),
+            hints=tuple(_scaling_hints(situation, model, wanted)),
         )
 
 
@@ -204,10 +204,11 @@ def _scaled(situation: Situation) -> bool:
     return seen.rope_scaling not in (None, "none") or LONGER.search(str(seen.hf_overrides or "")) is not None
 
 
-def _scaling_hints(model: Model, wanted: int) -> tuple[str, ...]:
-    if model.scaled_context is None or wanted > model.scaled_context:
-        return ()
-    return (f"up to {model.scaled_context} tokens its makers scale its positions with YaRN: `--hf-overrides` with `rope_parameters`",)
+def _scaling_hints(situation: Situation, model: Model, wanted: int) -> Iterator[str]:
+    if model.scaled_context is not None and wanted <= model.scaled_context:
+        yield f"up to {model.scaled_context} tokens its makers scale its positions with YaRN: `--hf-overrides` with `rope_parameters`"
+    if situation.snapshot is not None:
+        yield "where positions are scaled already, say so in the snapshot: `model.rope_scaling` or `model.hf_overrides`"
 
 
 def uneven(model: Model, count: int) -> str | None:
@@ -301,7 +302,8 @@ def _blocks(situation: Situation) -> Iterator[Finding]:
 def _plugin(situation: Situation) -> Iterator[Finding]:
     """Some formats of weights have left vLLM: since then a plugin of its own reads them, which has to be installed beside it.
 
-    A recipe's app holds what its framework brings, which such a plugin is not. A snapshot may leave it out.
+    An app that a recipe builds holds what its framework brings, which such a plugin is not. An image that somebody else built may hold it,
+    and a snapshot may leave it out.
     """
     part, stored = situation.part, situation.value("quantization")
     plugin = PLUGINS.get(stored.text or "") if stored else None
@@ -311,7 +313,7 @@ def _plugin(situation: Situation) -> Iterator[Finding]:
     if fits(value, plugin.releases, situation.catalog.scheme("vllm")) is not True or plugin.name in part.values:
         return
     yield Finding(
-        severity=None if situation.recipe else Severity.WARNING,
+        severity=None if situation.recipe and not part.wish.image else Severity.WARNING,
         message=f"vLLM {value.text} reads {stored.text} weights only with the plugin `{plugin.name}`",
         path=stored.path,
         label="not read by vLLM alone",
