@@ -269,10 +269,9 @@ CASES = {
     ),
     "FP8 cache": Case(
         "PR110",
-        serving("vllm 0.10.0", "nvidia/rtx-3090", model__kv_cache_dtype="fp8"),
-        {"accelerator.product": "nvidia/l4"},
+        serving("vllm 0.11.0", "nvidia/rtx-3090", model__kv_cache_dtype="fp8"),
+        {"frameworks/vllm/version": "0.12.0"},
         "model.kv_cache_dtype",
-        Severity.WARNING,
     ),
     "a model that is too new": Case(
         "MD103", serving("vllm 0.8.3", "nvidia/l4", "Qwen/Qwen3-8B"), with_("vllm 0.8.5"), "frameworks/vllm/version"
@@ -288,7 +287,6 @@ CASES = {
         serving("vllm 0.8.5", "nvidia/h100", "Qwen/Qwen2.5-7B-Instruct", model__max_model_len=131072),
         {"model.max_model_len": 32768},
         "model.max_model_len",
-        Severity.WARNING,
     ),
     "heads": Case(
         "MD105",
@@ -507,7 +505,8 @@ def test_formats_in_names(name: str, base: str, form: str | None) -> None:
     ("name", "architecture", "layers", "quantization"),
     [
         ("deepseek-ai/DeepSeek-R1-0528", "DeepseekV3ForCausalLM", 61, "fp8-block"),
-        ("Qwen/Qwen3-30B-A3B-Instruct-2507-FP8", "Qwen3MoeForCausalLM", 48, "fp8"),
+        ("Qwen/Qwen3-30B-A3B-Instruct-2507-FP8", "Qwen3MoeForCausalLM", 48, "fp8-block"),
+        ("nvidia/Llama-3.3-70B-Instruct-FP8", "LlamaForCausalLM", 80, "fp8-modelopt"),
         ("meta-llama/Meta-Llama-3.1-8B", "LlamaForCausalLM", 32, None),
         ("MiniMaxAI/MiniMax-M2.1-NVFP4", "MiniMaxM2ForCausalLM", None, "nvfp4"),
     ],
@@ -527,7 +526,14 @@ def test_a_name_that_is_like_none(catalog: Catalog) -> None:
 
 @pytest.mark.parametrize(
     ("word", "format_"),
-    [("fp8", "fp8"), ("modelopt_fp4", "nvfp4"), ("awq_marlin", "awq-marlin"), ("compressed-tensors", "compressed-tensors"), ("auto", None)],
+    [
+        ("fp8", "fp8"),
+        ("modelopt", "fp8-modelopt"),
+        ("modelopt_fp4", "nvfp4"),
+        ("awq_marlin", "awq-marlin"),
+        ("compressed-tensors", "compressed-tensors"),
+        ("auto", None),
+    ],
 )
 def test_words_for_formats(word: str, format_: str | None) -> None:
     assert checkpoint.quantization(word) == format_

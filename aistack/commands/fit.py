@@ -45,6 +45,8 @@ def document(model: Model, found: Answer) -> dict[str, Any]:
         "precision": precision(model),
         "weights_bytes": model.weights_bytes,
         "kv_bytes_per_token": model.kv_bytes_per_token,
+        "window": model.window,
+        "window_kv_bytes_per_token": model.window_kv_bytes_per_token,
         "max_context": model.max_context,
         "reserve": RESERVE,
         "fits": [
@@ -88,9 +90,10 @@ def _head(model: Model, found: Sequence[Holding]) -> str:
         f"{name} ({', '.join(dict.fromkeys(one.release for one in servers))}) takes {part:g}" for (name, part), servers in takes.items()
     ]
     memory = f"{'; '.join(shares)} of the memory that programs see; " if shares else ""
+    window = f" and {model.window_kv_bytes_per_token} in layers that see {model.window} of them" if model.window_kv_bytes_per_token else ""
     return (
         f"{model.id}: {precision(model) or 'precision unknown'}, weights {in_gib(model.weights_bytes)}, "
-        f"{model.kv_bytes_per_token} bytes of cache for each token, requests up to {model.max_context} tokens\n"
+        f"{model.kv_bytes_per_token} bytes of cache for each token{window}, requests up to {model.max_context} tokens\n"
         f"{memory}{RESERVE:.0%} of weights and cache is kept for the forward pass\n\n"
     )
 

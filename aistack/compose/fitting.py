@@ -93,9 +93,10 @@ def holding(model: Model, accelerator: Accelerator, count: int, server: Server) 
     longest, fraction = model.max_context, server.fraction
     if longest is None or uneven(model, count) is not None:
         return None
-    found = fit(model, accelerator, context=longest, parallel=count, fraction=fraction)
+    windowed = memory.windowed(server.framework, server.release, model)
+    found = fit(model, accelerator, context=longest, parallel=count, fraction=fraction, windowed=windowed)
     context = min(longest, found.longest_context) if found else 0
-    found = fit(model, accelerator, context=context, parallel=count, fraction=fraction) if context else None
+    found = fit(model, accelerator, context=context, parallel=count, fraction=fraction, windowed=windowed) if context else None
     if found is None:
         return None
     return Holding(accelerator=accelerator, server=server, count=count, context=context, whole=context == longest, fit=found)

@@ -5,6 +5,9 @@ Serving a text model fills an accelerator's memory with three things:
 - the **weights**, split over the accelerators that share the work (`tensor-parallel`);
 - the **KV cache**: keys and values of every token that is being worked on, in every layer. One token takes
   2 x layers x KV heads x head size x 2 bytes in 16 bit; it is split over at most as many accelerators as there are KV heads.
+  Layers that look back only so far keep, where the framework's release makes use of that, the tokens of their window and those that are
+  being computed (`BATCH`). Latent attention (MLA) has one head for all, which every accelerator keeps a copy of. Layers of Mamba or linear
+  attention keep a fixed state, some tens of MiB for a request, which is not counted.
   A server refuses to start when not even one request of the longest allowed length fits, so that length is counted once;
 - what a forward pass needs beside them (activations, CUDA graphs, fragments): taken as `RESERVE` of weights and cache.
 
@@ -17,6 +20,8 @@ needs memory that torch does not count: CUDA's context, and the buffers of the c
 """
 
 from __future__ import annotations
+
+import re
 
 from aistack.facts.catalog import Accelerator, Framework, Model
 from aistack.facts.checkpoint import BYTES
@@ -31,8 +36,12 @@ ECC = 1 / 16
 """What error correction takes of memory that has no chips of its own for it (GDDR), by NVIDIA's CUDA C++ Best Practices Guide."""
 SHARED = 0.93
 """What systems see of memory that processor and accelerator share: 15.3 of 16 GiB, 7.4 of 8 GiB; firmware keeps the rest."""
+ENDLESS = 1 << 40
+"""The longest request where its length does not count."""
 OUTSIDE = GIB // 4
 """What a process takes beside what torch counts, and once more where several accelerators share the work."""
+BATCH = 2048
+"""Tokens that are computed at once and lie in the cache beside a window: vLLM's default on small accelerators, more on large ones."""
 SHORTEST = 4096
 """Tokens of a request below which nobody serves a model."""
 NODE_MIB = 768
@@ -47,6 +56,8 @@ class Fit:
     cache: int
     available: int
     context: int
+    longest_context: int
+    """How many tokens fit beside the weights, reserve included; 0 when not even the weights do."""
 
     @property
     def least(self) -> int:
@@ -58,11 +69,27 @@ class Fit:
         """The same with room for the forward pass."""
         return int(self.least * (1 + RESERVE))
 
-    @property
-    def longest_context(self) -> int:
-        """How many tokens fit beside the weights, reserve included; 0 when not even the weights do."""
-        room = self.available / (1 + RESERVE) - self.weights
-        return max(0, int(room * self.context / self.cache)) if self.cache else 0
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """What a request keeps: `token` bytes for each of its tokens and `window_token` more for at most `held`, split into `shares`."""
+
+    token: int
+    window_token: int = 0
+    held: int = 0
+    shares: int = 1
+
+    def size(self, context: int) -> int:
+        """The bytes on each accelerator of a request of so many tokens."""
+        return -(-(self.token * context + self.window_token * min(context, self.held)) // self.shares)
+
+    def longest(self, room: float) -> int:
+        """The tokens of the longest request that finds room on each accelerator."""
+        whole = int(room) * self.shares
+        beyond = whole - self.window_token * self.held
+        if beyond < self.token * self.held:
+            return max(0, whole // (self.token + self.window_token))
+        return beyond // self.token if self.token else ENDLESS
 
 
 def visible(accelerator: Accelerator) -> int | None:
@@ -99,12 +126,36 @@ def weights(model: Model) -> int | None:
     return int(model.parameters * least)
 
 
-def cache(model: Model, context: int, parallel: int, *, eight_bit: bool = False) -> int | None:
-    """The bytes of one request's cache on each accelerator; None where the geometry is not known."""
+def cache(model: Model, parallel: int, *, windowed: bool = True, smaller: int = 1) -> Cache | None:
+    """What a request keeps on each accelerator, None where the geometry is not known; `smaller` than in 16 bit so many times.
+
+    Without `windowed`, layers that look back only so far keep everything nevertheless.
+    """
     if model.kv_bytes_per_token is None:
         return None
-    shares = min(parallel, model.kv_heads or 1)
-    return -(-model.kv_bytes_per_token * context // (shares * (2 if eight_bit else 1)))
+    token, window_token = model.kv_bytes_per_token, model.window_kv_bytes_per_token or 0
+    shares = min(parallel, model.kv_heads or 1) * smaller
+    if not window_token or not windowed:
+        return Cache(token=token + window_token, shares=shares)
+    return Cache(token=token, window_token=window_token, held=(model.window or 0) - 1 + BATCH, shares=shares)
+
+
+def windowed(framework: Framework | None, version: str | None, model: Model) -> bool:
+    """Whether layers that look back only so far keep only so much, by the framework's release; taken for granted where it is not known."""
+    wanted = framework.window_cache.get(model.window_kind) if framework and model.window_kind else None
+    try:
+        return wanted is None or framework is None or version is None or parse_range(wanted, framework.versions).admits(version)
+    except VersionFormatError:
+        return True
+
+
+def smaller(number_format: str | None) -> int:
+    """How many times smaller than in 16 bit a cache in that format is; the most that it may be, where its name has two numbers."""
+    if number_format is None:
+        return 1
+    if re.search(r"fp4|int4|4bit", number_format):
+        return 4
+    return 2 if re.search(r"fp8|int8|8bit", number_format) else 1
 
 
 def left(available: int, weights: int, activations: int, parallel: int) -> int:
@@ -112,16 +163,27 @@ def left(available: int, weights: int, activations: int, parallel: int) -> int:
     return available - weights - activations - OUTSIDE * (1 if parallel == 1 else 2)
 
 
-def fit(model: Model, accelerator: Accelerator, *, context: int, parallel: int, fraction: float, eight_bit: bool = False) -> Fit | None:
+def fit(
+    model: Model,
+    accelerator: Accelerator,
+    *,
+    context: int,
+    parallel: int,
+    fraction: float,
+    windowed: bool = True,
+    smaller: int = 1,
+) -> Fit | None:
     """The arithmetic for one model on `parallel` accelerators with requests of up to `context` tokens; None where facts are missing."""
-    memory, whole, cached = visible(accelerator), weights(model), cache(model, context, parallel, eight_bit=eight_bit)
+    memory, whole, cached = visible(accelerator), weights(model), cache(model, parallel, windowed=windowed, smaller=smaller)
     if memory is None or whole is None or cached is None:
         return None
+    share, available = -(-whole // parallel), int(memory * fraction)
     return Fit(
-        weights=-(-whole // parallel),
-        cache=cached,
-        available=int(memory * fraction),
+        weights=share,
+        cache=cached.size(context),
+        available=available,
         context=context,
+        longest_context=cached.longest(available / (1 + RESERVE) - share),
     )
 
 

@@ -9,14 +9,15 @@ from aistack.compose.rules.situation import Path, Value
 from aistack.facts import checkpoint
 from aistack.facts.catalog import Framework, Model
 
-COMPONENTS = frozenset({"dtype", "asked-dtype", "quantization", "kv-cache-dtype", "moe", "model-architecture"})
+COMPONENTS = frozenset({"dtype", "asked-dtype", "quantization", "asked-quantization", "kv-cache-dtype", "moe", "model-architecture"})
 """The components that `values` knows."""
 
 
 def values(name: str | None, model: Model | None, said: Mapping[str, str | None], paths: Mapping[str, Path], at: Path) -> dict[str, Value]:
     """Values by component: what is said of `dtype`, `quantization` and `kv-cache-dtype`, else what the model's own files or name say.
 
-    `asked-dtype` is there only where a setting asks for it. `paths` are where settings stand, `at` where the model is named.
+    `asked-dtype` and `asked-quantization` are there only where a setting asks for them. `paths` are where settings stand, `at` where the
+    model is named.
     """
     found: dict[str, Value] = {}
     number = checkpoint.dtype(said.get("dtype"))
@@ -28,9 +29,10 @@ def values(name: str | None, model: Model | None, said: Mapping[str, str | None]
         because = f"the weights of {name} are {own}"
         found["dtype"] = Value(text=own, path=at, because=because, assumed=True)
     chosen = checkpoint.quantization(said.get("quantization")) or checkpoint.quantization(said.get("dtype"))
-    if chosen and not (stored or "").startswith(chosen):
-        path = paths["quantization"] if said.get("quantization") else paths["dtype"]
-        found["quantization"] = Value(text=chosen, path=path)
+    if chosen:
+        found["asked-quantization"] = Value(text=chosen, path=paths["quantization" if said.get("quantization") else "dtype"])
+    if chosen and not (stored or "").startswith(chosen) and not (stored and chosen in checkpoint.CONTAINERS):
+        found["quantization"] = found["asked-quantization"]
     elif stored:
         found["quantization"] = Value(text=stored, path=at, because=f"the weights of {name} are stored as {stored}")
     cache = said.get("kv-cache-dtype")

@@ -70,10 +70,15 @@ def targets(product: Accelerator) -> tuple[str, ...]:
 class Model:
     """AI weights, as the hub names them; sizes in bytes, `kv_bytes_per_token` for one copy in 16 bit.
 
+    That counts the layers that keep every token of a request. Of layers that look back only so far, `window` is how many tokens they see,
+    `window_kind` whether it moves with each token (`sliding`) or from block to block (`chunked`), and `window_kv_bytes_per_token` what one
+    token takes in all of them. Layers with a fixed state (Mamba, linear attention) are in neither.
+    `max_context` is what the model's configuration allows, `scaled_context` what its makers' document reaches by scaling its positions.
     `sources` are places beside the hub that carry the same bytes (`wheel:NAME==VERSION`); `gated` means that the hub asks for
     a licence to be accepted; `licence` is an SPDX expression, with `LicenseRef-…` for what SPDX does not name; `format` is the format
     of the published files. `quantization` is how the published weights are stored, in the words of facts/checkpoint.py.
-    Of a mixture of experts, `experts` counts them and `expert_size` is the width of one. `frameworks` says which releases of frameworks and
+    `intermediate_size` is the width of a layer's perceptron; of a mixture of experts, `experts` counts them and `expert_size` is the width
+    of one. `frameworks` says which releases of frameworks and
     libraries can load it.
     """
 
@@ -91,10 +96,15 @@ class Model:
     attention_heads: int | None = None
     kv_heads: int | None = None
     head_dim: int | None = None
+    intermediate_size: int | None = None
     experts: int | None = None
     expert_size: int | None = None
     kv_bytes_per_token: int | None = None
+    window: int | None = None
+    window_kind: Literal["sliding", "chunked"] | None = None
+    window_kv_bytes_per_token: int | None = None
     max_context: int | None = None
+    scaled_context: int | None = None
     licence: str
     gated: bool
     sources: tuple[str, ...] = ()
@@ -127,7 +137,7 @@ class Release:
 class Component:
     """A versioned part that others pull in (torch, …), with its releases; `versions` is the scheme that compares them.
 
-    `aliases` are other names by which reports call it.
+    `aliases` are other names by which reports call it; `builds_source` is the document of what is compiled into its releases.
     `project` is its name in a Python index, from which `facts refresh` reads it, and `binary` the file of its wheel (`*` for any
     characters) whose code says for which accelerators it was compiled.
     """
@@ -139,6 +149,7 @@ class Component:
     versions: Scheme
     project: str | None = None
     binary: str | None = None
+    builds_source: str | None = None
     releases: tuple[Release, ...]
     source: Source
     checked: Checked
@@ -178,7 +189,8 @@ class Framework:
     `many`; `formats` are the formats that it loads.
     `cpu_features` (by architecture) are spelled as in /proc/cpuinfo; `vendors` are the accelerator vendors that this delivery can use.
     `memory_mib` is what it needs beside the models, `memory_fraction` the part of an accelerator's memory that it takes by itself, by
-    the range of its releases, `options` its own names for settings that rules ask about. `project` and `binary` are as in a component.
+    the range of its releases, `window_cache` the releases that keep no more cache of layers with a window than that window needs, by its
+    kind, `options` its own names for settings that rules ask about. `project` and `binary` are as in a component.
     """
 
     schema: Literal["aistack/framework/v1"] = "aistack/framework/v1"
@@ -198,6 +210,7 @@ class Framework:
     vendors: tuple[str, ...]
     memory_mib: int | None = None
     memory_fraction: Mapping[str, float] = field(default_factory=dict)
+    window_cache: Mapping[Literal["sliding", "chunked"], str] = field(default_factory=dict)
     options: Mapping[Literal["context", "memory-fraction", "tensor-parallel", "dtype", "quantization", "kv-cache-dtype"], str] = field(
         default_factory=dict
     )

@@ -21,7 +21,8 @@ _FORMATS = {
     "nvfp4": r"nvfp4|modelopt[_-]fp4|fp4",
     "mxfp4": r"mxfp4",
     "mxfp8": r"mxfp8",
-    "fp8": r"fp8|float8\w*|modelopt(_fp8)?|fbgemm_fp8|w8a8[_-]fp8",
+    "fp8-modelopt": r"modelopt([_-]fp8)?",
+    "fp8": r"fp8|float8\w*|fbgemm_fp8|w8a8[_-]fp8",
     "awq-marlin": r"awq[_-]marlin",
     "awq": r"(auto[_-]?)?awq",
     "gptq-marlin": r"gptq[_-]marlin",
@@ -37,7 +38,11 @@ _IN_NAME = re.compile(
     r"(?i)[-_.](?P<what>nvfp4|fp4|mxfp4|mxfp8|fp8(-block|-dynamic|-static\w*)?|awq|gptq(-int[48])?|bnb-[48]bit|w8a8|w4a16|int[48]|gguf)"
     r"(?=$|[-_.])"
 )
-BYTES = {"fp8": 1.0, "fp8-block": 1.0, "mxfp8": 1.0, "int8": 1.0} | dict.fromkeys(
+CONTAINERS = frozenset({"compressed-tensors", "fp8-modelopt", "quark", "auto-round", "inc", "moe_wna16"})
+"""What servers call formats of files in which weights may be stored in several ways: which it is, the files or the name tell."""
+PUBLISHERS = {"nvidia": "fp8-modelopt", "qwen": "fp8-block"}
+"""What the FP8 weights are at whose name's end these publishers write no more than `FP8`."""
+BYTES = {"fp8": 1.0, "fp8-block": 1.0, "fp8-modelopt": 1.0, "mxfp8": 1.0, "int8": 1.0} | dict.fromkeys(
     ("nvfp4", "mxfp4", "awq", "awq-marlin", "gptq", "gptq-marlin", "bitsandbytes", "int4"), 0.5
 )
 """The least that one parameter takes."""
@@ -49,7 +54,7 @@ def dtype(word: str | None) -> str | None:
 
 
 def quantization(word: str | None) -> str | None:
-    """`fp8` of `modelopt_fp8`; the word itself where it is none of those known, None where nothing is said."""
+    """`nvfp4` of `modelopt_fp4`; the word itself where it is none of those known, None where nothing is said."""
     if not word or word.lower() in ("none", "auto"):
         return None
     found = next((name for name, pattern in _FORMATS.items() if re.fullmatch(pattern, word.lower())), None)
@@ -61,11 +66,13 @@ def in_name(model: str) -> tuple[str, str | None]:
 
     That the format stands at the end of the name is a convention that publishers keep.
     """
-    name = model.rpartition("/")[2]
+    owner, _, name = model.rpartition("/")
     found = _IN_NAME.search(name)
     if found is None:
         return name, None
-    return name[: found.start()], quantization(re.sub(r"(?i)-(dynamic|static\w*)$", "", found["what"]))
+    what = found["what"].lower()
+    stored = PUBLISHERS.get(owner.lower(), what) if what == "fp8" else re.sub(r"-(dynamic|static\w*)$", "", what)
+    return name[: found.start()], quantization(stored)
 
 
 def origins(name: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from aistack.values import dataclass
 
 Word = Annotated[str, Text(what="a word", loose=True)]
 Words = tuple[Word, ...] | Word
+Settings = Mapping[str, Word | Mapping[str, Word]] | Word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +204,7 @@ class SeenFramework:
     arch_list: Words | None = None
     cxx11_abi: bool | Word | None = None
     engine: Word | None = None
+    env: Annotated[Mapping[str, Word] | None, "variables of its environment that were set"] = None
     as_of: Annotated[str | None, "the day of a build without a version"] = None
 
 
@@ -221,6 +223,8 @@ class SeenModel:
     tensor_parallel: int | None = None
     weights_gib_per_gpu: float | None = None
     activation_peak_gib: float | None = None
+    rope_scaling: Annotated[Settings | None, "how the positions are scaled, or `none`"] = None
+    hf_overrides: Annotated[Settings | None, "what is changed of the model's own configuration"] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

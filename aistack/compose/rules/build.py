@@ -42,6 +42,8 @@ def _architecture_in_build(situation: Situation) -> Iterator[Finding]:
 def _judge(situation: Situation, name: str, release: Release, value: Value, capability: str) -> Iterator[Finding]:
     title = "the image" if name == IMAGE else f"{name} {release.version}".strip()
     place = f"components/{name}/{release.version}"
+    owner = situation.catalog.components.get(name)
+    listed = owner is not None and value.compiled != "listed"
     why = story(situation, (name,))
     if not release.architectures:
         spoken = value.path not in situation.referred  # of what only an image's reference tells no more can be expected
@@ -72,6 +74,8 @@ def _judge(situation: Situation, name: str, release: Release, value: Value, capa
         label=f"built for {', '.join(release.architectures)}",
         also=((("accelerator", "product"), "named here"),) if severity is None else (),
         why=why,
+        source=owner.builds_source if owner and listed else None,
+        checked=owner.checked if owner and owner.builds_source and listed else None,
         place=place,
         hints=(f"its build for {' or '.join(others)} has code for {capability}",) if others else (),
     )

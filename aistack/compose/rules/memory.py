@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from aistack.compose import memory
-from aistack.compose.memory import Fit, fit, in_gib
-from aistack.compose.rules.model import shares
+from aistack.compose.memory import Cache, Fit, fit, in_gib
+from aistack.compose.rules.model import GENERATING, shares
 from aistack.compose.rules.situation import Finding, Part, Proposal, Situation, code_rule, setting, whole
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Model
@@ -15,12 +15,8 @@ from aistack.values import dataclass
 
 ON_ACCELERATORS = frozenset({"vllm", "sglang", "tensorrt-llm", "tgi"})
 """Servers that keep the whole model in the accelerators' memory."""
-LENGTH_OF_MODEL = frozenset({"vllm"})
-"""Servers whose longest request is by default the one that the model was made for, and that start only where it fits."""
-GENERATING = frozenset({"text", "vision-text"})
-"""Kinds of models that keep a cache of each request."""
-
-
+REFUSING = frozenset({"vllm"})
+"""Servers that start only where the longest request fits, which is by default the one that the model was made for."""
 MOST = 16
 """The most accelerators of one machine that are looked at."""
 
@@ -29,7 +25,8 @@ def _fits(situation: Situation) -> Iterator[Finding]:
     """A model's weights and the cache of one longest request must fit into the accelerator's memory.
 
     The arithmetic: weights / tensor-parallel + KV bytes per token x longest request / min(tensor-parallel, KV heads), against the
-    memory that programs see x the part of it that the framework takes. Above that the server does not start (error); with less
+    memory that programs see x the part of it that the framework takes. Layers that look back only so far keep no more than that, where the
+    framework's release makes use of it. Above that the server does not start (error); with less
     than 10 % to spare for the forward pass it may not (warning). A shorter longest request, more accelerators, a quantized model
     or an 8-bit cache make room.
     """
@@ -51,10 +48,12 @@ def _judge_fit(situation: Situation, part: Part, model: Model, index: int) -> It
     path = part.model_paths[index]
     parallel = whole(part, "tensor-parallel") or 1
     context = whole(part, "context") or model.max_context
-    eight_bit = "fp8" in (setting(part, "kv-cache-dtype") or "")
+    windowed, smaller = _windowed(part, model), memory.smaller(setting(part, "kv-cache-dtype"))
 
     def shared(by: int) -> Fit | None:
-        return fit(model, product, context=context, parallel=by, fraction=fraction, eight_bit=eight_bit) if context else None
+        if not context:
+            return None
+        return fit(model, product, context=context, parallel=by, fraction=fraction, windowed=windowed, smaller=smaller)
 
     found = shared(parallel)
     if found is None:
@@ -201,13 +200,13 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
         return
     activations = int((seen.activation_peak_gib or 0) * memory.GIB)
     context = whole(part, "context") or memory.SHORTEST
-    eight_bit = "fp8" in (setting(part, "kv-cache-dtype") or "")
-    cached = memory.cache(model, context, room.parallel, eight_bit=eight_bit) if model and room.fills else None
     measured = seen.weights_gib_per_gpu is not None
     spare = memory.left(room.available, weights, activations, room.parallel) if measured else room.available - weights
-    if spare >= (cached or 0):
-        if model is not None and room.certain and "context" not in part.values:
-            yield from _default_context(part, model, room, spare, eight_bit=eight_bit)
+    kept = _kept(part, model, room, spare) if model and room.fills else None
+    cached = kept.size(context) if kept else 0
+    if spare >= cached:
+        if model is not None and kept is not None and room.certain and "context" not in part.values:
+            yield from _default_context(part, model, room, kept, spare)
         return
     counted = (
         (weights, "weights"),
@@ -217,18 +216,43 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
     )
     each = "" if room.parallel == 1 else f" on each of {room.parallel} accelerators"
     needed = in_gib(sum(size for size, _ in counted if size))
+    shorter = kept is not None and spare >= kept.size(memory.SHORTEST) and not REFUSING & set(part.values)
+    unsure = shorter or not (room.certain or measured)
     yield Finding(
-        severity=None if room.certain or measured else Severity.WARNING,
-        message=f"`{name or 'the model'}` does not fit: needs {needed}{each}, {in_gib(room.available)} can be used",
+        severity=Severity.WARNING if unsure else None,
+        message=f"`{name or 'the model'}` does not fit{f' with requests of {context} tokens' if shorter else ''}: "
+        f"needs {needed}{each}, {in_gib(room.available)} can be used",
         path=("model", "id") if name else ("model",),
         also=((("accelerator",), f"programs see {in_gib(room.visible)}"),),
         why=(
             " + ".join(f"{what} {in_gib(size)}" for size, what in counted if size),
+            *((f"the server starts, and refuses requests longer than {kept.longest(spare)} tokens",) if shorter and kept else ()),
             *(() if room.certain else ("how many accelerators share the work is not said for sure",)),
         ),
+        source=model.source[0] if model else None,
+        checked=model.checked if model else None,
         place=f"models/{name}",
         hints=("share the work among more accelerators, shorten the longest request, or take weights in a smaller format",),
     )
+
+
+def _kept(part: Part, model: Model, room: _Room, spare: int) -> Cache | None:
+    """What a request keeps on each accelerator; which release serves it is asked only where that decides whether it fits."""
+    smaller = memory.smaller(setting(part, "kv-cache-dtype"))
+    least = memory.cache(model, room.parallel, smaller=smaller)
+    most = memory.cache(model, room.parallel, smaller=smaller, windowed=False)
+    longest = whole(part, "context") or model.max_context or memory.SHORTEST
+    if least is None or most is None or spare < least.size(memory.SHORTEST) or spare >= most.size(longest):
+        return least
+    return least if _windowed(part, model) else most
+
+
+def _windowed(part: Part, model: Model) -> bool:
+    """Whether the release of the app's framework keeps of layers with a window only what that needs."""
+    if model.window_kind is None:
+        return True
+    value = part.values.get(part.framework.id) if part.framework else None
+    return memory.windowed(part.framework, None if value is None or value.series else value.text, model)
 
 
 def _unmeasured(situation: Situation) -> bool:
@@ -239,24 +263,23 @@ def _unmeasured(situation: Situation) -> bool:
     return product.id in situation.catalog.accelerators and memory.visible(product) is None
 
 
-def _default_context(part: Part, model: Model, room: _Room, spare: int, *, eight_bit: bool) -> Iterator[Finding]:
+def _default_context(part: Part, model: Model, room: _Room, kept: Cache, spare: int) -> Iterator[Finding]:
     """Where no longest request is said, the server may take the model's own, for which there may be no room beside the weights."""
     longest = None if "max-context" in model.recalled else model.max_context
-    cached = memory.cache(model, longest, room.parallel, eight_bit=eight_bit) if longest else None
-    if not longest or cached is None or spare >= cached or not LENGTH_OF_MODEL & set(part.values):
+    if not longest or spare >= kept.size(longest) or not REFUSING & set(part.values):
         return
     name = model.id
     yield Finding(
         severity=Severity.WARNING,
         message=f"`{name}` does not fit with requests of {longest} tokens, which are the default where no limit is set",
         path=("model", "id"),
-        label=f"one such request needs {in_gib(cached)} beside the weights, there are {in_gib(spare)}",
+        label=f"one such request needs {in_gib(kept.size(longest))} beside the weights, there are {in_gib(spare)}",
         also=((("accelerator",), f"programs see {in_gib(room.visible)}"),),
         why=("the snapshot says no `max_model_len`: the model's own length is assumed",),
         source="https://github.com/vllm-project/vllm/issues/10517",
         checked="2026-11-26",
         place=f"models/{name}",
-        hints=(f"`--max-model-len {int(longest * spare / cached) // 1024 * 1024}` or less leaves room for one request",),
+        hints=(f"`--max-model-len {kept.longest(spare) // 1024 * 1024}` or less leaves room for one request",),
     )
 
 
