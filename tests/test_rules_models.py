@@ -187,7 +187,7 @@ ROWS = (
         lacking="accelerator: {product: nvidia/h100-sxm-80gb}; frameworks: {sglang: {}}; model: {id: nvidia/Qwen3-235B-A22B-NVFP4}",
     ),
     Row(
-        rule="BD112",
+        rule="BD114",
         says="the V1 engine of vLLM 0.9.2 does not run on compute capability 7.5",
         fires=served("vllm: {version: 0.9.2, engine: v1}", "t4", "id: Qwen/Qwen3-4B, dtype: half, max_model_len: 8192"),
         silent=served("vllm: 0.9.2", "t4", "id: Qwen/Qwen3-4B, dtype: half, max_model_len: 8192"),
