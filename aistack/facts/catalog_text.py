@@ -22,6 +22,7 @@ from aistack.facts.decode import decode, unwrap
 from aistack.facts.document import Mapping as MappingNode
 from aistack.facts.document import Node, Scalar, parse, place_of
 from aistack.facts.systems import Branch, Distribution, KernelSeries, Os
+from aistack.facts.wheel_tags import Wheels
 
 KINDS: Mapping[str, tuple[type[Any], str, str]] = {
     "aistack/os/v1": (Os, "systems", "recipes/os/"),
@@ -33,6 +34,7 @@ KINDS: Mapping[str, tuple[type[Any], str, str]] = {
     "aistack/branch/v1": (Branch, "branches", "accelerators/nvidia/branches/"),
     "aistack/model/v1": (Model, "models", "models/"),
     "aistack/terms/v1": (Terms, "terms", "licences/"),
+    "aistack/wheels/v1": (Wheels, "wheels", "recipes/wheels/"),
     "aistack/rules/v1": (RuleFile, "rules", "accelerators/"),
 }
 """By `schema`: the type of the file, the catalog's field that holds it, and the folder where such files lie."""
@@ -102,7 +104,8 @@ def _enter(
     entries[field][value.id] = value
     places[f"{field}/{value.id}"] = place
     for index, release in enumerate(getattr(value, "releases", ())):
-        places[f"{field}/{value.id}/{release.version}"] = place_of(root, ("releases", index))
+        begin = release.since if isinstance(value, Wheels) else release.version
+        places[f"{field}/{value.id}/{begin}"] = place_of(root, ("releases", index))
     return []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aistack.compose.rules import accelerator, app, build, licence, memory, model, system, wish
+from aistack.compose.rules import accelerator, app, build, licence, memory, model, system, wheels, wish
 from aistack.compose.rules.data import as_rule
 from aistack.compose.rules.situation import Of, Rule
 from aistack.facts.catalog import Catalog
@@ -12,6 +12,7 @@ RECIPE_RULES: tuple[Rule, ...] = (
     *accelerator.RULES,
     *build.RULES,
     *app.RULES,
+    *wheels.RULES,
     *model.RULES,
     *memory.RULES,
     *licence.RULES,
