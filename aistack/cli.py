@@ -67,7 +67,10 @@ def why(
 
 def list_kind(
     kind: Annotated[
-        str, typer.Argument(metavar="KIND", help="accelerators, branches, kernels, models, frameworks, components, os, rules or recipes")
+        str,
+        typer.Argument(
+            metavar="KIND", help="accelerators, branches, kernels, models, frameworks, components, images, os, rules or recipes"
+        ),
     ],
     as_json: AsJson = False,
 ) -> ExitCode:

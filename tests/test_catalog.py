@@ -69,6 +69,7 @@ def test_every_file_is_read() -> None:
         catalog.terms,
         catalog.branches,
         catalog.kernels,
+        catalog.images,
     ]
     rule_files = sum("aistack/rules/" in text for text in texts.values())
     assert sum(len(entry) for entry in entries) + rule_files == len(texts)
@@ -85,6 +86,7 @@ def test_every_entry_has_source_and_date(catalog: Catalog) -> None:
         catalog.terms,
         catalog.branches,
         catalog.kernels,
+        catalog.images,
         catalog.rules,
     ):
         for name, entry in kind.items():

@@ -93,6 +93,48 @@ ROWS = (
         silent="runtime: {crio: {version: 1.28.0}, cdi: {spec_version: 0.6.0}}",
         lacking="runtime: {crio: {}, cdi: {spec_version: 0.6.0}}",
     ),
+    Row(
+        rule="CD110",
+        says="docker 24.0.7 gives containers no CDI devices",
+        fires="runtime: {docker: 24.0.7, cdi: {requested: [nvidia.com/gpu=all]}}",
+        silent="runtime: {docker: 24.0.7, cdi: {mode: cdi, requested: [nvidia.com/gpu=all]}}",
+        lacking="runtime: {docker: {}, cdi: {requested: [nvidia.com/gpu=all]}}",
+    ),
+    Row(
+        rule="CD110",
+        says="podman 3.0.1 gives containers no CDI devices",
+        fires="runtime: {podman: 3.0.1, cdi: {requested: [nvidia.com/gpu=0]}}",
+        silent="runtime: {podman: 4.1.0, cdi: {requested: [nvidia.com/gpu=0]}}",
+        lacking="runtime: {podman: 3.0.1}",
+    ),
+    Row(
+        rule="CD110",
+        says="containerd 1.6.33 gives containers no CDI devices",
+        fires="runtime: {containerd: 1.6.33, cdi: {requested: [nvidia.com/gpu=all]}}",
+        silent="runtime: {docker: 28.3.0, containerd: 1.6.33, cdi: {requested: [nvidia.com/gpu=all]}}",
+        lacking="runtime: {cdi: {requested: [nvidia.com/gpu=all]}}",
+    ),
+    Row(
+        rule="CD111",
+        says="CDI is switched off in ",
+        fires="runtime: {docker: 27.3.1, cdi: {requested: [nvidia.com/gpu=all], state: disabled}}",
+        silent="runtime: {docker: 27.3.1, cdi: {requested: [nvidia.com/gpu=all], state: enabled}}",
+        lacking="runtime: {docker: 27.3.1, cdi: {requested: [nvidia.com/gpu=all]}}",
+    ),
+    Row(
+        rule="CD111",
+        says="CDI is switched off in ",
+        fires="runtime: {containerd: 1.7.24, cdi: {requested: [nvidia.com/gpu=all], state: disabled}}",
+        silent="runtime: {containerd: 2.0.2, cdi: {requested: [nvidia.com/gpu=all]}}",
+        lacking="runtime: {containerd: 1.7.24, cdi: {requested: [nvidia.com/gpu=all]}}",
+    ),
+    Row(
+        rule="CD111",
+        says="CDI is switched off in ",
+        fires="runtime: {docker: 28.3.2, cdi: {requested: [nvidia.com/gpu=all], state: disabled}}",
+        silent="runtime: {docker: 28.3.2, cdi: {requested: [nvidia.com/gpu=all]}}",
+        lacking="runtime: {docker: 28.3.2, cdi: {state: disabled}}",
+    ),
 )
 
 

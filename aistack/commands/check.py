@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from aistack.commands import kinds
 from aistack.commands.reading import read_text, text_for_snippet, with_keys
 from aistack.compose import recipe as recipes
 from aistack.compose.recipe import Recipe
@@ -20,7 +21,7 @@ from aistack.report.text import colour_wanted
 if TYPE_CHECKING:
     from aistack.facts.snapshot import Snapshot
 
-SNAPSHOT = "aistack/snapshot/v1"
+SNAPSHOT = kinds.SNAPSHOT
 
 Judge = Callable[[Recipe, Node], tuple[Diagnostic, ...]]
 """What the rules say about a recipe that was read without a problem."""
@@ -128,19 +129,27 @@ def verdict(found: Sequence[Diagnostic], *, strict: bool) -> ExitCode:
 
 
 def check_text(text: str, file: str, judge: Judge, seen: JudgeSeen) -> tuple[Diagnostic, ...]:
-    """Everything that is wrong with one file; its `schema` says what it is, and a file without one is read as a recipe."""
+    """Everything that is wrong with one file; its `schema` says what it is.
+
+    A file without one is judged as a snapshot where its keys are those of a snapshot, and read as a recipe otherwise.
+    """
     root, problems = parse(text, file)
     if root is None:
         return problems
     schema = root.get("schema") if isinstance(root, MappingNode) else None
     kind = schema.text if isinstance(schema, Scalar) else recipes.SCHEMA
+    if isinstance(root, MappingNode) and root.key("schema") is None:
+        if (unlike := kinds.unlike_anything(root)) is not None:
+            return (*problems, unlike)
+        if kinds.is_like_a_snapshot(root):
+            problems, root, kind = (*problems, kinds.schema_missing(root)), kinds.with_schema(root, SNAPSHOT), SNAPSHOT
     if kind == SNAPSHOT:
         from aistack.facts.snapshot import Snapshot
 
         snapshot, more = decode(Snapshot, root)
-        if snapshot is None or problems:
+        if snapshot is None or any(problem.severity is Severity.ERROR for problem in problems):
             return (*problems, *more)
-        return (*more, *seen(snapshot, root))
+        return (*problems, *more, *seen(snapshot, root))
     if kind == recipes.SCHEMA:
         recipe, more = recipes.read(root)
         if recipe is None or problems:

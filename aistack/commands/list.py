@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from aistack.compose.observe import targets
 from aistack.compose.recipe import read
 from aistack.compose.rules import rules
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity
-from aistack.facts.catalog import Catalog
+from aistack.facts.catalog import Catalog, targets
 from aistack.facts.decode import closest
 from aistack.facts.document import parse
 from aistack.facts.systems import Os, System
@@ -33,6 +32,7 @@ def list_kind(kind: str, *, catalog: Catalog, recipes: Sequence[Path], as_json: 
         "models": lambda: _models(catalog),
         "frameworks": lambda: _frameworks(catalog),
         "components": lambda: _components(catalog),
+        "images": lambda: _images(catalog),
         "os": lambda: _systems(catalog),
         "rules": lambda: _rules(catalog),
         "recipes": lambda: _recipes(recipes),
@@ -127,6 +127,13 @@ def _components(catalog: Catalog) -> list[Row]:
             "aliases": ", ".join(component.aliases),
         }
         for component in sorted(catalog.components.values(), key=lambda component: component.id)
+    ]
+
+
+def _images(catalog: Catalog) -> list[Row]:
+    return [
+        {"id": image.id, "name": image.name, "reference": image.references[0]}
+        for image in sorted(catalog.images.values(), key=lambda image: image.id)
     ]
 
 

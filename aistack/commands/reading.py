@@ -6,6 +6,7 @@ import base64
 import dataclasses
 from pathlib import Path
 
+from aistack.commands import kinds
 from aistack.compose.recipe import Recipe, read
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Place, Severity, refuse
 from aistack.facts.document import SIZE_LIMIT, Mapping, Node, Scalar, parse, place_of
@@ -58,9 +59,11 @@ def read_recipe(path: Path) -> Source:
     if root is None:
         raise DiagnosticError(problems, ExitCode.NO)
     schema = root.get("schema") if isinstance(root, Mapping) else None
-    if isinstance(schema, Scalar) and schema.text == "aistack/snapshot/v1":
+    said = isinstance(schema, Scalar) and schema.text == kinds.SNAPSHOT
+    if said or (isinstance(root, Mapping) and root.key("schema") is None and kinds.is_like_a_snapshot(root)):
         hints = ("`aistack check` judges snapshots; every other verb needs a recipe",)
-        raise refuse(_problem("REC013", "not-a-recipe", f"`{path}` is a snapshot, not a recipe", schema.place, hints))
+        place = schema.place if schema is not None else root.place
+        raise refuse(_problem("REC013", "not-a-recipe", f"`{path}` is a snapshot, not a recipe", place, hints))
     recipe, more = read(root)
     if recipe is None or problems:
         raise DiagnosticError((*problems, *more), ExitCode.NO)

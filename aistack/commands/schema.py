@@ -21,6 +21,7 @@ KINDS = (
     "wheels",
     "os",
     "distribution",
+    "image",
     "terms",
     "rules",
     "licences",

@@ -67,6 +67,7 @@ def _find(wanted: str, catalog: Catalog) -> tuple[str, Any]:
         "terms": catalog.terms.get,
         "branches": catalog.branches.get,
         "kernels": catalog.kernels.get,
+        "images": catalog.images.get,
     }
     for kind, lookup in kinds.items():
         entry = lookup(wanted)
@@ -91,13 +92,14 @@ def _find(wanted: str, catalog: Catalog) -> tuple[str, Any]:
         *catalog.terms,
         *catalog.branches,
         *catalog.kernels,
+        *catalog.images,
         *catalog.rules,
     ]
     guess = closest(wanted, known)
     hints = (
         (f"did you mean `{guess}`?",)
         if guess
-        else ("`aistack list accelerators`, `branches`, `kernels`, `models`, `frameworks`, `components`, `os` and `rules` list the ids",)
+        else ("`aistack list accelerators`, `branches`, `kernels`, `models`, `frameworks`, `components`, `images`, `os`, `rules` list ids",)
     )
     raise refuse(_problem(f"the catalog has no `{wanted}`", hints))
 

@@ -8,6 +8,9 @@
 | `torch-rocm` | the ROCm that torch was built with |
 | `amd-driver` | AMD's kernel driver: its version, or the ROCm release that it came with |
 | `gaudi-firmware` | the firmware's own number: `53.1.1.1` of `hl-1.18.0-fw-53.1.1.1` |
+| `cdi-engine`, `cdi-engine-version` | what gives containers their devices: `podman`, `docker`, `cri-o`, else `containerd` |
+| `cdi-devices` | `true` where a container asks that engine for devices of a CDI specification, without NVIDIA's runtime in between |
+| `cdi-switch` | beside `cdi-devices`: `on` or `off` where it is known whether the engine is told to read such specifications |
 | `amd-os` | the system in the words of AMD's matrices: `ubuntu-22.04`, `rhel-9.4`, `sles-15.6` |
 """
 
@@ -19,9 +22,22 @@ from collections.abc import Mapping
 from aistack.compose import requirement
 from aistack.compose.rules.situation import Path, Value
 from aistack.facts.catalog import Catalog
-from aistack.facts.snapshot import SeenPart, Snapshot
+from aistack.facts.snapshot import SeenPart, Snapshot, stated
 
-COMPONENTS = frozenset({"driver-branch", "forward-compat", "torch-rocm", "amd-driver", "amd-os", "gaudi-firmware"})
+COMPONENTS = frozenset(
+    {
+        "driver-branch",
+        "forward-compat",
+        "torch-rocm",
+        "amd-driver",
+        "amd-os",
+        "gaudi-firmware",
+        "cdi-engine",
+        "cdi-engine-version",
+        "cdi-devices",
+        "cdi-switch",
+    }
+)
 """The components that have no key of their own in a snapshot."""
 
 AMD_SYSTEMS = {"ubuntu": 2, "debian": 1, "rhel": 2, "sles": 2, "ol": 1, "oracle": 1, "oraclelinux": 1, "azurelinux": 2}
@@ -30,7 +46,8 @@ AMD_SYSTEMS = {"ubuntu": 2, "debian": 1, "rhel": 2, "sles": 2, "ol": 1, "oracle"
 
 def node_values(snapshot: Snapshot, driver: Value | None) -> dict[str, Value]:
     """The components of the node; `driver` is the machine's driver."""
-    found = dict(_runtime(snapshot))
+    found = _runtime(snapshot)
+    found |= _cdi(snapshot, found)
     branch = _branch(driver)
     if driver is not None and branch is not None:
         found["driver-branch"] = Value(text=str(branch), path=driver.path)
@@ -98,12 +115,28 @@ def _runtime(snapshot: Snapshot) -> dict[str, Value]:
     return found
 
 
+def _cdi(snapshot: Snapshot, runtime: Mapping[str, Value]) -> dict[str, Value]:
+    engines = {"podman": "podman", "docker": "docker", "crio": "cri-o", "containerd": "containerd"}
+    engine = next((key for key in engines if key in snapshot.runtime), None)
+    found = {"cdi-engine": Value(text=engines[engine], path=("runtime", engine))} if engine else {}
+    if f"runtime.{engine}" in runtime:
+        found["cdi-engine-version"] = runtime[f"runtime.{engine}"]
+    cdi = snapshot.runtime.get("cdi")
+    if isinstance(cdi, SeenPart) and cdi.requested and cdi.mode not in ("cdi", "jit-cdi"):
+        found["cdi-devices"] = Value(text="true", path=("runtime", "cdi", "requested"))
+        on = stated({"active": "on", "inactive": "off"}.get(cdi.state or "", cdi.state))
+        where: Path = ("runtime", "cdi", "state") if cdi.state else ("runtime", engine or "cdi")
+        found["cdi-switch"] = Value(text=None if on is None else "on" if on else "off", path=where)
+    return found
+
+
 def _libraries(snapshot: Snapshot, catalog: Catalog, node: Mapping[str, Value]) -> Value | None:
     """The driver libraries that an image brings, where programs load those instead of the machine's."""
     image, newer = snapshot.image, node.get("forward-compat")
     if image.cuda_compat is not None and newer is not None and newer.text == "true":
         told = f"the image brings the driver libraries {image.cuda_compat}"
-        return Value(text=image.cuda_compat, path=("image", "cuda_compat"), because=told)
+        at: Path = ("image", "cuda_compat")
+        return _of_branch(image.cuda_compat, catalog, at, told) or Value(text=image.cuda_compat, path=at, because=told)
     if image.requires is None or image.cuda is None or image.cuda_compat is not None:
         return None
     text = {name: value.text for name, value in node.items()}
@@ -119,5 +152,13 @@ def _libraries(snapshot: Snapshot, catalog: Catalog, node: Mapping[str, Value]) 
     if requirement.satisfied(groups, asked) and (not plain or requirement.satisfied(plain, asked) is False):
         branch = requirement.first_branch(image.cuda, catalog.branches)
         told = "the image allows this driver's branch, for which such images bring newer driver libraries"
-        return Value(text=branch, path=("image", "requires"), because=told, series=True, assumed=True) if branch else None
+        return _of_branch(branch, catalog, ("image", "requires"), told)
     return None
+
+
+def _of_branch(branch: str | None, catalog: Catalog, path: Path, told: str) -> Value | None:
+    """Driver libraries of which only the branch is known: its newest, which its package has at any time; None where it is no branch."""
+    known = catalog.branches.get(branch or "")
+    if known is None:
+        return None
+    return Value(text=known.newest or known.id, path=path, because=told, series=known.newest is None, assumed=True)

@@ -18,10 +18,11 @@ from aistack.compose import programs
 from aistack.compose.between import node_values, program_values
 from aistack.compose.building import build_values
 from aistack.compose.memory import GIB
+from aistack.compose.referred import AT, Referred, refer
 from aistack.compose.rules.situation import Path, Situation, Value
 from aistack.facts.architecture import ARCHITECTURES, architecture_named
 from aistack.facts.capability import capability
-from aistack.facts.catalog import Accelerator, Catalog
+from aistack.facts.catalog import Accelerator, Catalog, targets
 from aistack.facts.snapshot import SeenImage, Snapshot
 from aistack.facts.systems import System
 from aistack.facts.version import Scheme, key
@@ -39,14 +40,47 @@ DRIVER = re.compile(r"[2-9]\d\d(\.\d+)*$")
 
 def observe(snapshot: Snapshot, catalog: Catalog, today: str) -> Situation:
     """What the rules see of a snapshot on the day `today` (`2026-11-22`)."""
+    referred = refer(snapshot, catalog)
+    snapshot = referred.snapshot
     product = accelerator(snapshot, catalog)
     system = catalog.distribution(snapshot.platform.os) if snapshot.platform.os else None
     values = {**dict(_leaves(snapshot, ())), **_values(snapshot, product, system), **_concluded(snapshot, product, system)}
+    if product is None and _unheard_of(values.get("compute-capability"), catalog):
+        del values["compute-capability"]
     values |= build_values(snapshot, catalog, values)
-    values |= node_values(snapshot, values.get("driver"))
-    situation = Situation(catalog=catalog, today=today, snapshot=snapshot, os=None, system=system, accelerator=product, values=values)
+    values = referred.marked(values)
+    values |= referred.marked(node_values(snapshot, values.get("driver")))
     part = programs.part(snapshot, catalog, vendor(snapshot), values)
-    return replace(situation, parts=(replace(part, values={**part.values, **program_values(snapshot, catalog, values)}),))
+    inside = {**part.values, **program_values(snapshot, catalog, values), **_library(referred, catalog)}
+    return Situation(
+        catalog=catalog,
+        today=today,
+        snapshot=snapshot,
+        referred=referred.facts,
+        os=None,
+        system=system,
+        accelerator=product,
+        values=values,
+        parts=(replace(part, values=referred.marked(inside)),),
+    )
+
+
+def _unheard_of(capability: Value | None, catalog: Catalog) -> bool:
+    """Whether a compute capability is higher than that of any product: no rule was made with it in mind."""
+    if capability is None or capability.text is None:
+        return False
+    known = (product.compute_capability for product in catalog.accelerators.values())
+    newest = max((key(text, Scheme.RELEASE) for text in known if text is not None), default=())
+    return bool(key(capability.text, Scheme.RELEASE) > newest)
+
+
+def _library(referred: Referred, catalog: Catalog) -> dict[str, Value]:
+    """The C library of the programs, where the image's reference names its system."""
+    system = catalog.distribution(referred.os.text) if referred.os else None
+    if referred.os is None or system is None or system.glibc is None:
+        return {}
+    told = f"{referred.os.because}, and {system.name} has glibc {system.glibc}"
+    return {"glibc": Value(text=system.glibc, path=AT, because=told, assumed=referred.os.assumed)}
 
 
 def accelerator(snapshot: Snapshot, catalog: Catalog) -> Accelerator | None:
@@ -67,14 +101,6 @@ def accelerator(snapshot: Snapshot, catalog: Catalog) -> Accelerator | None:
             found = replace(found, memory_gib=int(seen.memory_gib), memory_bytes=None, ecc=None)
     interconnect = seen.interconnect if seen.interconnect in ("none", "pcie", "nvlink-bridge", "nvswitch", "nvl72") else None
     return replace(found, interconnect=interconnect or found.interconnect)  # type: ignore[arg-type]  # one of the words, just compared
-
-
-def targets(product: Accelerator) -> tuple[str, ...]:
-    """What compilers call the product's architecture: `sm_90`, `gfx942`, `gaudi3`."""
-    found = [product.target] if product.target else []
-    if product.compute_capability:
-        found.append("sm_" + product.compute_capability.replace(".", ""))
-    return tuple(found)
 
 
 def _common(products: Sequence[Accelerator], name: str) -> Accelerator:

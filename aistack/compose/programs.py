@@ -24,6 +24,10 @@ PER_CUDA = frozenset({"torch", "torchvision", "torchaudio", "xformers"})
 """Programs that PyTorch's indexes have for every CUDA: another build than the usual one is one of theirs too."""
 
 
+OTHERS = re.compile(r"rocm|cpu|xpu|hpu|gaudi|musa")
+"""How builds begin that are for something else than CUDA; a commit or a vendor's month says nothing of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """A program of the snapshot: `path` is where it stands, `owner` what the catalog knows of it."""
@@ -256,8 +260,8 @@ def _cuda(
         if cuda:
             path: Path = (*one.path, "build" if one.seen.build else "version")
             return {"cuda": Value(text=cuda, path=path, because=f"{name} is built for CUDA {cuda}", series="." not in cuda)}
-    if any(one.build for one in found.values()):
-        return {}  # built for something else than CUDA
+    if any(OTHERS.match(one.build) for one in found.values()):
+        return {}
     for text, path in ((snapshot.image.cuda, ("image", "cuda")), (snapshot.toolkit.cuda, ("toolkit", "cuda"))):
         if text:
             return {"cuda": Value(text=text, path=path, series=re.fullmatch(r"\d+", text) is not None)}

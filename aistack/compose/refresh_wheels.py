@@ -54,7 +54,7 @@ def _span(version: str, names: Sequence[str]) -> Span:
     }
     own: dict[str, Wheel | None] = {}
     for arch, tags in machines.items():
-        usable = [tag for tag in tags if tag.platform == "any" or "linux" in tag.platform and not tag.platform.startswith("musllinux")]
+        usable = [tag for tag in tags if tag.platform == "any" or ("linux" in tag.platform and not tag.platform.startswith("musllinux"))]
         floors = [_floor(tag.platform) for tag in usable]
         glibc = None if not floors or None in floors else min(floor for floor in floors if floor is not None)
         pythons = tuple(dict.fromkeys(_pythons((tag.interpreter, tag.abi) for tag in usable)))

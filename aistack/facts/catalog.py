@@ -12,6 +12,7 @@ from dataclasses import field
 from typing import Literal
 
 from aistack.diagnostics import Place
+from aistack.facts.images import Image
 from aistack.facts.systems import Branch, Checked, Distribution, KernelSeries, Os, Source, System
 from aistack.facts.version import SCHEMES, Scheme
 from aistack.facts.wheel_tags import Wheels
@@ -54,6 +55,14 @@ class Accelerator:
     recalled: tuple[str, ...] = ()
     source: Source
     checked: Checked
+
+
+def targets(product: Accelerator) -> tuple[str, ...]:
+    """What compilers call the product's architecture: `sm_90`, `gfx942`, `gaudi3`."""
+    found = [product.target] if product.target else []
+    if product.compute_capability:
+        found.append("sm_" + product.compute_capability.replace(".", ""))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,6 +296,7 @@ class Catalog:
     branches: Mapping[str, Branch] = field(default_factory=dict)
     kernels: Mapping[str, KernelSeries] = field(default_factory=dict)
     distributions: Mapping[str, Distribution] = field(default_factory=dict)
+    images: Mapping[str, Image] = field(default_factory=dict)
     schemes: Mapping[str, Scheme] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
 

@@ -21,6 +21,7 @@ from aistack.facts.catalog import Accelerator, Catalog, Component, Framework, Mo
 from aistack.facts.decode import decode, unwrap
 from aistack.facts.document import Mapping as MappingNode
 from aistack.facts.document import Node, Scalar, parse, place_of
+from aistack.facts.images import Image
 from aistack.facts.systems import Branch, Distribution, KernelSeries, Os
 from aistack.facts.wheel_tags import Wheels
 
@@ -33,6 +34,7 @@ KINDS: Mapping[str, tuple[type[Any], str, str]] = {
     "aistack/accelerator/v1": (Accelerator, "accelerators", "accelerators/"),
     "aistack/branch/v1": (Branch, "branches", "accelerators/nvidia/branches/"),
     "aistack/model/v1": (Model, "models", "models/"),
+    "aistack/image/v1": (Image, "images", "recipes/images/"),
     "aistack/terms/v1": (Terms, "terms", "licences/"),
     "aistack/wheels/v1": (Wheels, "wheels", "recipes/wheels/"),
     "aistack/rules/v1": (RuleFile, "rules", "accelerators/"),

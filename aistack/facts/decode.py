@@ -132,11 +132,15 @@ def choices_of(kind: Any) -> tuple[str, ...] | None:
 
 def closest(word: str, known: typing.Iterable[str]) -> str | None:
     """The known word that `word` was probably meant to be, or None; case does not count."""
+    return next(iter(nearest(word, known, most=1)), None)
+
+
+def nearest(word: str, known: typing.Iterable[str], most: int = 3) -> tuple[str, ...]:
+    """The known words that `word` may have been meant to be, the nearest first; case does not count."""
     import difflib  # an import that only a mistake has to pay for
 
     folded = {name.lower(): name for name in sorted(known, reverse=True)}
-    found = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
-    return folded[found[0]] if found else None
+    return tuple(folded[name] for name in difflib.get_close_matches(word.lower(), folded, n=most, cutoff=0.6))
 
 
 def _decode(kind: Any, outer: tuple[Any, ...], node: Node, at: Place, where: str, problems: list[Diagnostic]) -> Any:

@@ -313,6 +313,13 @@ DISK = (
         "not-a-recipe",
         "A snapshot says what a machine has; only a recipe says what is wanted, can be explained, locked and built.",
     ),
+    Page(
+        "REC014",
+        "schema-missing",
+        """A file says in its first line, `schema:`, what it is. Without that line it is known only by its keys.
+A recipe says what is wanted and begins with `schema: aistack/recipe/v1`; a snapshot says what a machine has and begins with
+`schema: aistack/snapshot/v1`.""",
+    ),
     Page("FIX001", "recipe-changed", "The file was written by somebody else between the judgement and the change, which was not made."),
     Page("FIX002", "recipe-not-written", "A change that would mend the recipe could not be written; the file is as it was."),
     Page("DSK001", "menu-program-missing", "The image lacks the program that writes the boot menu, so it cannot be laid down on a disk."),

@@ -164,7 +164,7 @@ class SeenPart:
     cuda_package: Word | None = None
     level: int | Word | None = None
     plugins: Words | None = None
-    state: Word | None = None
+    state: Annotated[Word | None, "of CDI: whether the engine reads specifications, `enabled` or `disabled`"] = None
     driver: Annotated[str | None, "of a CDI specification: the driver that it was made for"] = None
     spec_version: str | None = None
     fields: Annotated[Words | None, "fields that the specification uses"] = None

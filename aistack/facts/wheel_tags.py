@@ -47,7 +47,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """What the names of the index's files do not say: wheels that lie elsewhere, by their `build` (`cpu`, `cu*`, `*torch*`), and corrections.
+    """What the names of the index's files do not say: corrections, and wheels that lie elsewhere, by `build` (`cpu`, `cu*`, `*torch*`).
 
     An empty `build` is the one of the index. It holds from `since` on, up to (without) `before`.
     """

@@ -44,7 +44,8 @@ def _judge(situation: Situation, name: str, release: Release, value: Value, capa
     place = f"components/{name}/{release.version}"
     why = story(situation, (name,))
     if not release.architectures:
-        if name == MUST_BE_KNOWN and value.text is not None and situation.text("vendor") in ("nvidia", None):
+        spoken = value.path not in situation.referred  # of what only an image's reference tells no more can be expected
+        if name == MUST_BE_KNOWN and spoken and value.text is not None and situation.text("vendor") in ("nvidia", None):
             message = f"could not tell whether {title} has code for compute capability {capability}"
             yield Finding(severity=Severity.UNKNOWN, message=message, path=value.path, why=why, place=place)
         return
@@ -86,7 +87,8 @@ def _vendor_of_build(situation: Situation) -> Iterator[Finding]:
     """A program's build is made for one vendor's accelerators, and has no code for another's.
 
     PyTorch and what stands on it come in builds for CUDA (`cu128`), for ROCm (`rocm6.4`) and for processors alone (`cpu`). With another
-    vendor's the program finds no accelerator at all. A build for processors leaves the accelerator idle, which may be meant.
+    vendor's the program finds no accelerator at all. A build for processors leaves the accelerator idle, which may be meant. A container
+    image that holds CUDA or ROCm is made for one of them too.
     """
     vendor = situation.value("vendor")
     if vendor is None or vendor.text not in VENDORS:
@@ -104,6 +106,25 @@ def _vendor_of_build(situation: Situation) -> Iterator[Finding]:
             path=("frameworks", name, "build" if one.build else "version"),
             label="needs a build for " + {"nvidia": "CUDA", "amd": "ROCm"}[vendor.text],
             also=((vendor.path, "named here"),),
+        )
+    yield from _image_for_other(situation, vendor)
+
+
+def _image_for_other(situation: Situation, vendor: Value) -> Iterator[Finding]:
+    image = situation.seen.image
+    for made, name, version in (("nvidia", "CUDA", image.cuda), ("amd", "ROCm", image.rocm)):
+        own = image.rocm if made == "nvidia" else image.cuda
+        if version is None or made == vendor.text or own is not None:
+            continue
+        path = ("image", name.lower())
+        told = situation.referred.get(path)
+        yield Finding(
+            severity=Severity.WARNING if told is not None and told.assumed else None,
+            message=f"the image holds {name} {version}, which is for {'NVIDIA' if made == 'nvidia' else 'AMD'}'s accelerators",
+            path=path,
+            label=f"needs an image with {'CUDA' if made == 'amd' else 'ROCm'}",
+            also=((vendor.path, "named here"),),
+            why=(told.because,) if told is not None else (),
         )
 
 

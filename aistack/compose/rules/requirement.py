@@ -45,13 +45,15 @@ def _requirement(situation: Situation) -> Iterator[Finding]:
     failed = requirement.failing(groups, asked)
     cdi = situation.seen.runtime.get("cdi")
     injected = isinstance(cdi, SeenPart) and cdi.mode in ("cdi", "jit-cdi")
+    told = situation.referred.get(PATH)
     yield Finding(
-        severity=Severity.WARNING if injected else None,
+        severity=Severity.WARNING if injected or (told is not None and told.assumed) else None,
         message=_refused(failed, asked, situation),
         path=PATH,
         label=_needs(failed, groups, asked, situation),
         also=((situation.where("driver"), f"driver {asked.driver}"),),
-        why=_why(groups, asked, situation),
+        why=((told.because,) if told is not None else ()) + _why(groups, asked, situation),
+        place=f"images/{told.image}" if told is not None else None,
         source=SOURCE,
         checked="2026-11-26",
         hints=(

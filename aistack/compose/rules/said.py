@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 from aistack.compose.rules.situation import Finding, Situation, code_rule
 from aistack.diagnostics import Severity
-from aistack.facts.decode import closest
+from aistack.facts.catalog import targets
+from aistack.facts.decode import nearest
 
 STATES = (
     "absent",
@@ -55,12 +57,35 @@ def _product(situation: Situation) -> Iterator[Finding]:
     product = situation.seen.accelerator.product
     catalog = situation.catalog
     if product is not None and catalog.accelerator(product) is None and not catalog.family(product):
-        guess = closest(product, catalog.accelerators)
+        families = {name for known in catalog.accelerators.values() for name in (*known.families, *known.aliases)}
         yield Finding(
             message=f"no accelerator `{product}` is known: of it only what else the snapshot says was judged",
             path=("accelerator", "product"),
-            hints=(f"did you mean `{guess}`?",) if guess else ("`aistack list accelerators` shows what is known",),
+            hints=_meant(product, {*catalog.accelerators, *families}),
         )
+
+
+def _architecture(situation: Situation) -> Iterator[Finding]:
+    """The accelerator's architecture must be that of a product in the catalog (`sm_90`, `gfx942`, `gaudi3`).
+
+    What runs on another, and which drivers know it, is not known, so no rule could speak of it.
+    """
+    arch = situation.seen.accelerator.arch
+    if arch is None:
+        return
+    plain = arch.lower().partition(":")[0]
+    known = {target for product in situation.catalog.accelerators.values() for target in targets(product)}
+    if plain not in known and re.sub(r"^(sm_\d+)[af]$", r"\1", plain) not in known:
+        yield Finding(
+            message=f"no accelerator of architecture `{arch}` is known: nothing could be judged that depends on it",
+            path=("accelerator", "arch"),
+            hints=_meant(arch, known),
+        )
+
+
+def _meant(word: str, known: Iterable[str]) -> tuple[str, ...]:
+    near = nearest(word, known)
+    return (f"did you mean {' or '.join(f'`{name}`' for name in near)}?",) if near else ("`aistack list accelerators` shows what is known",)
 
 
 def _values(situation: Situation) -> Iterator[Finding]:
@@ -81,5 +106,6 @@ def _values(situation: Situation) -> Iterator[Finding]:
 RULES = (
     code_rule(_nothing, "SN101", "snapshot-says-nothing", "node", of="snapshot", severity=Severity.UNKNOWN),
     code_rule(_product, "SN102", "snapshot-product-unknown", "node", of="snapshot", severity=Severity.UNKNOWN),
+    code_rule(_architecture, "SN104", "snapshot-architecture-unknown", "node", of="snapshot", severity=Severity.UNKNOWN),
     code_rule(_values, "SN103", "snapshot-value-unknown", "node", of="snapshot", severity=Severity.UNKNOWN),
 )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from aistack.compose.recipe import AppWish, Recipe
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Accelerator, Catalog, Framework, Model, Release
+from aistack.facts.images import Fact
 from aistack.facts.systems import Driver, Kernel, Os, System
 from aistack.values import dataclass
 
@@ -78,13 +79,15 @@ class Part:
 class Situation:
     """A stack, or a part of one; `part` is the app that is judged (None for rules about the node).
 
-    `os` is the system that a recipe builds from, `system` the one that a node runs: a recipe's `os`, or what a snapshot says.
+    `os` is the system that a recipe builds from, `system` the one that a node runs: a recipe's `os`, or what a snapshot says. What the
+    reference of an image tells stands in the snapshot too; `referred` says where, and what tells it.
     """
 
     catalog: Catalog
     today: str
     recipe: Recipe | None = None
     snapshot: Snapshot | None = None
+    referred: Mapping[Path, Fact] = field(default_factory=dict)
     os: Os | None
     system: System | None = None
     accelerator: Accelerator | None

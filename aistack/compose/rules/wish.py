@@ -9,10 +9,16 @@ from aistack.diagnostics import Severity
 
 
 def _no_release(situation: Situation) -> Iterator[Finding]:
-    """A range in the recipe must admit a release that the catalog knows.
+    """aistack knows of no version that the recipe's range admits.
 
-    Kernels and drivers are those that the OS offers as packages; frameworks are those whose releases were read.
-    `aistack show ID` lists them. A newer release may exist: update aistack, whose catalog travels with it.
+    A recipe asks for one version (`550.163.01`) or for a range (`550.*`, `>=0.11,<0.20`). What
+    there is to choose from is a list that aistack carries with it: the kernels and drivers that
+    the operating system offers as packages, and the releases of each framework (vllm, …).
+    `aistack show debian-13` and `aistack show vllm` print these lists.
+
+    To mend it, write a range that includes one of the listed versions, take another operating
+    system, or name under `sources:` an archive that has the package. A version that came out
+    after this aistack is not listed yet: update aistack.
     """
     return iter(())
 
