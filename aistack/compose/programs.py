@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from aistack.compose import serving
 from aistack.compose.rules.situation import IMAGE, Part, Path, Value
-from aistack.facts import checkpoint
+from aistack.facts import checkpoint, model_names
 from aistack.facts.capability import covers, normal
 from aistack.facts.catalog import Catalog, Component, Framework, Model, Release
 from aistack.facts.snapshot import SeenFramework, Snapshot, listed
@@ -293,8 +293,8 @@ def _ptx(releases: Mapping[str, Release | None], values: Mapping[str, Value], ca
 def served(snapshot: Snapshot, catalog: Catalog) -> Model | None:
     """The model's facts; of one that is not in the catalog what follows from its name.
 
-    Another format, date or training of a known model has that model's geometry. Of its next minor version only the architecture is
-    taken, where all known versions have the same.
+    Another format, date or training of a known model has that model's geometry, and so has one whose name has that model's in it.
+    Of its next minor version only the architecture is taken, where all known versions have the same.
     """
     name = snapshot.model.id
     known = catalog.model(name) if name else None
@@ -303,6 +303,8 @@ def served(snapshot: Snapshot, catalog: Catalog) -> Model | None:
     base, form = checkpoint.in_name(name)
     by_name = {model.id.rpartition("/")[2].lower(): model for model in catalog.models.values()}
     origin = next((by_name[other] for other in checkpoint.origins(base) if other in by_name), None)
+    retrained = model_names.contained(base, by_name) if origin is None else None
+    origin = by_name[retrained] if retrained is not None else origin
     if origin is not None:
         context = origin.max_context if base.lower() in by_name else None
         stored = {"weights_bytes": origin.weights_bytes, "quantization": origin.quantization}

@@ -139,6 +139,7 @@ def _abi(situation: Situation) -> Iterator[Finding]:
     torch = situation.value("torch")
     seen = {name: SeenFramework(version=one) if isinstance(one, str) else one for name, one in situation.seen.frameworks.items()}
     own = stated(seen["torch"].cxx11_abi) if "torch" in seen else None
+    certain = own is not None or bool(torch is not None and not torch.assumed and ("+" in (torch.text or "") or _build(seen["torch"])))
     if own is None and torch is not None and torch.text is not None and _is_released(torch.text) and situation.text("arch") != "arm64":
         build = torch.text.partition("+")[2] or (_build(seen["torch"]) if "torch" in seen else "")
         own = _usual_abi(_minor(torch.text), build)
@@ -149,9 +150,11 @@ def _abi(situation: Situation) -> Iterator[Finding]:
             continue
         spoken = {True: "new", False: "old"}
         yield Finding(
+            severity=None if certain else Severity.WARNING,
             message=f"{name} is built with the {spoken[theirs]} C++ ABI, torch {torch.text if torch else ''} with the {spoken[own]} one",
             path=("frameworks", name, "build" if told and one.build else "cxx11_abi"),
             label=f"needs cxx11abi{str(own).upper()}",
+            why=() if certain else ("which build of torch this is, is not said: that of PyPI is taken",),
             also=((situation.where("torch"), "named here"),),
         )
 
