@@ -28,6 +28,10 @@ OTHERS = re.compile(r"rocm|cpu|xpu|hpu|gaudi|musa")
 """How builds begin that are for something else than CUDA; a commit or a vendor's month says nothing of it."""
 
 
+NAMED = re.compile(r"[-_]cu(?:da)?(1[0-9])[\dx]?(?=$|-)")
+"""How the names of packages say for which CUDA they are: `cupy-cuda13x`, `cudf-cu12`, `nvidia-dali-cuda120`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """A program of the snapshot: `path` is where it stands, `owner` what the catalog knows of it."""
@@ -260,6 +264,9 @@ def _cuda(
         if cuda:
             path: Path = (*one.path, "build" if one.seen.build else "version")
             return {"cuda": Value(text=cuda, path=path, because=f"{name} is built for CUDA {cuda}", series="." not in cuda)}
+    for name, one in found.items():
+        if (told := NAMED.search(str(one.path[1]))) is not None:
+            return {"cuda": Value(text=told[1], path=one.path, because=f"{name} is built for CUDA {told[1]}", series=True)}
     if any(OTHERS.match(one.build) for one in found.values()):
         return {}
     for text, path in ((snapshot.image.cuda, ("image", "cuda")), (snapshot.toolkit.cuda, ("toolkit", "cuda"))):
@@ -270,8 +277,8 @@ def _cuda(
         return {}
     if values["torch"].assumed and capability is not None and capability.text and covers(torch.architectures, capability.text) is False:
         return {}
-    told = values["torch"].because or f"this is torch {values['torch'].text}"
-    because = f"{told}, whose wheel on PyPI carries CUDA {torch.brings['cuda']}"
+    came = values["torch"].because or f"this is torch {values['torch'].text}"
+    because = f"{came}, whose wheel on PyPI carries CUDA {torch.brings['cuda']}"
     return {"cuda": Value(text=torch.brings["cuda"], path=values["torch"].path, because=because, assumed=True)}
 
 

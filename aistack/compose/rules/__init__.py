@@ -23,9 +23,9 @@ RECIPE_RULES: tuple[Rule, ...] = (
 
 def code_rules() -> tuple[Rule, ...]:
     """Every rule that is a function; those of machines alone are loaded here, which a recipe's verdict does without."""
-    from aistack.compose.rules import cdi, dcgm, fabric, gaudi, lifecycle, loading, module, naming, pins, requirement, rocm, said
+    from aistack.compose.rules import apart, cdi, dcgm, fabric, gaudi, lifecycle, loading, module, naming, pins, requirement, rocm, said
 
-    modules = (said, module, naming, loading, lifecycle, pins, requirement, fabric, cdi, dcgm, rocm, gaudi)
+    modules = (said, module, naming, apart, loading, lifecycle, pins, requirement, fabric, cdi, dcgm, rocm, gaudi)
     return (*RECIPE_RULES, *(rule for one in modules for rule in one.RULES))
 
 
