@@ -79,6 +79,10 @@ def part(snapshot: Snapshot, catalog: Catalog, vendor: str | None, node: Mapping
     releases = {name: _release(one, vendor, node.get("arch")) for name, one in found.items()}
     for name in list(found):
         _pull(found[name], releases[name], catalog, values, releases, arm64=_is_arm64(node.get("arch")))
+    for name in found:
+        base = NAMED.sub("", name)
+        if base not in values and base not in catalog.wheels:  # rules ask for the project, whatever CUDA its package is for
+            values[base] = values[name]
     image = _image(snapshot)
     if image is not None:
         releases[IMAGE] = image

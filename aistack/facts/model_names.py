@@ -28,6 +28,13 @@ _BITS: tuple[tuple[str, float | None], ...] = (
 )
 _NATIVE: tuple[tuple[str, float], ...] = ((r"gpt-oss|kimi|deepseek-(?!.*distill)(v[3-9]|r\d)|minimax|ling-|ring-", 4.0),)
 """Families that are trained or published in fewer bits than 16, without saying so in their names."""
+KIN = (
+    (r"(?i)\bdistill-qwen(?=-\d)", "Qwen2.5"),
+    (r"(?i)\bdistill-llama(?=-\d)", "Llama-3.1"),
+    (r"(?i)\bqwen2(?=-(0\.5|1\.5|7|72)b)", "Qwen2.5"),
+    (r"(?i)\bllama-?3(?=-(8|70)b)", "Llama-3.1"),
+)
+"""Families that are built as another one, size by size: what DeepSeek taught Qwen2.5 and Llama 3.1, Qwen2 and Llama 3."""
 _PARTS = re.compile(r"(?i)(?:^|[-_.])(eagle\d?|medusa|draft|speculator|mtp|lora|adapter|peft|controlnet|vae|tokenizer)(?=$|[-_.\d])")
 """Words of names that belong to something that goes with a model, and is smaller than what its name says."""
 
@@ -85,6 +92,12 @@ def contained(name: str, known: Iterable[str]) -> str | None:
     """
     if _PARTS.search(name):
         return None
+    candidates = tuple(known)
+    alike = (re.sub(pattern, other, name) for pattern, other in KIN if re.search(pattern, name))
+    return next((found for one in (name, *alike) if (found := _contained(one, candidates))), None)
+
+
+def _contained(name: str, known: Iterable[str]) -> str | None:
     words = _words(name)
     sizes = set(_SIZE.findall(name)) | {"x".join(pair) for pair in _EXPERTS.findall(name)}
     best: tuple[int, str] | None = None
