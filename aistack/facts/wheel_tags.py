@@ -62,7 +62,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wheels:
-    """A project's wheels; `id` is the name of its component, or the project's where it is none, `newest` the last release that was read.
+    """A project's wheels; `id` is the name of its component, or the project's own, `newest` the last release that was read.
 
     `variants` are written by hand, all else by `facts refresh`.
     """
@@ -70,7 +70,6 @@ class Wheels:
     schema: Literal["aistack/wheels/v1"] = "aistack/wheels/v1"
     id: str
     project: Annotated[str, "its name in a Python index"]
-    aliases: tuple[str, ...] = ()
     newest: str
     variants: tuple[Variant, ...] = ()
     releases: tuple[Span, ...]
@@ -79,23 +78,37 @@ class Wheels:
 
     def of(self, version: str, build: str = "") -> Span | None:
         """What there is of a release in that build; None where it is not known."""
-        try:
-            rank = key(version.partition("+")[0], Scheme.PEP440)
-            read = rank <= key(self.newest, Scheme.PEP440)
-            found = next((span for span in self.releases if read and key(span.since, Scheme.PEP440) <= rank), None)
-            other = next((one for one in self.variants if _covers(one, rank, build)), None)
-        except VersionFormatError:
-            return None
-        if other is None:
-            return None if build else found
-        if other.build:
+        other = self.variant(version, build)
+        if other is not None and other.build:
             return Span(since=version, amd64=other.amd64, arm64=other.arm64)
-        return found and Span(
+        found = None if build else self._listed(version)
+        if other is None or found is None:
+            return found
+        return Span(
             since=found.since,
             amd64=_corrected(found.amd64, other.amd64),
             arm64=_corrected(found.arm64, other.arm64),
             sources=found.sources,
         )
+
+    def variant(self, version: str, build: str) -> Variant | None:
+        """What was written by hand of a release in that build."""
+        rank = _rank(version)
+        return None if rank is None else next((one for one in self.variants if _covers(one, rank, build)), None)
+
+    def _listed(self, version: str) -> Span | None:
+        rank = _rank(version)
+        if rank is None or rank > key(self.newest, Scheme.PEP440):
+            return None
+        return next((span for span in self.releases if key(span.since, Scheme.PEP440) <= rank), None)
+
+
+def _rank(version: str) -> Any:
+    """A release's place among all; None for what is none."""
+    try:
+        return key(version.partition("+")[0], Scheme.PEP440)
+    except VersionFormatError:
+        return None
 
 
 def _covers(variant: Variant, rank: Any, build: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from aistack.compose.programs import PER_CUDA, cuda_of_build, programs
 from aistack.compose.rules.data import fits, story
 from aistack.compose.rules.situation import Finding, Situation, Value, code_rule
 from aistack.diagnostics import Severity
@@ -21,14 +20,19 @@ ARCHITECTURES = ("amd64", "arm64")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Offer:
-    """A program and what its project has of its release; `build` is empty for what the index serves."""
+    """A program and what its project has of its release; `build` is empty for what the index serves.
+
+    A build from the project's own index (`own_index`) is made like the usual one, but not for every processor.
+    """
 
     name: str
     value: Value
     wheels: Wheels
     span: Span
     build: str
+    own_index: bool
     release: Release | None
+    source: str
 
     @property
     def title(self) -> str:
@@ -40,7 +44,6 @@ class _Offer:
     def finding(
         self, severity: Severity | None, message: str, label: str, situation: Situation, *other: str, hints: tuple[str, ...]
     ) -> Finding:
-        source = next((one.source for one in self.wheels.variants if self.build and one.build), self.wheels.source)
         return Finding(
             severity=severity,
             message=message,
@@ -48,7 +51,7 @@ class _Offer:
             label=label,
             also=tuple((situation.where(name), "named here") for name in other),
             why=story(situation, (self.name, *other)),
-            source=source[0],
+            source=self.source,
             checked=self.wheels.checked,
             place=f"wheels/{self.wheels.id}",
             hints=hints,
@@ -60,27 +63,35 @@ def _offers(situation: Situation) -> Iterator[_Offer]:
     part, snapshot = situation.part, situation.snapshot
     if part is None:
         return
-    seen = programs(snapshot, situation.catalog) if snapshot is not None else {}
-    for wheels in situation.catalog.wheels.values():
-        name = next((name for name in (wheels.id, *wheels.aliases) if situation.value(name) is not None), None)
-        value = situation.value(name) if name is not None else None
-        if name is None or value is None or value.text is None or value.compiled == "listed":
+    from aistack.compose import programs  # it needs the package of these rules itself
+
+    seen = programs.programs(snapshot, situation.catalog) if snapshot is not None else {}
+    called = {str(program.path[1]).lower().replace("_", "-"): name for name, program in seen.items()}
+    served = [part.framework.id] if part.framework is not None else []
+    for project, name in {**{name: name for name in (*served, *part.pulled)}, **called}.items():
+        value, program = situation.value(name), seen.get(name)
+        if project not in situation.catalog.wheels or value is None or value.text is None or value.compiled == "listed":
             continue
-        program = seen.get(name)
         if program is not None and not program.released:
             continue
+        wheels, build = situation.catalog.wheels[project], program.build if program is not None else ""
         release = part.release if part.framework is not None and part.framework.id == name else part.pulled.get(name)
-        build = program.build if program is not None else ""
-        span = wheels.of(value.text, build) or (wheels.of(value.text) if _usual(name, build, release) else None)
+        cuda = programs.cuda_of_build(build) if re.fullmatch(r"cu\d+", build) else None
+        own = name in programs.PER_CUDA
+        usual = (release.brings.get("cuda") or "" if release else "").startswith(cuda or "-")
+        span = wheels.of(value.text, build) or (wheels.of(value.text) if cuda is not None and (own or usual) else None)
         if span is not None:
-            yield _Offer(name=name, value=value, wheels=wheels, span=span, build=build, release=release)
-
-
-def _usual(name: str, build: str, release: Release | None) -> bool:
-    """Whether a build has the same files as the one that the index serves, or comes from a place that makes them alike."""
-    cuda = cuda_of_build(build) if re.fullmatch(r"cu\d+", build) else None
-    usual = release.brings.get("cuda") if release else None
-    return cuda is not None and (name in PER_CUDA or (usual is not None and usual.startswith(cuda)))
+            source = variant.source if (variant := wheels.variant(value.text, build)) is not None else wheels.source
+            yield _Offer(
+                name=name,
+                value=value,
+                wheels=wheels,
+                span=span,
+                build=build,
+                own_index=own and bool(build),
+                release=release,
+                source=source[0],
+            )
 
 
 def _glibc(situation: Situation) -> Iterator[Finding]:
@@ -122,7 +133,7 @@ def _architecture(situation: Situation) -> Iterator[Finding]:
         return
     for offer in _offers(situation):
         elsewhere = [other for other in ARCHITECTURES if offer.wheel(other) is not None]
-        if offer.wheel(arch) is not None or not elsewhere or (offer.build and offer.name in PER_CUDA):
+        if offer.wheel(arch) is not None or not elsewhere or offer.own_index:
             continue
         compiled = offer.span.sources and situation.snapshot is not None and not _processor_torch(situation, arch)
         without = "" if offer.span.sources else ", and no sources"
