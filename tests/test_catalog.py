@@ -70,6 +70,7 @@ def test_every_file_is_read() -> None:
         catalog.branches,
         catalog.kernels,
         catalog.images,
+        catalog.wheels,
     ]
     rule_files = sum("aistack/rules/" in text for text in texts.values())
     assert sum(len(entry) for entry in entries) + rule_files == len(texts)
@@ -87,6 +88,7 @@ def test_every_entry_has_source_and_date(catalog: Catalog) -> None:
         catalog.branches,
         catalog.kernels,
         catalog.images,
+        catalog.wheels,
         catalog.rules,
     ):
         for name, entry in kind.items():

@@ -123,7 +123,7 @@ CASES = {
     "Kepler and llama.cpp": Case("BD109", on("sm_37") | with_("llama.cpp b4589"), on("sm_60"), "accelerator.arch"),
     "cuDNN": Case("BD103", on("sm_70") | with_("cudnn 9.12.0"), with_("cudnn 9.10.2"), "frameworks/cudnn/version"),
     "no wheel for arm64": Case(
-        "BD104", {"platform.arch": "aarch64"} | with_("xformers 0.0.31"), {"platform.arch": "x86_64"}, "platform.arch", Severity.WARNING
+        "WH102", {"platform.arch": "aarch64"} | with_("xformers 0.0.31"), {"platform.arch": "x86_64"}, "platform.arch", Severity.WARNING
     ),
     "CUDA 13 and Volta": Case("NV102", on("sm_70", toolkit__cuda="13.0"), {"toolkit.cuda": "12.9"}, "toolkit.cuda"),
     "CUDA 12 and Kepler": Case("NV102", on("sm_37", image__cuda="12.2"), {"image.cuda": "11.8"}, "accelerator.arch"),

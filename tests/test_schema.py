@@ -33,7 +33,20 @@ def test_every_file_of_the_catalog_satisfies_its_schema() -> None:
         validator = validators.setdefault(kind, Draft202012Validator(schema_of(kind)))
         wrong += [f"{name}: {error.json_path}: {error.message}" for error in validator.iter_errors(plain(root))]
     assert wrong == []
-    kinds = {"accelerator", "branch", "component", "distribution", "framework", "image", "kernel", "model", "os", "rules", "terms"}
+    kinds = {
+        "accelerator",
+        "branch",
+        "component",
+        "distribution",
+        "framework",
+        "image",
+        "kernel",
+        "model",
+        "os",
+        "rules",
+        "terms",
+        "wheels",
+    }
     assert set(validators) == kinds
 
 

@@ -27,10 +27,10 @@ TOPICS = {
 """What failures are filed under."""
 
 
-LEAST = {"further-kernels": 0.88, "blind": 0.65}
+LEAST = {"further-kernels": 0.88, "blind": 0.92}
 """Recall below what is aimed at. Two of 18 failures in further-kernels depend on how the kernel was configured, which their reports do not
 say. Those in blind were collected without sight of the rules: they show what is still missing, and the number may only grow."""
-ALARMS = {"blind": ["B069"]}
+ALARMS: dict[str, list[str]] = {}
 """Cases that work and are called broken all the same: the fewer the better."""
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from aistack.commands import fixing
+from aistack.commands.refresh_wheels import refresh_wheels
 from aistack.compose import refresh as texts
 from aistack.compose.refresh import Read
 from aistack.diagnostics import DiagnosticError, ExitCode, in_order, unable
@@ -44,6 +45,9 @@ def refresh(ids: Sequence[str], *, root: Path, dry_run: bool, everything: bool, 
         hints = ("clone the repository, and install from the clone: `pip install -e .`",)
         raise unable("FCT001", "no-checkout", "facts are written into a checkout of aistack, and this is an installed package", hints=hints)
     catalog = catalog_of(root)
+    refresh_wheels(ids, catalog, root=root, dry_run=dry_run, environment=environment, today=today)
+    if ids and not (ids := _read_inside(ids, catalog)):
+        return ExitCode.OK
     changes = []
     for owner in _wanted(ids, catalog):
         file = root / (f"recipes/os/{owner.id}.yaml" if isinstance(owner, Os) else f"recipes/frameworks/{owner.id}.yaml")
@@ -67,6 +71,12 @@ def refresh(ids: Sequence[str], *, root: Path, dry_run: bool, everything: bool, 
     if not dry_run:
         catalog_of(root)  # what was written must be a catalog
     return ExitCode.OK
+
+
+def _read_inside(ids: Sequence[str], catalog: Catalog) -> tuple[str, ...]:
+    """Those of the ids of which more is read than their wheels' names; one that is not known stays, to be told."""
+    owners: Mapping[str, Component | Framework] = {**catalog.components, **catalog.frameworks}
+    return tuple(name for name in ids if name not in catalog.wheels or ((owner := owners.get(name)) is not None and owner.project))
 
 
 def catalog_of(root: Path) -> Catalog:

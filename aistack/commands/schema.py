@@ -18,6 +18,7 @@ KINDS = (
     "model",
     "framework",
     "component",
+    "wheels",
     "os",
     "distribution",
     "image",

@@ -6,6 +6,7 @@
 | `forward-compat` | `true` where an image brings driver libraries of a newer branch than the machine's driver |
 | `runtime.NAME` | the version of a part of the runtime, also where more than its version is told |
 | `torch-rocm` | the ROCm that torch was built with |
+| `environment-cuda` | the CUDA whose libraries programs find that bring none along |
 | `amd-driver` | AMD's kernel driver: its version, or the ROCm release that it came with |
 | `gaudi-firmware` | the firmware's own number: `53.1.1.1` of `hl-1.18.0-fw-53.1.1.1` |
 | `cdi-engine`, `cdi-engine-version` | what gives containers their devices: `podman`, `docker`, `cri-o`, else `containerd` |
@@ -29,6 +30,7 @@ COMPONENTS = frozenset(
         "driver-branch",
         "forward-compat",
         "torch-rocm",
+        "environment-cuda",
         "amd-driver",
         "amd-os",
         "gaudi-firmware",
@@ -39,6 +41,9 @@ COMPONENTS = frozenset(
     }
 )
 """The components that have no key of their own in a snapshot."""
+
+BRINGING = re.compile(r"torch|pytorch|jax|nvidia-|vllm|sglang|cupy|conda|cuda-")
+"""How the names of programs begin that bring CUDA's libraries along, which others in their environment find too."""
 
 AMD_SYSTEMS = {"ubuntu": 2, "debian": 1, "rhel": 2, "sles": 2, "ol": 1, "oracle": 1, "oraclelinux": 1, "azurelinux": 2}
 """The systems that AMD's matrices name, and how many numbers of their version count there."""
@@ -79,7 +84,18 @@ def program_values(snapshot: Snapshot, catalog: Catalog, node: Mapping[str, Valu
     if rocm:
         path: Path = ("frameworks", "torch", "build") if build else ("frameworks", "torch", "version")
         found["torch-rocm"] = Value(text=rocm[1], path=path, because=f"torch is built for ROCm {rocm[1]}")
+    environment = _environment_cuda(snapshot)
+    if environment is not None:
+        found["environment-cuda"] = environment
     return found
+
+
+def _environment_cuda(snapshot: Snapshot) -> Value | None:
+    """The CUDA whose libraries programs find that bring none: the image's or the machine's; None where another program brings its own."""
+    if any(BRINGING.match(name.lower().replace("_", "-")) for name in snapshot.frameworks):
+        return None
+    sources: tuple[tuple[str | None, Path], ...] = ((snapshot.image.cuda, ("image", "cuda")), (snapshot.toolkit.cuda, ("toolkit", "cuda")))
+    return next((Value(text=text, path=path, series="." not in text) for text, path in sources if text), None)
 
 
 def amd_system(os: str) -> str | None:

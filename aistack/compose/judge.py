@@ -19,7 +19,7 @@ from aistack.facts.catalog import Catalog
 from aistack.facts.decode import closest
 from aistack.values import dataclass
 
-_ENTRIES = ("accelerators", "branches", "components", "distributions", "frameworks", "kernels", "models", "systems", "terms")
+_ENTRIES = ("accelerators", "branches", "components", "distributions", "frameworks", "kernels", "models", "systems", "terms", "wheels")
 """The fields of a catalog whose entries carry a source."""
 
 

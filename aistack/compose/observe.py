@@ -2,7 +2,7 @@
 
 Every value of a snapshot is a component under its dotted path (`fabric.manager.state`), so that data rules can ask for it. Those that a
 stack has too are there under the stack's names: `driver`, `kernel`, `compute-capability`, … The C library is the machine's, so where an
-image is spoken of it is not that of the programs, and only known under its path.
+image is spoken of it is not that of the programs, and only known under its path. A distribution keeps its own as long as it lives.
 """
 
 from __future__ import annotations
@@ -172,8 +172,15 @@ def _concluded(snapshot: Snapshot, product: Accelerator | None, system: System |
         found["interconnect"] = Value(text=product.interconnect, path=("accelerator", "product"), assumed=unsure)
     if system is not None and system.glibc is not None and platform.glibc is None and snapshot.image == SeenImage():
         told = f"{system.name} has glibc {system.glibc}"
-        found["glibc"] = Value(text=system.glibc, path=("platform", "os"), because=told, assumed=True)
+        found["glibc"] = Value(text=system.glibc, path=("platform", "os"), because=told, assumed=_in_container(snapshot))
     return found
+
+
+def _in_container(snapshot: Snapshot) -> bool:
+    """Whether the programs may run in a container with a C library of its own: something of a container's runtime is spoken of."""
+    return bool(
+        {"container_toolkit", "podman", "docker", "containerd", "kubernetes", "gpu_operator", "cdi", "crio"} & set(snapshot.runtime)
+    )
 
 
 def _values(snapshot: Snapshot, product: Accelerator | None, system: System | None) -> dict[str, Value]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from aistack.compose import serving
 from aistack.compose.rules.situation import IMAGE, Part, Path, Value
-from aistack.facts import checkpoint
+from aistack.facts import checkpoint, model_names
 from aistack.facts.capability import covers, normal
 from aistack.facts.catalog import Catalog, Component, Framework, Model, Release
 from aistack.facts.snapshot import SeenFramework, Snapshot, listed
@@ -26,6 +26,10 @@ PER_CUDA = frozenset({"torch", "torchvision", "torchaudio", "xformers"})
 
 OTHERS = re.compile(r"rocm|cpu|xpu|hpu|gaudi|musa")
 """How builds begin that are for something else than CUDA; a commit or a vendor's month says nothing of it."""
+
+
+NAMED = re.compile(r"[-_]cu(?:da)?(1[0-9])[\dx]?(?=$|-)")
+"""How the names of packages say for which CUDA they are: `cupy-cuda13x`, `cudf-cu12`, `nvidia-dali-cuda120`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,10 @@ def part(snapshot: Snapshot, catalog: Catalog, vendor: str | None, node: Mapping
     releases = {name: _release(one, vendor, node.get("arch")) for name, one in found.items()}
     for name in list(found):
         _pull(found[name], releases[name], catalog, values, releases, arm64=_is_arm64(node.get("arch")))
+    for name in found:
+        base = NAMED.sub("", name)
+        if base not in values and base not in catalog.wheels:  # rules ask for the project, whatever CUDA its package is for
+            values[base] = values[name]
     image = _image(snapshot)
     if image is not None:
         releases[IMAGE] = image
@@ -260,6 +268,9 @@ def _cuda(
         if cuda:
             path: Path = (*one.path, "build" if one.seen.build else "version")
             return {"cuda": Value(text=cuda, path=path, because=f"{name} is built for CUDA {cuda}", series="." not in cuda)}
+    for name, one in found.items():
+        if (told := NAMED.search(str(one.path[1]))) is not None:
+            return {"cuda": Value(text=told[1], path=one.path, because=f"{name} is built for CUDA {told[1]}", series=True)}
     if any(OTHERS.match(one.build) for one in found.values()):
         return {}
     for text, path in ((snapshot.image.cuda, ("image", "cuda")), (snapshot.toolkit.cuda, ("toolkit", "cuda"))):
@@ -270,8 +281,8 @@ def _cuda(
         return {}
     if values["torch"].assumed and capability is not None and capability.text and covers(torch.architectures, capability.text) is False:
         return {}
-    told = values["torch"].because or f"this is torch {values['torch'].text}"
-    because = f"{told}, whose wheel on PyPI carries CUDA {torch.brings['cuda']}"
+    came = values["torch"].because or f"this is torch {values['torch'].text}"
+    because = f"{came}, whose wheel on PyPI carries CUDA {torch.brings['cuda']}"
     return {"cuda": Value(text=torch.brings["cuda"], path=values["torch"].path, because=because, assumed=True)}
 
 
@@ -293,8 +304,8 @@ def _ptx(releases: Mapping[str, Release | None], values: Mapping[str, Value], ca
 def served(snapshot: Snapshot, catalog: Catalog) -> Model | None:
     """The model's facts; of one that is not in the catalog what follows from its name.
 
-    Another format, date or training of a known model has that model's geometry. Of its next minor version only the architecture is
-    taken, where all known versions have the same.
+    Another format, date or training of a known model has that model's geometry, and so has one whose name has that model's in it.
+    Of its next minor version only the architecture is taken, where all known versions have the same.
     """
     name = snapshot.model.id
     known = catalog.model(name) if name else None
@@ -303,6 +314,8 @@ def served(snapshot: Snapshot, catalog: Catalog) -> Model | None:
     base, form = checkpoint.in_name(name)
     by_name = {model.id.rpartition("/")[2].lower(): model for model in catalog.models.values()}
     origin = next((by_name[other] for other in checkpoint.origins(base) if other in by_name), None)
+    retrained = model_names.contained(base, by_name) if origin is None else None
+    origin = by_name[retrained] if retrained is not None else origin
     if origin is not None:
         context = origin.max_context if base.lower() in by_name else None
         stored = {"weights_bytes": origin.weights_bytes, "quantization": origin.quantization}

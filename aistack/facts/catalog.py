@@ -15,6 +15,7 @@ from aistack.diagnostics import Place
 from aistack.facts.images import Image
 from aistack.facts.systems import Branch, Checked, Distribution, KernelSeries, Os, Source, System
 from aistack.facts.version import SCHEMES, Scheme
+from aistack.facts.wheel_tags import Wheels
 from aistack.values import dataclass
 
 
@@ -306,6 +307,7 @@ class Catalog:
     components: Mapping[str, Component]
     rules: Mapping[str, DataRule]
     terms: Mapping[str, Terms] = field(default_factory=dict)
+    wheels: Mapping[str, Wheels] = field(default_factory=dict)
     branches: Mapping[str, Branch] = field(default_factory=dict)
     kernels: Mapping[str, KernelSeries] = field(default_factory=dict)
     distributions: Mapping[str, Distribution] = field(default_factory=dict)

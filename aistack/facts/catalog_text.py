@@ -23,6 +23,7 @@ from aistack.facts.document import Mapping as MappingNode
 from aistack.facts.document import Node, Scalar, parse, place_of
 from aistack.facts.images import Image
 from aistack.facts.systems import Branch, Distribution, KernelSeries, Os
+from aistack.facts.wheel_tags import Wheels
 
 KINDS: Mapping[str, tuple[type[Any], str, str]] = {
     "aistack/os/v1": (Os, "systems", "recipes/os/"),
@@ -35,6 +36,7 @@ KINDS: Mapping[str, tuple[type[Any], str, str]] = {
     "aistack/model/v1": (Model, "models", "models/"),
     "aistack/image/v1": (Image, "images", "recipes/images/"),
     "aistack/terms/v1": (Terms, "terms", "licences/"),
+    "aistack/wheels/v1": (Wheels, "wheels", "recipes/wheels/"),
     "aistack/rules/v1": (RuleFile, "rules", "accelerators/"),
 }
 """By `schema`: the type of the file, the catalog's field that holds it, and the folder where such files lie."""
@@ -104,7 +106,8 @@ def _enter(
     entries[field][value.id] = value
     places[f"{field}/{value.id}"] = place
     for index, release in enumerate(getattr(value, "releases", ())):
-        places[f"{field}/{value.id}/{release.version}"] = place_of(root, ("releases", index))
+        begin = release.since if isinstance(value, Wheels) else release.version
+        places[f"{field}/{value.id}/{begin}"] = place_of(root, ("releases", index))
     return []
 
 

@@ -208,7 +208,14 @@ def _holds(operator: str, bound: str, version: str, scheme: Scheme) -> bool:
     if bound.endswith(".*"):
         inside = _starts_with(version, bound[:-2], scheme)
         return inside if operator == "==" else not inside
-    return _ORDER[operator](key(version, scheme), key(bound, scheme))
+    return _ORDER[operator](_for_range(version, bound, scheme), key(bound, scheme))
+
+
+def _for_range(version: str, bound: str, scheme: Scheme) -> Any:
+    """A kernel's candidate has its release's interfaces: against a bound that names no candidate it counts as the release."""
+    found = _KERNEL.match(version) if scheme is Scheme.KERNEL else None
+    limit = _KERNEL.match(bound) if found is not None and found[2] else None
+    return key(found[1], scheme) if found is not None and limit is not None and not limit[2] else key(version, scheme)
 
 
 def _holds_all(operator: str, bound: str, series: list[int]) -> bool | None:

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
@@ -18,6 +18,9 @@ from aistack.diagnostics import unable
 from aistack.host import python_parts, wheels
 from aistack.host.ranges import SECONDS, RemoteFile, WholeFilesOnlyError
 from aistack.values import dataclass
+
+if TYPE_CHECKING:
+    from pypi_simple import ProjectPage
 
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 PIECE = 4 << 20
@@ -37,33 +40,17 @@ class Release:
     requires_python: str
 
 
+def names(project: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of all files of a project that this machine's index has, but for those that were yanked; raises as `releases` does."""
+    return tuple(package.filename for package in _page(project, environment)[0].packages if not package.is_yanked)
+
+
 def releases(project: str, environment: Mapping[str, str]) -> tuple[Release, ...]:
     """The final releases that this machine's index has, in the index's order; yanked ones and those without such a wheel are left out.
 
     Raises DiagnosticError (exit 3) when the index does not answer, or is none that answers over HTTP.
     """
-    python_parts.require()
-    import pypi_simple
-
-    settings = wheels.asking(environment, ())
-    index = settings.get("UV_DEFAULT_INDEX") or settings.get("UV_INDEX_URL") or pypi_simple.PYPI_SIMPLE_ENDPOINT
-    opener, bare = wheels.opener_for(f"{index.rstrip('/')}/{project}/", settings)
-    try:
-        with opener.open(urllib.request.Request(bare, headers={"Accept": ACCEPT}), timeout=SECONDS) as answer:
-            text, kind = answer.read().decode("utf-8", "replace"), answer.headers.get_content_type()
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            raise unable("WHL009", "project-unknown", f"the index has no project `{project}`", why=(f"asked: {bare}",)) from error
-        raise wheels.unreachable(bare, error) from error
-    except (OSError, ValueError) as error:
-        raise wheels.unreachable(bare, error) from error
-    try:
-        page = pypi_simple.ProjectPage
-        found = (
-            page.from_json_data(json.loads(text), base_url=bare) if kind.endswith("json") else page.from_html(project, text, base_url=bare)
-        )
-    except (ValueError, KeyError, pypi_simple.errors.UnsupportedRepoVersionError) as error:
-        raise wheels.unreachable(bare, error) from error
+    found, settings = _page(project, environment)
     best: dict[str, tuple[tuple[int, ...], Release]] = {}
     first: dict[str, str] = {}
     for package in found.packages:
@@ -84,6 +71,32 @@ def releases(project: str, environment: Mapping[str, str]) -> tuple[Release, ...
         )
         best[package.version] = (rank, release)
     return tuple(replace(release, date=first[release.version] or None) for _, release in best.values())
+
+
+def _page(project: str, environment: Mapping[str, str]) -> tuple[ProjectPage, Mapping[str, str]]:
+    """The index's page of a project, and the settings by which it was asked."""
+    python_parts.require()
+    import pypi_simple
+
+    settings = wheels.asking(environment, ())
+    index = settings.get("UV_DEFAULT_INDEX") or settings.get("UV_INDEX_URL") or pypi_simple.PYPI_SIMPLE_ENDPOINT
+    opener, bare = wheels.opener_for(f"{index.rstrip('/')}/{project}/", settings)
+    try:
+        with opener.open(urllib.request.Request(bare, headers={"Accept": ACCEPT}), timeout=SECONDS) as answer:
+            text, kind = answer.read().decode("utf-8", "replace"), answer.headers.get_content_type()
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            raise unable("WHL009", "project-unknown", f"the index has no project `{project}`", why=(f"asked: {bare}",)) from error
+        raise wheels.unreachable(bare, error) from error
+    except (OSError, ValueError) as error:
+        raise wheels.unreachable(bare, error) from error
+    try:
+        page = pypi_simple.ProjectPage
+        if kind.endswith("json"):
+            return page.from_json_data(json.loads(text), base_url=bare), settings
+        return page.from_html(project, text, base_url=bare), settings
+    except (ValueError, KeyError, pypi_simple.errors.UnsupportedRepoVersionError) as error:
+        raise wheels.unreachable(bare, error) from error
 
 
 def _rank(filename: str) -> tuple[int, ...] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aistack.compose.rules import accelerator, app, build, licence, lifecycle, memory, model, system, wish
+from aistack.compose.rules import accelerator, app, build, licence, lifecycle, memory, model, system, wheels, wish
 from aistack.compose.rules.data import as_rule
 from aistack.compose.rules.situation import Of, Rule
 from aistack.facts.catalog import Catalog
@@ -13,6 +13,7 @@ RECIPE_RULES: tuple[Rule, ...] = (
     *lifecycle.RULES,
     *build.RULES,
     *app.RULES,
+    *wheels.RULES,
     *model.RULES,
     *memory.RULES,
     *licence.RULES,
@@ -23,9 +24,9 @@ RECIPE_RULES: tuple[Rule, ...] = (
 
 def code_rules() -> tuple[Rule, ...]:
     """Every rule that is a function; those of machines alone are loaded here, which a recipe's verdict does without."""
-    from aistack.compose.rules import cdi, dcgm, fabric, gaudi, loading, module, pins, requirement, rocm, said
+    from aistack.compose.rules import apart, cdi, dcgm, fabric, gaudi, loading, module, naming, pins, requirement, rocm, said
 
-    modules = (said, module, loading, pins, requirement, fabric, cdi, dcgm, rocm, gaudi)
+    modules = (said, module, naming, apart, loading, pins, requirement, fabric, cdi, dcgm, rocm, gaudi)
     return (*RECIPE_RULES, *(rule for one in modules for rule in one.RULES))
 
 

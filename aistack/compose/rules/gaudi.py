@@ -32,12 +32,17 @@ def parts(snapshot: Snapshot) -> Iterator[tuple[str, str, Path]]:
     for name, seen in seen_frameworks(snapshot).items():
         for text, field in ((seen.build, "build"), (seen.version, "version")):
             built = re.search(r"(?:gaudi|synapse|habana|hpu)[-_.]?\d", (text or "").lower())
-            if built or (field == "version" and name in ("habana-torch-plugin", "habana_torch_plugin")):
+            if built or (field == "version" and name.lower().startswith("habana")):
                 told.append((f"the build of {name}", (text or "")[built.start() if built else 0 :], ("frameworks", name, field)))
     for what, text, path in told:
         found = release(text)
         if found is not None:
             yield what, found, path
+
+
+def _is_told(snapshot: Snapshot) -> bool:
+    """Whether one of the programs is Gaudi's own, which no other accelerator has."""
+    return any(name.lower().startswith("habana") for name in snapshot.frameworks)
 
 
 def _one_release(situation: Situation) -> Iterator[Finding]:
@@ -47,7 +52,7 @@ def _one_release(situation: Situation) -> Iterator[Finding]:
     another last number (1.16.0 with 1.16.1). What follows the release, like `-2427ed8` or `-526`, is a build and does not count.
     """
     seen = situation.seen
-    if situation.text("vendor") != "intel" and not (seen.toolkit.gaudi or seen.image.gaudi):
+    if situation.text("vendor") != "intel" and not (seen.toolkit.gaudi or seen.image.gaudi or _is_told(seen)):
         return
     told = list(parts(seen))
     for what, found, path in told[1:]:

@@ -11,9 +11,25 @@ from aistack.compose.rules.model import GENERATING, shares
 from aistack.compose.rules.situation import Finding, Part, Proposal, Situation, code_rule, setting, whole
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Model
+from aistack.facts.model_names import told
 from aistack.values import dataclass
 
-ON_ACCELERATORS = frozenset({"vllm", "sglang", "tensorrt-llm", "tgi"})
+ON_ACCELERATORS = frozenset(
+    {
+        "vllm",
+        "sglang",
+        "tensorrt-llm",
+        "tgi",
+        "lmdeploy",
+        "lightllm",
+        "aphrodite-engine",
+        "exllamav2",
+        "exllamav3",
+        "tabbyapi",
+        "mlc-llm",
+        "nim",
+    }
+)
 """Servers that keep the whole model in the accelerators' memory."""
 REFUSING = frozenset({"vllm"})
 """Servers that start only where the longest request fits, which is by default the one that the model was made for."""
@@ -158,7 +174,7 @@ def _degree(part: Part) -> int | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Room:
+class Room:
     """What a snapshot says of the memory of one accelerator: what programs see, and what is `available` to the server.
 
     `fills` says whether the server takes all of that by itself, `parallel` how many accelerators share the work; `certain` is false
@@ -183,7 +199,7 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
     layers: then the finding is a warning. Programs that can keep a part of the model in the machine's own memory are not judged
     without measurements.
     """
-    part, room = situation.part, _room(situation)
+    part, room = situation.part, room_of(situation)
     name, model = part.models[0] if part and part.models else (None, None)
     if part is not None and room is None and _unmeasured(situation) and model is not None and model.kind == "text":
         assert situation.accelerator is not None
@@ -194,7 +210,7 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
     seen = situation.seen.model
     weights = _weights(part, model, seen.weights_gib_per_gpu, room.parallel)
     if weights is None:
-        if model is not None and model.kind == "text" and room.fills:
+        if model is not None and model.kind == "text" and room.fills and told(model.id).parameters is None:
             message = f"could not tell whether `{name}` fits: the size of its weights is not known"
             yield Finding(severity=Severity.UNKNOWN, message=message, path=("model", "id"), place=f"models/{name}")
         return
@@ -236,7 +252,7 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
     )
 
 
-def _kept(part: Part, model: Model, room: _Room, spare: int) -> Cache | None:
+def _kept(part: Part, model: Model, room: Room, spare: int) -> Cache | None:
     """What a request keeps on each accelerator; which release serves it is asked only where that decides whether it fits."""
     smaller = memory.smaller(setting(part, "kv-cache-dtype"))
     least = memory.cache(model, room.parallel, smaller=smaller)
@@ -263,7 +279,7 @@ def _unmeasured(situation: Situation) -> bool:
     return product.id in situation.catalog.accelerators and memory.visible(product) is None
 
 
-def _default_context(part: Part, model: Model, room: _Room, kept: Cache, spare: int) -> Iterator[Finding]:
+def _default_context(part: Part, model: Model, room: Room, kept: Cache, spare: int) -> Iterator[Finding]:
     """Where no longest request is said, the server may take the model's own, for which there may be no room beside the weights."""
     longest = None if "max-context" in model.recalled else model.max_context
     if not longest or spare >= kept.size(longest) or not REFUSING & set(part.values):
@@ -293,14 +309,14 @@ def _weights(part: Part, model: Model | None, measured: float | None, parallel: 
     return None if found is None else -(-found // parallel)
 
 
-def _room(situation: Situation) -> _Room | None:
+def room_of(situation: Situation) -> Room | None:
     """What a snapshot says of memory; None where it says nothing of it."""
     part, product, seen = situation.part, situation.accelerator, situation.seen.accelerator
     visible = memory.visible(product) if product else int(seen.memory_gib * memory.GIB * memory.VISIBLE) if seen.memory_gib else None
     if part is None or visible is None or (product is not None and product.vendor == "cpu"):
         return None
     stated, fraction = whole(part, "tensor-parallel"), _fraction(part)
-    return _Room(
+    return Room(
         visible=visible,
         available=int(visible * (fraction or 1)),
         fills=fraction is not None,

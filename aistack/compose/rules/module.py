@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator
 
 from aistack.compose.building import is_compiled
+from aistack.compose.rules.data import fits
 from aistack.compose.rules.situation import Finding, Path, Situation, code_rule
 from aistack.diagnostics import Severity
 from aistack.facts.kernel_name import same_kernel
 from aistack.facts.snapshot import listed
+from aistack.facts.version import Scheme
 
 MODULE: Path = ("driver", "module", "version")
 KERNEL: Path = ("platform", "kernel")
@@ -150,25 +152,71 @@ def _precompiled(situation: Situation) -> Iterator[Finding]:
         )
 
 
-OPTIONS = {12: "-ftrivial-auto-var-init=zero", 14: "-fmin-function-alignment"}
-"""By gcc's major version: an option that kernels compiled with it hand to every module, and that older compilers refuse."""
+OPTIONS = {
+    (11, 3): "-mharden-sls=all",
+    (12,): "-ftrivial-auto-var-init=zero",
+    (14,): "-fmin-function-alignment",
+    (15,): "-fzero-init-padding-bits=all",
+}
+"""By gcc's version: an option that kernels compiled with it hand to every module, and that older compilers refuse."""
+OF_X86 = frozenset({"-mharden-sls=all"})
+"""Options that only kernels for x86 hand on."""
+STRICT = 515
+"""The driver from whose build on another minor version of the compiler is a warning; before, the build stopped there."""
+
+
+def _refused(compiler: str | None, kernel_compiler: str | None, arch: str | None) -> list[str]:
+    """The options that the kernel hands on and the compiler does not know; one whose minor version is not said may know them."""
+    have, wanted = (tuple(int(part) for part in (_number(text) or "0").split(".")) for text in (compiler, kernel_compiler))
+    return [
+        option
+        for since, option in OPTIONS.items()
+        if have[: len(since)] < since <= wanted and not (len(have) < len(since) and have == since[: len(have)])
+        if arch != "arm64" or option not in OF_X86
+    ]
+
+
+def _stops_at_minor(situation: Situation) -> bool:
+    """Whether NVIDIA's build takes the difference of the two compilers' minor versions for a reason to stop."""
+    platform, driver = situation.seen.platform, situation.value("driver")
+    numbers = [(_number(text) or "").split(".")[:2] for text in (platform.compiler, platform.kernel_compiler)]
+    old = driver is not None and fits(driver, f"<{STRICT}", Scheme.RELEASE) is True
+    return is_nvidia(situation) and old and all(len(part) == 2 for part in numbers) and numbers[0] != numbers[1]
+
+
+def _pristine(situation: Situation) -> bool:
+    """Whether the modules are built as NVIDIA delivers them: the packages of distributions ignore the compiler's version."""
+    sources, install = situation.value("driver-sources"), situation.seen.driver.module.install
+    return install in ("runfile", "driver-container") or (install == "dkms" and sources is not None and not sources.assumed)
+
+
+def _number(text: str | None) -> str | None:
+    found = re.search(r"\d+(\.\d+)*", text or "")
+    return found[0] if found else None
 
 
 def _compiler(situation: Situation) -> Iterator[Finding]:
     """Modules are to be compiled with the compiler that compiled the kernel.
 
     The kernel's configuration records what its compiler can do, and hands those options to every module. An older gcc refuses the ones
-    that came later: `-ftrivial-auto-var-init` came with gcc 12, `-fmin-function-alignment` with gcc 14. gcc and clang refuse each other's.
-    Another major version that knows them all is a risk that NVIDIA's build warns of; minor versions do not matter.
+    that came later: `-mharden-sls` came with gcc 11.3, `-ftrivial-auto-var-init` with 12, `-fmin-function-alignment` with 14, and
+    `-fzero-init-padding-bits` with 15. gcc and clang refuse each other's. Another major version that knows them all is a risk that NVIDIA's
+    build warns of. Drivers before 515 stop the build at another minor version already, unless a package tells them to ignore it.
     """
     platform = situation.seen.platform
     have, wanted = _tool(platform.compiler), _tool(platform.kernel_compiler)
-    if have is None or wanted is None or have == wanted or is_compiled(situation.seen) is False:
+    if have is None or wanted is None or is_compiled(situation.seen) is False:
+        return
+    refused = _refused(platform.compiler, platform.kernel_compiler, situation.text("arch")) if have[0] == wanted[0] == "gcc" else []
+    stops = have[0] == wanted[0] and _stops_at_minor(situation)
+    if have == wanted and not refused and not stops:
         return
     if have[0] == wanted[0] == "gcc":
-        refused = [option for major, option in OPTIONS.items() if have[1] < major <= wanted[1]]
-        why = tuple(f"gcc {have[1]} does not know `{option}`, with which this kernel has its modules compiled" for option in refused)
-        severity = Severity.ERROR if refused else Severity.WARNING
+        why = tuple(
+            f"gcc {_number(platform.compiler)} does not know `{option}`, which this kernel hands to its modules" for option in refused
+        )
+        why += (f"the build of drivers before {STRICT} stops where the compiler's version differs",) if stops and not refused else ()
+        severity = Severity.ERROR if refused or (stops and _pristine(situation)) else Severity.WARNING
     else:
         why = (f"the options that a {wanted[0]} kernel hands to its modules are not all known to {have[0]}",)
         severity = Severity.ERROR if have[0] != wanted[0] else Severity.WARNING
@@ -249,6 +297,8 @@ RULES = (
             "https://github.com/pop-os/pop/issues/3117",
             "https://github.com/NVIDIA/open-gpu-kernel-modules/pull/951",
             "https://github.com/dlundqvist/xone/issues/192",
+            "https://github.com/strongtz/i915-sriov-dkms/issues/85",
+            "https://github.com/GoogleCloudPlatform/compute-gpu-installation/issues/15",
         ),
         checked=CHECKED,
     ),

@@ -14,7 +14,10 @@ from aistack.facts.snapshot import SeenFramework, stated
 from aistack.facts.version import parse_range
 
 EXTENSIONS = frozenset(
-    {"torchvision", "torchaudio", "xformers", "flash-attn", "vllm", "sglang", "sgl-kernel", "causal-conv1d", "mamba-ssm"}
+    {
+        *("torchvision", "torchaudio", "xformers", "flash-attn", "vllm-flash-attn", "vllm", "sglang", "sgl-kernel"),
+        *("causal-conv1d", "mamba-ssm"),
+    }
 )
 """Programs with compiled parts that load into torch."""
 
@@ -62,7 +65,7 @@ def _judge_pin(situation: Situation, owner: str, release: Release, component: st
     exact = parts[0][1] if len(parts) == 1 and parts[0][0] == "==" else None
     refused = (owner, component) in REFUSING
     bound = refused or (component == "torch" and owner in EXTENSIONS and exact is not None)
-    near = exact is not None and _minor(exact) == _minor(value.text)
+    near = exact is not None and minor(exact) == minor(value.text)
     if near and not bound:
         return
     own = situation.value(owner)
@@ -95,7 +98,8 @@ def _is_released(version: str) -> bool:
     return re.fullmatch(r"\d+(\.\d+)*(\.post\d+)?(\+.*)?", version) is not None
 
 
-def _minor(version: str) -> tuple[int, ...]:
+def minor(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version."""
     return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:2])
 
 
@@ -111,7 +115,7 @@ def _built_for_torch(situation: Situation) -> Iterator[Finding]:
         torch = situation.value("torch")
         if found is None or torch is None or torch.text is None or not _is_released(torch.text):
             continue
-        built, have = (int(found[1]), int(found[2])), _minor(torch.text)
+        built, have = (int(found[1]), int(found[2])), minor(torch.text)
         if len(have) < 2 or built == have:
             continue
         yield Finding(
@@ -139,9 +143,10 @@ def _abi(situation: Situation) -> Iterator[Finding]:
     torch = situation.value("torch")
     seen = {name: SeenFramework(version=one) if isinstance(one, str) else one for name, one in situation.seen.frameworks.items()}
     own = stated(seen["torch"].cxx11_abi) if "torch" in seen else None
+    certain = own is not None or bool(torch is not None and not torch.assumed and ("+" in (torch.text or "") or _build(seen["torch"])))
     if own is None and torch is not None and torch.text is not None and _is_released(torch.text) and situation.text("arch") != "arm64":
         build = torch.text.partition("+")[2] or (_build(seen["torch"]) if "torch" in seen else "")
-        own = _usual_abi(_minor(torch.text), build)
+        own = _usual_abi(minor(torch.text), build)
     for name, one in seen.items():
         told = re.search(r"cxx11abi(true|false)", _build(one), re.IGNORECASE)
         theirs = told[1].lower() == "true" if told else stated(one.cxx11_abi)
@@ -149,9 +154,11 @@ def _abi(situation: Situation) -> Iterator[Finding]:
             continue
         spoken = {True: "new", False: "old"}
         yield Finding(
+            severity=None if certain else Severity.WARNING,
             message=f"{name} is built with the {spoken[theirs]} C++ ABI, torch {torch.text if torch else ''} with the {spoken[own]} one",
             path=("frameworks", name, "build" if told and one.build else "cxx11_abi"),
             label=f"needs cxx11abi{str(own).upper()}",
+            why=() if certain else ("which build of torch this is, is not said: that of PyPI is taken",),
             also=((situation.where("torch"), "named here"),),
         )
 
