@@ -41,14 +41,6 @@ error[LC201]: package bash 5.2.37-2+b5: `GPL-3.0-or-later`, `LicenseRef-bash-per
   = hint: admit them under `allow:` of {folder}/site.yaml
   = hint: look at it, then add `bash: REASON` under `except:` of {folder}/site.yaml
 
-unknown[LC202]: package dash 0.5.12-12: its licence is not known
- --> {folder}/node.yaml:4:5
-  |
-4 | os: debian-13
-  |     ^^^^^^^^^
-  |
-  = hint: look at it, then add `dash: REASON` under `except:` of {folder}/site.yaml
-
 error[LC201]: model sentence-transformers/all-MiniLM-L6-v2: `LicenseRef-Own` is not admitted
   --> {folder}/node.yaml:10:14
    |
@@ -58,6 +50,14 @@ error[LC201]: model sentence-transformers/all-MiniLM-L6-v2: `LicenseRef-Own` is 
    = why: its licence: LicenseRef-Own
    = hint: admit it under `allow:` of {folder}/site.yaml
    = hint: look at it, then add `sentence-transformers/all-MiniLM-L6-v2: REASON` under `except:` of {folder}/site.yaml
+
+unknown[LC202]: package dash 0.5.12-12: its licence is not known
+ --> {folder}/node.yaml:4:5
+  |
+4 | os: debian-13
+  |     ^^^^^^^^^
+  |
+  = hint: look at it, then add `dash: REASON` under `except:` of {folder}/site.yaml
 
 """
 

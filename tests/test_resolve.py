@@ -73,6 +73,7 @@ def catalogs(draw: st.DrawFn) -> Catalog:
         base,
         accelerators={name: base.accelerators[name] for name in ("nvidia/a100-sxm-80gb",)},
         rules={name: rule for name, rule in base.rules.items() if name.startswith("NV")},
+        wheels={},
         systems={"debian-13": replace(system, drivers=drivers)},
         frameworks={"vllm": replace(base.frameworks["vllm"], releases=vllm)},
         components={"torch": replace(base.components["torch"], releases=torch)},

@@ -99,7 +99,7 @@ CASES: dict[str, tuple[str, str, Severity | None]] = {
     "no system that the catalog has": ("{platform: {os: truenas-25.10.7}}", "OS104", None),
     "no system": ("{platform: {kernel: '6.8'}}", "OS104", None),
     # the C library of the system
-    "too old a C library": ("{platform: {os: amazonlinux-2}, frameworks: {torch: {version: 2.7.0}}}", "AP104", W),
+    "too old a C library": ("{platform: {os: amazonlinux-2}, frameworks: {torch: {version: 2.7.0}}}", "AP104", E),
     "too old a C library, as it is said": ("{platform: {os: al2, glibc: '2.26'}, frameworks: {torch: {version: 2.7.0}}}", "AP104", E),
     "new enough a C library": ("{platform: {os: rhel-8.10}, frameworks: {torch: {version: 2.7.0}}}", "AP104", None),
     "an image has its own C library": (
