@@ -27,7 +27,7 @@ TOPICS = {
 """What failures are filed under."""
 
 
-LEAST = {"further-kernels": 0.88, "blind": 0.92}
+LEAST = {"further-kernels": 0.88, "blind": 0.94}
 """Recall below what is aimed at. Two of 18 failures in further-kernels depend on how the kernel was configured, which their reports do not
 say. Those in blind were collected without sight of the rules: they show what is still missing, and the number may only grow."""
 ALARMS: dict[str, list[str]] = {}
