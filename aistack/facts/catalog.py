@@ -159,13 +159,28 @@ class Conversion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """What makes a framework use the accelerators of one vendor: packages, arguments and environment beside its own.
+
+    `targets` are the architectures that it has code for, or makes it for when it starts (`Accelerator.target`). An argument with `{n}`
+    names every accelerator of the node, with commas between (`ROCm{n}`: `ROCm0,ROCm1`).
+    """
+
+    targets: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Framework:
     """A serving framework, or any program that an app runs.
 
     `serve` is the command with `{model}` (the model's folder in the app), `{id}` (the model's id) and `{port}`; the options that the
     model's kind needs (`kinds`) and a recipe's `args` are appended. `models` says how many models it serves: `none`, `one` or
     `many`; `formats` are the formats that it loads.
-    `cpu_features` (by architecture) are spelled as in /proc/cpuinfo; `vendors` are the accelerator vendors that this delivery can use.
+    `cpu_features` (by architecture) are spelled as in /proc/cpuinfo; `vendors` are the accelerator vendors that this delivery can use,
+    `backends` (by vendor) what that takes where the delivery alone does not do it, or not for every product.
     `memory_mib` is what it needs beside the models, `memory_fraction` the part of an accelerator's memory that it takes by itself, by
     the range of its releases, `options` its own names for settings that rules ask about. `project` and `binary` are as in a component.
     """
@@ -185,6 +200,7 @@ class Framework:
     conversion: Conversion | None = None
     cpu_features: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     vendors: tuple[str, ...]
+    backends: Mapping[str, Backend] = field(default_factory=dict)
     memory_mib: int | None = None
     memory_fraction: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[Literal["context", "memory-fraction", "tensor-parallel", "dtype", "quantization", "kv-cache-dtype"], str] = field(
@@ -195,6 +211,11 @@ class Framework:
     releases: tuple[Release, ...]
     source: Source
     checked: Checked
+
+    def runs_on(self, product: Accelerator) -> bool:
+        """Whether this delivery can use the product: one of its vendors', and of an architecture that it has code for."""
+        backend = self.backends.get(product.vendor)
+        return product.vendor in self.vendors and (backend is None or product.target in backend.targets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
