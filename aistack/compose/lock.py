@@ -78,10 +78,16 @@ class LockedApp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedAccelerator:
-    """The accelerators that the node must have."""
+    """The accelerators that the node must have; `firmware` are the files below /usr/lib/firmware that the kernel's own driver asks for."""
 
     product: str
     count: int
+    firmware: tuple[str, ...] = ()
+
+    @property
+    def vendor(self) -> str:
+        """The vendor's id, `amd`."""
+        return self.product.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

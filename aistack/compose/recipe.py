@@ -120,7 +120,9 @@ class DriverWish:
     """The accelerator's driver."""
 
     version: Annotated[DriverRange | None, "version or range; the newest that fits is taken"] = None
-    flavor: Annotated[Literal["open", "proprietary", "in-tree"] | None, "which kernel modules; chosen by the accelerator where not given"] = None
+    flavor: Annotated[
+        Literal["open", "proprietary", "in-tree"] | None, "which kernel modules; chosen by the accelerator where not given"
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

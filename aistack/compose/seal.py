@@ -126,7 +126,7 @@ def seal(stack: Stack, pins: Pins, older: Lock | None = None) -> tuple[Lock, tup
         arch=stack.arch,
         os=stack.os.id,
         components=tuple(sorted(components.items())),
-        accelerator=LockedAccelerator(product=stack.accelerator.id, count=stack.accelerator_count) if stack.accelerator else None,
+        accelerator=_accelerator(stack),
         roots=tuple((name, _grouped(name, root, older, pins)) for name, root in sorted(pins.roots.items())),
         apps=tuple(apps),
         models=tuple(_model(stack, name, pins.models[name]) for name in sorted(pins.models)),
@@ -170,6 +170,11 @@ def kernel_version_string(base: LockedRoot) -> str:
         hints = ("pin everything again: `aistack lock RECIPE --anew`",)
         raise refuse(Diagnostic(rule="LOCK009", name="one-kernel", severity=Severity.ERROR, message=message, why=why, hints=hints))
     return found[0]
+
+
+def _accelerator(stack: Stack) -> LockedAccelerator | None:
+    product = stack.accelerator
+    return LockedAccelerator(product=product.id, count=stack.accelerator_count, firmware=product.firmware) if product else None
 
 
 def _suites(stack: Stack) -> tuple[Suite, ...]:

@@ -26,7 +26,8 @@ class Accelerator:
     `open_modules` says whether the open kernel modules are `required`, `supported` or `unsupported`; `driver_minimum` is the first
     driver that knows the product, and `driver_branches` the first one of each branch that was begun before the product and learned of it
     later (`"550": 550.127.08`). `interconnect` is one of `none`, `pcie`, `nvlink-bridge`, `nvswitch`, `nvl72`, `nvlink` the generation of
-    its NVLink. `aliases` are other names of this product, `families` less exact ones that it shares with others.
+    its NVLink. `firmware` are the files below /usr/lib/firmware that the kernel's own driver asks for.
+    `aliases` are other names of this product, `families` less exact ones that it shares with others.
     `recalled` names the fields that no document confirms: rules treat them as unknown.
     """
 
@@ -47,6 +48,7 @@ class Accelerator:
     open_modules: Literal["required", "supported", "unsupported"] | None = None
     interconnect: Literal["none", "pcie", "nvlink-bridge", "nvswitch", "nvl72"] | None = None
     nvlink: int | None = None
+    firmware: tuple[str, ...] = ()
     host: str | None = None
     families: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()

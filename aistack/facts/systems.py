@@ -44,7 +44,7 @@ class Kernel:
 class Driver:
     """An accelerator driver that an OS offers as packages.
 
-    `flavor` is `open`, `proprietary`, or `in-tree`: the kernel's own modules, so that the packages are its firmware, and the version theirs.
+    `flavor` is `open`, `proprietary`, or `in-tree`: the kernel's own modules, of which packages and version are those of the firmware.
     `newest_kernel` is the newest upstream series that the package is known to handle.
     `modules` are the packages that compile the kernel modules, `packages` what the node itself carries; `licence` is that of the programs
     among them, where it is no free one.

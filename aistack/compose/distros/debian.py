@@ -153,13 +153,16 @@ RuntimeWatchdogSec=60s
 RebootWatchdogSec=10min
 """
 
+RENDER, VIDEO = 895, 44
+"""The groups whose members may use accelerators: /dev/kfd and the render nodes, and what else /dev/dri holds (base-passwd's number)."""
+
 # Fixed numbers: files below /var keep them from one base to the next, whatever order packages are configured in.
-USERS = """\
+USERS = f"""\
 g systemd-journal 899
 g input 898
 g sgx 897
 g kvm 896
-g render 895
+g render {RENDER}
 g systemd-coredump 894
 g clock 893
 u! messagebus 890 "System Message Bus" /nonexistent /usr/sbin/nologin

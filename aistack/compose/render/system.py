@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from aistack.compose.distros import debian
 from aistack.compose.lock import Lock, LockedApp, encode
 from aistack.facts.files import Rendered, RenderedFile, RenderedLink
 
@@ -92,6 +93,7 @@ def _container(lock: Lock, app: LockedApp, images: Mapping[str, str]) -> str:
         f"GlobalArgs=--storage-opt=additionalimagestore={BOUND_STORE}",
     ]
     lines += [f"Volume={MOUNTED_MODELS}/{lock.model(model).id}:/models/{lock.model(model).id}:ro" for model in app.models]
+    lines += DEVICES.get(lock.accelerator.vendor, ()) if lock.accelerator else ()
     lines += [f"Environment={_word(f'{name}={value}')}" for name, value in app.environment]
     program, *arguments = app.command
     lines += [
@@ -116,6 +118,12 @@ def _container(lock: Lock, app: LockedApp, images: Mapping[str, str]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+DEVICES: Mapping[str, tuple[str, ...]] = {
+    "amd": ("AddDevice=/dev/kfd", "AddDevice=/dev/dri", f"GroupAdd={debian.RENDER}", f"GroupAdd={debian.VIDEO}"),
+}
+"""By vendor, what gives an app the accelerators: device nodes, and the node's groups that udev's rules let use them, by number."""
 
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:=,+@")

@@ -66,7 +66,7 @@ def _framework_accelerator(situation: Situation) -> Iterator[Finding]:
 def _without_code(situation: Situation, part: Part, framework: Framework, product: Accelerator) -> Finding:
     others = sorted(other.id for other in situation.catalog.frameworks.values() if other.models != "none" and other.runs_on(product))
     return Finding(
-        message=f"app `{part.name}`: {framework.name}, as it is delivered, has no code for {product.target}, the architecture of {product.id}",
+        message=f"app `{part.name}`: {framework.name}, as it is delivered, has no code for {product.target}, what {product.id} is",
         path=_path(part),
         label=f"has code for {', '.join(framework.backends[product.vendor].targets)}",
         also=((("accelerator", "product"), "asked here"),),
