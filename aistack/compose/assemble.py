@@ -37,6 +37,7 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
         apps=complete,
         models=tuple(models[name] for name in sorted(models)),
         node=(("ssh", recipe.node.ssh), ("time-zone", recipe.node.time_zone)),
+        packages=recipe.node.packages,
         memory_mib=node_memory_mib(tuple(frameworks), on_processor=situation.accelerator is None or situation.accelerator.vendor == "cpu"),
         sources=recipe.sources,
         choices=choices(resolution),

@@ -27,6 +27,7 @@ class Accelerator:
     driver that knows the product, and `driver_branches` the first one of each branch that was begun before the product and learned of it
     later (`"550": 550.127.08`). `interconnect` is one of `none`, `pcie`, `nvlink-bridge`, `nvswitch`, `nvl72`, `nvlink` the generation of
     its NVLink. `firmware` are the files below /usr/lib/firmware that the kernel's own driver asks for.
+    `elsewhere` says in a sentence where its driver comes from, if not from an OS's archives.
     `aliases` are other names of this product, `families` less exact ones that it shares with others.
     `recalled` names the fields that no document confirms: rules treat them as unknown.
     """
@@ -49,6 +50,7 @@ class Accelerator:
     interconnect: Literal["none", "pcie", "nvlink-bridge", "nvswitch", "nvl72"] | None = None
     nvlink: int | None = None
     firmware: tuple[str, ...] = ()
+    elsewhere: str | None = None
     host: str | None = None
     families: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()

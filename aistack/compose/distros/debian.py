@@ -7,7 +7,7 @@ https://bootc-dev.github.io/bootc/bootc-images.html, with OSTree as Debian packa
 from __future__ import annotations
 
 from aistack.compose.tidy import SET_ID
-from aistack.facts.files import APP, Rendered, RenderedFile, RenderedLink
+from aistack.facts.files import APP, RENDER, Rendered, RenderedFile, RenderedLink
 from aistack.facts.systems import Os
 
 BASE = (
@@ -152,9 +152,6 @@ WATCHDOG = """\
 RuntimeWatchdogSec=60s
 RebootWatchdogSec=10min
 """
-
-RENDER, VIDEO = 895, 44
-"""The groups whose members may use accelerators: /dev/kfd and the render nodes, and what else /dev/dri holds (base-passwd's number)."""
 
 # Fixed numbers: files below /var keep them from one base to the next, whatever order packages are configured in.
 USERS = f"""\

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from aistack.compose.distros import debian
 from aistack.compose.lock import Lock, LockedApp, encode
-from aistack.facts.files import Rendered, RenderedFile, RenderedLink
+from aistack.facts.files import RENDER, VIDEO, Rendered, RenderedFile, RenderedLink
 
 LOCK_PATH = "/usr/lib/aistack/lock.json"
 QUADLETS = "/usr/share/containers/systemd"
@@ -121,7 +120,7 @@ def _container(lock: Lock, app: LockedApp, images: Mapping[str, str]) -> str:
 
 
 DEVICES: Mapping[str, tuple[str, ...]] = {
-    "amd": ("AddDevice=/dev/kfd", "AddDevice=/dev/dri", f"GroupAdd={debian.RENDER}", f"GroupAdd={debian.VIDEO}"),
+    "amd": ("AddDevice=/dev/kfd", "AddDevice=/dev/dri", f"GroupAdd={RENDER}", f"GroupAdd={VIDEO}"),
 }
 """By vendor, what gives an app the accelerators: device nodes, and the node's groups that udev's rules let use them, by number."""
 

@@ -100,6 +100,7 @@ StandardError=journal
 PRESET = """\
 enable getty@.service
 enable remote-fs.target
+enable nvidia-fabricmanager.service
 enable ssh.service
 enable systemd-network-generator.service
 enable systemd-networkd.service
