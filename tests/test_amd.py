@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,10 @@ from aistack.compose.stack import complete
 from aistack.compose.verify import LOCK_PATH, verify_system
 from aistack.facts import fatbin
 from aistack.facts.catalog import Catalog
+from aistack.facts.pins import Archive
+from aistack.host import apt, rootfs, wheels
+from aistack.host.rootfs import Bind
+from aistack.host.store import Store, default_path
 
 BUNDLES = {name: one for name, one in json.loads((Path(__file__).parent / "data/bundles.json").read_text()).items() if name != "about"}
 MI210 = (ROOT / "recipes/mi210-llama-embeddings.yaml").read_text()
@@ -94,3 +100,26 @@ def test_an_app_gets_the_devices_and_the_groups_that_may_use_them() -> None:
     more = [line for line in container(on(NODE_LOCK, "amd/mi300x")) if line not in container(NODE_LOCK)]
     assert more == ["AddDevice=/dev/kfd", "AddDevice=/dev/dri", "GroupAdd=895", "GroupAdd=44"]
     assert "g render 895\n" in debian.USERS
+
+
+@pytest.mark.system
+def test_tinygrad_compiles_for_each_of_its_targets(catalog: Catalog, tmp_path: Path) -> None:
+    """With Debian's LLVM, in a root like the app's: a product of matrices, compiled and not run."""
+    framework, store = catalog.frameworks["tinygrad"], Store(default_path(os.environ))
+    system = catalog.systems[framework.delivery.os]
+    archives = [Archive(suite=suite.name) for suite in system.suites]
+    root = apt.resolve(store, archives, framework.delivery.packages, "amd64", system.id, environment=os.environ)
+    apt.fetch(store, root, environment=os.environ)
+    locked = [one.wheel for one in wheels.find([f"tinygrad=={framework.releases[0].version}"], python="3.13", arch="amd64")]
+    wheels.fetch(store, locked, python="3.13", arch="amd64")
+    for wheel in locked:
+        zipfile.ZipFile(store.blob(wheel.sha256)).extractall(tmp_path)
+    folder = rootfs.make_root(store, root, f"test-tinygrad-{os.getpid()}")
+    program = "from tinygrad import Tensor; a = Tensor.empty(64, 64).half(); (a @ a).softmax().realize(); print('compiled')"
+    try:
+        for target in framework.backends["amd"].targets:
+            environment = {"PYTHONPATH": "/mnt", "XDG_CACHE_HOME": "/tmp", "DEV": f"NULL:AMDLLVM:{target}"}
+            said = rootfs.enter(folder, ["python3", "-c", program], binds=[Bind(source=tmp_path, target="/mnt")], environment=environment)
+            assert said.stdout == "compiled\n", target
+    finally:
+        rootfs.remove_root(folder)
