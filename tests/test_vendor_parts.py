@@ -1,10 +1,11 @@
-"""A part that only a vendor's archive has, the fabric manager of a board with NVSwitches: named, judged, locked, laid into a layer."""
+"""What only a vendor's archive has: a fabric manager is named, judged, locked, laid into a layer; Gaudi's driver is told to be missing."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
 import os
+import re
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -66,6 +67,17 @@ def test_the_recipe_without_it_composes_and_is_told_the_setting(catalog: Catalog
 def test_its_version_is_the_drivers(packages: str, severity: Severity | None, catalog: Catalog) -> None:
     told = [one.severity for one in judged(H100 + vendors(packages), catalog).diagnostics if one.rule == "FB107"]
     assert told == ([severity] if severity else [])
+
+
+@pytest.mark.parametrize(("product", "said"), [("intel/gaudi2", "habanalabs/gaudi2"), ("intel/gaudi3", "habanalabs-dkms")])
+def test_gaudi_is_refused_with_what_is_missing_and_the_setting(product: str, said: str, catalog: Catalog) -> None:
+    text = re.sub(r"driver: .*\n", "", H100).replace("nvidia/h100-sxm-80gb", product)
+    refused = judged(text, catalog)
+    told = found(refused, "DV101")
+    assert errors(refused) == ["DV101"] and said in told.why[0] and "sources: [{kind: apt" in told.hints[0]
+    named = judged(text + vendors("habanalabs-modules"), catalog)
+    assert found(named, "DV101").severity is Severity.UNKNOWN and errors(named) == []
+    assert named.stack is not None and named.stack.driver is None
 
 
 @pytest.fixture(scope="module")
