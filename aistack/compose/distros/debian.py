@@ -168,6 +168,7 @@ u! systemd-resolve 888 "systemd Resolver" / /usr/sbin/nologin
 u! systemd-timesync 887 "systemd Time Synchronization" / /usr/sbin/nologin
 u! sshd 886:65534 "sshd user" /run/sshd /usr/sbin/nologin
 g _ssh 885
+g rdma 883
 """
 
 TMPFILES = """\
