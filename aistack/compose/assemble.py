@@ -74,7 +74,7 @@ def _app(part: Part, catalog: Catalog, situation: Situation) -> StackApp | None:
         wheels=wheels,
         command=(*(wish.command or (*_served(framework, models), *_devices(backend, recipe))), *_arguments(part)),
         inherits=False,
-        environment=_environment(part, {**framework.environment, **(backend.environment if backend else {})}),
+        environment=_environment(part, framework.environment),
         port=wish.port or framework.port,
         health=wish.health or framework.health,
         models=models,

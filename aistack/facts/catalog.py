@@ -164,7 +164,7 @@ class Conversion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """What makes a framework use the accelerators of one vendor: packages, arguments and environment beside its own.
+    """What makes a framework use the accelerators of one vendor: packages and arguments beside its own.
 
     `targets` are the architectures that it has code for, or makes it for when it starts (`Accelerator.target`). An argument with `{n}`
     names every accelerator of the node, with commas between (`ROCm{n}`: `ROCm0,ROCm1`).
@@ -173,7 +173,6 @@ class Backend:
     targets: tuple[str, ...]
     packages: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -99,8 +99,8 @@ StandardError=journal
 
 PRESET = """\
 enable getty@.service
-enable remote-fs.target
 enable nvidia-fabricmanager.service
+enable remote-fs.target
 enable ssh.service
 enable systemd-network-generator.service
 enable systemd-networkd.service

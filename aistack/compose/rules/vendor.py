@@ -87,7 +87,7 @@ def _driver_elsewhere(situation: Situation) -> Iterator[Finding]:
         message=f"{os.name} has no driver for {product.name}",
         path=PRODUCT,
         why=(product.elsewhere,) if product.elsewhere else (),
-        source=product.source[-1],
+        source=product.source[-1] if product.elsewhere else None,
         checked=product.checked,
         place=f"accelerators/{product.id}",
         hints=(f"name an archive that has it, built for this OS: {setting('PACKAGE')}",),
