@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from node_samples import APP, LOCK, MODEL, digests
 
-from aistack.compose.lock import Lock, decode
+from aistack.compose.lock import Lock, LockedAccelerator, decode
 from aistack.compose.render import Rendered, RenderedFile, RenderedLink, image_names, render_node, render_system, slug
 from aistack.facts.pins import Archive
 from aistack.host import apt, rootfs
@@ -160,7 +160,8 @@ def node() -> Iterator[Path]:
     )
     apt.fetch(store, root, environment=os.environ)
     words = replace(APP, name="words", models=(), command=AWKWARD[1:], environment=tuple((f"V{i}", word) for i, word in enumerate(AWKWARD)))
-    lock: Lock = replace(LOCK, apps=(APP, words), models=(MODEL,))
+    accelerator = LockedAccelerator(product="amd/mi300x", count=1)
+    lock: Lock = replace(LOCK, apps=(APP, words), models=(MODEL,), accelerator=accelerator)
     files = (*render_node(), *render_system(lock, digests(lock)))
     folder = rootfs.make_root(store, root, f"test-render-{os.getpid()}", files=files)
     try:
@@ -176,7 +177,15 @@ def test_podman_reads_every_quadlet_and_keeps_every_word(node: Path) -> None:
     units = dict(re.findall(r"^---(\S+)---$\n(.*?)(?=^---|\Z)", made.stdout, re.MULTILINE | re.DOTALL))
     assert {"app-embed.service", "app-words.service", "app-embed-image.service", "model-org--model-1-image.service"} <= set(units)
     assert "network-online" not in units["app-embed.service"]
-    for said in ("--pull never", "--read-only", "--user 65534:65534", "--cap-drop all", "--network host"):
+    for said in (
+        "--pull never",
+        "--read-only",
+        "--user 65534:65534",
+        "--cap-drop all",
+        "--network host",
+        "--device /dev/kfd",
+        "--group-add 895",
+    ):
         assert said in units["app-embed.service"]
     (start,) = re.findall(r"^ExecStart=(.*)$", units["app-words.service"], re.MULTILINE)
     unescaped = [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(start)]

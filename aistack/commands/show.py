@@ -109,4 +109,4 @@ def _problem(message: str, hints: tuple[str, ...]) -> Diagnostic:
 
 
 def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(dataclasses.asdict(value)))
+    return json.loads(json.dumps(dataclasses.asdict(value), default=lambda entries: {name: _plain(one) for name, one in entries.items()}))

@@ -9,9 +9,9 @@ from aistack.compose import sources
 from aistack.compose.memory import in_node, node_memory_mib
 from aistack.compose.recipe import Recipe
 from aistack.compose.resolve import Candidate, Resolution
-from aistack.compose.rules.situation import Part
+from aistack.compose.rules.situation import Part, Situation
 from aistack.compose.stack import Choice, Rejection, Stack, StackApp, Wheels
-from aistack.facts.catalog import Catalog, Framework, Model, Release
+from aistack.facts.catalog import Backend, Catalog, Framework, Model, Release
 from aistack.facts.pins import Signing
 from aistack.facts.systems import Driver, Kernel
 
@@ -21,7 +21,7 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
     situation, recipe = resolution.situation, resolution.situation.wish
     if situation.os is None or situation.kernel is None or (recipe.accelerator and situation.accelerator is None):
         return None
-    apps = [_app(part, catalog, recipe) for part in situation.parts]
+    apps = [_app(part, catalog, situation) for part in situation.parts]
     if any(app is None for app in apps):
         return None
     complete = tuple(app for app in apps if app is not None)
@@ -38,6 +38,7 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
         apps=complete,
         models=tuple(models[name] for name in sorted(models)),
         node=(("ssh", recipe.node.ssh), ("time-zone", recipe.node.time_zone)),
+        packages=recipe.node.packages,
         memory_mib=node_memory_mib(tuple(frameworks), on_processor=in_node(situation.accelerator)),
         sources=recipe.sources,
         choices=choices(resolution),
@@ -51,8 +52,8 @@ def _signing(recipe: Recipe) -> Signing | None:
     return Signing(key=wish.key, certificate=wish.certificate) if wish else None
 
 
-def _app(part: Part, catalog: Catalog, recipe: Recipe) -> StackApp | None:
-    framework, release, root, wish = part.framework, part.release, part.root, part.wish
+def _app(part: Part, catalog: Catalog, situation: Situation) -> StackApp | None:
+    framework, release, root, wish, recipe = part.framework, part.release, part.root, part.wish, situation.wish
     models = tuple(model for _, model in part.models if model is not None)
     if len(models) != len(part.models):
         return None
@@ -64,6 +65,7 @@ def _app(part: Part, catalog: Catalog, recipe: Recipe) -> StackApp | None:
     conversion = framework.conversion if converted else None
     if conversion is not None:
         conversion = replace(conversion, argv=tuple(word.replace("{model}", models[0].id) for word in conversion.argv))
+    backend = framework.backends.get(situation.accelerator.vendor) if situation.accelerator and root else None
     wheels = None
     if framework.delivery.wheels and root is not None:
         requirements = tuple(requirement.replace("{version}", release.version) for requirement in framework.delivery.wheels)
@@ -75,9 +77,9 @@ def _app(part: Part, catalog: Catalog, recipe: Recipe) -> StackApp | None:
         version=release.version,
         image=wish.image,
         os=root,
-        packages=framework.delivery.packages if root else (),
+        packages=(*framework.delivery.packages, *(backend.packages if backend else ())) if root else (),
         wheels=wheels,
-        command=(*(wish.command or _served(framework, models)), *_arguments(part)),
+        command=(*(wish.command or (*_served(framework, models), *_devices(backend, recipe))), *_arguments(part)),
         inherits=False,
         environment=_environment(part, framework.environment),
         port=wish.port or framework.port,
@@ -116,6 +118,13 @@ def _app_of_an_image(part: Part, models: tuple[Model, ...]) -> StackApp:
 
 def _served(framework: Framework, models: tuple[Model, ...]) -> tuple[str, ...]:
     return (*framework.serve, *(framework.kinds.get(models[0].kind, ()) if models else ()))
+
+
+def _devices(backend: Backend | None, recipe: Recipe) -> tuple[str, ...]:
+    """The backend's arguments, each of the node's accelerators named where one asks for their numbers."""
+    numbers = range(recipe.accelerator.count if recipe.accelerator else 0)
+    args = backend.args if backend else ()
+    return tuple(",".join(word.replace("{n}", str(number)) for number in numbers) if "{n}" in word else word for word in args)
 
 
 def _environment(part: Part, known: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

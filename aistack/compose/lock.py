@@ -78,14 +78,15 @@ class LockedApp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedAccelerator:
-    """The accelerators that the node must have."""
+    """The accelerators that the node must have; `firmware` are the files below /usr/lib/firmware that the kernel's own driver asks for."""
 
     product: str
     count: int
+    firmware: tuple[str, ...] = ()
 
     @property
     def vendor(self) -> str:
-        """Who makes them: `nvidia`."""
+        """The vendor's id, `amd`."""
         return self.product.partition("/")[0]
 
 

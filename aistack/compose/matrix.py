@@ -36,7 +36,7 @@ def matrix(
 ) -> Iterator[Grid]:
     """The grids of all frameworks that serve models on any of these accelerators, by their ids; rules `without` are not asked."""
     for framework in sorted(catalog.frameworks.values(), key=lambda framework: framework.id):
-        products = [product for product in accelerators if product.vendor in framework.vendors]
+        products = [product for product in accelerators if framework.runs_on(product)]
         models = [model for model in catalog.models.values() if serves(framework, model)]
         if framework.models != "none" and products and models:
             yield _Cells(catalog, today, framework, products, sorted(models, key=lambda model: model.id.lower()), question, without).grid()

@@ -89,6 +89,7 @@ SuiteName = Annotated[
     str, Text(pattern=r"[A-Za-z0-9][A-Za-z0-9._+/-]*|\.?/", what="a suite, or `./` of a flat archive", example="trixie-backports")
 ]
 ComponentName = Annotated[str, Text(pattern=r"[A-Za-z0-9][A-Za-z0-9._+/-]*", what="a component of an archive", example="contrib")]
+OwnPackage = Annotated[str, Text(pattern=r"[a-z0-9][a-z0-9+.-]+", what="the name of a package", example="rdma-core")]
 PackageName = Annotated[
     str, Text(pattern=r"[a-z0-9][a-z0-9+.-]+(?:=[0-9A-Za-z.+:~-]+)?", what="a package, NAME or NAME=VERSION", example="podman")
 ]
@@ -129,7 +130,9 @@ class DriverWish:
     """The accelerator's driver."""
 
     version: Annotated[DriverRange | None, "version or range; the newest that fits is taken"] = None
-    flavor: Annotated[Literal["open", "proprietary"] | None, "which kernel modules; chosen by the accelerator where not given"] = None
+    flavor: Annotated[
+        Literal["open", "proprietary", "in-tree"] | None, "which kernel modules; chosen by the accelerator where not given"
+    ] = None
     signing: Annotated[SigningWish | None, "signs the modules that are compiled; without it they are unsigned"] = None
 
 
@@ -174,6 +177,7 @@ class NodeWish:
     time_zone: Annotated[
         str, Text(pattern=r"[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)*", what="a time zone", example="Europe/Berlin"), "the node's time zone"
     ] = "UTC"
+    packages: Annotated[tuple[OwnPackage, ...], "packages of the OS beside those that every node has"] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +192,11 @@ class SourceWish:
     signed_by: Annotated[SigningKey | None, "for `apt`: the key of an archive not the OS's own, or a file beside the recipe with it"] = None
     packages: Annotated[tuple[PackageName, ...], "for `apt`: packages to take from it, NAME or NAME=VERSION"] = ()
     apps: Annotated[tuple[Name, ...], "the apps that take from it; without them, the node's system from `apt`, every app from `pip`"] = ()
+
+    @property
+    def for_node(self) -> tuple[str, ...]:
+        """The packages, NAME or NAME=VERSION, that become part of the node's system."""
+        return self.packages if self.kind == "apt" and not self.apps else ()
 
     @property
     def further(self) -> bool:

@@ -164,7 +164,7 @@ class _Problem:
             known, _ = self._known(assignment, variable)
             if candidate is not None or (variable == "kernel" and not self._flavored()):
                 continue  # an unknown flavor is told by itself
-            if known or variable == "kernel" or (variable == "driver" and self.os is not None and "base" in self.os.roles):
+            if known or variable == "kernel":
                 yield NO_RELEASE, self._no_release(variable, known)
 
     def _flavored(self) -> list[Kernel]:

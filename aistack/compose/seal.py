@@ -6,18 +6,20 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
 from aistack.compose import grouping, modules
 from aistack.compose.distros import debian
 from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, LockedConversion, LockedModel
+from aistack.compose.rules.vendor import FABRIC_MANAGER
 from aistack.compose.sources import app_root, archives
 from aistack.compose.stack import Stack, StackApp, complete
 from aistack.diagnostics import Diagnostic, Severity, refuse
 from aistack.facts.pins import Archive, LockedFile, LockedImage, LockedRoot, LockedWheel
 from aistack.facts.systems import Os, Suite
+from aistack.facts.version import agree, upstream
 from aistack.values import dataclass
 
 FORMAT = 7
@@ -67,7 +69,12 @@ def converter_root(app: StackApp) -> str | None:
 
 def roots(stack: Stack) -> tuple[RootWish, ...]:
     """The roots to resolve: the base, the tools that shape disks, one for each app and each conversion."""
-    base_packages = (*debian.base_packages(stack.os), *stack.kernel.packages, *(stack.driver.packages if stack.driver else ()))
+    base_packages = (
+        *debian.base_packages(stack.os),
+        *stack.kernel.packages,
+        *(stack.driver.packages if stack.driver else ()),
+        *stack.packages,
+    )
     wishes = [
         _root(stack, "base", stack.os, base_packages, _suites(stack)),
         _root(stack, "tools", stack.os, debian.tools_packages(stack.arch)),
@@ -116,7 +123,7 @@ def seal(stack: Stack, pins: Pins, older: Lock | None = None) -> tuple[Lock, tup
     """The lock of a stack, and what the pins told that the catalog did not know. Packages stay in the layers of the `older` lock."""
     base = pins.roots["base"]
     kernel = kernel_version_string(base)
-    diagnostics = list(_kernel_series(stack, kernel))
+    diagnostics = [*_kernel_series(stack, kernel), *_fabric_manager(stack, base)]
     components = {"os": stack.os.id, "kernel": kernel}
     if stack.driver:
         components["driver"] = stack.driver.version
@@ -132,7 +139,7 @@ def seal(stack: Stack, pins: Pins, older: Lock | None = None) -> tuple[Lock, tup
         arch=stack.arch,
         os=stack.os.id,
         components=tuple(sorted(components.items())),
-        accelerator=LockedAccelerator(product=stack.accelerator.id, count=stack.accelerator_count) if stack.accelerator else None,
+        accelerator=_accelerator(stack),
         roots=tuple((name, _grouped(name, root, older, pins)) for name, root in sorted(pins.roots.items())),
         apps=tuple(apps),
         models=tuple(_model(stack, name, pins.models[name]) for name in sorted(pins.models)),
@@ -177,6 +184,11 @@ def kernel_version_string(base: LockedRoot) -> str:
         hints = ("pin everything again: `aistack lock RECIPE --anew`",)
         raise refuse(Diagnostic(rule="LOCK009", name="one-kernel", severity=Severity.ERROR, message=message, why=why, hints=hints))
     return found[0]
+
+
+def _accelerator(stack: Stack) -> LockedAccelerator | None:
+    product = stack.accelerator
+    return LockedAccelerator(product=product.id, count=stack.accelerator_count, firmware=product.firmware) if product else None
 
 
 def _suites(stack: Stack) -> tuple[Suite, ...]:
@@ -244,6 +256,20 @@ def _kernel_series(stack: Stack, kernel: str) -> tuple[Diagnostic, ...]:
     why = ("the package lists have moved on since the catalog was checked, so the verdict on this stack does not hold for this kernel",)
     hints = (f'pin `kernel: {{version: "{".".join(series)}.*"}}` and name a source that still serves it, or update aistack\'s catalog',)
     return (Diagnostic(rule="LOCK001", name="kernel-moved", severity=Severity.ERROR, message=message, why=why, hints=hints),)
+
+
+def _fabric_manager(stack: Stack, base: LockedRoot) -> Iterator[Diagnostic]:
+    """Which version an archive gives is known only now; rule FB107 says why it must be the driver's."""
+    driver = stack.driver.version if stack.driver else None
+    for package in base.packages:
+        if driver and FABRIC_MANAGER.fullmatch(package.name) and agree(upstream(package.version), driver) is False:
+            yield Diagnostic(
+                rule="FB107",
+                name="fabric-manager-unnamed",
+                severity=Severity.ERROR,
+                message=f"{package.name} {package.version} of {package.origin} does not work with driver {driver}",
+                hints=(f"name the version in `sources`, like `packages: [{package.name}={driver}-1]`",),
+            )
 
 
 def _nothing_to_start(app: StackApp) -> Diagnostic:

@@ -77,7 +77,7 @@ class StackApp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """What a recipe resolves to; `memory_mib` is the memory that the node must have, `sources` are the recipe's."""
+    """What a recipe resolves to; `memory_mib` is the memory that the node must have, `sources` and its `packages` are the recipe's."""
 
     name: str
     arch: str
@@ -89,6 +89,7 @@ class Stack:
     apps: tuple[StackApp, ...]
     models: tuple[Model, ...]
     node: tuple[tuple[str, str], ...]
+    packages: tuple[str, ...]
     memory_mib: int
     sources: tuple[SourceWish, ...]
     choices: tuple[Choice, ...]

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name, canonicalize_version
 from aistack.compose import lint, tidy
 from aistack.compose.distros import debian
 from aistack.compose.findings import Finding, Outcome, answer, ask, some
-from aistack.compose.lock import Lock, LockedApp, LockFormatError, decode, identity
+from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, LockFormatError, decode, identity
 from aistack.compose.render.system import image_names
 from aistack.facts.files import APP, site_packages
 from aistack.facts.filesystem import Filesystem
@@ -86,6 +86,8 @@ def _promised(filesystem: Filesystem, lock: Lock, named: str, bound: Mapping[str
     yield _lock(filesystem, named)
     yield _kernel(filesystem, lock.component("kernel"))
     yield _bound(filesystem, bound)
+    if lock.accelerator and lock.accelerator.firmware:
+        yield _firmware(filesystem, lock.accelerator)
 
 
 def verify_upstream(filesystem: Filesystem, app: LockedApp, digest: str, path: str) -> tuple[Finding, ...]:
@@ -166,6 +168,14 @@ def _lock(filesystem: Filesystem, named: str) -> Finding:
 def _kernel(filesystem: Filesystem, kernel: str) -> Finding:
     found = sorted({path.split("/")[4] for path in filesystem.entries if re.match(r"/usr/lib/modules/[^/]+/(vmlinuz$|kernel/)", path)})
     return answer("locked-kernel", found == [kernel], f"the kernel is {kernel}", f"kernels: {some(found)}; the lock says {kernel}")
+
+
+def _firmware(filesystem: Filesystem, accelerator: LockedAccelerator) -> Finding:
+    """The kernel looks for a file as it is called, or compressed."""
+    names = [f"/usr/lib/firmware/{file}" for file in accelerator.firmware]
+    missing = [name for name in names if not any(filesystem.resolved(name + end) in filesystem.entries for end in ("", ".zst", ".xz"))]
+    what = f"firmware that the kernel's driver asks for on {accelerator.product}"
+    return answer("accelerator-firmware", not missing, f"{len(names)} files of {what}", f"no {what}: {some(missing)}")
 
 
 def _bound(filesystem: Filesystem, bound: Mapping[str, str | None]) -> Finding:

@@ -29,7 +29,9 @@ class Accelerator:
     `open_modules` says whether the open kernel modules are `required`, `supported` or `unsupported`; `driver_minimum` is the first
     driver that knows the product, and `driver_branches` the first one of each branch that was begun before the product and learned of it
     later (`"550": 550.127.08`). `interconnect` is one of `none`, `pcie`, `nvlink-bridge`, `nvswitch`, `nvl72`, `nvlink` the generation of
-    its NVLink. `aliases` are other names of this product, `families` less exact ones that it shares with others.
+    its NVLink. `firmware` are the files below /usr/lib/firmware that the kernel's own driver asks for.
+    `elsewhere` says in a sentence where its driver comes from, if not from an OS's archives.
+    `aliases` are other names of this product, `families` less exact ones that it shares with others.
     `recalled` names the fields that no document confirms: rules treat them as unknown.
     """
 
@@ -51,6 +53,8 @@ class Accelerator:
     open_modules: Literal["required", "supported", "unsupported"] | None = None
     interconnect: Literal["none", "pcie", "nvlink-bridge", "nvswitch", "nvl72"] | None = None
     nvlink: int | None = None
+    firmware: tuple[str, ...] = ()
+    elsewhere: str | None = None
     host: str | None = None
     families: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
@@ -182,13 +186,27 @@ class Conversion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """What makes a framework use the accelerators of one vendor: packages and arguments beside its own.
+
+    `targets` are the architectures that it has code for, or makes it for when it starts (`Accelerator.target`). An argument with `{n}`
+    names every accelerator of the node, with commas between (`ROCm{n}`: `ROCm0,ROCm1`).
+    """
+
+    targets: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Framework:
     """A serving framework, or any program that an app runs.
 
     `serve` is the command with `{model}` (the model's folder in the app), `{id}` (the model's id) and `{port}`; the options that the
     model's kind needs (`kinds`) and a recipe's `args` are appended. `models` says how many models it serves: `none`, `one` or
     `many`; `formats` are the formats that it loads.
-    `cpu_features` (by architecture) are spelled as in /proc/cpuinfo; `vendors` are the accelerator vendors that this delivery can use.
+    `cpu_features` (by architecture) are spelled as in /proc/cpuinfo; `vendors` are the accelerator vendors that this delivery can use,
+    `backends` (by vendor) what that takes where the delivery alone does not do it, or not for every product.
     `memory_mib` is what it needs beside the models, `memory_fraction` the part of an accelerator's memory that it takes by itself, by
     the range of its releases, `window_cache` the releases that keep no more cache of layers with a window than that window needs, by its
     kind, `options` its own names for settings that rules ask about. `project` and `binary` are as in a component.
@@ -209,6 +227,7 @@ class Framework:
     conversion: Conversion | None = None
     cpu_features: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     vendors: tuple[str, ...]
+    backends: Mapping[str, Backend] = field(default_factory=dict)
     memory_mib: int | None = None
     memory_fraction: Mapping[str, float] = field(default_factory=dict)
     window_cache: Mapping[Literal["sliding", "chunked"], str] = field(default_factory=dict)
@@ -220,6 +239,11 @@ class Framework:
     releases: tuple[Release, ...]
     source: Source
     checked: Checked
+
+    def runs_on(self, product: Accelerator) -> bool:
+        """Whether this delivery can use the product: one of its vendors', and of an architecture that it has code for."""
+        backend = self.backends.get(product.vendor)
+        return product.vendor in self.vendors and (backend is None or product.target in backend.targets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

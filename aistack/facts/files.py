@@ -27,6 +27,9 @@ Rendered = RenderedFile | RenderedLink
 APP = "/opt/app"
 """Where an app's wheels lie: a virtual environment of its root's Python."""
 
+RENDER, VIDEO = 895, 44
+"""The numbers of a node's groups whose members may use accelerators: /dev/kfd and the render nodes, and what else /dev/dri holds."""
+
 
 def site_packages(python: str) -> str:
     """The folder of an app's Python packages; `python` is as `3.13`."""

@@ -44,18 +44,19 @@ class Kernel:
 class Driver:
     """An accelerator driver that an OS offers as packages.
 
-    `flavor` is `open` or `proprietary`; `newest_kernel` is the newest upstream series that the package is known to handle.
+    `flavor` is `open`, `proprietary`, or `in-tree`: the kernel's own modules, of which packages and version are those of the firmware.
+    `newest_kernel` is the newest upstream series that the package is known to handle.
     `modules` are the packages that compile the kernel modules, `packages` what the node itself carries; `licence` is that of the programs
     among them, where it is no free one.
     """
 
     vendor: str
     version: str
-    flavor: Literal["open", "proprietary"]
+    flavor: Literal["open", "proprietary", "in-tree"]
     suite: str
     components: tuple[str, ...]
-    modules: tuple[str, ...]
     packages: tuple[str, ...]
+    modules: tuple[str, ...] = ()
     newest_kernel: str | None = None
     licence: str | None = None
 

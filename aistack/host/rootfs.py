@@ -35,8 +35,8 @@ TOOL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 USERS = "/usr/lib/sysusers.d/"
 """Users and groups named in files here are made before any package is configured: their numbers do not depend on an order."""
 
-UNPACKED = 10
-"""Bytes that a root may need for each byte of its packages: what they unpack to, and the packages themselves."""
+UNPACKED = 16
+"""Bytes that a root may need for each byte of its packages: what they unpack to (code for ten accelerators to 14), and the packages."""
 
 PY3COMPILE = "py3compile"
 """Byte code is made once, at the end and where it is wanted, not package by package."""

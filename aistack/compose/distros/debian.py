@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from aistack.compose.tidy import SET_ID
-from aistack.facts.files import APP, Rendered, RenderedFile, RenderedLink
+from aistack.facts.files import APP, RENDER, Rendered, RenderedFile, RenderedLink
 from aistack.facts.systems import Kernel, Os
 
 BASE = (
@@ -178,12 +178,12 @@ RebootWatchdogSec=10min
 """
 
 # Fixed numbers: files below /var keep them from one base to the next, whatever order packages are configured in.
-USERS = """\
+USERS = f"""\
 g systemd-journal 899
 g input 898
 g sgx 897
 g kvm 896
-g render 895
+g render {RENDER}
 g systemd-coredump 894
 g clock 893
 u! messagebus 890 "System Message Bus" /nonexistent /usr/sbin/nologin
@@ -193,6 +193,7 @@ u! systemd-timesync 887 "systemd Time Synchronization" / /usr/sbin/nologin
 u! sshd 886:65534 "sshd user" /run/sshd /usr/sbin/nologin
 g _ssh 885
 u! nvpd 884 "NVIDIA Persistence Daemon" /nonexistent /usr/sbin/nologin
+g rdma 883
 """
 
 TMPFILES = """\

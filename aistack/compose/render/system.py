@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aistack.compose.lock import Lock, LockedApp, encode
-from aistack.facts.files import Rendered, RenderedFile, RenderedLink
+from aistack.facts.files import RENDER, VIDEO, Rendered, RenderedFile, RenderedLink
 
 LOCK_PATH = "/usr/lib/aistack/lock.json"
 QUADLETS = "/usr/share/containers/systemd"
@@ -120,9 +120,11 @@ def _container(lock: Lock, app: LockedApp, images: Mapping[str, str]) -> str:
 
 
 DEVICES: Mapping[str, tuple[str, ...]] = {
+    "amd": ("AddDevice=/dev/kfd", "AddDevice=/dev/dri", f"GroupAdd={RENDER}", f"GroupAdd={VIDEO}"),
     "nvidia": ("AddDevice=nvidia.com/gpu=all",),
 }
-"""By vendor, what gives an app the accelerators: of NVIDIA's, all that this node's CDI specification names."""
+"""By vendor, what gives an app the accelerators: AMD's device nodes, with the node's groups that udev's rules let use them, by number; of
+NVIDIA's all that this node's CDI specification names."""
 
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:=,+@")

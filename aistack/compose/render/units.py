@@ -116,6 +116,7 @@ StandardError=journal
 
 PRESET = """\
 enable getty@.service
+enable nvidia-fabricmanager.service
 enable remote-fs.target
 enable ssh.service
 enable systemd-network-generator.service

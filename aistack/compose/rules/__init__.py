@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aistack.compose.rules import accelerator, app, build, licence, lifecycle, memory, model, system, wheels, wish
+from aistack.compose.rules import accelerator, app, build, licence, lifecycle, memory, model, system, vendor, wheels, wish
 from aistack.compose.rules.data import as_rule
 from aistack.compose.rules.situation import Of, Rule
 from aistack.facts.catalog import Catalog
@@ -17,6 +17,7 @@ RECIPE_RULES: tuple[Rule, ...] = (
     *model.RULES,
     *memory.RULES,
     *licence.RULES,
+    *vendor.RULES,
     *wish.RULES,
 )
 """Rules of modules in which some are asked of recipes."""

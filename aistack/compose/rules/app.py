@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from aistack.compose.rules.data import fits, in_words, story
 from aistack.compose.rules.situation import Finding, Part, Path, Proposal, Situation, code_rule
 from aistack.diagnostics import Severity
-from aistack.facts.catalog import Release
+from aistack.facts.catalog import Accelerator, Framework, Release
 from aistack.facts.decode import closest
 
 
@@ -34,7 +34,8 @@ def _framework_known(situation: Situation) -> Iterator[Finding]:
 def _framework_accelerator(situation: Situation) -> Iterator[Finding]:
     """A framework, as it is delivered here, must be able to use the node's accelerator.
 
-    A wheel that is built for CUDA does nothing for a CPU, and a distribution's CPU build leaves an expensive accelerator idle.
+    A wheel that is built for CUDA does nothing for a CPU, and a distribution's CPU build leaves an expensive accelerator idle. Code for
+    AMD's accelerators is machine code of one architecture: what was compiled for `gfx90a` does not run on `gfx942`.
     For what an image that somebody else built is made is not known.
     """
     part = situation.part
@@ -44,7 +45,10 @@ def _framework_accelerator(situation: Situation) -> Iterator[Finding]:
     if situation.wish.accelerator is not None and product is None:
         return  # an unknown accelerator is reported by itself
     vendor = product.vendor if product else "cpu"
-    if vendor not in part.framework.vendors:
+    if product is not None and vendor in part.framework.vendors:
+        if not part.framework.runs_on(product) and not part.wish.image:
+            yield _without_code(situation, part, part.framework, product)
+    elif vendor not in part.framework.vendors:
         usable = " or ".join(part.framework.vendors)
         have = f"the accelerator is {product.id}" if product else "the recipe has no accelerator"
         if part.wish.image:
@@ -57,6 +61,18 @@ def _framework_accelerator(situation: Situation) -> Iterator[Finding]:
             also=((("accelerator", "product"), "asked here"),) if product else (),
             place=f"frameworks/{part.framework.id}",
         )
+
+
+def _without_code(situation: Situation, part: Part, framework: Framework, product: Accelerator) -> Finding:
+    others = sorted(other.id for other in situation.catalog.frameworks.values() if other.models != "none" and other.runs_on(product))
+    return Finding(
+        message=f"app `{part.name}`: {framework.name}, as it is delivered, has no code for {product.target}, what {product.id} is",
+        path=_path(part),
+        label=f"has code for {', '.join(framework.backends[product.vendor].targets)}",
+        also=((("accelerator", "product"), "asked here"),),
+        place=f"frameworks/{framework.id}",
+        hints=(f"frameworks whose delivery has it: {', '.join(others) or 'none'}; or name an `image:` that holds it",),
+    )
 
 
 def _unmet(situation: Situation, owner: str, release: Release, needs: Mapping[str, str], place: str) -> Iterator[Finding]:

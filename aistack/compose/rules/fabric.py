@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 
 from aistack.compose.rules.situation import Finding, Path, Situation, code_rule
+from aistack.compose.rules.vendor import BOARD, GUIDE
 from aistack.diagnostics import Severity
 from aistack.facts.snapshot import listed, stated
 from aistack.facts.version import agree, upstream
 
-GUIDE = "https://docs.nvidia.com/datacenter/tesla/pdf/fabric-manager-user-guide.pdf"
 MANAGER: Path = ("fabric", "manager", "state")
 UP = ("enabled", "running", "active")
 DOWN = ("absent", "stopped", "inactive", "disabled", "failed", "missing")
@@ -25,10 +25,6 @@ def _driver(situation: Situation) -> str | None:
 def _driver_path(situation: Situation) -> Path:
     """Where that version is told."""
     return ("driver", "module", "version") if situation.seen.driver.module.version else ("driver", "version")
-
-
-BOARD = 8
-"""Accelerators on a board with NVSwitches. Boards with four of the same modules link them directly."""
 
 
 def _switched(situation: Situation) -> bool | None:

@@ -51,7 +51,7 @@ def _fits(situation: Situation) -> Iterator[Finding]:
         return
     for part in situation.parts:
         framework = part.framework
-        if situation.recipe is None or framework is None or _fraction(part) is None or product.vendor not in framework.vendors:
+        if situation.recipe is None or framework is None or _fraction(part) is None or not framework.runs_on(product):
             continue
         for index, (_, model) in enumerate(part.models):
             if model is not None and model.kind in GENERATING:
@@ -137,7 +137,7 @@ def _idle(situation: Situation) -> Iterator[Finding]:
     accelerators of their own, so what they use is added up. Apps whose framework has no such option are not judged.
     """
     product, count = situation.accelerator, int(situation.text("accelerator-count") or 0)
-    parts = [part for part in situation.parts if part.framework and product and product.vendor in part.framework.vendors and part.models]
+    parts = [part for part in situation.parts if part.framework and product and part.framework.runs_on(product) and part.models]
     if count < 2 or not parts or any(part.framework is None or "tensor-parallel" not in part.framework.options for part in parts):
         return
     degrees = [_degree(part) for part in parts]
