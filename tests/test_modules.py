@@ -33,6 +33,11 @@ def test_conftests_and_warnings_are_no_errors() -> None:
     assert modules.errors(" CONFTEST: dma_fence_set_error\nwarning: x\ngcc -Werror=return-type -o a.o a.c\nmake: *** Error 2\n") == ()
 
 
+def test_sources_that_exclude_a_kernel_are_heard() -> None:
+    said = "Error! The /dkms.conf\nfor module x/1 includes a BUILD_EXCLUSIVE directive\nwhich does not match this kernel.\n"
+    assert modules.errors(said) == ("x/1 says itself that it is not for this kernel (BUILD_EXCLUSIVE in its dkms.conf)",)
+
+
 def test_the_linker_of_modules_is_heard() -> None:
     said = (
         "ERROR: modpost: GPL-incompatible module nvidia.ko uses GPL-only symbol '__rcu_read_lock'\nERROR: modpost: \"x\" [y.ko] undefined!"

@@ -22,7 +22,7 @@ CERTIFICATE = "/usr/share/aistack/modules.der"
 _SHAPING = re.compile(r"(linux(-signed-\w+)?|gcc-\d+|binutils|make-dfsg|dkms|kmod|dwarves|xz-utils)$")
 _ERROR = re.compile(r"^(?:[^\s:]*/)?(?P<file>[\w.+-]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<said>.+)$")
 _MODPOST = re.compile(r"^(?:ERROR: modpost: |ERROR: )(?P<said>.+)$")
-_REFUSED = re.compile(r"^(?:Error! |Warning: )?(?P<said>The /.+ does not match this kernel.*|.*BUILD_EXCLUSIVE.*)$")
+_EXCLUDED = re.compile(r"^for module (?P<name>\S+) includes a BUILD_EXCLUSIVE directive")
 MOST = 5
 
 
@@ -66,5 +66,7 @@ def _errors(log: str) -> Iterator[str]:
     for line in log.splitlines():
         if match := _ERROR.match(line):
             yield f"{match['file']}:{match['line']}: {match['said']}"
-        elif match := _MODPOST.match(line) or _REFUSED.match(line):
+        elif match := _MODPOST.match(line):
             yield match["said"]
+        elif match := _EXCLUDED.match(line):
+            yield f"{match['name']} says itself that it is not for this kernel (BUILD_EXCLUSIVE in its dkms.conf)"
