@@ -32,6 +32,7 @@ ROWS = (
         fires="accelerator: {product: nvidia/gh200-96gb}; frameworks: {onnxruntime-gpu: {build: l4t-r36}}",
         silent=f"{JETSON}; frameworks: {{onnxruntime-gpu: {{build: l4t-r36}}}}",
         lacking="frameworks: {onnxruntime-gpu: {build: l4t-r36}}",
+        severity=Severity.WARNING,
     ),
 )
 

@@ -21,8 +21,8 @@ ENGINES = re.compile(r"(tensorrt|trt|triton)(?!.*rtx)")
 SERVERS = re.compile(r"sbsa")
 BOARDS = re.compile(r"l4t|tegra|jetpack")
 """How builds for arm64 say that they are for servers, and for Jetson."""
-UNIFIED = "7"
-"""The JetPack from which on Jetson has the CUDA of servers."""
+UNSAID = "7"
+"""The JetPack from which on nothing is said of builds for servers."""
 MUST_BE_KNOWN = "torch"
 """The one program of which it is worth a word that nothing is known of what is compiled in."""
 
@@ -174,8 +174,9 @@ def _engine(situation: Situation) -> Iterator[Finding]:
 def _arm64_kind(situation: Situation) -> Iterator[Finding]:
     """Of programs for arm64 there are builds for servers (`sbsa`) and for Jetson (`l4t`, `tegra`), whose code is not the same.
 
-    Both install on either, and the first kernel fails: Jetson's processors have compute capabilities of their own, and before JetPack 7
-    a CUDA of their own too.
+    Both install on either. Before JetPack 7 a Jetson has a CUDA toolkit and libraries of its own, with another binary interface: there a
+    build for servers fails at its first call ("named symbol not found"), though the machine code itself would run. The other way round no
+    document says what happens, so that is a warning; nothing is said of JetPack 7 and newer.
     """
     brand = situation.text("brand")
     if brand is None:
@@ -184,13 +185,13 @@ def _arm64_kind(situation: Situation) -> Iterator[Finding]:
     own = re.search(r"jetpack-?(\d+)", (situation.seen.platform.os or "").lower())
     mine = situation.text("compute-capability")
     whose = "servers, the machine is a Jetson" if jetson else "Jetson, which the machine is not"
-    if jetson and not (mine in TEGRA and (own is None or int(own[1]) < int(UNIFIED))):
+    if jetson and not (mine in TEGRA and (own is None or int(own[1]) < int(UNSAID))):
         return
     for name, one in seen_frameworks(situation.seen).items():
         text = (one.build or (one.version or "").partition("+")[2]).lower()
         if (SERVERS if jetson else BOARDS).search(text):
             yield Finding(
-                severity=Severity.WARNING if jetson and own is None else None,
+                severity=None if jetson and own is not None else Severity.WARNING,
                 message=f"this build of {name} is for {whose}",
                 path=("frameworks", name, "build" if one.build else "version"),
                 label=f"needs a build for {'Jetson' if jetson else 'servers (sbsa)'}",
