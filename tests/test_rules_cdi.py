@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from judged_snapshots import Row, check, named
 
-from aistack.compose.rules.cdi import since
 from aistack.facts.catalog import Catalog
+from aistack.facts.cdi import since
 
 ROWS = (
     Row(

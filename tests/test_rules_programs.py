@@ -86,7 +86,7 @@ CASES = {
     ),
     "a processor's build": Case(
         "AC106",
-        {"accelerator.product": "nvidia/l4"} | with_("torch 2.6.0 cpu"),
+        {"accelerator.product": "nvidia/rtx-4090"} | with_("torch 2.6.0 cpu"),
         with_("torch 2.6.0 cu124"),
         "frameworks/torch/build",
         Severity.WARNING,

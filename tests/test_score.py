@@ -27,9 +27,9 @@ TOPICS = {
 """What failures are filed under."""
 
 
-LEAST = {"further-kernels": 0.88, "blind": 0.94}
-"""Recall below what is aimed at. Two of 18 failures in further-kernels depend on how the kernel was configured, which their reports do not
-say. Those in blind were collected without sight of the rules: they show what is still missing, and the number may only grow."""
+LEAST = {"blind": 0.94, "blind-2": 0.78}
+"""Recall below what is aimed at. Those in blind and blind-2 were collected without sight of the rules: they show what is still missing,
+and the number may only grow."""
 ALARMS: dict[str, list[str]] = {}
 """Cases that work and are called broken all the same: the fewer the better."""
 

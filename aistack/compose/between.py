@@ -8,7 +8,8 @@
 | `torch-rocm` | the ROCm that torch was built with |
 | `environment-cuda` | the CUDA whose libraries programs find that bring none along |
 | `amd-driver` | AMD's kernel driver: its version, or the ROCm release that it came with |
-| `gaudi-firmware` | the firmware's own number: `53.1.1.1` of `hl-1.18.0-fw-53.1.1.1` |
+| `runtime.cdi.spec_version` | where it is not said: the least version that has the fields which the specification uses |
+| `gaudi-firmware` | the firmware's own number: `53.1.1.1` of `hl-1.18.0-fw-53.1.1.1`; not the release of the software that it came with |
 | `cdi-engine`, `cdi-engine-version` | what gives containers their devices: `podman`, `docker`, `cri-o`, else `containerd` |
 | `cdi-devices` | `true` where a container asks that engine for devices of a CDI specification, without NVIDIA's runtime in between |
 | `cdi-switch` | beside `cdi-devices`: `on` or `off` where it is known whether the engine is told to read such specifications |
@@ -22,8 +23,9 @@ from collections.abc import Mapping
 
 from aistack.compose import requirement
 from aistack.compose.rules.situation import Path, Value
+from aistack.facts import cdi as specification
 from aistack.facts.catalog import Catalog
-from aistack.facts.snapshot import SeenPart, Snapshot, stated
+from aistack.facts.snapshot import SeenPart, Snapshot, listed, stated
 
 COMPONENTS = frozenset(
     {
@@ -45,6 +47,9 @@ COMPONENTS = frozenset(
 BRINGING = re.compile(r"torch|pytorch|jax|nvidia-|vllm|sglang|cupy|conda|cuda-")
 """How the names of programs begin that bring CUDA's libraries along, which others in their environment find too."""
 
+GAUDI_RELEASE = re.compile(r"1\.\d+(\.\d+)*$")
+"""What the releases of Gaudi's software look like; the numbers of its firmware begin far above."""
+
 AMD_SYSTEMS = {"ubuntu": 2, "debian": 1, "rhel": 2, "sles": 2, "ol": 1, "oracle": 1, "oraclelinux": 1, "azurelinux": 2}
 """The systems that AMD's matrices name, and how many numbers of their version count there."""
 
@@ -64,7 +69,7 @@ def node_values(snapshot: Snapshot, driver: Value | None) -> dict[str, Value]:
     if kernel_driver is not None:
         found["amd-driver"] = kernel_driver
     spi = snapshot.driver.firmware.spi
-    if spi is not None:
+    if spi is not None and not GAUDI_RELEASE.match(spi):
         found["gaudi-firmware"] = Value(text=spi.rpartition("fw-")[2], path=("driver", "firmware", "spi"))
     system = amd_system(snapshot.platform.os or "")
     if system is not None:
@@ -127,7 +132,8 @@ def _runtime(snapshot: Snapshot) -> dict[str, Value]:
         version = part.version if isinstance(part, SeenPart) else part
         if version is not None:
             path: Path = ("runtime", name, "version") if isinstance(part, SeenPart) else ("runtime", name)
-            found[f"runtime.{name}"] = Value(text=version.removeprefix("v"), path=path)
+            text = version.removeprefix("v")
+            found[f"runtime.{name}"] = Value(text=text, path=path, series=re.fullmatch(r"\d+(\.\d+)?", text) is not None)
     return found
 
 
@@ -138,6 +144,10 @@ def _cdi(snapshot: Snapshot, runtime: Mapping[str, Value]) -> dict[str, Value]:
     if f"runtime.{engine}" in runtime:
         found["cdi-engine-version"] = runtime[f"runtime.{engine}"]
     cdi = snapshot.runtime.get("cdi")
+    used = specification.newest(listed(cdi.fields) or ()) if isinstance(cdi, SeenPart) and cdi.spec_version is None else None
+    if used is not None:
+        told = f"the CDI specification uses `{used[0]}`, which came with {used[1]}"
+        found["runtime.cdi.spec_version"] = Value(text=used[1], path=("runtime", "cdi", "fields"), because=told)
     if isinstance(cdi, SeenPart) and cdi.requested and cdi.mode not in ("cdi", "jit-cdi"):
         found["cdi-devices"] = Value(text="true", path=("runtime", "cdi", "requested"))
         on = stated({"active": "on", "inactive": "off"}.get(cdi.state or "", cdi.state))

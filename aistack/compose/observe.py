@@ -30,6 +30,9 @@ from aistack.facts.version import Scheme, key
 BRANDS = {"data-centre": "datacenter", "workstation": "workstation", "consumer": "consumer", "embedded": "embedded"}
 """By a product's kind: the brand that programs are told."""
 
+CHIP = ("architecture", "compute-capability", "target", "open-modules")
+"""What a product has from its chip."""
+
 READ = 0.9
 """From this part of the marketed memory on a smaller size is what was read on the machine, not that of another variant."""
 
@@ -88,12 +91,10 @@ def accelerator(snapshot: Snapshot, catalog: Catalog) -> Accelerator | None:
     seen = snapshot.accelerator
     found = catalog.accelerator(seen.product) if seen.product else None
     if found is None:
-        target = seen.arch or ""
         candidates: Sequence[Accelerator] = catalog.family(seen.product) if seen.product else ()
-        candidates = candidates or [product for product in catalog.accelerators.values() if target and target in targets(product)]
-        if not candidates:
-            return None
-        found = _common(candidates, seen.product or target)
+        found = _common(candidates, seen.product or "") if candidates else _unlisted(snapshot, catalog)
+    if found is None:
+        return None
     if seen.memory_gib is not None and (found.memory_gib is None or abs(found.memory_gib - seen.memory_gib) >= 1):
         if found.memory_gib is not None and found.memory_gib * READ <= seen.memory_gib < found.memory_gib:
             found = replace(found, memory_bytes=int(seen.memory_gib * GIB))
@@ -101,6 +102,37 @@ def accelerator(snapshot: Snapshot, catalog: Catalog) -> Accelerator | None:
             found = replace(found, memory_gib=int(seen.memory_gib), memory_bytes=None, ecc=None)
     interconnect = seen.interconnect if seen.interconnect in ("none", "pcie", "nvlink-bridge", "nvswitch", "nvl72") else None
     return replace(found, interconnect=interconnect or found.interconnect)  # type: ignore[arg-type]  # one of the words, just compared
+
+
+def _unlisted(snapshot: Snapshot, catalog: Catalog) -> Accelerator | None:
+    """What is known of a product that is not in the catalog, by its architecture or by a product whose name its own begins with.
+
+    Of that product only what its chip decides is taken: a variant has other memory, and other drivers that know it first. It is
+    `recalled`, as long as no architecture confirms it.
+    """
+    seen, target, family = snapshot.accelerator, snapshot.accelerator.arch or "", _plain(snapshot.accelerator.family)
+    products = catalog.accelerators.values()
+    named = catalog.namesake(seen.product) if seen.product else ()
+    told = [
+        product
+        for product in products
+        if (target or family) and target in ("", *targets(product)) and family in ("", _plain(product.architecture))
+    ]
+    both = [product for product in named if product in told]
+    if (candidates := both or told or named) == ():
+        return None
+    common = _common(candidates, seen.product or target or family)
+    if not named:
+        return common
+    recalled = () if both else CHIP
+    empty = Accelerator(id=common.id, name=common.name, vendor=common.vendor, kind="", source=common.source, checked=common.checked)
+    chip = {field: getattr(common, field.replace("-", "_")) for field in CHIP}
+    return replace(empty, recalled=recalled, **{field.replace("-", "_"): value for field, value in chip.items()})
+
+
+def _plain(word: str | None) -> str:
+    """An architecture's name as it is compared: `adalovelace` of `Ada Lovelace`, `ada-lovelace`."""
+    return re.sub(r"[^a-z0-9]", "", (word or "").lower())
 
 
 def _common(products: Sequence[Accelerator], name: str) -> Accelerator:
@@ -221,7 +253,12 @@ def _values(snapshot: Snapshot, product: Accelerator | None, system: System | No
         found.append(("driver-flavor", flavor, ("driver", "module", "flavor")))
     elif whose == "amd" and module.flavor != "in-tree":  # the kernel's own has the kernel's version
         found.append(("amdgpu", module.version, ("driver", "module", "version")))
-    return {name: Value(text=text, path=path, series=_series(name, text)) for name, text, path in found if text is not None}
+    unsure = product.recalled if product else ()
+    return {
+        name: Value(text=text, path=path, series=_series(name, text), assumed=path == at and name in unsure)
+        for name, text, path in found
+        if text is not None
+    }
 
 
 def _series(name: str, text: str) -> bool:

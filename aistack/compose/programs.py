@@ -114,7 +114,8 @@ def part(snapshot: Snapshot, catalog: Catalog, vendor: str | None, node: Mapping
 def _version(one: Program) -> Value:
     version = one.seen.version
     if not version:
-        return Value(text=None, path=one.path, because=f"the version of {one.name} is not said")
+        known = tuple(release.version for release in one.owner.releases) if one.owner is not None else ()
+        return Value(text=None, path=one.path, because=f"the version of {one.name} is not said", among=known)
     if one.owner is not None and one.owner.versions is Scheme.RELEASE:
         version = re.sub(r"^[vb](?=\d)", "", version)  # as tags are written: `b4589`, `v0.5.7`
     series = re.fullmatch(r"\d+(\.\d+)?", version) is not None and (one.owner is None or one.owner.versions is Scheme.PEP440)

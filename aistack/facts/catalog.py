@@ -364,6 +364,21 @@ class Catalog:
             found = found or tuple(product for product in products if wanted and wanted <= set(re.findall(r"[a-z0-9]+", product.id)))
         return found
 
+    def namesake(self, name: str) -> tuple[Accelerator, ...]:
+        """The products whose whole name, memory and form apart, is how a name begins that is not known: `nvidia/gtx-1050-mobile`.
+
+        A name without a number is that of a series, of which nothing follows.
+        """
+        stem = name.lower().rpartition("-")[0]
+        while re.search(r"\d", stem):
+            own = re.compile(re.escape(stem) + r"(-\d+gb|-pcie|-sxm\d?|-nvl)*")
+            products = self.accelerators.values()
+            found = tuple(product for product in products if stem in (*product.aliases, *product.families) or own.fullmatch(product.id))
+            if found:
+                return found
+            stem = stem.rpartition("-")[0]
+        return ()
+
     def distribution(self, name: str) -> System | None:
         """The system that a snapshot calls so; a point release (`ubuntu-22.04.5`, `rhel-9.4`) belongs to its release."""
         aliases = {alias: system for system in self.distributions.values() for alias in system.aliases}

@@ -121,6 +121,7 @@ def _open_modules(situation: Situation) -> Iterator[Finding]:
     if flavor.text != wanted:
         path = ("driver", "flavor") if situation.recipe else flavor.path
         yield Finding(
+            severity=Severity.WARNING if "open-modules" in product.recalled else None,
             message=f"{product.name} works with the {wanted} kernel modules only, not with the {flavor.text} ones",
             path=path,
             label=f"needs `{wanted}`",

@@ -8,12 +8,21 @@ from collections.abc import Iterator
 from aistack.compose.rules.data import story
 from aistack.compose.rules.situation import IMAGE, Finding, Situation, Value, code_rule
 from aistack.diagnostics import Severity
-from aistack.facts.capability import TEGRA, covers
+from aistack.facts.capability import TEGRA, capability, covers
 from aistack.facts.catalog import Release
 from aistack.facts.snapshot import seen_frameworks
 
 VENDORS = {"nvidia": r"cu(da)?\d", "amd": r"rocm\d"}
 """How the name of a build begins that is made for a vendor's accelerators."""
+COMPUTING = frozenset({"torch", "torchvision", "torchaudio", "transformers", "accelerate", "diffusers", "sentence-transformers"})
+"""Programs that compute on an accelerator only through torch."""
+ENGINES = re.compile(r"(tensorrt|trt|triton)(?!.*rtx)")
+"""How the names of programs begin that load TensorRT's engines; those of TensorRT for RTX are made for several products."""
+SERVERS = re.compile(r"sbsa")
+BOARDS = re.compile(r"l4t|tegra|jetpack")
+"""How builds for arm64 say that they are for servers, and for Jetson."""
+UNSAID = "7"
+"""The JetPack from which on nothing is said of builds for servers."""
 MUST_BE_KNOWN = "torch"
 """The one program of which it is worth a word that nothing is known of what is compiled in."""
 
@@ -91,8 +100,9 @@ def _vendor_of_build(situation: Situation) -> Iterator[Finding]:
     """A program's build is made for one vendor's accelerators, and has no code for another's.
 
     PyTorch and what stands on it come in builds for CUDA (`cu128`), for ROCm (`rocm6.4`) and for processors alone (`cpu`). With another
-    vendor's the program finds no accelerator at all. A build for processors leaves the accelerator idle, which may be meant. A container
-    image that holds CUDA or ROCm is made for one of them too.
+    vendor's the program finds no accelerator at all. A build for processors leaves the accelerator idle. That may be meant, where another
+    program uses it or a desktop does; where torch is all that computes on an accelerator of a data centre, it is a mistake: the index of
+    PyPI has long had builds for processors alone for arm64. A container image that holds CUDA or ROCm is made for one of them too.
     """
     vendor = situation.value("vendor")
     if vendor is None or vendor.text not in VENDORS:
@@ -105,13 +115,19 @@ def _vendor_of_build(situation: Situation) -> Iterator[Finding]:
             continue
         speaks = "processors" if only else {"nvidia": "NVIDIA's accelerators", "amd": "AMD's accelerators"}[made or ""]
         yield Finding(
-            severity=Severity.WARNING if only else None,
+            severity=Severity.WARNING if only and not _idle(situation, name) else None,
             message=f"this build of {name} is for {speaks}{' alone' if only else ''}: {build}",
             path=("frameworks", name, "build" if one.build else "version"),
             label="needs a build for " + {"nvidia": "CUDA", "amd": "ROCm"}[vendor.text],
             also=((vendor.path, "named here"),),
         )
     yield from _image_for_other(situation, vendor)
+
+
+def _idle(situation: Situation, name: str) -> bool:
+    """Whether an accelerator of a data centre has nothing to do where this build of a program is for processors alone."""
+    others = {word.lower().replace("_", "-") for word in seen_frameworks(situation.seen)} - COMPUTING
+    return name == "torch" and not others and situation.seen.accelerator.product is not None and situation.text("brand") == "datacenter"
 
 
 def _image_for_other(situation: Situation, vendor: Value) -> Iterator[Finding]:
@@ -132,7 +148,85 @@ def _image_for_other(situation: Situation, vendor: Value) -> Iterator[Finding]:
         )
 
 
+def _engine(situation: Situation) -> Iterator[Finding]:
+    """A TensorRT engine runs on the compute capability for which it was built, and on no other.
+
+    Its kernels were chosen and compiled for that accelerator; another one refuses to load it ("expecting compute 8.0 got compute 8.9").
+    Engines that were built in one of the modes of hardware compatibility run on several: a snapshot calls those otherwise than by one
+    architecture (`ampere+`).
+    """
+    mine = situation.value("compute-capability")
+    if mine is None or mine.text is None:
+        return
+    for name, one in seen_frameworks(situation.seen).items():
+        built = capability(one.engine) if one.engine and ENGINES.match(name.lower()) else None
+        if built is not None and built != mine.text:
+            yield Finding(
+                severity=Severity.WARNING if mine.assumed else None,
+                message=f"the engine of {name} was built for compute capability {built}, the accelerator has {mine.text}",
+                path=("frameworks", name, "engine"),
+                label=f"needs an engine for {mine.text}",
+                also=((mine.path, "named here"),),
+                hints=("build the engine on the accelerator that runs it, or in a mode of hardware compatibility",),
+            )
+
+
+def _arm64_kind(situation: Situation) -> Iterator[Finding]:
+    """Of programs for arm64 there are builds for servers (`sbsa`) and for Jetson (`l4t`, `tegra`), whose code is not the same.
+
+    Both install on either. Before JetPack 7 a Jetson has a CUDA toolkit and libraries of its own, with another binary interface: there a
+    build for servers fails at its first call ("named symbol not found"), though the machine code itself would run. The other way round no
+    document says what happens, so that is a warning; nothing is said of JetPack 7 and newer.
+    """
+    brand = situation.text("brand")
+    if brand is None:
+        return
+    jetson = brand == "embedded"
+    own = re.search(r"jetpack-?(\d+)", (situation.seen.platform.os or "").lower())
+    mine = situation.text("compute-capability")
+    whose = "servers, the machine is a Jetson" if jetson else "Jetson, which the machine is not"
+    if jetson and not (mine in TEGRA and (own is None or int(own[1]) < int(UNSAID))):
+        return
+    for name, one in seen_frameworks(situation.seen).items():
+        text = (one.build or (one.version or "").partition("+")[2]).lower()
+        if (SERVERS if jetson else BOARDS).search(text):
+            yield Finding(
+                severity=None if jetson and own is not None else Severity.WARNING,
+                message=f"this build of {name} is for {whose}",
+                path=("frameworks", name, "build" if one.build else "version"),
+                label=f"needs a build for {'Jetson' if jetson else 'servers (sbsa)'}",
+                also=((situation.where("compute-capability"), "named here"),),
+                hints=("take it from Jetson's own index, or compile it there",) if jetson else (),
+            )
+
+
 RULES = (
+    code_rule(
+        _engine,
+        "AC107",
+        "engine-architecture",
+        "stack",
+        of="snapshot",
+        topics=("recipe-arch-agreement", "architecture-not-in-build"),
+        source=(
+            "https://docs.nvidia.com/deeplearning/tensorrt/11.1.0/inference-library/engine-compatibility.html",
+            "https://docs.nvidia.com/deeplearning/tensorrt/10.16.1/getting-started/support-matrix.html",
+        ),
+        checked="2026-11-26",
+    ),
+    code_rule(
+        _arm64_kind,
+        "AC108",
+        "arm64-build",
+        "stack",
+        of="snapshot",
+        topics=("package-arch", "architecture-not-in-build"),
+        source=(
+            "https://docs.nvidia.com/cuda/cuda-for-tegra-appnote/",
+            "https://github.com/bitsandbytes-foundation/bitsandbytes/issues/1930",
+        ),
+        checked="2026-11-26",
+    ),
     code_rule(
         _architecture_in_build,
         "AC105",
@@ -151,7 +245,7 @@ RULES = (
         "vendor-of-build",
         "stack",
         of="snapshot",
-        topics=("architecture-not-in-build", "gfx-not-in-build"),
+        topics=("architecture-not-in-build", "gfx-not-in-build", "package-arch"),
         source=("https://pytorch.org/get-started/previous-versions",),
         checked="2026-11-26",
     ),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from aistack.compose.rules.situation import Finding, Path, Situation, code_rule
+from aistack.facts.cdi import since
 from aistack.facts.snapshot import SeenPart, listed
 from aistack.facts.version import Scheme, VersionFormatError, agree, key
 
@@ -15,19 +16,6 @@ GUIDE = "https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/lates
 CHECKED = "2026-11-26"
 AT: Path = ("runtime", "cdi")
 
-SINCE = {
-    "mounts.type": "0.4.0",
-    "devicenodes.hostpath": "0.5.0",
-    "annotations": "0.6.0",
-    "devices.annotations": "0.6.0",
-    "intelrdt": "0.7.0",
-    "additionalgids": "0.7.0",
-    "netdevices": "1.1.0",
-    "intelrdt.schemata": "1.1.0",
-    "intelrdt.enablemonitoring": "1.1.0",
-}
-"""Fields of the specification by the release that brought them; a released version of the specification does not change."""
-
 STANDARD = ("/usr/lib64", "/usr/lib", "/lib64", "/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu")
 """Where the toolkit looks for the driver's libraries by itself."""
 
@@ -35,12 +23,6 @@ STANDARD = ("/usr/lib64", "/usr/lib", "/lib64", "/lib", "/usr/lib/x86_64-linux-g
 def _cdi(situation: Situation) -> SeenPart | None:
     part = situation.seen.runtime.get("cdi")
     return part if isinstance(part, SeenPart) else None
-
-
-def since(field: str) -> str | None:
-    """The version that brought a field, which is named by itself or with what is around it; None for one that was ever there."""
-    words = [word for word in field.lower().replace("[]", "").split(".") if word != "containeredits"]
-    return next((SINCE[".".join(words[start:])] for start in range(len(words)) if ".".join(words[start:]) in SINCE), None)
 
 
 def _fields(situation: Situation) -> Iterator[Finding]:

@@ -56,12 +56,12 @@ def as_rule(rule: DataRule, catalog: Catalog) -> Rule:
     reads = frozenset(component for case in rule.cases for component in (*case.when, *case.needs))
 
     def judge(situation: Situation) -> Iterator[Finding]:
-        told = False  # what is not known is said once, however many cases ask for it
-        for number, case in enumerate(rule.cases):
-            for finding in _judge_case(rule, case, number, situation):
-                if finding.severity is not Severity.UNKNOWN or not told:
-                    yield finding
-                told = told or finding.severity is Severity.UNKNOWN
+        found = [one for number, case in enumerate(rule.cases) for one in _judge_case(rule, case, number, situation)]
+        certain = {(one.message, one.path): one for one in reversed(found) if one.severity is not Severity.UNKNOWN}
+        known = {path for _, path in certain}
+        doubts = [one for one in found if one.severity is Severity.UNKNOWN and one.path not in known]
+        # what is wrong is said once, however many cases say it, and so is what is not known
+        yield from (one for one in found if certain.get((one.message, one.path)) is one or one in doubts[:1])
 
     return Rule(
         code=rule.id,
@@ -101,9 +101,11 @@ def in_words(wanted: str | tuple[str, ...]) -> str:
 
 
 def fits(value: Value | None, wanted: str | tuple[str, ...], scheme: Scheme) -> bool | None:
-    """Whether the value lies in the range or list; None where it is not known."""
-    if value is None or value.text is None:
+    """Whether the value lies in the range or list; None where it is not known. A version that nothing tells does where every one does."""
+    if value is None:
         return None
+    if value.text is None:
+        return _fit_all(value.among, wanted, scheme)
     if isinstance(wanted, tuple):
         return value.text in wanted
     try:
@@ -111,6 +113,18 @@ def fits(value: Value | None, wanted: str | tuple[str, ...], scheme: Scheme) -> 
         return found.admits_all(value.text) if value.series else found.admits(value.text)
     except VersionFormatError:
         return None
+
+
+def _fit_all(versions: tuple[str, ...], wanted: str | tuple[str, ...], scheme: Scheme) -> bool | None:
+    """Whether all of the versions lie in the range, or none of them does; None where they differ, or there are none."""
+    if isinstance(wanted, tuple):
+        return None
+    try:
+        admits = parse_range(wanted, scheme).admits
+        answers = {admits(version) for version in versions}
+    except VersionFormatError:
+        return None
+    return answers.pop() if len(answers) == 1 else None
 
 
 def _judge_case(rule: DataRule, case: Case, number: int, situation: Situation) -> Iterator[Finding]:
@@ -186,7 +200,9 @@ def _fill(message: str, situation: Situation) -> str:
 
     def text(found: re.Match[str]) -> str:
         value = situation.value(found[1])
-        return value.text if value is not None and value.text is not None else f"(no {found[1]})"
+        if value is None:
+            return f"(no {found[1]})"
+        return value.text if value.text is not None else "(of any release)" if value.among else f"({found[1]} is not known)"
 
     return re.sub(r"\{([a-z0-9._-]+)\}", text, message)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from aistack.compose.between import GAUDI_RELEASE
 from aistack.compose.rules.situation import Finding, Path, Situation, code_rule
 from aistack.facts.snapshot import Snapshot, seen_frameworks
 from aistack.facts.version import agree
@@ -21,7 +22,8 @@ def release(text: str | None) -> str | None:
 def parts(snapshot: Snapshot) -> Iterator[tuple[str, str, Path]]:
     """(what it is, its release, where it is told) of each part whose release is told; the driver first."""
     driver, image, toolkit = snapshot.driver, snapshot.image, snapshot.toolkit
-    firmware = driver.firmware.spi if "fw" in (driver.firmware.spi or "") else None
+    spi = driver.firmware.spi or ""
+    firmware = spi if "fw" in spi or GAUDI_RELEASE.match(spi) else None
     told: list[tuple[str, str | None, Path]] = [
         ("the driver", driver.version, ("driver", "version")),
         ("the driver's module", driver.module.version, ("driver", "module", "version")),

@@ -58,8 +58,10 @@ def _product(situation: Situation) -> Iterator[Finding]:
     catalog = situation.catalog
     if product is not None and catalog.accelerator(product) is None and not catalog.family(product):
         families = {name for known in catalog.accelerators.values() for name in (*known.families, *known.aliases)}
+        others = catalog.namesake(product)
+        judged = f"it was taken for a variant of {others[0].name}" if others else "of it only what else the snapshot says was judged"
         yield Finding(
-            message=f"no accelerator `{product}` is known: of it only what else the snapshot says was judged",
+            message=f"no accelerator `{product}` is known: {judged}",
             path=("accelerator", "product"),
             hints=_meant(product, {*catalog.accelerators, *families}),
         )

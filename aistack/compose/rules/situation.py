@@ -34,6 +34,7 @@ class Value:
 
     `path` is where the document names it (or what brings it); `because` says in one phrase how it came here. With `series` the text
     is only the beginning of a version: "580" stands for any 580.x. What is `assumed` was concluded from what is usual, not read.
+    Of a program whose version nothing tells, `among` are the releases that are known: it may be any of them.
     A program that was `compiled` by somebody is not the build that its project offers: what is in it may be `listed`.
     """
 
@@ -42,6 +43,7 @@ class Value:
     because: str = ""
     series: bool = False
     assumed: bool = False
+    among: tuple[str, ...] = ()
     compiled: Literal["somehow", "listed"] | None = None
 
 
