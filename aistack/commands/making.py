@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +12,7 @@ from typing import Any
 
 from aistack.commands import verifying
 from aistack.commands.pinning import Places
-from aistack.compose import findings, lint, render, sbom, tidy, verify
+from aistack.compose import checks, findings, lint, render, sbom, tidy, verify
 from aistack.compose.distros import debian as debian_text
 from aistack.compose.lock import Lock, LockedApp, LockedModel, identity
 from aistack.compose.plan import Step, Surroundings
@@ -22,6 +22,7 @@ from aistack.facts.pins import LockedFile, LockedRoot
 from aistack.host import (
     accounts,
     apt,
+    binaries,
     bound_store,
     deb,
     debian,
@@ -54,6 +55,12 @@ from aistack.values import dataclass
 SBOM_WRITERS = ("cyclonedx-python-lib", "license-expression", "packageurl-python", "spdx-tools")
 """Python packages that shape a bill of materials."""
 
+
+def _parts(package: ModuleType) -> Iterator[ModuleType]:
+    """The modules of a package that are loaded."""
+    return (part for name, part in sorted(vars(package).items()) if getattr(part, "__name__", "") == f"{package.__name__}.{name}")
+
+
 VERSIONS = {"mmdebstrap": "--version", "bwrap": "--version"}
 CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "base-image": (accounts, deb, debian, layers, oci, rootfs),
@@ -63,7 +70,7 @@ CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "converted-model": (gguf, models),
     "model-image": (models, layers, oci),
     "system-image": (render.system, layers, oci),
-    "verify": (findings, inspect, lint, tidy, verify),
+    "verify": (findings, inspect, lint, tidy, verify, *_parts(checks), *_parts(binaries)),
     "sbom": (sbom.cyclonedx, sbom.inventory, sbom.spdx),
     "disk": (bound_store, disk, disk_fill, disk_layout, grub, ostree, sysroot),
 }
@@ -172,7 +179,7 @@ class Maker:
         root = self.fetched(self.lock.root("base"))
         compressor = self._compressor(step)
         image = debian.build_base(store, root, files=base_files(), script=debian_text.base_script(), compressor=compressor, log=log)
-        verifying.require({"base": verifying.judge(store, image)[1]})  # what boots nowhere is told before apps are built
+        verifying.require({"base": verifying.judge(store, image, self.lock)[1]})  # what boots nowhere is told before apps are built
         return image
 
     def _locked_app(self, step: Step) -> LockedApp:

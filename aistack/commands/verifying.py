@@ -48,12 +48,24 @@ def sbom_of(folder: Path | None, image: str) -> Mapping[str, str]:
     return {file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob(f"{image}.*.json"))} if folder else {}
 
 
-def judge(store: Store, digest: str) -> tuple[bool, Sequence[Finding]]:
-    """Whether any image in the store is a bootable one, and what the checks found; with the lock that it carries, if it carries one."""
-    labels = dict(oci.read_image(store, digest).labels)
-    filesystem = _read(store, digest)
+def judge(store: Store, digest: str, lock: Lock | None = None) -> tuple[bool, Sequence[Finding]]:
+    """Whether any image in the store is a bootable one, and what the checks found; with the lock that it carries, if it carries one.
+
+    A base carries none: `lock` is the one that it was built from.
+    """
+    return judged(_read(store, digest), dict(oci.read_image(store, digest).labels), lock)
+
+
+def judged(filesystem: Filesystem, labels: Mapping[str, str], lock: Lock | None = None) -> tuple[bool, Sequence[Finding]]:
+    """As `judge`, of a file system that was read (`host.inspect.filesystem`) and the labels of its image."""
     bootable = checks.is_bootable(filesystem, labels)
-    return bootable, (*checks.verify_carried(filesystem, labels), *checks.verify_image(filesystem, bootable=bootable))
+    expected = checks.expected_by(lock) if lock else checks.expected_of(filesystem)
+    return bootable, (*checks.verify_carried(filesystem, labels), *checks.verify_image(filesystem, bootable=bootable, expected=expected))
+
+
+def wanted(path: str) -> bool:
+    """The files whose contents some check reads."""
+    return checks.wanted(path) or complete.wanted(path)
 
 
 def require(found: Findings) -> None:
@@ -85,4 +97,4 @@ def _read(store: Store, digest: str) -> Filesystem:
         why = ("the disk, or somebody, changed it; it was removed from the store",)
         raise unable("VER003", "layer-damaged", f"the layer {damaged[0]} in the store is not what it was", why=why, hints=("build again",))
     with store.scratch() as folder:
-        return inspect.filesystem(layers, lambda path: checks.wanted(path) or complete.wanted(path), folder)
+        return inspect.filesystem(layers, wanted, folder)

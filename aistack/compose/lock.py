@@ -78,10 +78,11 @@ class LockedApp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedAccelerator:
-    """The accelerators that the node must have."""
+    """The accelerators that the node must have; `pci_ids` are what they may be on PCI (`10de:27b8`), none where that is not known."""
 
     product: str
     count: int
+    pci_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

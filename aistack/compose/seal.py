@@ -126,7 +126,7 @@ def seal(stack: Stack, pins: Pins, older: Lock | None = None) -> tuple[Lock, tup
         arch=stack.arch,
         os=stack.os.id,
         components=tuple(sorted(components.items())),
-        accelerator=LockedAccelerator(product=stack.accelerator.id, count=stack.accelerator_count) if stack.accelerator else None,
+        accelerator=_accelerator(stack),
         roots=tuple((name, _grouped(name, root, older, pins)) for name, root in sorted(pins.roots.items())),
         apps=tuple(apps),
         models=tuple(_model(stack, name, pins.models[name]) for name in sorted(pins.models)),
@@ -140,6 +140,14 @@ def seal(stack: Stack, pins: Pins, older: Lock | None = None) -> tuple[Lock, tup
 
 COMPRESSOR = ("zstd", "-q", "-c", "-9", "-T2", "--no-check")
 """Two threads, whatever the machine has: one thread and several give different bytes, two and more give the same (zstd(1), `-T#`)."""
+
+
+def _accelerator(stack: Stack) -> LockedAccelerator | None:
+    accelerator = stack.accelerator
+    if accelerator is None:
+        return None
+    known = () if "pci-ids" in accelerator.recalled else accelerator.pci_ids
+    return LockedAccelerator(product=accelerator.id, count=stack.accelerator_count, pci_ids=known)
 
 
 def _grouped(name: str, root: LockedRoot, older: Lock | None, pins: Pins) -> LockedRoot:
