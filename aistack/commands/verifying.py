@@ -13,7 +13,7 @@ from aistack.compose.lock import Lock
 from aistack.compose.sbom import complete
 from aistack.diagnostics import Diagnostic, Severity, refuse, unable
 from aistack.facts.filesystem import Filesystem
-from aistack.host import inspect, oci
+from aistack.host import inspect, oci, python_parts
 from aistack.host.store import Store
 
 Findings = Mapping[str, Sequence[Finding]]
@@ -92,6 +92,7 @@ def documents(found: Findings) -> dict[str, Any]:
 
 
 def _read(store: Store, digest: str) -> Filesystem:
+    python_parts.require()
     layers = [store.blob(layer.digest.removeprefix("sha256:")) for layer in oci.read_image(store, digest).layers]
     if damaged := store.damaged(blob.name for blob in layers):
         why = ("the disk, or somebody, changed it; it was removed from the store",)

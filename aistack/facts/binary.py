@@ -16,7 +16,7 @@ class Binary:
     machine: str
     bits: int
     interpreter: str = ""
-    name: str = ""
+    soname: str = ""
     needed: tuple[str, ...] = ()
     rpath: tuple[str, ...] = ()
     runpath: tuple[str, ...] = ()

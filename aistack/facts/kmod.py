@@ -7,6 +7,7 @@ that end in `.bin` is told in kmod's libkmod/libkmod-index.c.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 
 from aistack.values import dataclass
@@ -15,7 +16,8 @@ CONFIGURATION = ("/etc/modprobe.d/", "/run/modprobe.d/", "/usr/local/lib/modprob
 SEARCH = ("updates", "built-in")
 """The folders in which depmod looks first for a module of a name, where its configuration says nothing; `built-in` are all others."""
 
-INDEX = 0xB007F457
+NUMBER = struct.Struct(">I")
+INDEX = b"\xb0\x07\xf4\x57"
 PREFIX, VALUES, CHILDREN, PLACE = 1 << 31, 1 << 30, 1 << 29, (1 << 28) - 1
 
 
@@ -65,14 +67,15 @@ def aliases(lines: Iterable[str]) -> frozenset[tuple[str, str]]:
 
 def index(data: bytes) -> Iterator[tuple[str, str]]:
     """The keys of an index that ends in `.bin`, each with its values. Raises ValueError where it is damaged."""
-    if len(data) < 12 or _number(data, 0) != INDEX:
+    if data[:4] != INDEX:
         raise ValueError("it is no index of kmod's")
-    yield from _node(data, _number(data, 8), "", 0)
+    try:
+        yield from _node(data, _number(data, 8), "")
+    except (IndexError, RecursionError, ValueError, struct.error) as error:
+        raise ValueError("it is damaged") from error
 
 
-def _node(data: bytes, place: int, key: str, depth: int) -> Iterator[tuple[str, str]]:
-    if depth > 1000:
-        raise ValueError("it leads in a circle")
+def _node(data: bytes, place: int, key: str) -> Iterator[tuple[str, str]]:
     flags, place = place, place & PLACE
     if flags & PREFIX:
         end = data.index(b"\0", place)
@@ -83,7 +86,7 @@ def _node(data: bytes, place: int, key: str, depth: int) -> Iterator[tuple[str, 
         for number in range(first, last + 1):
             child = _number(data, place)
             if child:
-                yield from _node(data, child, key + chr(number), depth + 1)
+                yield from _node(data, child, key + chr(number))
             place += 4
     if flags & VALUES:
         count, place = _number(data, place), place + 4
@@ -94,9 +97,7 @@ def _node(data: bytes, place: int, key: str, depth: int) -> Iterator[tuple[str, 
 
 
 def _number(data: bytes, place: int) -> int:
-    if place + 4 > len(data):
-        raise ValueError("it ends too early")
-    return int.from_bytes(data[place : place + 4], "big")
+    return int(NUMBER.unpack_from(data, place)[0])
 
 
 def built_in_aliases(data: bytes) -> Iterator[tuple[str, str]]:

@@ -55,17 +55,28 @@ def rivals(filesystem: Filesystem, expected: Expected) -> list[str] | str:
                 wrong.append(f"no module is for the accelerator {identity}")
         if not wanted:
             continue
-        names = _claiming(filesystem, tree, frozenset().union(*wanted.values())) - {kmod.normal(tree.modules[path].name) for path in wanted}
-        for name in sorted(names - {module_name(path) for path in wanted}):
-            wrong += [f"{name} is for the same accelerators, and {why}" for why in _free(filesystem, tree, name)]
+        devices = {pci.product(identity, number) for identity in expected.pci_ids for number in CLASSES}.union(*wanted.values())
+        others = _claiming(filesystem, tree, devices)
+        others -= {name for path in wanted for name in (module_name(path), kmod.normal(tree.modules[path].name))}
+        for name in sorted(others):
+            wrong += [f"{name} is for the same devices, and {why}" for why in _free(filesystem, tree, name)]
     return wrong
 
 
-def _claiming(filesystem: Filesystem, tree: Tree, wanted: frozenset[pci.Pattern]) -> set[str]:
-    """The names of all modules, those that are built in too, that claim what is wanted."""
+def _claiming(filesystem: Filesystem, tree: Tree, wanted: set[pci.Pattern]) -> set[str]:
+    """The names of all modules, those that are built in too, that claim what is wanted.
+
+    An alias without a class is for one device: it counts where that very device is wanted, as another may be of another class.
+    """
     aliases = [(alias, module_name(path)) for path, module in tree.modules.items() for alias in module.aliases]
     aliases += kmod.built_in_aliases(filesystem.texts.get(f"{tree.folder}/modules.builtin.modinfo", b""))
-    return {name for alias, name in aliases if any(pci.common(claim, one) for claim in patterns([alias]) for one in wanted)}
+    claims = [(claim, name) for alias, name in aliases if (claim := pci.pattern(alias))]
+    return {
+        name
+        for claim, name in claims
+        for one in wanted
+        if pci.common(claim, one) and (claim.device_class in CLASSES or "*" != claim.device == one.device)
+    }
 
 
 def _free(filesystem: Filesystem, tree: Tree, name: str) -> Iterator[str]:

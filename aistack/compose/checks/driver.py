@@ -53,7 +53,7 @@ def versions(filesystem: Filesystem, expected: Expected) -> list[str]:
 def modules(filesystem: Filesystem) -> dict[str, Module]:
     """NVIDIA's modules, wherever they lie: those that claim its displays, did not come with the kernel, and what is built on them."""
     others = {path: module for path, module in filesystem.modules.items() if not module.in_tree}
-    found = {path: module for path, module in others.items() if any(pattern[0] == NVIDIA for pattern in patterns(module.aliases))}
+    found = {path: module for path, module in others.items() if any(pattern.vendor == NVIDIA for pattern in patterns(module.aliases))}
     for _ in range(len(others)):
         names = {kmod.normal(module.name) for module in found.values()}
         more = {

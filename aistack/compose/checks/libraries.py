@@ -77,7 +77,7 @@ def _names(filesystem: Filesystem) -> set[tuple[str, str, int]]:
     names = {
         (name, binary.machine, binary.bits)
         for path, binary in filesystem.binaries.items()
-        for name in (posixpath.basename(path), binary.name)
+        for name in (posixpath.basename(path), binary.soname)
     }
     for path, entry in filesystem.entries.items():
         if entry.kind == "link" and ".so" in path and (binary := filesystem.binaries.get(filesystem.resolved(path))):

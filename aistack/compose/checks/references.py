@@ -45,8 +45,8 @@ def _units(filesystem: Filesystem) -> list[str]:
     for path, text in texts.items():
         settings, name = SETTING.findall(text), _unit(re.sub(r"\.d/[^/]+$", "", path))
         guards = [value.lstrip("|") for key, value in settings if key in CONDITIONS]
-        off = any(not guard.startswith("!") and not _exists(filesystem, guard, ()) for guard in guards)
-        if off or not (name in started or "[Install]" in text) or any(filesystem.resolved(folder + name) == MASK for folder in UNITS):
+        skipped = any(not guard.startswith("!") and not _exists(filesystem, guard, ()) for guard in guards)
+        if skipped or name not in started or any(filesystem.resolved(folder + name) == MASK for folder in UNITS):
             continue
         for key, value in settings:
             command = re.fullmatch(r"([@\-:+!|]*)\"?([^\s\"]*).*", value)
@@ -56,11 +56,13 @@ def _units(filesystem: Filesystem) -> list[str]:
 
 
 def _started(filesystem: Filesystem, texts: Mapping[str, str]) -> Iterator[str]:
-    """The units that something starts: a link among the units, another unit, a rule of udev's."""
+    """The units that something starts, or somebody may enable: they are told by links, by each other, and by udev's rules."""
     for path, entry in filesystem.entries.items():
         if entry.kind == "link" and path.startswith(UNITS):
             yield from (path, entry.target)
-    for text in texts.values():
+    for path, text in texts.items():
+        if "[Install]" in text:
+            yield path
         for value in PULLS.findall(text):
             yield from value.split()
     for path in filesystem.texts:

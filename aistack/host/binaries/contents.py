@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import tempfile
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -128,8 +129,7 @@ class Contents:
         if not read and not path.startswith(PACKAGED):
             return entry
         md5 = _md5(head)
-        copy = self.scratch / "large"
-        with copy.open("w+b") as file:
+        with tempfile.NamedTemporaryFile(dir=self.scratch) as file:
             file.write(head)
             while chunk := stream.read(CHUNK):
                 md5.update(chunk)
@@ -137,11 +137,10 @@ class Contents:
                     file.write(chunk)
             if INITRAMFS.fullmatch(path):
                 file.flush()
-                self.values[path] = _kept(self._initramfs(copy))
+                self.values[path] = _kept(self._initramfs(Path(file.name)))
             elif read:
                 file.seek(0)
                 self.values[path] = _kept(_value(path, file, entry.size))
-        copy.unlink()
         return replace(entry, md5=md5.hexdigest())
 
     def _initramfs(self, file: Path) -> Value:

@@ -12,10 +12,6 @@ import struct
 from collections.abc import Container, Iterator
 from typing import IO, Any
 
-from elftools.elf.dynamic import DynamicSegment
-from elftools.elf.elffile import ELFFile
-from elftools.elf.segments import InterpSegment
-
 from aistack.facts.binary import Binary
 from aistack.values import dataclass
 
@@ -64,6 +60,8 @@ def parts(data: bytes, wanted: Container[str]) -> Object:
 
     Raises DamagedError for a file that is shorter than it says, ELFError for what is no ELF file.
     """
+    from elftools.elf.elffile import ELFFile
+
     elf = ELFFile(io.BytesIO(data))
     if elf.elfclass != 64:
         raise DamagedError("it is for 32 bits")
@@ -95,6 +93,10 @@ def binary(stream: IO[bytes], size: int, path: str) -> Binary | None:
 
     Raises DamagedError for one that is shorter than it says.
     """
+    from elftools.elf.dynamic import DynamicSegment
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.segments import InterpSegment
+
     elf = ELFFile(stream)
     if elf["e_type"] not in ("ET_EXEC", "ET_DYN"):
         return None
@@ -113,7 +115,7 @@ def binary(stream: IO[bytes], size: int, path: str) -> Binary | None:
         machine=elf["e_machine"],
         bits=elf.elfclass,
         interpreter=interpreter,
-        name="".join(tags.get("soname", ())),
+        soname="".join(tags.get("soname", ())),
         needed=tuple(tags.get("needed", ())),
         rpath=_folders(tags, "rpath"),
         runpath=_folders(tags, "runpath"),
@@ -123,6 +125,8 @@ def binary(stream: IO[bytes], size: int, path: str) -> Binary | None:
 
 def firmware(stream: IO[bytes]) -> Binary:
     """NVIDIA's firmware, an ELF file for another processor: the driver compares the section `.fwversion` with its own version."""
+    from elftools.elf.elffile import ELFFile
+
     elf = ELFFile(stream)
     section = elf.get_section_by_name(".fwversion")
     versions = (section.data().rstrip(b"\0").decode(errors="replace"),) if section else ()

@@ -12,8 +12,6 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from asn1crypto import cms
-
 from aistack.facts.kernel_files import Export, Module, Signature
 from aistack.host.binaries.elf import DamagedError, Object, parts, text
 
@@ -22,6 +20,9 @@ WEAK = 2
 SYMBOL, RELOCATION = "IBBHQQ", "QQq"
 FROM_COMPILER = frozenset(("", "_GLOBAL_OFFSET_TABLE_"))
 """Undefined symbols that the kernel passes over."""
+
+LAYOUT = "module_layout"
+"""Not a symbol that is used, but what the kernel holds the module's own structures against."""
 
 GPL_ONLY = 1
 """The bit in `__kflagstab`, which kernels since 7.0 have in the place of a table of symbols of their own."""
@@ -83,7 +84,8 @@ def _needs(found: Object, symbols: list[tuple[Any, ...]]) -> tuple[dict[str, int
     undefined = {sys.intern(text(names, name)): info >> 4 == WEAK for name, info, _, section, *_ in symbols if section == UNDEFINED}
     crcs = dict(_versions(found))
     needs = {name: crcs.get(name) for name in undefined if name not in FROM_COMPILER}
-    return needs, frozenset(name for name in needs if undefined[name])
+    needs |= {name: crcs[name] for name in crcs if name == LAYOUT}
+    return needs, frozenset(name for name in needs if undefined.get(name))
 
 
 def _versions(found: Object) -> Iterator[tuple[str, int]]:
@@ -133,6 +135,8 @@ def _signature(data: bytes) -> Signature | None:
     """The signature at the end of a module. https://docs.kernel.org/admin-guide/module-signing.html has its form."""
     if not data.endswith(SIGNED):
         return None
+    from asn1crypto import cms
+
     end = len(data) - len(SIGNED)
     *_, kind, _, _, length = struct.unpack(">BBBBB3xI", data[end - TRAILER : end])
     if kind != PKCS7:
