@@ -49,24 +49,36 @@ def tree(
     inside: Sequence[str] = (EXT4, JBD2),
 ) -> dict[str, bytes]:
     """The folder of `KERNEL` with those modules, by their paths below it; those `inside` are in the initramfs."""
-    lines = {path: f"{path}: {' '.join(dependencies.get(path, ()))}".rstrip() for path in modules}
-    names = [(path.rpartition("/")[2].partition(".")[0].replace("-", "_"), line) for path, line in lines.items()]
     return {
         f"{FOLDER}/vmlinuz": elf_samples.kernel(KERNEL, EXPORTS, gpl=GPL, namespaces=NAMESPACES),
         f"{FOLDER}/initramfs.img": initramfs({path: modules[path] for path in inside}),
         f"{FOLDER}/config": b"CONFIG_MODULES=y\n# CONFIG_MODULE_SIG_FORCE is not set\n",
         f"{FOLDER}/modules.builtin.modinfo": b"virtio.alias=virtio:d*v*\0",
-        f"{FOLDER}/modules.dep": "".join(f"{line}\n" for line in lines.values()).encode(),
-        f"{FOLDER}/modules.dep.bin": index(names),
-        f"{FOLDER}/modules.alias": "".join(f"alias {alias} {name}\n" for alias, name in aliases).encode(),
-        f"{FOLDER}/modules.alias.bin": index(aliases),
+        **{f"{FOLDER}/{name}": data for name, data in indexes(modules, dependencies, aliases).items()},
         **{f"{FOLDER}/{path}": data for path, data in modules.items()},
+    }
+
+
+def indexes(
+    modules: Mapping[str, bytes], dependencies: Mapping[str, Sequence[str]], aliases: Sequence[tuple[str, str]]
+) -> dict[str, bytes]:
+    """What depmod writes."""
+    lines = {path: f"{path}: {' '.join(dependencies.get(path, ()))}".rstrip() for path in modules}
+    names = {path.rpartition("/")[2].partition(".")[0].replace("-", "_"): line for path, line in lines.items()}
+    known = [(alias, name) for alias, name in aliases if name in names]
+    return {
+        "modules.dep": "".join(f"{line}\n" for line in lines.values()).encode(),
+        "modules.dep.bin": index(list(names.items())),
+        "modules.alias": "".join(f"alias {alias} {name}\n" for alias, name in known).encode(),
+        "modules.alias.bin": index(known),
     }
 
 
 def initramfs(modules: Mapping[str, bytes], version: str = KERNEL, more: Mapping[str, bytes] = elf_samples.NONE) -> bytes:
     """An initramfs with those modules, by their paths below the kernel's folder, and other files."""
-    return elf_samples.initramfs({f"usr/lib/modules/{version}/{path}": data for path, data in modules.items()} | dict(more), microcode=True)
+    needed = {path: [other for other in others if other in modules] for path, others in DEPENDENCIES.items()}
+    files = {**modules, **indexes(modules, needed, ALIASES)}
+    return elf_samples.initramfs({f"usr/lib/modules/{version}/{path}": data for path, data in files.items()} | dict(more), microcode=True)
 
 
 def at(path: str, data: bytes) -> dict[str, bytes | Entry | str]:

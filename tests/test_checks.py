@@ -92,7 +92,11 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("module-indexes", at("modules.dep.bin", index([("a", "b")])[:-9]), "modules.dep.bin: it is damaged"),
     ("module-indexes", at("modules.alias", b""), "modules.alias does not know that ext4 is for fs_ext4"),
     ("module-indexes", at("modules.alias.bin", index([("gone", "none")])), "modules.alias.bin names none for gone"),
-    ("module-indexes", {f"{FOLDER}/.wh.modules.alias": b""}, f"{FOLDER}/modules.alias is not there"),
+    (
+        "module-indexes",
+        {f"{FOLDER}/.wh.modules.alias": b"", f"{FOLDER}/.wh.modules.alias.bin": b""},
+        f"{FOLDER}/modules.alias is not there",
+    ),
     ("initramfs-modules", at("initramfs.img", initramfs({JBD2: module("jbd2")})), f"{JBD2} is not the one that lies outside"),
     ("initramfs-modules", at("initramfs.img", initramfs({EXT4: MODULES[EXT4]})), f"{EXT4} needs {JBD2}, which is not inside"),
     ("initramfs-modules", at("initramfs.img", initramfs(MODULES, "6.12.106")), f"is of another kernel than {KERNEL}"),
@@ -105,6 +109,11 @@ FAULTS: list[tuple[str, Files, str]] = [
         "initramfs-modules",
         at("initramfs.img", initramfs({"updates/x.ko": module("x", packed=False)})),
         "updates/x.ko is not among the kernel's",
+    ),
+    (
+        "initramfs-modules",
+        at("initramfs.img", initramfs({JBD2: MODULES[JBD2]}, more={f"{FOLDER[1:]}/modules.dep": b""})),
+        f"initramfs.img: {FOLDER}/modules.dep does not know {JBD2}",
     ),
     ("driver-versions", at(NVIDIA, driver_module(more=[("version", "550.90.07"), ("alias", CLAIM)])), f"{NVIDIA} is of 550.90.07"),
     (

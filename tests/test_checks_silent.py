@@ -154,9 +154,7 @@ HARMLESS: list[tuple[str, str, Files]] = [
     (
         "what a machine makes",
         "cdi-files",
-        {
-            CDI: b"cdiVersion: 0.6.0\ncontainerEdits:\n  mounts: [{hostPath: /run/nvidia-persistenced/socket}]\n  deviceNodes: [{path: /dev/nvidiactl}]\n"
-        },
+        {CDI: b"containerEdits:\n  mounts: [{hostPath: /run/nvidia-persistenced/socket}]\n  deviceNodes: [{path: /dev/nvidiactl}]\n"},
     ),
     (
         "a link to headers that are not there",

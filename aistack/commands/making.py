@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -107,6 +107,7 @@ class Maker:
     shared: Sequence[sharing.Source]
     progress: Progress
     outputs: dict[str, Mapping[str, Any]]
+    known: verifying.Known = field(default_factory=dict)
 
     def make(self, step: Step, folder: Path) -> dict[str, Any]:
         """The document of the step's output; files that it names lie in `folder`."""
@@ -179,7 +180,9 @@ class Maker:
         root = self.fetched(self.lock.root("base"))
         compressor = self._compressor(step)
         image = debian.build_base(store, root, files=base_files(), script=debian_text.base_script(), compressor=compressor, log=log)
-        verifying.require({"base": verifying.judge(store, image, self.lock)[1]})  # what boots nowhere is told before apps are built
+        verifying.require(
+            {"base": verifying.judge(store, image, self.lock, self.known)[1]}
+        )  # what boots nowhere is told before apps are built
         return image
 
     def _locked_app(self, step: Step) -> LockedApp:
@@ -299,7 +302,13 @@ class Maker:
     def _verify(self, documents: Path) -> dict[str, Any]:
         names = {f"app-{app.name}": self.images[f"app-image {app.name}"] for app in self.lock.apps}
         found = verifying.verify(
-            self.places.store, self.lock, self.images[f"system-image {self.lock.name}"], names, bound(self.lock, self.images), documents
+            self.places.store,
+            self.lock,
+            self.images[f"system-image {self.lock.name}"],
+            names,
+            bound(self.lock, self.images),
+            documents,
+            self.known,
         )
         verifying.require(found)
         return {"findings": verifying.documents(found)}

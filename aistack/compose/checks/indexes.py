@@ -16,24 +16,23 @@ BINARY = ".bin"
 
 def _indexes(filesystem: Filesystem) -> list[str] | str:
     found = trees(filesystem)
-    return [problem for tree in found for problem in _stale(filesystem, tree)] if found else "there is no kernel in /usr/lib/modules"
+    return [problem for tree in found for problem in stale(filesystem, tree)] if found else "there is no kernel in /usr/lib/modules"
 
 
-def _stale(filesystem: Filesystem, tree: Tree) -> Iterator[str]:
+def stale(filesystem: Filesystem, tree: Tree) -> Iterator[str]:
+    """What the indexes beside modules say that is not so, in an image or an initramfs."""
     needed = dependencies(tree)
     modules = {tree.short(path): path for path in tree.modules}
     claimed = frozenset((kmod.normal(alias), module_name(path)) for path, module in tree.modules.items() for alias in module.aliases)
     for name in (DEPENDENCIES, ALIASES):
-        for file in (f"{tree.folder}/{name}", f"{tree.folder}/{name}{BINARY}"):
-            data = filesystem.texts.get(file)
-            if data is None:
-                if tree.modules:
-                    yield f"{file} is not there"
-                continue
+        files = {file: filesystem.texts.get(file) for file in (f"{tree.folder}/{name}", f"{tree.folder}/{name}{BINARY}")}
+        if tree.modules and not any(data is not None for data in files.values()):
+            yield f"{tree.folder}/{name} is not there"
+        for file, data in files.items():
             try:
-                if name == DEPENDENCIES:
+                if data is not None and name == DEPENDENCIES:
                     yield from _other_dependencies(file, _dependencies(file, data), needed, modules)
-                else:
+                elif data is not None:
                     yield from _other_aliases(file, _aliases(file, data), claimed)
             except ValueError as error:
                 yield f"{file}: {error}"

@@ -1,10 +1,11 @@
-"""The initramfs loads the kernel's own modules and no others, and finds all that they need: inside, or built into the kernel."""
+"""The initramfs has the kernel's own modules and no others, and all that they need: inside, or built into the kernel."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
+from aistack.compose.checks.indexes import stale
 from aistack.compose.checks.tree import Tree, tree, trees
 from aistack.compose.findings import Check
 from aistack.facts.filesystem import Filesystem
@@ -19,8 +20,9 @@ def _initramfs(filesystem: Filesystem) -> list[str] | str:
         inside = filesystem.initramfs.get(file)
         if inside is None:
             return f"{file} cannot be read" if filesystem.kind(file) else f"there is no {file}"
-        wrong += [f"{file}: {problem}" for problem in _other_modules(outside, inside)]
-        wrong += [f"{file}: {problem}" for problem in _lacking(outside, tree(inside, outside.version))]
+        own = tree(inside, outside.version)
+        problems = (*_other_modules(outside, inside), *_lacking(outside, own), *stale(inside, own))
+        wrong += [f"{file}: {problem}" for problem in problems]
     return wrong
 
 

@@ -18,9 +18,13 @@ from aistack.facts.kernel_files import PERMITTED, Export, Module, module_name
 NO_KERNEL = "there is no kernel in /usr/lib/modules"
 
 
+USED = re.compile(rf"{MODULES}/.*|.*/(?:bin|sbin|libexec)/.*|.*\.so[.\d]*")
+"""Binaries that are loaded or run; others may be damaged to test programs with."""
+
+
 def _damaged(filesystem: Filesystem) -> list[str]:
-    wrong = [f"{path}: {why}" for path, why in sorted(filesystem.damaged.items())]
-    return wrong + [f"{path} in {image}: {why}" for image, inside in filesystem.initramfs.items() for path, why in inside.damaged.items()]
+    wrong = [f"{path}: {why}" for path, why in sorted(filesystem.damaged.items()) if USED.fullmatch(path)]
+    return wrong + [f"{image}: {problem}" for image, inside in filesystem.initramfs.items() for problem in _damaged(inside)]
 
 
 def _one_tree(filesystem: Filesystem) -> list[str]:

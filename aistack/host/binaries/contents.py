@@ -19,6 +19,7 @@ from typing import IO
 
 from aistack.diagnostics import DiagnosticError
 from aistack.facts.binary import Binary
+from aistack.facts.files import APP
 from aistack.facts.filesystem import Entry, Filesystem
 from aistack.facts.kernel_files import MODULE_FILE, Kernel, Module
 from aistack.host.binaries import compression, elf, initramfs
@@ -44,6 +45,8 @@ FIRMWARE = re.compile(r"/usr/lib/firmware/nvidia/[^/]+/gsp[^/]*\.bin")
 
 PACKAGED = ("/usr/", "/etc/", "/lib", "/bin/", "/sbin/", "/boot/")
 """Where an OS's packages have their files; what else an image holds may be very large."""
+UNREAD = (f"{APP}/", "/models/")
+"""Where an app's wheels are and a model: nothing here asks what is in them."""
 
 LARGEST_KEY = 64 << 10
 PEM_KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----\r?\n[A-Za-z0-9+/]")
@@ -71,7 +74,7 @@ class Contents:
         scratch: Path,
         pool: Executor,
         lower: Filesystem | None = None,
-        read: dict[tuple[str, str], Promise] | None = None,
+        read: dict[tuple[str, str, bool], Promise] | None = None,
     ) -> None:
         self.wanted, self.scratch, self.pool = wanted, scratch, pool
         self.read = {} if read is None else read  # by checksum and name: an initramfs holds what lies outside, too
@@ -101,17 +104,18 @@ class Contents:
     def take(self, path: str, entry: Entry, stream: IO[bytes]) -> Entry:
         """Reads a file; its entry comes back with the checksum."""
         head = stream.read(HEAD)
-        whole = self.wanted(path) or MODULE.fullmatch(path) or KERNEL.fullmatch(path)
-        if INITRAMFS.fullmatch(path) or (entry.size > LARGE and not whole):
-            return self._take_large(path, entry, head, stream)
+        ours = MODULE.fullmatch(path) or KERNEL.fullmatch(path)
+        binary = ours or (head.startswith(elf.MAGIC) and not path.startswith(UNREAD))
+        if INITRAMFS.fullmatch(path) or (entry.size > LARGE and not (ours or self.wanted(path))):
+            return self._take_large(path, entry, head, stream, read=bool(binary or INITRAMFS.fullmatch(path)))
         data = head + stream.read()
         if self.wanted(path):
             self.texts[path] = data
         if len(data) <= LARGEST_KEY and (PEM_KEY.search(data) or DER_KEY.match(data)):
             self.keys.add(path)
-        md5 = _md5(data).hexdigest() if path.startswith(PACKAGED) else ""
-        if data.startswith(elf.MAGIC) or MODULE.fullmatch(path) or KERNEL.fullmatch(path):
-            same = md5, path.rpartition("/")[2]
+        md5 = _md5(data).hexdigest() if binary or path.startswith(PACKAGED) else ""
+        if binary:
+            same = md5, path.rpartition("/")[2], bool(ours)
             self.values[path] = self.read.get(same) or self._later(path, data)
             self.read[same] = self.values[path]
         return replace(entry, md5=md5)
@@ -124,8 +128,7 @@ class Contents:
         self.waiting.append((promise, len(data)))
         return promise
 
-    def _take_large(self, path: str, entry: Entry, head: bytes, stream: IO[bytes]) -> Entry:
-        read = INITRAMFS.fullmatch(path) or head.startswith(elf.MAGIC)
+    def _take_large(self, path: str, entry: Entry, head: bytes, stream: IO[bytes], *, read: bool) -> Entry:
         if not read and not path.startswith(PACKAGED):
             return entry
         md5 = _md5(head)
