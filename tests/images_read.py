@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+import kernel_samples
+from kernel_samples import KERNEL
 
 from aistack.compose.lock import Lock, encode
 from aistack.compose.verify import BOUND, LOCK_PATH, QUADLETS, wanted
@@ -17,7 +21,7 @@ from aistack.host.store import Store
 Files = dict[str, bytes | Entry | str]
 """Contents by path: bytes are a file, text is a link's target, an entry is itself."""
 
-KERNEL = "6.12.107+deb13-cloud-amd64"
+DASH_BYTES = b"#!/bin/false\n"
 DIGEST = "sha256:" + "1" * 64
 STATUS = b"Package: dash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 0.5.12-12\n\n"
 DASH = LockedPackage(
@@ -76,9 +80,10 @@ def healthy() -> Files:
         "/usr/lib/ostree/prepare-root.conf": b"[composefs]\nenabled = yes\n",
         "/usr/lib/sysimage/dpkg/status": STATUS,
         "/usr/bin/python3.13": Entry(path="usr/bin/python3.13", mode=0o755),
-        f"/usr/lib/modules/{KERNEL}/vmlinuz": b"kernel",
-        f"/usr/lib/modules/{KERNEL}/initramfs.img": b"initramfs",
-        f"/usr/lib/modules/{KERNEL}/kernel/fs/ext4.ko.xz": b"module",
+        "/usr/lib/modprobe.d/nouveau.conf": b"blacklist nouveau\n",
+        "/usr/lib/sysimage/dpkg/info/dash.md5sums": f"{hashlib.md5(DASH_BYTES).hexdigest()}  usr/bin/dash\n".encode(),
+        "/usr/bin/dash": DASH_BYTES,
+        **kernel_samples.tree(),
         LOCK_PATH: encode(LOCK),
         f"{QUADLETS}/web.container": QUADLET,
         f"{BOUND}/web.container": f"{QUADLETS}/web.container",
@@ -96,9 +101,8 @@ def written(store: Store, files: Mapping[str, bytes | Entry | str], *, compress:
     return write_layer(store, entries, compress=compress)
 
 
-def read(tmp_path: Path, layers: Iterable[Mapping[str, bytes | Entry | str]]) -> Filesystem:
-    """The file system of those layers, lowest first, as the checks get it."""
+def read(tmp_path: Path, layers: Iterable[Mapping[str, bytes | Entry | str]], lower: Filesystem | None = None) -> Filesystem:
+    """The file system of those layers, lowest first, above a lower one, as the checks get it."""
     store = Store(tmp_path / "store")
-    return filesystem(
-        [store.blob(written(store, files, compress=False).digest.removeprefix("sha256:")) for files in layers], wanted, tmp_path
-    )
+    blobs = [store.blob(written(store, files, compress=False).digest.removeprefix("sha256:")) for files in layers]
+    return filesystem(blobs, wanted, tmp_path, lower)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import lzma
 import os
 import re
 import shutil
@@ -15,11 +16,14 @@ from pathlib import Path
 
 import pytest
 
+from aistack.commands import verifying
 from aistack.compose import grouping, render
 from aistack.compose.distros import debian as debian_text
+from aistack.compose.findings import Outcome
 from aistack.facts.files import Rendered
+from aistack.facts.filesystem import Filesystem
 from aistack.facts.pins import Archive, LockedRoot
-from aistack.host import apt, debian, layers, oci, own_files
+from aistack.host import apt, debian, inspect, layers, oci, own_files
 from aistack.host.store import Store
 
 pytestmark = pytest.mark.system
@@ -130,3 +134,51 @@ def test_a_small_change_of_ours_is_a_small_layer(base: Base, tmp_path: Path) -> 
     assert groups[debian.NODE] < 3_000_000
     assert groups[debian.DATABASE] < 500_000
     assert image.total < 250_000_000
+
+
+@pytest.fixture(scope="module")
+def read(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Filesystem:
+    """The base as verify reads it."""
+    blobs = [base.store.blob(layer.digest.removeprefix("sha256:")) for layer in oci.read_image(base.store, base.digest).layers]
+    return inspect.filesystem(blobs, verifying.wanted, tmp_path_factory.mktemp("read"))
+
+
+def test_everything_in_it_fits_together(read: Filesystem) -> None:
+    """A kernel of Debian's with a thousand modules: every symbol, index, library and checksum, and nothing is said that is not so."""
+    (kernel,) = read.kernels.values()
+    assert kernel.exports is not None and len(kernel.exports) > 9000
+    assert len(read.modules) > 1000 and len(read.binaries) > 500
+    bootable, found = verifying.judged(read, {})
+    assert bootable
+    assert {finding.name for finding in found if finding.outcome is not Outcome.YES} == {"baseimage-composefs"}  # which is borne
+
+
+BLOCK = "kernel/drivers/block/virtio_blk.ko.xz"
+
+
+@pytest.mark.parametrize(
+    ("check", "said", "pattern", "instead"),
+    [
+        ("vermagic", "was built for", rb"vermagic=\d", b"vermagic=5"),
+        ("module-symbols", "was built against other versions of kfree", rb".{4}\0{4}kfree\0", b"\0\0\0\0kfree\0"),
+        ("module-symbols", "needs what nothing exports: virtqueue_get_bug", rb"\0virtqueue_get_buf\0(?=\w)", b"\0virtqueue_get_bug\0"),
+        ("module-indexes", "for virtio:d00000002v*, which it does not claim", rb"alias=virtio:d0", b"alias=virtio:d9"),
+        ("module-signers", "is not signed, most of the kernel's own are signed by", rb"~Module signature", b"-"),
+        ("initramfs-modules", "is not the one that lies outside", rb"license=GPL", b"license=GPl"),
+        ("module-terms", "(licence `GPl`) uses what is for GPL modules only", rb"license=GPL", b"license=GPl"),
+        ("package-files", "is not what linux-image-", rb"license=GPL", b"license=GPL"),
+    ],
+)
+def test_a_module_of_it_that_was_changed_is_named(
+    check: str, said: str, pattern: bytes, instead: bytes, base: Base, read: Filesystem, tmp_path: Path
+) -> None:
+    (path,) = (path for path in read.modules if path.endswith(BLOCK))
+    data = lzma.decompress(base.texts[path.lstrip("/")])
+    found = re.search(pattern, data, re.DOTALL)
+    assert found is not None
+    changed = data[: found.start()] + instead.rjust(len(found[0]), b"\1") + data[found.end() :]
+    layer = layers.write_layer(base.store, [layers.file_entry(path, lzma.compress(changed))], compress=False)
+    upper = inspect.filesystem([base.store.blob(layer.digest.removeprefix("sha256:"))], verifying.wanted, tmp_path, read)
+    (finding,) = (finding for finding in verifying.judged(upper, {})[1] if finding.name == check)
+    assert finding.outcome is Outcome.NO
+    assert said in finding.message

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from images_read import KERNEL, STATUS, Files, folder, healthy, read
+from images_read import STATUS, Files, folder, healthy, read
+from kernel_samples import KERNEL
 
-from aistack.compose import lint, tidy
+from aistack.compose import checks, lint, tidy
+from aistack.compose.checks import signing
+from aistack.compose.checks.expected import Expected
 from aistack.compose.findings import Finding, Outcome
 from aistack.compose.verify import is_bootable, verify_image
 from aistack.host.layers import Entry
@@ -99,7 +102,7 @@ def test_a_planted_fault_is_named(check: str, fault: Files, said: str, tmp_path:
 def test_a_healthy_image_passes_and_every_check_has_its_fault(tmp_path: Path) -> None:
     found = findings(tmp_path)
     assert {finding.outcome for finding in found.values()} == {Outcome.YES}
-    assert {check for check, _, _ in FAULTS} == found.keys()
+    assert {check for check, _, _ in FAULTS} == {check.name for check in (*lint.LINTS, *lint.OURS, *tidy.TIDY)}
 
 
 def test_what_need_not_be_a_fault_is_none(tmp_path: Path) -> None:
@@ -141,7 +144,7 @@ def test_an_image_that_does_not_boot_is_asked_what_makes_sense(tmp_path: Path) -
     assert not {"kernel", "utf8", "baseimage-root", "var-tmpfiles", "state-folders"} & found
     weights = read(tmp_path, [{"/models/org/name/model.gguf": b"GGUF"}])
     untold = {finding.name for finding in verify_image(weights, bootable=False) if finding.outcome is Outcome.UNKNOWN}
-    assert untold == {"os-release", "owners"}
+    assert untold == {"os-release", "owners", "package-files"}
 
 
 def test_what_says_that_it_boots_or_has_a_kernel_is_bootable(tmp_path: Path) -> None:
@@ -150,6 +153,7 @@ def test_what_says_that_it_boots_or_has_a_kernel_is_bootable(tmp_path: Path) -> 
 
 
 def test_names_are_unique_and_the_exemption_is_of_a_check() -> None:
-    names = [check.name for check in (*lint.LINTS, *lint.OURS, *tidy.TIDY)]
+    asked = (*lint.LINTS, *lint.OURS, *tidy.TIDY, *checks.checks(Expected()))
+    names = [*(check.name for check in asked), signing.NAME]
     assert len(names) == len(set(names))
     assert {one.check for one in lint.EXEMPTIONS} <= set(names)

@@ -15,6 +15,7 @@ from aistack.commands import verify as verb
 from aistack.commands import verifying
 from aistack.compose.lock import Lock
 from aistack.diagnostics import DiagnosticError, ExitCode
+from aistack.facts.filesystem import Filesystem
 from aistack.facts.pins import LockedRoot
 from aistack.host import layers, oci
 from aistack.host.store import Store
@@ -43,6 +44,20 @@ def test_a_flipped_bit_is_found_and_the_layer_goes(tmp_path: Path) -> None:
     assert caught.value.diagnostics[0].rule == "VER003"
     assert caught.value.exit_code is ExitCode.UNABLE
     assert not blob.exists()
+
+
+def test_what_was_read_of_a_base_is_not_read_again_for_what_is_built_on_it(tmp_path: Path) -> None:
+    store, known = Store(tmp_path), dict[tuple[str, ...], Filesystem]()
+    base, blob = system(store)
+    verifying.judge(store, base, known=known)
+    top = layers.write_layer(store, [layers.file_entry("/etc/more", b"")])
+    image = oci.write_image(store, [*oci.read_image(store, base).layers, top], arch="amd64")
+    blob.write_bytes(bytes(blob.stat().st_size))
+    found = verifying.verify(store, LOCK, image, {}, {}, known=known)["system"]
+    assert found
+    assert {"/usr/bin/tool", "/etc/more"} <= max(known.values(), key=lambda one: len(one.entries)).entries.keys()
+    with pytest.raises(DiagnosticError, match="is not what it was"):
+        verifying.verify(store, LOCK, image, {}, {})
 
 
 def test_a_truncated_layer_is_not_an_image(tmp_path: Path) -> None:

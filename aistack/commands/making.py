@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from aistack.commands import compiling, fetching, verifying
 from aistack.commands.pinning import Places
-from aistack.compose import findings, lint, render, sbom, tidy, verify
+from aistack.compose import checks, findings, lint, render, sbom, tidy, verify
 from aistack.compose import modules as module_text
 from aistack.compose.distros import debian as debian_text
 from aistack.compose.lock import Lock, LockedApp, LockedModel, identity
@@ -22,6 +22,7 @@ from aistack.facts.files import Rendered, RenderedFile
 from aistack.facts.pins import LockedFile, LockedRoot
 from aistack.host import (
     accounts,
+    binaries,
     bound_store,
     deb,
     debian,
@@ -55,6 +56,12 @@ from aistack.values import dataclass
 SBOM_WRITERS = ("cyclonedx-python-lib", "license-expression", "packageurl-python", "spdx-tools")
 """Python packages that shape a bill of materials."""
 
+
+def _parts(package: ModuleType) -> Iterator[ModuleType]:
+    """The modules of a package that are loaded."""
+    return (part for name, part in sorted(vars(package).items()) if getattr(part, "__name__", "") == f"{package.__name__}.{name}")
+
+
 VERSIONS = {"mmdebstrap": "--version", "bwrap": "--version"}
 CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "modules": (modules,),
@@ -65,7 +72,7 @@ CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "converted-model": (gguf, models),
     "model-image": (models, layers, oci),
     "system-image": (render.system, layers, oci),
-    "verify": (findings, inspect, lint, tidy, verify),
+    "verify": (findings, inspect, lint, tidy, verify, *_parts(checks), *_parts(binaries)),
     "sbom": (sbom.cyclonedx, sbom.inventory, sbom.spdx),
     "disk": (bound_store, disk, disk_fill, disk_layout, grub, ostree, sysroot),
 }
@@ -105,6 +112,7 @@ class Maker:
     shared: Sequence[sharing.Source]
     progress: Progress
     outputs: dict[str, Mapping[str, Any]]
+    known: verifying.Known = field(default_factory=dict)
 
     def make(self, step: Step, folder: Path) -> dict[str, Any]:
         """The document of the step's output; files that it names lie in `folder`."""
@@ -185,7 +193,8 @@ class Maker:
         vendor = self.lock.accelerator.vendor if self.lock.accelerator and "driver" in dict(self.lock.components) else ""
         files = (*base_files(vendor), *self._compiled(step))
         image = debian.build_base(store, root, files=files, script=debian_text.base_script(), compressor=compressor, log=log)
-        verifying.require({"base": verifying.judge(store, image)[1]})  # what boots nowhere is told before apps are built
+        found = verifying.judge(store, image, self.lock, self.known)[1]
+        verifying.require({"base": found})  # what boots nowhere is told before apps are built
         return image
 
     def _locked_app(self, step: Step) -> LockedApp:
@@ -305,7 +314,13 @@ class Maker:
     def _verify(self, documents: Path) -> dict[str, Any]:
         names = {f"app-{app.name}": self.images[f"app-image {app.name}"] for app in self.lock.apps}
         found = verifying.verify(
-            self.places.store, self.lock, self.images[f"system-image {self.lock.name}"], names, bound(self.lock, self.images), documents
+            self.places.store,
+            self.lock,
+            self.images[f"system-image {self.lock.name}"],
+            names,
+            bound(self.lock, self.images),
+            documents,
+            self.known,
         )
         verifying.require(found)
         return {"findings": verifying.documents(found)}

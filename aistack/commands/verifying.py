@@ -13,22 +13,31 @@ from aistack.compose.lock import Lock
 from aistack.compose.sbom import complete
 from aistack.diagnostics import Diagnostic, Severity, refuse, unable
 from aistack.facts.filesystem import Filesystem
-from aistack.host import inspect, oci
+from aistack.host import inspect, oci, python_parts
 from aistack.host.store import Store
 
 Findings = Mapping[str, Sequence[Finding]]
 """What the checks found, by the image that they looked at."""
 
+Known = dict[tuple[str, ...], Filesystem]
+"""File systems that were read, by the digests of their layers: what is built upon them is not read again."""
+
 
 def verify(
-    store: Store, lock: Lock, system: str, apps: Mapping[str, str], bound: Mapping[str, str], documents: Path | None = None
+    store: Store,
+    lock: Lock,
+    system: str,
+    apps: Mapping[str, str],
+    bound: Mapping[str, str],
+    documents: Path | None = None,
+    known: Known | None = None,
 ) -> Findings:
     """Checks a system image and its apps' images (`app-NAME` → manifest digest); `bound` names every image that the lock promises.
 
     `documents` is the folder with the bills of materials, None where they were not made.
     """
     promised = {name.rsplit("/", 1)[-1]: digest for name, digest in bound.items()}
-    filesystem = _read(store, system)
+    filesystem = _read(store, system, known)
     found: dict[str, Sequence[Finding]] = {
         "system": (*checks.verify_system(filesystem, lock, promised), complete.check(filesystem, sbom_of(documents, "base")))
     }
@@ -48,12 +57,24 @@ def sbom_of(folder: Path | None, image: str) -> Mapping[str, str]:
     return {file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob(f"{image}.*.json"))} if folder else {}
 
 
-def judge(store: Store, digest: str) -> tuple[bool, Sequence[Finding]]:
-    """Whether any image in the store is a bootable one, and what the checks found; with the lock that it carries, if it carries one."""
-    labels = dict(oci.read_image(store, digest).labels)
-    filesystem = _read(store, digest)
+def judge(store: Store, digest: str, lock: Lock | None = None, known: Known | None = None) -> tuple[bool, Sequence[Finding]]:
+    """Whether any image in the store is a bootable one, and what the checks found; with the lock that it carries, if it carries one.
+
+    A base carries none: `lock` is the one that it was built from.
+    """
+    return judged(_read(store, digest, known), dict(oci.read_image(store, digest).labels), lock)
+
+
+def judged(filesystem: Filesystem, labels: Mapping[str, str], lock: Lock | None = None) -> tuple[bool, Sequence[Finding]]:
+    """As `judge`, of a file system that was read (`host.inspect.filesystem`) and the labels of its image."""
     bootable = checks.is_bootable(filesystem, labels)
-    return bootable, (*checks.verify_carried(filesystem, labels), *checks.verify_image(filesystem, bootable=bootable))
+    expected = checks.expected_by(lock) if lock else checks.expected_of(filesystem)
+    return bootable, (*checks.verify_carried(filesystem, labels), *checks.verify_image(filesystem, bootable=bootable, expected=expected))
+
+
+def wanted(path: str) -> bool:
+    """The files whose contents some check reads."""
+    return checks.wanted(path) or complete.wanted(path)
 
 
 def require(found: Findings) -> None:
@@ -79,10 +100,17 @@ def documents(found: Findings) -> dict[str, Any]:
     return {image: [asdict(finding) for finding in findings] for image, findings in found.items()}
 
 
-def _read(store: Store, digest: str) -> Filesystem:
-    layers = [store.blob(layer.digest.removeprefix("sha256:")) for layer in oci.read_image(store, digest).layers]
-    if damaged := store.damaged(blob.name for blob in layers):
+def _read(store: Store, digest: str, known: Known | None = None) -> Filesystem:
+    """The file system of an image; what is `known` grows by it."""
+    python_parts.require()
+    digests = tuple(layer.digest.removeprefix("sha256:") for layer in oci.read_image(store, digest).layers)
+    lower = max((below for below in known or () if digests[: len(below)] == below), key=len, default=())
+    upper = digests[len(lower) :]
+    if damaged := store.damaged(upper):
         why = ("the disk, or somebody, changed it; it was removed from the store",)
         raise unable("VER003", "layer-damaged", f"the layer {damaged[0]} in the store is not what it was", why=why, hints=("build again",))
     with store.scratch() as folder:
-        return inspect.filesystem(layers, lambda path: checks.wanted(path) or complete.wanted(path), folder)
+        found = inspect.filesystem([store.blob(layer) for layer in upper], wanted, folder, known[lower] if known and lower else None)
+    if known is not None:
+        known[digests] = found
+    return found

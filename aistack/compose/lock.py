@@ -78,10 +78,15 @@ class LockedApp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedAccelerator:
-    """The accelerators that the node must have; `firmware` are the files below /usr/lib/firmware that the kernel's own driver asks for."""
+    """The accelerators that the node must have.
+
+    `pci_ids` are what they may be on PCI (`10de:27b8`), none where that is not known; `firmware` are the files below /usr/lib/firmware that
+    the kernel's own driver asks for.
+    """
 
     product: str
     count: int
+    pci_ids: tuple[str, ...] = ()
     firmware: tuple[str, ...] = ()
 
     @property

@@ -156,6 +156,14 @@ COMPRESSOR = ("zstd", "-q", "-c", "-9", "-T2", "--no-check")
 """Two threads, whatever the machine has: one thread and several give different bytes, two and more give the same (zstd(1), `-T#`)."""
 
 
+def _accelerator(stack: Stack) -> LockedAccelerator | None:
+    accelerator = stack.accelerator
+    if accelerator is None:
+        return None
+    known = () if "pci-ids" in accelerator.recalled else accelerator.pci_ids
+    return LockedAccelerator(product=accelerator.id, count=stack.accelerator_count, pci_ids=known, firmware=accelerator.firmware)
+
+
 def _grouped(name: str, root: LockedRoot, older: Lock | None, pins: Pins) -> LockedRoot:
     """The root with its packages' layers, where it becomes an image; `older` is a lock whose assignment is kept."""
     if not ships(name):
@@ -184,11 +192,6 @@ def kernel_version_string(base: LockedRoot) -> str:
         hints = ("pin everything again: `aistack lock RECIPE --anew`",)
         raise refuse(Diagnostic(rule="LOCK009", name="one-kernel", severity=Severity.ERROR, message=message, why=why, hints=hints))
     return found[0]
-
-
-def _accelerator(stack: Stack) -> LockedAccelerator | None:
-    product = stack.accelerator
-    return LockedAccelerator(product=product.id, count=stack.accelerator_count, firmware=product.firmware) if product else None
 
 
 def _suites(stack: Stack) -> tuple[Suite, ...]:

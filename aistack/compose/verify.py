@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping
 
 from packaging.utils import canonicalize_name, canonicalize_version
 
-from aistack.compose import lint, tidy
+from aistack.compose import checks, lint, tidy
+from aistack.compose.checks.expected import Expected
+from aistack.compose.checks.signing import signers
 from aistack.compose.distros import debian
 from aistack.compose.findings import Finding, Outcome, answer, ask, some
 from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, LockFormatError, decode, identity
@@ -33,13 +35,36 @@ def wanted(path: str) -> bool:
     """The files whose contents the checks read."""
     if path.startswith(APP + "/"):
         return path.endswith(".dist-info/RECORD")
-    return path == LOCK_PATH or path.startswith(QUADLETS + "/") or lint.wanted(path) or tidy.wanted(path)
+    return path == LOCK_PATH or path.startswith(QUADLETS + "/") or lint.wanted(path) or tidy.wanted(path) or checks.wanted(path)
 
 
-def verify_image(filesystem: Filesystem, *, bootable: bool) -> tuple[Finding, ...]:
-    """Checks any image, whoever built it: what bootable containers hold to, if it is one, and what no image should carry."""
-    checks = (check for check in (*lint.LINTS, *lint.OURS, *tidy.TIDY) if bootable or not check.bootable)
-    return tuple(ask(filesystem, checks, lint.EXEMPTIONS))
+NOTHING = Expected()
+"""What an image without a lock promises."""
+
+
+def verify_image(filesystem: Filesystem, *, bootable: bool, expected: Expected = NOTHING) -> tuple[Finding, ...]:
+    """Checks any image, whoever built it: what bootable containers hold to, if it is one, and what no image should carry.
+
+    Its kernel, driver, programs and libraries must fit each other, and what is expected of them.
+    """
+    asked = (*lint.LINTS, *lint.OURS, *tidy.TIDY, *checks.checks(expected))
+    found = ask(filesystem, (check for check in asked if bootable or not check.bootable), lint.EXEMPTIONS)
+    return (*found, signers(filesystem, expected)) if bootable else tuple(found)
+
+
+def expected_of(filesystem: Filesystem) -> Expected:
+    """What the lock that an image carries promises of its binaries."""
+    lock = _carried(filesystem)
+    return expected_by(lock) if isinstance(lock, Lock) else NOTHING
+
+
+def expected_by(lock: Lock) -> Expected:
+    """What a lock promises of the binaries in its base."""
+    accelerator = lock.accelerator
+    if accelerator is None:
+        return NOTHING
+    driver = dict(lock.components).get("driver") if accelerator.product.startswith("nvidia/") else None
+    return Expected(driver=driver, pci_ids=accelerator.pci_ids)
 
 
 def is_bootable(filesystem: Filesystem, labels: Mapping[str, str]) -> bool:
@@ -49,7 +74,7 @@ def is_bootable(filesystem: Filesystem, labels: Mapping[str, str]) -> bool:
 
 def verify_system(filesystem: Filesystem, lock: Lock, bound: Mapping[str, str]) -> tuple[Finding, ...]:
     """Checks a system image; `bound` maps the image names that the lock promises to their manifest digests (`sha256:…`)."""
-    return (*_promised(filesystem, lock, identity(lock), bound), *verify_image(filesystem, bootable=True))
+    return (*_promised(filesystem, lock, identity(lock), bound), *verify_image(filesystem, bootable=True, expected=expected_by(lock)))
 
 
 def verify_carried(filesystem: Filesystem, labels: Mapping[str, str]) -> tuple[Finding, ...]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
+from dataclasses import field
 
+from aistack.facts.binary import Binary
+from aistack.facts.kernel_files import Kernel, Module
 from aistack.values import dataclass
 
 MOST_STEPS = 1000
@@ -14,7 +17,8 @@ MOST_STEPS = 1000
 class Entry:
     """One name in a file system: `kind` is `file`, `directory`, `link`, `device` or `other`; size in bytes.
 
-    `capabilities` says whether it has file capabilities.
+    `capabilities` says whether it has file capabilities. `md5` is its checksum in hex, as Debian's packages have it; empty where none was
+    taken.
     """
 
     kind: str
@@ -24,15 +28,25 @@ class Entry:
     size: int = 0
     target: str = ""
     capabilities: bool = False
+    md5: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filesystem:
-    """Absolute paths and their entries; `texts` holds contents that were asked for, `keys` names private keys."""
+    """Absolute paths and their entries; `texts` holds contents that were asked for, `keys` names private keys.
+
+    The others are what was read of the files at those paths: programs and libraries, kernel modules, kernels, the file systems in
+    initramfs files, and why a file could not be read that says it is one of these.
+    """
 
     entries: Mapping[str, Entry]
     texts: Mapping[str, bytes]
     keys: tuple[str, ...] = ()
+    binaries: Mapping[str, Binary] = field(default_factory=dict)
+    modules: Mapping[str, Module] = field(default_factory=dict)
+    kernels: Mapping[str, Kernel] = field(default_factory=dict)
+    initramfs: Mapping[str, Filesystem] = field(default_factory=dict)
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
     def resolved(self, path: str) -> str:
         """Where an absolute path leads when the links on it are followed; `/` where they go in a circle."""

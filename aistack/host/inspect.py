@@ -3,71 +3,67 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from aistack.diagnostics import unable
 from aistack.facts.filesystem import Entry, Filesystem
-from aistack.host import process
+from aistack.host.binaries import compression
+from aistack.host.binaries.contents import Contents
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
-MAGIC = {"zstd": b"\x28\xb5\x2f\xfd", "gzip": b"\x1f\x8b"}
+THREADS = 2
 
 
-def filesystem(layers: Sequence[Path], wanted: Callable[[str], bool], scratch: Path) -> Filesystem:
-    """The merged file system of layers, lowest first; contents are kept for paths that are `wanted`."""
-    entries: dict[str, Entry] = {}
-    texts: dict[str, bytes] = {}
-    keys: set[str] = set()
-    for blob in layers:
-        with _opened(blob, scratch) as stream:
-            try:
-                _apply(stream, wanted, entries, texts, keys)
-            except tarfile.TarError as error:
-                raise unable(
-                    "HOST010", "layer-unreadable", f"layer {blob.name[:12]} cannot be read as a tar archive", why=(str(error),)
-                ) from error
-    for path in tuple(entries):  # an archive need not hold the folders on the way to what it holds
-        while (path := path.rpartition("/")[0]) and path not in entries:
-            entries[path] = Entry(kind="directory", mode=0o755, uid=0, gid=0)
-    return Filesystem(entries=entries, texts=texts, keys=tuple(sorted(keys & entries.keys())))
+def filesystem(layers: Sequence[Path], wanted: Callable[[str], bool], scratch: Path, lower: Filesystem | None = None) -> Filesystem:
+    """The merged file system of layers, lowest first, above a `lower` one; contents are kept for paths that are `wanted`."""
+    entries = dict(lower.entries) if lower else {}
+    with ThreadPoolExecutor(THREADS) as pool:
+        contents = Contents(wanted, scratch, pool, lower)
+        for blob in layers:
+            with compression.opened(blob, scratch / f"{blob.name[:12]}.log") as stream:
+                try:
+                    _apply(stream, entries, contents)
+                except tarfile.TarError as error:
+                    raise unable(
+                        "HOST010", "layer-unreadable", f"layer {blob.name[:12]} cannot be read as a tar archive", why=(str(error),)
+                    ) from error
+        for path in tuple(entries):  # an archive need not hold the folders on the way to what it holds
+            while (path := path.rpartition("/")[0]) and path not in entries:
+                entries[path] = Entry(kind="directory", mode=0o755, uid=0, gid=0)
+        return contents.filesystem(entries)
 
 
-def _apply(stream: IO[bytes], wanted: Callable[[str], bool], entries: dict[str, Entry], texts: dict[str, bytes], keys: set[str]) -> None:
+def _apply(stream: IO[bytes], entries: dict[str, Entry], contents: Contents) -> None:
     own: set[str] = set()  # whiteouts speak of lower layers only, wherever they stand in this one
     with tarfile.open(fileobj=_Blocks(stream), mode="r|") as archive:  # type: ignore[call-overload]  # it asks for read() only
         for member in archive:
             path = _absolute(member.name)
             folder, _, name = path.rpartition("/")
             if name == OPAQUE:
-                _forget(folder, entries, texts, own)
+                _forget(folder, entries, contents, own)
                 continue
             if name.startswith(WHITEOUT):
                 gone = f"{folder}/{name.removeprefix(WHITEOUT)}"
                 if gone not in own:
-                    _forget(gone, entries, texts, own)
+                    _forget(gone, entries, contents, own)
                     entries.pop(gone, None)
-                    texts.pop(gone, None)
+                    contents.forget(gone)
                 continue
             own.add(path)
             if not member.isdir():
-                _forget(path, entries, texts, own)
-            texts.pop(path, None)
-            keys.discard(path)
+                _forget(path, entries, contents, own)
+            contents.forget(path)
             entries[path] = _entry(member, entries)
             content = archive.extractfile(member) if member.isreg() else None
             if content is not None:
-                head = content.read(64)
-                if head.startswith(b"-----BEGIN") and b"PRIVATE KEY" in head:
-                    keys.add(path)
-                if wanted(path):
-                    texts[path] = head + content.read()
-            elif member.islnk() and wanted(path):
-                texts[path] = texts.get(_absolute(member.linkname), b"")
+                entries[path] = contents.take(path, entries[path], content)
+            elif member.islnk():
+                contents.link(path, _absolute(member.linkname))
 
 
 class _Blocks:
@@ -114,25 +110,9 @@ def _entry(member: tarfile.TarInfo, entries: dict[str, Entry]) -> Entry:
     )
 
 
-def _forget(folder: str, entries: dict[str, Entry], texts: dict[str, bytes], keep: set[str]) -> None:
+def _forget(folder: str, entries: dict[str, Entry], contents: Contents, keep: set[str]) -> None:
     if folder not in entries or entries[folder].kind != "directory":
         return
     for path in [path for path in entries if path.startswith(folder + "/") and path not in keep]:
         del entries[path]
-        texts.pop(path, None)
-
-
-@contextmanager
-def _opened(blob: Path, scratch: Path) -> Iterator[IO[bytes]]:
-    """The archive in a blob. How it is compressed, its first bytes tell: what archives and podman's store say of it may be wrong."""
-    with blob.open("rb") as stream:
-        tool = next((tool for tool, magic in MAGIC.items() if stream.peek(4).startswith(magic)), None)
-        if tool is None:
-            yield stream
-            return
-    argv = [process.require(tool, tool), "-dc", "--", str(blob)]
-    with process.stream(argv, log=scratch / f"{blob.name[:12]}.log") as decompressor:
-        assert decompressor.stdout is not None
-        yield decompressor.stdout
-        while decompressor.stdout.read(1 << 20):
-            pass  # trailing zeros, so that the decompressor ends by itself
+        contents.forget(path)

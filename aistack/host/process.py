@@ -96,6 +96,13 @@ def run(
     return Completed(argv=tuple(argv), returncode=process.returncode, stdout=stdout, stderr=stderr)
 
 
+def filtered(argv: Sequence[str], data: bytes) -> tuple[int, bytes]:
+    """Send data through a program: its exit code, and what it wrote. Raises DiagnosticError (exit 3) when the program is missing."""
+    with _started(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        written, _ = process.communicate(data)
+        return process.returncode, written
+
+
 @contextmanager
 def _started(argv: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A program in a process group of its own: when the block is left early, whatever it had started is killed with it.

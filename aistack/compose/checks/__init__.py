@@ -1,0 +1,60 @@
+"""Checks of what in an image must fit together: kernel and modules, the driver's parts, libraries, and files that name files.
+
+All are pure: they judge what `host.inspect` read. Each holds for any image; what a lock promises is given as `Expected`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+from aistack.compose.checks import claims, driver, indexes, initramfs, kernel, leftovers, libraries, packages, references
+from aistack.compose.checks.expected import Expected
+from aistack.compose.findings import Check
+
+TEXTS = re.compile(
+    r"(?:/etc|(?:/usr)?/lib|/usr/local/lib)/.*\.conf"
+    r"|/usr/lib/modules/[^/]+/(?:config|modules\.(?:dep|alias)(?:\.bin)?|modules\.builtin\.modinfo)|/boot/config-.*"
+)
+
+
+def wanted(path: str) -> bool:
+    """The files whose contents these checks read as text."""
+    return bool(TEXTS.fullmatch(path)) or references.wanted(path) or packages.wanted(path)
+
+
+def checks(expected: Expected) -> tuple[Check, ...]:
+    """Every check, with what is expected of the image."""
+    return (
+        *kernel.CHECKS,
+        *indexes.CHECKS,
+        *initramfs.CHECKS,
+        Check(
+            name="driver-versions",
+            description="every part of the accelerator's driver is of one version",
+            look=partial(driver.versions, expected=expected),
+            bootable=True,
+        ),
+        Check(
+            name="module-firmware",
+            description="the firmware that modules ask for is there",
+            look=partial(driver.firmware, expected=expected),
+            bootable=True,
+        ),
+        Check(
+            name="driver-rivals",
+            description="no other module takes the accelerator",
+            look=partial(claims.rivals, expected=expected),
+            bootable=True,
+        ),
+        Check(
+            name="driver-enabled",
+            description="nothing keeps the accelerator's driver from being loaded",
+            look=partial(claims.disabled, expected=expected),
+            bootable=True,
+        ),
+        *libraries.CHECKS,
+        *references.CHECKS,
+        *leftovers.CHECKS,
+        *packages.CHECKS,
+    )

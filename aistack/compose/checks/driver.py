@@ -1,0 +1,101 @@
+"""The parts of an accelerator's driver fit each other: modules, libraries and programs of one version, and firmware.
+
+Of NVIDIA's driver the parts work in one version only. Which modules are its, their devices say: distributions rename them
+(`nvidia-current.ko`), and kernels have modules of their own with a vendor's name in theirs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from aistack.compose.checks.claims import drivers, patterns
+from aistack.compose.checks.expected import Expected
+from aistack.compose.checks.tree import Tree, trees
+from aistack.facts import kmod
+from aistack.facts.filesystem import Filesystem
+from aistack.facts.kernel_files import Module
+
+NVIDIA = "000010DE"
+VERSION = re.compile(r"\d{3}\.\d{2,3}(?:\.\d{2})?")
+LIBRARY = re.compile(r".*/lib[^/]+\.so\.(?P<version>" + VERSION.pattern + ")")
+FIRMWARE = re.compile(r"/usr/lib/firmware/nvidia/(?P<version>" + VERSION.pattern + r")/gsp[^/]*")
+SAYING = re.compile(r".*/(?:libcuda\.so\.[^/]*|libnvidia-ml\.so\.[^/]*|nvidia-smi)")
+"""What has its version in its bytes; of a library, the file's name says it, too."""
+PERSISTENCED = re.compile(r".*/bin/nvidia-persistenced")
+"""Distributions build it from a source of its own: it is of the driver's branch, not always of its version."""
+REQUIRED = ("libcuda.so.", "libnvidia-ml.so.")
+
+FOLDERS = ("updates/{kernel}", "updates", "{kernel}", "")
+"""Where the kernel looks for firmware below /usr/lib/firmware: https://docs.kernel.org/driver-api/firmware/fw_search_path.html."""
+PACKED = ("", ".zst", ".xz")
+
+
+def versions(filesystem: Filesystem, expected: Expected) -> list[str]:
+    """Parts that are of another version than the lock's driver or, where there is none, than most."""
+    parts = {**{path: module.version for path, module in modules(filesystem).items()}, **_named(filesystem)}
+    counted = Counter(parts.values()).most_common(1)
+    wanted = expected.driver or (counted[0][0] if counted else None)
+    if wanted is None:
+        return []
+    wrong = [f"{path} is of {version}, the driver is {wanted}" for path, version in sorted(parts.items()) if version != wanted]
+    for path, binary in sorted(filesystem.binaries.items()):
+        if (SAYING.fullmatch(path) or FIRMWARE.fullmatch(path)) and parts.get(path, wanted) not in binary.versions:
+            wrong.append(f"{path} does not hold the version {parts.get(path, wanted)}, but {', '.join(binary.versions) or 'none'}")
+        elif PERSISTENCED.fullmatch(path) and _branch(wanted) not in map(_branch, binary.versions):
+            wrong.append(f"{path} is of another branch: it holds {', '.join(binary.versions) or 'no version'}, the driver is {wanted}")
+    if expected.driver:
+        wrong += [] if modules(filesystem) else [f"there is no module of the driver {wanted}"]
+        wrong += [f"there is no {name}{wanted}" for name in REQUIRED if not any(path.endswith(f"/{name}{wanted}") for path in parts)]
+    return wrong
+
+
+def modules(filesystem: Filesystem) -> dict[str, Module]:
+    """NVIDIA's modules, wherever they lie: those that claim its displays, did not come with the kernel, and what is built on them."""
+    others = {path: module for path, module in filesystem.modules.items() if not module.in_tree}
+    found = {path: module for path, module in others.items() if any(pattern.vendor == NVIDIA for pattern in patterns(module.aliases))}
+    for _ in range(len(others)):
+        names = {kmod.normal(module.name) for module in found.values()}
+        more = {
+            path: module
+            for path, module in others.items()
+            if path not in found and VERSION.fullmatch(module.version) and names & {kmod.normal(name) for name in module.depends}
+        }
+        if not more:
+            break
+        found |= more
+    return found
+
+
+def _named(filesystem: Filesystem) -> dict[str, str]:
+    """Libraries and firmware with the version that their names say."""
+    libraries = {path: match["version"] for path in filesystem.binaries if (match := LIBRARY.fullmatch(path))}
+    return libraries | {path: match["version"] for path in filesystem.entries if (match := FIRMWARE.fullmatch(path))}
+
+
+def _branch(version: str) -> str:
+    return version.partition(".")[0]
+
+
+def firmware(filesystem: Filesystem, expected: Expected) -> list[str]:
+    """Firmware that is not there, though a module asks for it that did not come with the kernel.
+
+    What came with it asks for the firmware of every product that there ever was: there it is enough that the accelerator's has any.
+    """
+    wrong = []
+    for tree in trees(filesystem):
+        own = drivers(tree, expected)
+        for path, module in tree.modules.items():
+            if module.in_tree and path not in own:
+                continue
+            lacking = [name for name in module.firmware if not _there(filesystem, tree, name)]
+            if not module.in_tree:
+                wrong += [f"{tree.short(path)} asks for {name}, which is not there" for name in lacking]
+            elif lacking and len(lacking) == len(module.firmware):
+                wrong.append(f"{tree.short(path)} asks for firmware of which nothing is there, {lacking[0]} first")
+    return wrong
+
+
+def _there(filesystem: Filesystem, tree: Tree, name: str) -> bool:
+    places = (f"/usr/lib/firmware/{folder.format(kernel=tree.version)}/{name}{ending}" for folder in FOLDERS for ending in PACKED)
+    return any(filesystem.kind(filesystem.resolved(place)) == "file" for place in places)

@@ -1,0 +1,43 @@
+"""What building modules leaves behind, and no node needs: compilers, headers, DKMS's folders, and the keys that sign."""
+
+from __future__ import annotations
+
+import re
+
+from aistack.compose.findings import Check
+from aistack.facts.filesystem import Filesystem
+
+PARTS = {
+    "a compiler": re.compile(
+        r"(/usr/(?:local/)?bin/(?:[\w.]+-)*(?:gcc|g\+\+|cc|c\+\+|c[89]9|clang|clang\+\+|rustc|tcc|nvcc)(?:-[\d.]+)?"
+        r"|/usr/lib(?:exec)?/gcc/.*/(?:cc1|cc1plus))"
+    ),
+    "headers of a kernel": re.compile(r"(/usr/src/(?:linux-|kernels/)[^/]+)/.+"),
+    "DKMS": re.compile(r"(/usr/s?bin/dkms|/usr/src/[^/]+/dkms\.conf|/var/lib/dkms/[^/]+)(?:/.*)?"),
+}
+HEADERS = re.compile(r"/usr/lib/modules/[^/]+/(?:build|source)")
+
+SIGNING_KEY = re.compile(
+    r"/var/lib/dkms/mok\.(?:key|priv)|/var/lib/shim-signed/mok/[^/]+\.priv|/etc/pki/akmods/private/.+|/.*/certs/signing_key\.(?:pem|priv)"
+)
+"""Where distributions keep keys that sign modules, whatever their form."""
+
+
+def _build_tools(filesystem: Filesystem) -> list[str]:
+    found: dict[str, str] = {}
+    for path, entry in filesystem.entries.items():
+        if entry.kind != "directory":
+            found |= {match[1]: what for what, pattern in PARTS.items() if (match := pattern.fullmatch(path))}
+        if HEADERS.fullmatch(path) and filesystem.kind(filesystem.resolved(path)) == "directory":
+            found[path] = "headers of a kernel"
+    return [f"{path} is {what}" for path, what in sorted(found.items())]
+
+
+def _keys(filesystem: Filesystem) -> list[str]:
+    return [f"{path} is a key that signs modules" for path in sorted(filesystem.entries) if SIGNING_KEY.fullmatch(path)]
+
+
+CHECKS = (
+    Check(name="no-build-tools", description="no compiler, no headers of a kernel, no DKMS", look=_build_tools, fatal=False, bootable=True),
+    Check(name="no-signing-key", description="no key that signs modules", look=_keys),
+)

@@ -1,0 +1,121 @@
+"""What files name is there: programs in units and udev's rules, and the files that CDI lends to containers.
+
+systemd.service(5), udev(7), and https://github.com/cncf-tags/container-device-interface/blob/main/SPEC.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from aistack.compose.findings import Check
+from aistack.facts.filesystem import Filesystem
+
+UNITS = tuple(f"{root}/systemd/{kind}/" for root in ("/etc", "/usr/lib", "/usr/local/lib") for kind in ("system", "user"))
+UNIT = re.compile(r".*\.(?:service|socket|mount|swap|conf)")
+SETTING = re.compile(r"^(\w+)=[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+EXEC = re.compile(r"Exec(?:Condition|StartPre|Start|StartPost|Reload|Stop|StopPre|StopPost)")
+CONDITIONS = ("ConditionPathExists", "ConditionFileIsExecutable", "ConditionPathIsDirectory", "ConditionFileNotEmpty")
+PULLS = re.compile(r"^(?:Also|BindsTo|OnFailure|OnSuccess|Requires|Requisite|Service|Sockets|Unit|Upholds|Wants)=(.*)$", re.MULTILINE)
+MASK = "/dev/null"
+SYSTEMD_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+RULES = tuple(f"{folder}/udev/rules.d/" for folder in ("/etc", "/usr/lib", "/usr/local/lib", "/lib"))
+PROGRAM = re.compile(r'\b(?:RUN(?:\{program\})?\+?:?=|PROGRAM[=!]?=|IMPORT\{program\}[=!]?=)\s*"((?:\\.|[^"\\])*)"')
+TEST = re.compile(r'\bTEST(?:\{[0-7]+\})?=="([^"]+)"')
+UDEV_PATH = ("/usr/lib/udev", "/lib/udev")
+
+CDI = ("/etc/cdi/", "/usr/share/cdi/", "/usr/lib/cdi/", "/var/run/cdi/", "/run/cdi/")
+MADE = ("/dev/", "/proc/", "/run/", "/sys/", "/tmp/", "/var/")
+"""Folders that are filled when a machine runs."""
+
+
+def wanted(path: str) -> bool:
+    """The files that these checks read."""
+    return (path.startswith(UNITS) and bool(UNIT.fullmatch(path))) or path.startswith((*RULES, *CDI))
+
+
+def _units(filesystem: Filesystem) -> list[str]:
+    texts = {path: (filesystem.text(path) or "").replace("\\\n", " ") for path in sorted(filesystem.texts) if path.startswith(UNITS)}
+    started = {_unit(name) for name in _started(filesystem, texts)}
+    wrong = []
+    for path, text in texts.items():
+        settings, name = SETTING.findall(text), _unit(re.sub(r"\.d/[^/]+$", "", path))
+        guards = [value.lstrip("|") for key, value in settings if key in CONDITIONS]
+        skipped = any(not guard.startswith("!") and not _exists(filesystem, guard, ()) for guard in guards)
+        if skipped or name not in started or any(filesystem.resolved(folder + name) == MASK for folder in UNITS):
+            continue
+        for key, value in settings:
+            command = re.fullmatch(r"([@\-:+!|]*)\"?([^\s\"]*).*", value)
+            if EXEC.fullmatch(key) and command and "-" not in command[1] and not _exists(filesystem, command[2], SYSTEMD_PATH):
+                wrong.append(f"{path}: {key} names {command[2]}, which is not there")
+    return wrong
+
+
+def _started(filesystem: Filesystem, texts: Mapping[str, str]) -> Iterator[str]:
+    """The units that something starts, or somebody may enable: they are told by links, by each other, and by udev's rules."""
+    for path, entry in filesystem.entries.items():
+        if entry.kind == "link" and path.startswith(UNITS):
+            yield from (path, entry.target)
+    for path, text in texts.items():
+        if "[Install]" in text:
+            yield path
+        for value in PULLS.findall(text):
+            yield from value.split()
+    for path in filesystem.texts:
+        if path.startswith(RULES):
+            yield from re.findall(r"[\w@.-]+\.service", filesystem.text(path) or "")
+
+
+def _unit(name: str) -> str:
+    """The file of a unit, given as a path or as an instance (`getty@tty1.service`)."""
+    return re.sub(r"@[^.]*\.", "@.", name.rpartition("/")[2])
+
+
+def _rules(filesystem: Filesystem) -> list[str]:
+    wrong = []
+    for path in sorted(path for path in filesystem.texts if path.startswith(RULES)):
+        for line in (filesystem.text(path) or "").replace("\\\n", " ").splitlines():
+            if line.lstrip().startswith("#") or any(not _exists(filesystem, test, ()) for test in TEST.findall(line)):
+                continue
+            programs = (value.split()[0].strip("'") for value in PROGRAM.findall(line) if value.split())
+            wrong += [f"{path} names {program}, which is not there" for program in programs if not _exists(filesystem, program, UDEV_PATH)]
+    return wrong
+
+
+def _exists(filesystem: Filesystem, path: str, folders: Iterable[str]) -> bool:
+    """Whether something is there, or may be: what is made later, or has variables in its name, cannot be told."""
+    if not path or re.search(r"[%$]", path) or path.startswith(MADE):
+        return True
+    places = [path] if path.startswith("/") else [f"{folder}/{path}" for folder in folders]
+    return any(filesystem.kind(filesystem.resolved(place)) for place in places)
+
+
+def _cdi(filesystem: Filesystem) -> list[str]:
+    wrong = []
+    for path in sorted(path for path in filesystem.texts if path.startswith(CDI)):
+        try:
+            named = sorted(set(_host_paths(yaml.safe_load(filesystem.text(path) or ""))))
+        except (yaml.YAMLError, AttributeError, TypeError) as error:
+            wrong.append(f"{path} is no specification of CDI: {' '.join(str(error).split())}")
+            continue
+        wrong += [f"{path} lends {file}, which is not there" for file in named if not _exists(filesystem, file, ())]
+    return wrong
+
+
+def _host_paths(specification: Any) -> Iterator[str]:
+    """The files that a specification mounts, and the programs that it runs; devices are made when the machine runs."""
+    for part in (specification, *specification.get("devices", ())):
+        edits = part.get("containerEdits") or {}
+        yield from (str(mount.get("hostPath", "")) for mount in edits.get("mounts") or ())
+        yield from (str(hook.get("path", "")) for hook in edits.get("hooks") or ())
+
+
+CHECKS = (
+    Check(name="unit-programs", description="every program that a unit starts is there", look=_units, fatal=False, bootable=True),
+    Check(name="udev-programs", description="every program that a udev rule runs is there", look=_rules, fatal=False, bootable=True),
+    Check(name="cdi-files", description="everything that CDI lends to containers is there", look=_cdi, bootable=True),
+)

@@ -1,0 +1,84 @@
+"""What a kernel and its modules say of themselves, as read from their files. Values only.
+
+A module's fields are those that `modinfo` prints: https://man7.org/linux/man-pages/man8/modinfo.8.html. Names of modules are spelled as
+the kernel spells them, with `_` for `-`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import field
+
+from aistack.values import dataclass
+
+MODULE_FILE = re.compile(r"(?P<stem>[^/]+)\.ko(?:\.(?:xz|zst|gz))?")
+
+PERMITTED = ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
+"""Licences of modules that may use what is exported for GPL only: `license_is_gpl_compatible` in the kernel's include/linux/license.h."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """A symbol that a kernel or a module offers to modules; `crc` is None where the kernel was built without MODVERSIONS."""
+
+    crc: int | None = None
+    gpl: bool = False
+    namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """The signature at the end of a module: its signer's common name, the key's serial number in hex, the hash's name (`sha256`).
+
+    What the signature does not tell is empty.
+    """
+
+    signer: str = ""
+    key: str = ""
+    algorithm: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Module:
+    """A kernel module. `needs` are the symbols that it takes from others, with their CRCs where it states them (0 to 2³²-1).
+
+    `weak` are those of them that it can do without, `exports` what it offers. `firmware` are paths below the firmware's folder, `size` the
+    bytes of its `struct module`, `digest` the sha256 (hex) of the module as it is when it is not compressed.
+    """
+
+    digest: str
+    size: int = 0
+    name: str = ""
+    version: str = ""
+    source_version: str = ""
+    vermagic: str = ""
+    licence: str = ""
+    in_tree: bool = False
+    depends: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    soft_dependencies: tuple[str, ...] = ()
+    firmware: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    signature: Signature | None = None
+    needs: Mapping[str, int | None] = field(default_factory=dict)
+    weak: frozenset[str] = frozenset()
+    exports: Mapping[str, Export] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """A kernel: its version string, what modules must have as their `vermagic` (empty: it cannot be told), and what it exports.
+
+    `exports` is None where the file does not tell.
+    """
+
+    version: str
+    vermagic: str = ""
+    exports: Mapping[str, Export] | None = None
+
+
+def module_name(path: str) -> str:
+    """The name of the module in a file, as modprobe and the kernel's arguments know it; empty for a file that is none."""
+    found = MODULE_FILE.fullmatch(path.rpartition("/")[2])
+    return found["stem"].replace("-", "_") if found else ""

@@ -1,0 +1,42 @@
+"""Devices on PCI as modules name them: `pci:v000010DEd000027B8sv*sd*bc03sc02i00*`, any field of which may be `*`.
+
+The fields are vendor and device, their subsystem's, and the class in three parts: file2alias.c of the kernel's scripts/mod.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+ALIAS = re.compile("pci:" + "".join(rf"{field}(\*|[0-9A-F]+)" for field in ("v", "d", "sv", "sd", "bc", "sc", "i")) + r"\*?")
+
+
+class Pattern(NamedTuple):
+    """Devices; `*` stands for any."""
+
+    vendor: str = "*"
+    device: str = "*"
+    subsystem_vendor: str = "*"
+    subsystem: str = "*"
+    device_class: str = "*"
+    subclass: str = "*"
+    interface: str = "*"
+
+
+def pattern(alias: str) -> Pattern | None:
+    """The devices that an alias means; None for an alias of another kind."""
+    found = ALIAS.fullmatch(alias)
+    return Pattern(*found.groups()) if found else None
+
+
+def product(identity: str, device_class: str) -> Pattern:
+    """The devices of that class (`03`) with that identity (`10de:27b8`), whatever card they are on; `*:*` means all of the class."""
+    vendor, device = (name if name == "*" else name.upper().zfill(8) for name in identity.split(":"))
+    return Pattern(vendor=vendor, device=device, device_class=device_class)
+
+
+def common(one: Pattern, other: Pattern) -> Pattern | None:
+    """The devices that both mean; None where there can be none."""
+    if any(a != b and "*" not in (a, b) for a, b in zip(one, other, strict=True)):
+        return None
+    return Pattern(*(b if a == "*" else a for a, b in zip(one, other, strict=True)))

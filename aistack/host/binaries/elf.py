@@ -1,0 +1,148 @@
+"""ELF files, opened by pyelftools: programs and libraries as values, and the sections of modules and kernels.
+
+Tables of many equal records (sections, symbols, relocations) are read at once, in the layouts of
+https://gabi.xinuos.com/elf/b-sec.html: a kernel has thousands of modules, and one by one their records take a hundred times as long.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from collections.abc import Container, Iterator
+from typing import IO, Any
+
+from aistack.facts.binary import Binary
+from aistack.values import dataclass
+
+MAGIC = b"\x7fELF"
+NO_BITS = 8
+CHUNK = 1 << 20
+DRIVER_FILE = re.compile(r".*/(lib(cuda|nvidia-ml)\.so[\d.]*|nvidia-smi|nvidia-persistenced)")
+"""Files of NVIDIA's driver in whose bytes its version stands."""
+VERSION = re.compile(rb"(?<![\d.])\d{3}\.\d{2,3}(?:\.\d{2})?(?![\d.])")
+LONGEST_VERSION = 16
+
+
+class DamagedError(ValueError):
+    """A file is not what its first bytes or its name promise; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A section: its address in memory, and its bytes (none where the file holds none)."""
+
+    address: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Object:
+    """A 64-bit ELF file in parts: `order` is its byte order as `struct` writes it; of sections with one name the first counts."""
+
+    order: str
+    sections: dict[str, Section]
+
+    def records(self, section: str, layout: str) -> Iterator[tuple[Any, ...]]:
+        """The records of a section, of that layout; none where it is absent. What fills up the end is left out."""
+        data = self.bytes(section)
+        record = struct.Struct(self.order + layout)
+        return record.iter_unpack(data[: len(data) // record.size * record.size])
+
+    def bytes(self, section: str) -> bytes:
+        """The bytes of a section, none where it is absent."""
+        found = self.sections.get(section)
+        return found.data if found else b""
+
+
+def parts(data: bytes, wanted: Container[str]) -> Object:
+    """The sections of a 64-bit ELF file that are wanted, by their names.
+
+    Raises DamagedError for a file that is shorter than it says, ELFError for what is no ELF file.
+    """
+    from elftools.elf.elffile import ELFFile
+
+    elf = ELFFile(io.BytesIO(data))
+    if elf.elfclass != 64:
+        raise DamagedError("it is for 32 bits")
+    order = "<" if elf.little_endian else ">"
+    header = struct.Struct(order + "IIQQQQIIQQ")
+    start, count = elf["e_shoff"], elf.num_sections()
+    if start + count * header.size > len(data):
+        raise DamagedError("it ends before its table of sections does")
+    table = list(header.iter_unpack(data[start : start + count * header.size]))
+    names = table[elf.get_shstrndx()][4]
+    found: dict[str, Section] = {}
+    for name, kind, _, address, offset, size, *_ in table:
+        held = 0 if kind == NO_BITS else size
+        if offset + held > len(data):
+            raise DamagedError("it ends before its sections do")
+        title = text(data, names + name)
+        if title in wanted:
+            found.setdefault(title, Section(address=address, data=data[offset : offset + held]))
+    return Object(order=order, sections=found)
+
+
+def text(data: bytes, start: int) -> str:
+    """The text in a table of strings, up to its final zero."""
+    return data[start : data.index(0, start)].decode(errors="replace")
+
+
+def binary(stream: IO[bytes], size: int, path: str) -> Binary | None:
+    """The program or library in a file of that size; None for an ELF file that is neither, as what a compiler makes on the way.
+
+    Raises DamagedError for one that is shorter than it says.
+    """
+    from elftools.elf.dynamic import DynamicSegment
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.segments import InterpSegment
+
+    elf = ELFFile(stream)
+    if elf["e_type"] not in ("ET_EXEC", "ET_DYN"):
+        return None
+    interpreter, tags = "", dict[str, list[str]]()
+    for segment in elf.iter_segments():
+        if segment["p_offset"] + segment["p_filesz"] > size:
+            raise DamagedError("it ends before its segments do")
+        if isinstance(segment, InterpSegment):
+            interpreter = segment.get_interp_name()
+        elif isinstance(segment, DynamicSegment):
+            for tag in segment.iter_tags():
+                for kind in ("needed", "soname", "rpath", "runpath"):
+                    if hasattr(tag, kind):
+                        tags.setdefault(kind, []).append(getattr(tag, kind))
+    return Binary(
+        machine=elf["e_machine"],
+        bits=elf.elfclass,
+        interpreter=interpreter,
+        soname="".join(tags.get("soname", ())),
+        needed=tuple(tags.get("needed", ())),
+        rpath=_folders(tags, "rpath"),
+        runpath=_folders(tags, "runpath"),
+        versions=_versions(stream) if DRIVER_FILE.fullmatch(path) else (),
+    )
+
+
+def firmware(stream: IO[bytes]) -> Binary:
+    """NVIDIA's firmware, an ELF file for another processor: the driver compares the section `.fwversion` with its own version."""
+    from elftools.elf.elffile import ELFFile
+
+    elf = ELFFile(stream)
+    section = elf.get_section_by_name(".fwversion")
+    versions = (section.data().rstrip(b"\0").decode(errors="replace"),) if section else ()
+    return Binary(machine=elf["e_machine"], bits=elf.elfclass, versions=versions)
+
+
+def _folders(tags: dict[str, list[str]], kind: str) -> tuple[str, ...]:
+    return tuple(folder for text in tags.get(kind, ()) for folder in text.split(":") if folder)
+
+
+def _versions(stream: IO[bytes]) -> tuple[str, ...]:
+    """The versions that stand in a file; it is read in pieces, of which the end is read again with the next."""
+    stream.seek(0)
+    found, rest = set[str](), b""
+    while chunk := stream.read(CHUNK):
+        data = rest + chunk
+        found.update(match[0].decode() for match in VERSION.finditer(data) if match.end() < len(data))
+        rest = data[-LONGEST_VERSION:]
+    return tuple(sorted(found))

@@ -1,0 +1,248 @@
+"""What in an image must fit together: a healthy one with a driver, one fault planted at a time, and the check that names it."""
+
+from __future__ import annotations
+
+import lzma
+from pathlib import Path
+
+import elf_samples
+import pytest
+from images_read import Files, healthy, read
+from kernel_samples import (
+    CLAIM,
+    DRIVER,
+    EXT4,
+    FIRMWARE,
+    FOLDER,
+    JBD2,
+    KERNEL,
+    LIBRARIES,
+    MODULES,
+    NOUVEAU,
+    NVIDIA,
+    OTHER_CLAIM,
+    at,
+    driver,
+    driver_module,
+    index,
+    initramfs,
+    module,
+    program,
+    tree,
+)
+
+from aistack.compose import checks
+from aistack.compose.checks.expected import Expected
+from aistack.compose.findings import Finding, Outcome
+from aistack.compose.verify import verify_image
+from aistack.facts.filesystem import Filesystem
+
+EXPECTED = Expected(driver=DRIVER, pci_ids=("10de:27b8",))
+UDEV, UNIT, CDI = "/usr/lib/udev/rules.d/70-a.rules", "/usr/lib/systemd/system/a.service", "/etc/cdi/nvidia.json"
+
+
+FAULTS: list[tuple[str, Files, str]] = [
+    ("readable-binaries", at(EXT4, MODULES[EXT4][:-40]), f"{FOLDER}/{EXT4}: it ends before what is compressed in it does"),
+    ("readable-binaries", at(EXT4, lzma.compress(b"no module")), f"{FOLDER}/{EXT4}: it cannot be parsed"),
+    ("readable-binaries", at(NVIDIA, driver_module()[:-400]), "it ends before its table of sections does"),
+    ("readable-binaries", at("vmlinuz", elf_samples.kernel(KERNEL)[:-9]), "vmlinuz: it ends before the kernel inside it does"),
+    ("readable-binaries", at("vmlinuz", b"kernel"), "vmlinuz: it has no header of a kernel"),
+    ("readable-binaries", at("initramfs.img", initramfs({})[:-30]), "initramfs.img: it ends within an archive"),
+    ("readable-binaries", {"/usr/bin/tool": program()[:-20]}, "/usr/bin/tool: it ends before its segments do"),
+    (
+        "one-kernel-tree",
+        {"/usr/lib/modules/6.1.0/updates/nvidia.ko": driver_module()},
+        "/usr/lib/modules/6.1.0 has 1 modules and no kernel",
+    ),
+    ("one-kernel-tree", {"/usr/lib/modules/6.1.0/vmlinuz": elf_samples.kernel("6.1.0")}, f"kernels: 6.1.0, {KERNEL}"),
+    ("kernel-version", at("vmlinuz", elf_samples.kernel("6.12.106")), "vmlinuz says that it is 6.12.106"),
+    ("vermagic", at(NVIDIA, driver_module(vermagic=f"{KERNEL} SMP mod_unload")), f"{NVIDIA} was built for `{KERNEL} SMP mod_unload`"),
+    ("vermagic", at(EXT4, module("ext4", vermagic="6.12.106 SMP")), f"{EXT4} was built for `6.12.106 SMP`"),
+    ("vermagic", at(NVIDIA, driver_module(size=128)), f"{NVIDIA} has a `struct module` of 128 bytes, the kernel's own have 64"),
+    ("module-symbols", at(NVIDIA, driver_module(needs={"vanished": 1})), f"{NVIDIA} needs what nothing exports: vanished"),
+    (
+        "module-symbols",
+        at(NVIDIA, driver_module(needs={"printk": 0x12})),
+        "against other versions of printk (0x00000012, exported is 0x00000011)",
+    ),
+    ("module-symbols", at(NVIDIA, driver_module(needs={"printk": 0x12}, newer_versions=True)), "against other versions of printk"),
+    ("module-symbols", at(NVIDIA, driver_module(needs={"printk": None})), f"{NVIDIA} states no checksum for printk"),
+    ("module-symbols", at(NVIDIA, driver_module(needs={"jbd2_start": 1})), "jbd2_start (0x00000001, exported is 0x00000055)"),
+    ("module-symbols", {f"{FOLDER}/kernel/fs/jbd2/.wh.jbd2.ko.xz": b""}, f"{EXT4} needs what nothing exports: jbd2_start"),
+    (
+        "module-terms",
+        at(NVIDIA, driver_module(needs={"register_disk": 0x33}, more=[("license", "NVIDIA")])),
+        "for GPL modules only: register_disk",
+    ),
+    (
+        "module-terms",
+        at(NVIDIA, driver_module(needs={"jbd2_start": 0x55}, more=[("license", "NVIDIA")])),
+        "for GPL modules only: jbd2_start",
+    ),
+    ("module-terms", at(NVIDIA, driver_module(needs={"pin_pages": 0x44})), f"{NVIDIA} does not import the namespace PINNING"),
+    ("module-indexes", at("modules.dep", b""), f"modules.dep does not know {EXT4}"),
+    (
+        "module-indexes",
+        at("modules.dep", tree()[f"{FOLDER}/modules.dep"] + b"kernel/gone.ko:\n"),
+        "names kernel/gone.ko, which is not there",
+    ),
+    ("module-indexes", at("modules.dep", f"{EXT4}:\n".encode()), f"is not current: {EXT4} needs {JBD2}"),
+    ("module-indexes", at("modules.dep.bin", index([])), f"modules.dep.bin does not know {EXT4}"),
+    ("module-indexes", at("modules.dep.bin", b"\xb0\x07\xf4\x57\0"), "modules.dep.bin: it is damaged"),
+    ("module-indexes", at("modules.dep.bin", index([("a", "b")])[:-9]), "modules.dep.bin: it is damaged"),
+    ("module-indexes", at("modules.alias", b""), "modules.alias does not know that ext4 is for fs_ext4"),
+    ("module-indexes", at("modules.alias.bin", index([("gone", "none")])), "modules.alias.bin names none for gone"),
+    (
+        "module-indexes",
+        {f"{FOLDER}/.wh.modules.alias": b"", f"{FOLDER}/.wh.modules.alias.bin": b""},
+        f"{FOLDER}/modules.alias is not there",
+    ),
+    ("initramfs-modules", at("initramfs.img", initramfs({JBD2: module("jbd2")})), f"{JBD2} is not the one that lies outside"),
+    ("initramfs-modules", at("initramfs.img", initramfs({EXT4: MODULES[EXT4]})), f"{EXT4} needs {JBD2}, which is not inside"),
+    ("initramfs-modules", at("initramfs.img", initramfs(MODULES, "6.12.106")), f"is of another kernel than {KERNEL}"),
+    (
+        "initramfs-modules",
+        at("initramfs.img", initramfs({NVIDIA: driver_module(more=[("version", "550.90.07")])})),
+        f"{NVIDIA} is not the one that lies outside (550.90.07, {DRIVER} outside)",
+    ),
+    (
+        "initramfs-modules",
+        at("initramfs.img", initramfs({"updates/x.ko": module("x", packed=False)})),
+        "updates/x.ko is not among the kernel's",
+    ),
+    (
+        "initramfs-modules",
+        at("initramfs.img", initramfs({JBD2: MODULES[JBD2]}, more={f"{FOLDER[1:]}/modules.dep": b""})),
+        f"initramfs.img: {FOLDER}/modules.dep does not know {JBD2}",
+    ),
+    ("driver-versions", at(NVIDIA, driver_module(more=[("version", "550.90.07"), ("alias", CLAIM)])), f"{NVIDIA} is of 550.90.07"),
+    (
+        "driver-versions",
+        at("updates/nvidia.ko", driver_module(more=[("version", "535.1.2"), ("alias", CLAIM)])),
+        "updates/nvidia.ko is of 535.1.2",
+    ),
+    ("driver-versions", {f"{LIBRARIES}/libcuda.so.{DRIVER}": elf_samples.binary(behind=b"\x00550.90.07\0")}, "but 550.90.07"),
+    ("driver-versions", {f"{LIBRARIES}/libnvidia-ptxjitcompiler.so.550.90.07": elf_samples.binary()}, "is of 550.90.07, the driver is"),
+    ("driver-versions", {f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b""}, f"there is no libcuda.so.{DRIVER}"),
+    ("driver-versions", {"/usr/bin/nvidia-smi": program(behind=b"\x00535.247.01\0")}, "/usr/bin/nvidia-smi does not hold"),
+    ("driver-versions", {"/usr/bin/nvidia-persistenced": program(behind=b"\x00535.247.01\0")}, "nvidia-persistenced is of another branch"),
+    ("driver-versions", {FIRMWARE: elf_samples.firmware("550.90.07")}, f"{FIRMWARE} does not hold the version {DRIVER}, but 550.90.07"),
+    ("driver-versions", {FIRMWARE.replace(DRIVER, "550.90.07"): elf_samples.firmware("550.90.07")}, "gsp_ga10x.bin is of 550.90.07"),
+    ("module-firmware", {f"{FIRMWARE.rpartition('/')[0]}/.wh.gsp_ga10x.bin": b""}, f"{NVIDIA} asks for nvidia/{DRIVER}/gsp_ga10x.bin"),
+    (
+        "driver-rivals",
+        {"/etc/modprobe.d/nvidia.conf": b"", "/usr/lib/modprobe.d/nouveau.conf": b""},
+        "nouveau is for the same devices, and not blacklisted",
+    ),
+    ("driver-rivals", {"/etc/modprobe.d/nouveau.conf": b"", "/etc/modprobe.d/nvidia.conf": b""}, "nouveau is for the same devices"),
+    (
+        "driver-rivals",
+        at("initramfs.img", initramfs({NOUVEAU: MODULES[NOUVEAU]})),
+        "nouveau is for the same devices, and in the initramfs",
+    ),
+    (
+        "driver-rivals",
+        at("modules.builtin.modinfo", f"nova_core.alias={OTHER_CLAIM}\0".encode()),
+        "nova_core is for the same devices, and built into",
+    ),
+    (
+        "driver-rivals",
+        at("kernel/drivers/gpu/nova.ko", module("nova", packed=False, more=[("alias", CLAIM)])),
+        "nova is for the same devices",
+    ),
+    (
+        "driver-rivals",
+        {f"{FOLDER}/updates/.wh.dkms": b"", f"{FOLDER}/kernel/drivers/.wh.gpu": b""},
+        "no module is for the accelerator 10de:27b8",
+    ),
+    ("driver-enabled", {"/etc/modprobe.d/off.conf": b"blacklist nvidia\n"}, "nvidia is blacklisted"),
+    ("driver-enabled", {"/usr/lib/bootc/kargs.d/20.toml": b'kargs = ["module_blacklist=nvidia"]\n'}, "nvidia is blacklisted"),
+    (
+        "driver-enabled",
+        {"/etc/modprobe.d/off.conf": b"install nvidia-current /bin/false\n"},
+        "nvidia_current is never loaded: modprobe runs `/bin/false`",
+    ),
+    (
+        "driver-enabled",
+        {"/etc/modprobe.d/a.conf": b"install nvidia modprobe -i nvidia-tesla\n"},
+        "modprobe loads nvidia-tesla in the place of nvidia",
+    ),
+    ("library-needs", {"/usr/bin/tool": program(needed=["libgone.so.1"])}, "/usr/bin/tool needs libgone.so.1"),
+    ("library-needs", {"/usr/bin/tool": elf_samples.binary(interpreter="/lib/ld-musl.so.1")}, "asks for the loader /lib/ld-musl.so.1"),
+    ("library-needs", {"/usr/lib/x86_64-linux-gnu/liba.so.1": elf_samples.binary(needed=["libb.so.2"])}, "liba.so.1 needs libb.so.2"),
+    (
+        "library-needs",
+        {"/usr/lib/plugins/a.so": elf_samples.binary(needed=["libb.so.2"])},
+        "/usr/lib/plugins/a.so needs libb.so.2, which is nowhere",
+    ),
+    (
+        "library-needs",
+        {"/usr/bin/tool": program(needed=["liba.so"]), "/usr/lib/x86_64-linux-gnu/liba.so": elf_samples.binary(machine=183)},
+        "/usr/bin/tool needs liba.so",
+    ),
+    (
+        "library-needs",
+        {"/usr/bin/tool": program(needed=["liba.so"]), "/usr/lib/own/liba.so": elf_samples.binary()},
+        "/usr/bin/tool needs liba.so",
+    ),
+    (
+        "unit-programs",
+        {UNIT: b"[Service]\nExecStart=@/usr/bin/gone a b\n[Install]\nWantedBy=a.target\n"},
+        f"{UNIT}: ExecStart names /usr/bin/gone",
+    ),
+    (
+        "unit-programs",
+        {UNIT: b"[Service]\nExecStart=gone\n", "/etc/systemd/system/a.target.wants/a.service": UNIT},
+        "names gone, which is not there",
+    ),
+    (
+        "unit-programs",
+        {UNIT: b"[Service]\nExecStart=/bin/dash\n[Install]\n", f"{UNIT}.d/a.conf": b"[Service]\nExecStartPost=/usr/sbin/gone\n"},
+        f"{UNIT}.d/a.conf: ExecStartPost names /usr/sbin/gone",
+    ),
+    ("udev-programs", {UDEV: b'KERNEL=="nvidia", \\\n  RUN+="/usr/bin/nvidia-modprobe -c0"\n'}, f"{UDEV} names /usr/bin/nvidia-modprobe"),
+    ("udev-programs", {UDEV: b'PROGRAM=="helper %k", SYMLINK+="%c"\n'}, f"{UDEV} names helper"),
+    (
+        "cdi-files",
+        {CDI: b'{"devices": [{"name": "0", "containerEdits": {"mounts": [{"hostPath": "/usr/lib/libx.so"}]}}]}'},
+        "lends /usr/lib/libx.so",
+    ),
+    ("cdi-files", {CDI: b'{"containerEdits": {"hooks": [{"path": "/usr/bin/nvidia-cdi-hook"}]}}'}, "lends /usr/bin/nvidia-cdi-hook"),
+    ("cdi-files", {CDI: b"[1"}, f"{CDI} is no specification of CDI"),
+    ("cdi-files", {CDI: b"[1]"}, f"{CDI} is no specification of CDI"),
+    ("no-build-tools", {"/usr/bin/x86_64-linux-gnu-gcc-14": b""}, "x86_64-linux-gnu-gcc-14 is a compiler"),
+    ("no-build-tools", {"/usr/src/linux-headers-6.12/include/a.h": b""}, "/usr/src/linux-headers-6.12 is headers of a kernel"),
+    (
+        "no-build-tools",
+        {"/usr/src/kernels/6.12/a.h": b"", f"{FOLDER}/build": "/usr/src/kernels/6.12"},
+        f"{FOLDER}/build is headers of a kernel",
+    ),
+    ("no-build-tools", {"/var/lib/dkms/nvidia/550/source": "/usr/src"}, "/var/lib/dkms/nvidia is DKMS"),
+    ("no-signing-key", {"/var/lib/dkms/mok.key": b"\x30\x82"}, "/var/lib/dkms/mok.key is a key that signs modules"),
+    ("package-files", {"/usr/bin/dash": b"#!/bin/true\n"}, "/usr/bin/dash is not what dash brought"),
+    ("package-files", {"/usr/bin/.wh.dash": b""}, "/usr/bin/dash of dash is not there"),
+]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Filesystem:
+    files = {**healthy(), **driver(), "/bin": "usr/bin"}
+    return read(tmp_path_factory.mktemp("base"), [files])
+
+
+def judged(base: Filesystem, tmp_path: Path, *faults: Files, expected: Expected = EXPECTED) -> dict[str, Finding]:
+    found = verify_image(read(tmp_path, faults, base), bootable=True, expected=expected)
+    return {finding.name: finding for finding in found}
+
+
+@pytest.mark.parametrize(("check", "fault", "said"), FAULTS)
+def test_a_planted_fault_is_named(check: str, fault: Files, said: str, base: Filesystem, tmp_path: Path) -> None:
+    finding = judged(base, tmp_path, fault)[check]
+    assert finding.outcome is Outcome.NO
+    assert said in finding.message
+
+
+def test_a_healthy_image_passes_and_every_check_has_its_fault(base: Filesystem, tmp_path: Path) -> None:
+    found = judged(base, tmp_path)
+    assert {name: finding.message for name, finding in found.items() if finding.outcome is not Outcome.YES} == {}
+    assert {check for check, _, _ in FAULTS} == {check.name for check in checks.checks(EXPECTED)}

@@ -1,0 +1,235 @@
+"""What need not be a fault is none, and what cannot be told is said to be so: an image with a driver, one trap at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import elf_samples
+import pytest
+from images_read import Files, read
+from kernel_samples import EXT4, FOLDER, KERNEL, LIBRARIES, MODULES, NOUVEAU, NVIDIA, at, driver_module, initramfs, module, program
+from test_checks import CDI, UDEV, UNIT, base, judged
+
+from aistack.compose.checks import signing
+from aistack.compose.checks.expected import Expected
+from aistack.compose.findings import Finding, Outcome
+from aistack.compose.verify import verify_image
+from aistack.facts.filesystem import Filesystem
+
+__all__ = ["base"]
+DATA = Path(__file__).resolve().parent / "data" / "modules"
+LIBRARY = elf_samples.binary()
+
+HARMLESS: list[tuple[str, str, Files]] = [
+    (
+        "folders of other kernels without modules",
+        "one-kernel-tree",
+        {"/usr/lib/modules/kabi-current/symvers.gz": b"", "/usr/lib/modules/6.1.0/build": "/usr/src"},
+    ),
+    (
+        "modules of another folder that a link brings in",
+        "one-kernel-tree",
+        {
+            "/usr/lib/modules/6.12.100/extra/a.ko": module(
+                "a", packed=False, in_tree=False, vermagic="6.12.100 SMP mod_unload modversions", needs={"printk": 0x11}
+            ),
+            f"{FOLDER}/weak-updates/a.ko": "/usr/lib/modules/6.12.100/extra/a.ko",
+        },
+    ),
+    (
+        "a module built in, of which there is no file",
+        "initramfs-modules",
+        at("initramfs.img", initramfs({NOUVEAU: MODULES[NOUVEAU]}, more={"etc/modprobe.d/a.conf": b"blacklist nouveau"})),
+    ),
+    (
+        "a vendor's name in a module of the kernel's",
+        "driver-versions",
+        at("kernel/nvidia-wmi-ec-backlight.ko", module("nvidia_wmi_ec_backlight", packed=False, more=[("version", "1.0")])),
+    ),
+    (
+        "another device of the vendor's",
+        "driver-rivals",
+        at("kernel/ahci.ko", module("ahci", packed=False, more=[("alias", "pci:v000010DEd0000044Csv*sd*bc*sc*i*")])),
+    ),
+    (
+        "another function of the accelerator",
+        "driver-rivals",
+        at("kernel/hda.ko", module("snd_hda_intel", packed=False, more=[("alias", "pci:v000010DEd*sv*sd*bc04sc03i*")])),
+    ),
+    (
+        "a class that is not the accelerator's",
+        "driver-rivals",
+        at("kernel/ahci.ko", module("ahci", packed=False, more=[("alias", "pci:v*d*sv*sd*bc01sc06i01*")])),
+    ),
+    (
+        "a rival that the kernel's arguments keep away, in the initramfs too",
+        "driver-rivals",
+        {
+            **at("initramfs.img", initramfs({NOUVEAU: MODULES[NOUVEAU]})),
+            "/usr/lib/bootc/kargs.d/20.toml": b'kargs = ["modprobe.blacklist=nouveau,nova"]\n',
+            "/etc/modprobe.d/nvidia.conf": b"",
+            "/etc/modprobe.d/nouveau.conf": b"",
+        },
+    ),
+    (
+        "a rival that only the initramfs must not have",
+        "driver-rivals",
+        {
+            **at("initramfs.img", initramfs({NOUVEAU: MODULES[NOUVEAU]})),
+            "/usr/lib/bootc/kargs.d/20.toml": b'kargs = ["rd.driver.blacklist=nouveau"]\n',
+        },
+    ),
+    (
+        "a rival that loads nothing",
+        "driver-rivals",
+        {"/etc/modprobe.d/nvidia.conf": b"install nouveau /bin/false\n", "/etc/modprobe.d/nouveau.conf": b""},
+    ),
+    (
+        "libraries beside a program",
+        "library-needs",
+        {
+            "/usr/bin/tool": program(needed=["liba.so"], runpath="$ORIGIN/../lib/own"),
+            "/usr/lib/own/liba.so": elf_samples.binary(needed=["libb.so"], rpath="${ORIGIN}"),
+            "/usr/lib/own/libb.so": LIBRARY,
+        },
+    ),
+    (
+        "a folder that the loader is told of",
+        "library-needs",
+        {
+            "/etc/ld.so.conf": b"include /etc/ld.so.conf.d/*.conf\n",
+            "/etc/ld.so.conf.d/own.conf": b"# ours\n/usr/lib/own\n",
+            "/usr/bin/tool": program(needed=["liba.so"]),
+            "/usr/lib/own/liba.so": LIBRARY,
+        },
+    ),
+    (
+        "a library for newer processors alone",
+        "library-needs",
+        {"/usr/bin/tool": program(needed=["liba.so"]), f"{LIBRARIES}/glibc-hwcaps/x86-64-v3/liba.so": LIBRARY},
+    ),
+    (
+        "a plugin whose program has loaded what it needs",
+        "library-needs",
+        {"/usr/lib/plugins/a.so": elf_samples.binary(needed=["liba.so"]), "/usr/lib/own/liba.so": LIBRARY},
+    ),
+    (
+        "a library through links",
+        "library-needs",
+        {
+            "/usr/bin/tool": program(needed=["liba.so.1"]),
+            f"{LIBRARIES}/liba.so.1": "/etc/alternatives/liba",
+            "/etc/alternatives/liba": "/usr/lib/own/liba.so.1.2",
+            "/usr/lib/own/liba.so.1.2": LIBRARY,
+        },
+    ),
+    ("objects that a compiler made", "library-needs", {"/usr/lib/crt1.o": elf_samples.module("no module")}),
+    ("a unit that nothing starts", "unit-programs", {UNIT: b"[Service]\nExecStart=/usr/bin/gone\n"}),
+    ("a program that may be absent", "unit-programs", {UNIT: b"[Service]\nExecStart=-/usr/bin/gone\n[Install]\n"}),
+    (
+        "a unit that its condition keeps from starting",
+        "unit-programs",
+        {UNIT: b"[Unit]\nConditionFileIsExecutable=/usr/bin/gone\n[Service]\nExecStart=/usr/bin/gone\n[Install]\n"},
+    ),
+    (
+        "a unit that is masked",
+        "unit-programs",
+        {UNIT: b"[Service]\nExecStart=/usr/bin/gone\n[Install]\n", "/etc/systemd/system/a.service": "/dev/null"},
+    ),
+    (
+        "programs that are made or named later",
+        "unit-programs",
+        {UNIT: b"[Service]\nExecStart=/run/a\nExecStop=/usr/bin/%i\nExecReload=$A\n[Install]\n"},
+    ),
+    (
+        "a program behind /bin, and by its name alone",
+        "unit-programs",
+        {UNIT: b"[Service]\nExecStart=/bin/dash -c 'gone'\nExecStop=!!dash\n[Install]\n"},
+    ),
+    (
+        "udev's own, and a rule for what is not there",
+        "udev-programs",
+        {UDEV: b'RUN{builtin}+="kmod load x"\nTEST=="/usr/bin/gone", RUN+="/usr/bin/gone"\n# RUN+="gone"\n'},
+    ),
+    (
+        "what a machine makes",
+        "cdi-files",
+        {CDI: b"containerEdits:\n  mounts: [{hostPath: /run/nvidia-persistenced/socket}]\n  deviceNodes: [{path: /dev/nvidiactl}]\n"},
+    ),
+    (
+        "a link to headers that are not there",
+        "no-build-tools",
+        {f"{FOLDER}/build": "/usr/src/linux-headers", "/usr/bin/gcc-ranlib": b"", "/usr/bin/cccheck": b""},
+    ),
+    ("the certificate of a key", "no-signing-key", {"/var/lib/dkms/mok.pub": b"\x30\x82"}),
+    (
+        "documentation that was left out",
+        "package-files",
+        {"/usr/lib/sysimage/dpkg/info/a.md5sums": b"0  usr/share/doc/a\n1  usr/share/man/man1/a.1.gz\n"},
+    ),
+    (
+        "a file that another package moved",
+        "package-files",
+        {
+            "/usr/lib/sysimage/dpkg/info/a.md5sums": b"900150983cd24fb0d6963f7d28e17f72  usr/bin/dash\n",
+            "/usr/bin/dash.a": b"abc",
+            "/usr/lib/sysimage/dpkg/diversions": b"/usr/bin/dash\n/usr/bin/dash.a\ndash\n",
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("check", "what"), [(check, what) for _, check, what in HARMLESS], ids=[name for name, _, _ in HARMLESS])
+def test_what_need_not_be_a_fault_is_none(check: str, what: Files, base: Filesystem, tmp_path: Path) -> None:
+    finding = judged(base, tmp_path, what)[check]
+    assert (finding.outcome, finding.message) == (Outcome.YES, finding.message)
+
+
+def test_what_cannot_be_told_is_unknown(base: Filesystem, tmp_path: Path) -> None:
+    flat = at("vmlinuz", b"Linux version " + KERNEL.encode() + b" (somebody)")
+    told = judged(base, tmp_path, flat)
+    assert told["module-symbols"].outcome is Outcome.UNKNOWN
+    assert told["kernel-version"].outcome is told["vermagic"].outcome is Outcome.YES  # its modules say the one, it says the other
+    wrong = judged(base, tmp_path, {**flat, **at(NVIDIA, driver_module(needs={"printk": 0x12}))})
+    assert "against other versions of printk" in wrong["module-symbols"].message
+    claims = at("kernel/other.ko", module("other", packed=False, more=[("alias", "pci:v00001002d000074A1sv*sd*bc12sc*i*")]))
+    twice = at("kernel/more.ko", module("more", packed=False, more=[("alias", "pci:v00001002d000074A1sv*sd*bc*sc*i*")]))
+    amd = Expected(pci_ids=("1002:74a1",))
+    assert judged(base, tmp_path, claims, expected=amd)["driver-rivals"].outcome is Outcome.YES
+    assert "which of them gets it cannot be told" in judged(base, tmp_path, {**claims, **twice}, expected=amd)["driver-rivals"].message
+    gone = read(tmp_path, [{f"{FOLDER}/.wh.vmlinuz": b""}], base)
+    unknown = {finding.name for finding in verify_image(gone, bootable=True) if finding.outcome is Outcome.UNKNOWN}
+    assert {"kernel-version", "vermagic", "module-symbols", "module-terms", "module-indexes", "module-signers"} <= unknown
+
+
+def test_a_kernel_may_ask_for_no_namespace(base: Filesystem, tmp_path: Path) -> None:
+    takes = at(NVIDIA, driver_module(needs={"pin_pages": 0x44}))
+    assert judged(base, tmp_path, takes)["module-terms"].outcome is Outcome.NO
+    lenient = at("config", b"CONFIG_MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS=y\n")
+    assert judged(base, tmp_path, {**takes, **lenient})["module-terms"].outcome is Outcome.YES
+    imported = driver_module(needs={"pin_pages": 0x44}, more=[("import_ns", "PINNING")])
+    assert judged(base, tmp_path, at(NVIDIA, imported))["module-terms"].outcome is Outcome.YES
+    for names, outcome in (("kvm,nvidia-*", Outcome.YES), ("kvm,nvidia-uvm", Outcome.NO)):
+        kernel = elf_samples.kernel(KERNEL, {"printk": 0x11, "pin_pages": 0x44}, namespaces={"pin_pages": f"module:{names}"})
+        assert judged(base, tmp_path, {**takes, **at("vmlinuz", kernel)})["module-terms"].outcome is outcome
+
+
+def test_modules_of_a_kernel_without_checksums_need_none(base: Filesystem, tmp_path: Path) -> None:
+    kernel = elf_samples.kernel(KERNEL, {"printk": None, "register_disk": None, "module_layout": None})
+    found = judged(base, tmp_path, at("vmlinuz", kernel))
+    assert found["module-symbols"].outcome is Outcome.YES
+
+
+def test_who_signed_the_modules_is_told(base: Filesystem, tmp_path: Path) -> None:
+    def finding(what: Files, signer: str | None = None) -> Finding:
+        return judged(base, tmp_path, what, expected=Expected(signer=signer))[signing.NAME]
+
+    assert "3 of the kernel's own are not signed, 2 that did not come with it are not signed, and are refused" in finding({}).message
+    assert f"{NVIDIA} is not signed, the lock names Ada" in finding({}, signer="Ada").message
+    forced = at("config", b"CONFIG_MODULE_SIG_FORCE=y\n")
+    assert f"{NVIDIA} is not signed, and the kernel loads nothing else (CONFIG_MODULE_SIG_FORCE)" in finding(forced).message
+    argument: Files = {"/usr/lib/bootc/kargs.d/20.toml": b'kargs = ["module.sig_enforce=1"]\n'}
+    assert finding(argument).outcome is Outcome.NO
+    signed = (DATA / "virtio_dma_buf-6.12.ko.xz").read_bytes()
+    mixed = finding({f"{FOLDER}/kernel/{name}.ko.xz": signed for name in ("a", "b", "c", "d")})
+    assert f"{EXT4} is not signed, most of the kernel's own are signed by Build time autogenerated kernel key" in mixed.message
