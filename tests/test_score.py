@@ -27,10 +27,10 @@ TOPICS = {
 """What failures are filed under."""
 
 
-LEAST = {"blind": 0.94, "blind-2": 0.78}
-"""Recall below what is aimed at. Those in blind and blind-2 were collected without sight of the rules: they show what is still missing,
+LEAST = {"blind": 0.94, "blind-2": 0.78, "blind-3": 0.59}
+"""Recall below what is aimed at. Those in the blind ones were collected without sight of the rules: they show what is still missing,
 and the number may only grow."""
-ALARMS: dict[str, list[str]] = {}
+ALARMS: dict[str, list[str]] = {"blind-3": ["D043"]}
 """Cases that work and are called broken all the same: the fewer the better."""
 
 
