@@ -57,9 +57,9 @@ def _app(part: Part, catalog: Catalog, recipe: Recipe) -> StackApp | None:
     conversion = framework.conversion if converted else None
     if conversion is not None:
         conversion = replace(conversion, argv=tuple(word.replace("{model}", models[0].id) for word in conversion.argv))
-    wheels = None
-    if framework.delivery.wheels and root is not None:
-        requirements = tuple(requirement.replace("{version}", release.version) for requirement in framework.delivery.wheels)
+    wheels, delivery = None, framework.delivery if root is not None else None
+    if delivery is not None and delivery.wheels and root is not None:
+        requirements = tuple(requirement.replace("{version}", release.version) for requirement in delivery.wheels)
         python, asked = ".".join(root.python.split(".")[:2]), sources.indexes(recipe.sources, part.name)
         wheels = Wheels(python=python, glibc=root.glibc, requirements=requirements, indexes=asked)
     return StackApp(
@@ -68,7 +68,7 @@ def _app(part: Part, catalog: Catalog, recipe: Recipe) -> StackApp | None:
         version=release.version,
         image=wish.image,
         os=root,
-        packages=framework.delivery.packages if root else (),
+        packages=delivery.packages if delivery else (),
         wheels=wheels,
         command=(*(wish.command or _served(framework, models)), *_arguments(part)),
         inherits=False,

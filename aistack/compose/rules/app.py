@@ -31,6 +31,21 @@ def _framework_known(situation: Situation) -> Iterator[Finding]:
         )
 
 
+def _framework_delivered(situation: Situation) -> Iterator[Finding]:
+    """A recipe can ask for a framework that aistack installs, or for one that an image brings along.
+
+    Others are in the catalog so that machines and images that others built can be judged, and for `aistack matrix` and `aistack fit`.
+    """
+    part = situation.part
+    if part is not None and part.framework is not None and part.framework.delivery is None and not part.wish.image:
+        yield Finding(
+            message=f"app `{part.name}`: {part.framework.name} is known, but aistack does not install it",
+            path=_path(part),
+            place=f"frameworks/{part.framework.id}",
+            hints=("name an image that holds it: `image: REGISTRY/NAME:TAG`",),
+        )
+
+
 def _framework_accelerator(situation: Situation) -> Iterator[Finding]:
     """A framework, as it is delivered here, must be able to use the node's accelerator.
 
@@ -44,13 +59,13 @@ def _framework_accelerator(situation: Situation) -> Iterator[Finding]:
     if situation.wish.accelerator is not None and product is None:
         return  # an unknown accelerator is reported by itself
     vendor = product.vendor if product else "cpu"
-    if vendor not in part.framework.vendors:
-        usable = " or ".join(part.framework.vendors)
-        have = f"the accelerator is {product.id}" if product else "the recipe has no accelerator"
-        if part.wish.image:
+    if part.wish.image:
+        if not (part.framework.runs_on(product) if product else vendor in (part.framework.platforms or part.framework.vendors)):
             message = f"could not tell whether the image of app `{part.name}` can use {product.id if product else 'a processor'}"
             yield Finding(severity=Severity.UNKNOWN, message=message, path=(*part.path, "image"))
-            return
+    elif part.framework.delivery is not None and vendor not in part.framework.vendors:
+        usable = " or ".join(part.framework.vendors)
+        have = f"the accelerator is {product.id}" if product else "the recipe has no accelerator"
         yield Finding(
             message=f"app `{part.name}`: {part.framework.name}, as it is delivered, runs on {usable}; {have}",
             path=_path(part),
@@ -210,4 +225,5 @@ RULES = (
     code_rule(_kind, "AP108", "model-kind", "app"),
     code_rule(_port, "AP107", "app-port", "app"),
     code_rule(_image, "AP109", "image-contents", "app", "framework"),
+    code_rule(_framework_delivered, "AP110", "framework-not-delivered", "app"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from aistack.compose.rules.data import story
+from aistack.compose.rules.data import in_words, story
 from aistack.compose.rules.situation import IMAGE, Finding, Situation, Value, code_rule
 from aistack.diagnostics import Severity
 from aistack.facts.capability import TEGRA, covers
@@ -14,6 +14,14 @@ from aistack.facts.snapshot import seen_frameworks
 
 VENDORS = {"nvidia": r"cu(da)?\d", "amd": r"rocm\d"}
 """How the name of a build begins that is made for a vendor's accelerators."""
+PLATFORMS = {
+    "nvidia": "NVIDIA's accelerators",
+    "amd": "AMD's accelerators",
+    "intel": "Intel's GPUs",
+    "gaudi": "Gaudi",
+    "cpu": "processors alone",
+}
+"""By platform: what a sentence says that builds are for."""
 MUST_BE_KNOWN = "torch"
 """The one program of which it is worth a word that nothing is known of what is compiled in."""
 
@@ -82,6 +90,39 @@ def _named(situation: Situation) -> set[str]:
     return {"cu" + "".join(cuda.split(".")[:2]) for cuda in found if cuda}
 
 
+def _platform(situation: Situation) -> Iterator[Finding]:
+    """A release of a framework must have builds for the accelerator's platform: CUDA, ROCm, Intel's GPUs, Gaudi, or processors.
+
+    The catalog says for which releases documents speak of such builds; of others it is not known.
+    """
+    part, product = situation.part, situation.accelerator
+    framework = part.framework if part else None
+    value = situation.value(framework.id) if framework else None
+    if framework is None or value is None or product is None or not framework.platforms:
+        return
+    wanted = framework.platforms.get(product.platform)
+    place = f"frameworks/{framework.id}"
+    if wanted is None:
+        known = " or ".join(PLATFORMS[name] for name in framework.platforms)
+        yield Finding(
+            severity=Severity.UNKNOWN if product.platform == "cpu" else None,
+            message=f"{framework.name} has no builds for {PLATFORMS.get(product.platform, product.platform)}",
+            path=value.path,
+            label=f"has builds for {known}",
+            also=((("accelerator", "product"), "named here"),),
+            place=place,
+        )
+    elif value.fits(wanted, framework.versions) is not True:
+        told = f"could not tell whether {framework.name} {value.text or ''}".rstrip()
+        yield Finding(
+            severity=Severity.UNKNOWN,
+            message=f"{told} has a build for {PLATFORMS.get(product.platform, product.platform)}",
+            path=value.path,
+            label=f"known to be there for {in_words(wanted)}",
+            place=place,
+        )
+
+
 def _vendor_of_build(situation: Situation) -> Iterator[Finding]:
     """A program's build is made for one vendor's accelerators, and has no code for another's.
 
@@ -130,4 +171,5 @@ RULES = (
         source=("https://pytorch.org/get-started/previous-versions",),
         checked="2026-11-26",
     ),
+    code_rule(_platform, "AC107", "platform-of-framework", "app", of="snapshot", topics=("architecture-not-in-build", "gfx-not-in-build")),
 )
