@@ -8,31 +8,26 @@ Serving a text model fills an accelerator's memory with three things:
   A server refuses to start when not even one request of the longest allowed length fits, so that length is counted once;
 - what a forward pass needs beside them (activations, CUDA graphs, fragments): taken as `RESERVE` of weights and cache.
 
-The framework takes only a part of the memory (vLLM: 0.92). An accelerator shows programs less than it is sold with: where no
-reading is at hand, `VISIBLE` of the marketed size is taken, less what error correction takes (`ECC`), and `SHARED` where the
-processor has the same memory.
+The framework takes only a part of the memory (vLLM: 0.92). An accelerator shows programs less than it is sold with
+(`Accelerator.visible_bytes`).
 
-Of a machine that already has a model the weights and the peak of the forward pass may have been measured (`left`). Beside them a process
+Of a machine that already has a model the weights and the peak of the forward pass may have been measured. Beside them a process
 needs memory that torch does not count: CUDA's context, and the buffers of the collective operations where several share the work.
 """
 
 from __future__ import annotations
 
-from aistack.facts.catalog import Accelerator, Framework, Model
+from aistack.facts.catalog import GIB, Accelerator, Framework, Model
 from aistack.facts.checkpoint import BYTES
 from aistack.facts.version import VersionFormatError, parse_range
 from aistack.values import dataclass
 
-GIB = 1 << 30
 MIB = 1 << 20
 RESERVE = 0.10
-VISIBLE = 0.97
-ECC = 1 / 16
-"""What error correction takes of memory that has no chips of its own for it (GDDR), by NVIDIA's CUDA C++ Best Practices Guide."""
-SHARED = 0.93
-"""What systems see of memory that processor and accelerator share: 15.3 of 16 GiB, 7.4 of 8 GiB; firmware keeps the rest."""
 OUTSIDE = GIB // 4
 """What a process takes beside what torch counts, and once more where several accelerators share the work."""
+SURE = 0.8
+"""The part of the memory that a server takes at least, where nobody says how large it is."""
 SHORTEST = 4096
 """Tokens of a request below which nobody serves a model."""
 NODE_MIB = 768
@@ -67,13 +62,7 @@ class Fit:
 
 def visible(accelerator: Accelerator) -> int | None:
     """The memory that programs see on one accelerator, None where it is not known."""
-    if accelerator.memory_bytes is not None:
-        return accelerator.memory_bytes
-    if accelerator.memory_gib is None:
-        return None
-    if accelerator.kind == "embedded":
-        return int(accelerator.memory_gib * GIB * SHARED)
-    return int(accelerator.memory_gib * GIB * VISIBLE * (1 - ECC if accelerator.ecc == "inline" else 1))
+    return accelerator.visible_bytes
 
 
 def fraction(framework: Framework, version: str | None = None) -> float | None:
@@ -107,9 +96,9 @@ def cache(model: Model, context: int, parallel: int, *, eight_bit: bool = False)
     return -(-model.kv_bytes_per_token * context // (shares * (2 if eight_bit else 1)))
 
 
-def left(available: int, weights: int, activations: int, parallel: int) -> int:
-    """What remains for the cache on one accelerator beside what was measured."""
-    return available - weights - activations - OUTSIDE * (1 if parallel == 1 else 2)
+def outside(parallel: int) -> int:
+    """What a process takes on one accelerator beside what was measured of weights and forward pass."""
+    return OUTSIDE * (1 if parallel == 1 else 2)
 
 
 def fit(model: Model, accelerator: Accelerator, *, context: int, parallel: int, fraction: float, eight_bit: bool = False) -> Fit | None:

@@ -17,11 +17,10 @@ from typing import Any
 from aistack.compose import programs
 from aistack.compose.between import node_values, program_values
 from aistack.compose.building import build_values
-from aistack.compose.memory import GIB
-from aistack.compose.rules.situation import Path, Situation, Value
+from aistack.compose.rules.situation import Part, Path, Situation, Value
 from aistack.facts.architecture import ARCHITECTURES, architecture_named
 from aistack.facts.capability import capability
-from aistack.facts.catalog import Accelerator, Catalog
+from aistack.facts.catalog import GIB, Accelerator, Catalog
 from aistack.facts.snapshot import SeenImage, Snapshot
 from aistack.facts.systems import System
 from aistack.facts.version import Scheme, key
@@ -45,8 +44,13 @@ def observe(snapshot: Snapshot, catalog: Catalog, today: str) -> Situation:
     values |= build_values(snapshot, catalog, values)
     values |= node_values(snapshot, values.get("driver"))
     situation = Situation(catalog=catalog, today=today, snapshot=snapshot, os=None, system=system, accelerator=product, values=values)
-    part = programs.part(snapshot, catalog, vendor(snapshot), values)
-    return replace(situation, parts=(replace(part, values={**part.values, **program_values(snapshot, catalog, values)}),))
+    return replace(situation, parts=(observed_programs(snapshot, catalog, values),))
+
+
+def observed_programs(snapshot: Snapshot, catalog: Catalog, node: Mapping[str, Value]) -> Part:
+    """What the rules see of a snapshot's programs; `node` are the values of its machine."""
+    part = programs.part(snapshot, catalog, vendor(snapshot), node)
+    return replace(part, values={**part.values, **program_values(snapshot, catalog, node)})
 
 
 def accelerator(snapshot: Snapshot, catalog: Catalog) -> Accelerator | None:

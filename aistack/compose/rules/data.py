@@ -97,16 +97,8 @@ def in_words(wanted: str | tuple[str, ...]) -> str:
 
 
 def fits(value: Value | None, wanted: str | tuple[str, ...], scheme: Scheme) -> bool | None:
-    """Whether the value lies in the range or list; None where it is not known."""
-    if value is None or value.text is None:
-        return None
-    if isinstance(wanted, tuple):
-        return value.text in wanted
-    try:
-        found = parse_range(wanted, scheme)
-        return found.admits_all(value.text) if value.series else found.admits(value.text)
-    except VersionFormatError:
-        return None
+    """Whether the value lies in the range or list; None where there is none, or it is not known."""
+    return None if value is None else value.fits(wanted, scheme)
 
 
 def _judge_case(rule: DataRule, case: Case, number: int, situation: Situation) -> Iterator[Finding]:

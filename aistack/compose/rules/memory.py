@@ -10,11 +10,9 @@ from aistack.compose.memory import Fit, fit, in_gib
 from aistack.compose.rules.model import shares
 from aistack.compose.rules.situation import Finding, Part, Proposal, Situation, code_rule, setting, whole
 from aistack.diagnostics import Severity
-from aistack.facts.catalog import Model
+from aistack.facts.catalog import GIB, VISIBLE, Accelerator, Model
 from aistack.values import dataclass
 
-ON_ACCELERATORS = frozenset({"vllm", "sglang", "tensorrt-llm", "tgi"})
-"""Servers that keep the whole model in the accelerators' memory."""
 LENGTH_OF_MODEL = frozenset({"vllm"})
 """Servers whose longest request is by default the one that the model was made for, and that start only where it fits."""
 GENERATING = frozenset({"text", "vision-text"})
@@ -38,7 +36,7 @@ def _fits(situation: Situation) -> Iterator[Finding]:
         return
     for part in situation.parts:
         framework = part.framework
-        if situation.recipe is None or framework is None or _fraction(part) is None or product.vendor not in framework.vendors:
+        if situation.recipe is None or framework is None or _fraction(part) is None or not framework.runs_on(product):
             continue
         for index, (_, model) in enumerate(part.models):
             if model is not None and model.kind in GENERATING:
@@ -122,7 +120,7 @@ def _idle(situation: Situation) -> Iterator[Finding]:
     accelerators of their own, so what they use is added up. Apps whose framework has no such option are not judged.
     """
     product, count = situation.accelerator, int(situation.text("accelerator-count") or 0)
-    parts = [part for part in situation.parts if part.framework and product and product.vendor in part.framework.vendors and part.models]
+    parts = [part for part in situation.parts if part.framework and product and part.framework.runs_on(product) and part.models]
     if count < 2 or not parts or any(part.framework is None or "tensor-parallel" not in part.framework.options for part in parts):
         return
     degrees = [_degree(part) for part in parts]
@@ -160,17 +158,29 @@ def _degree(part: Part) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Room:
-    """What a snapshot says of the memory of one accelerator: what programs see, and what is `available` to the server.
+    """What a snapshot says of the memory of one accelerator, and the part of it that the server takes, None where that is not known.
 
-    `fills` says whether the server takes all of that by itself, `parallel` how many accelerators share the work; `certain` is false
-    where their number is not said.
+    `parallel` says how many accelerators share the work; `certain` is false where their number is not said.
     """
 
-    visible: int
-    available: int
-    fills: bool
+    accelerator: Accelerator
+    fraction: float | None
     parallel: int
     certain: bool
+
+    @property
+    def visible(self) -> int:
+        """The bytes that programs see."""
+        return self.accelerator.visible_bytes or 0
+
+    @property
+    def available(self) -> int:
+        """The bytes that the server may take."""
+        return int(self.visible * (self.fraction or 1))
+
+    def holds(self, size: int) -> bool:
+        """Whether so many bytes fit into what the server may take."""
+        return self.accelerator.holds(size, self.fraction or 1)
 
 
 def _fits_there(situation: Situation) -> Iterator[Finding]:
@@ -181,8 +191,8 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
     cache is counted for the longest request that the snapshot states; where it states none, for a very short one. vLLM takes then what
     the model was made for and does not start where one such request does not fit, which is a warning: the limit may be set, unsaid.
     Where the number of accelerators is not said, one is assumed, and where there are more than share the tensors they may share the
-    layers: then the finding is a warning. Programs that can keep a part of the model in the machine's own memory are not judged
-    without measurements.
+    layers: then the finding is a warning. Of programs that can keep a part of the model in the machine's own memory, and of those whose
+    part of the accelerator's memory is not known, it can only be told that all fits easily.
     """
     part, room = situation.part, _room(situation)
     name, model = part.models[0] if part and part.models else (None, None)
@@ -195,31 +205,30 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
     seen = situation.seen.model
     weights = _weights(part, model, seen.weights_gib_per_gpu, room.parallel)
     if weights is None:
-        if model is not None and model.kind == "text" and room.fills:
-            message = f"could not tell whether `{name}` fits: the size of its weights is not known"
-            yield Finding(severity=Severity.UNKNOWN, message=message, path=("model", "id"), place=f"models/{name}")
+        if model is not None and model.kind == "text":
+            yield from _unsized(part, model, room)
         return
-    activations = int((seen.activation_peak_gib or 0) * memory.GIB)
+    activations = int((seen.activation_peak_gib or 0) * GIB)
     context = whole(part, "context") or memory.SHORTEST
     eight_bit = "fp8" in (setting(part, "kv-cache-dtype") or "")
-    cached = memory.cache(model, context, room.parallel, eight_bit=eight_bit) if model and room.fills else None
-    measured = seen.weights_gib_per_gpu is not None
-    spare = memory.left(room.available, weights, activations, room.parallel) if measured else room.available - weights
-    if spare >= (cached or 0):
+    fills, measured = room.fraction is not None, seen.weights_gib_per_gpu is not None
+    counted = [(weights, "weights")]
+    if measured:
+        counted += [(activations, "forward pass"), (memory.outside(room.parallel), "what torch does not count")]
+    if model and fills and (cached := memory.cache(model, context, room.parallel, eight_bit=eight_bit)):
+        counted.append((cached, f"cache for one request of {context} tokens"))
+    total = sum(size for size, _ in counted)
+    if room.holds(total):
         if model is not None and room.certain and "context" not in part.values:
+            spare = room.available - sum(size for size, what in counted if not what.startswith("cache"))
             yield from _default_context(part, model, room, spare, eight_bit=eight_bit)
+        if model is not None and not fills and not measured and "context" in part.values:
+            yield from _unsure(part, model, room, weights, context, eight_bit=eight_bit)
         return
-    counted = (
-        (weights, "weights"),
-        (activations, "forward pass"),
-        (room.available - weights - activations - spare, "what torch does not count"),
-        (cached, f"cache for one request of {context} tokens"),
-    )
     each = "" if room.parallel == 1 else f" on each of {room.parallel} accelerators"
-    needed = in_gib(sum(size for size, _ in counted if size))
     yield Finding(
         severity=None if room.certain or measured else Severity.WARNING,
-        message=f"`{name or 'the model'}` does not fit: needs {needed}{each}, {in_gib(room.available)} can be used",
+        message=f"`{name or 'the model'}` does not fit: needs {in_gib(total)}{each}, {in_gib(room.available)} can be used",
         path=("model", "id") if name else ("model",),
         also=((("accelerator",), f"programs see {in_gib(room.visible)}"),),
         why=(
@@ -231,19 +240,52 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
     )
 
 
+def _unsized(part: Part, model: Model, room: _Room) -> Iterator[Finding]:
+    """Of a model whose size is not known, or that need not be in the accelerators' memory as a whole, what that leaves open."""
+    framework, size = part.framework, memory.weights(_as_loaded(model, setting(part, "quantization")))
+    if size is None and (room.fraction is not None or (framework is not None and framework.models != "none")):
+        told = "the size of its weights is not known"
+    elif size is not None and framework is not None and framework.spills and not room.accelerator.holds(size, room.parallel):
+        beside = in_gib(size - room.visible * room.parallel)
+        told = f"its weights take {in_gib(size)}, of which {beside} must be in the machine's own memory"
+    else:
+        return
+    yield Finding(
+        severity=Severity.UNKNOWN,
+        message=f"could not tell whether `{model.id}` fits: {told}",
+        path=("model", "id"),
+        place=f"models/{model.id}",
+    )
+
+
+def _unsure(part: Part, model: Model, room: _Room, weights: int, context: int, *, eight_bit: bool) -> Iterator[Finding]:
+    """Where the server's part of the memory is not known, only what every server takes is sure to be there for the longest request."""
+    cached = memory.cache(model, context, room.parallel, eight_bit=eight_bit)
+    if cached is None or room.accelerator.holds(int((weights + cached) * (1 + memory.RESERVE)), memory.SURE):
+        return
+    yield Finding(
+        severity=Severity.UNKNOWN,
+        message=f"could not tell whether a request of {context} tokens fits beside the weights of `{model.id}`: together they take "
+        f"{in_gib(weights + cached)}, and how much of {in_gib(room.visible)} the server takes is not known",
+        path=("model", "id"),
+        why=(f"weights {in_gib(weights)} + cache {in_gib(cached)}",),
+        place=f"models/{model.id}",
+    )
+
+
 def _unmeasured(situation: Situation) -> bool:
     """Whether one product is meant that has memory of its own, of which neither the catalog nor the snapshot says how much."""
     product, part = situation.accelerator, situation.part
-    if product is None or product.vendor == "cpu" or part is None or _fraction(part) is None:
+    if product is None or product.is_processor or part is None or _fraction(part) is None:
         return False
-    return product.id in situation.catalog.accelerators and memory.visible(product) is None
+    return not product.has_known_memory and product.id in situation.catalog.accelerators
 
 
 def _default_context(part: Part, model: Model, room: _Room, spare: int, *, eight_bit: bool) -> Iterator[Finding]:
     """Where no longest request is said, the server may take the model's own, for which there may be no room beside the weights."""
     longest = None if "max-context" in model.recalled else model.max_context
     cached = memory.cache(model, longest, room.parallel, eight_bit=eight_bit) if longest else None
-    if not longest or cached is None or spare >= cached or not LENGTH_OF_MODEL & set(part.values):
+    if not longest or cached is None or spare >= cached or not any(name in part.values for name in LENGTH_OF_MODEL):
         return
     name = model.id
     yield Finding(
@@ -263,8 +305,9 @@ def _default_context(part: Part, model: Model, room: _Room, spare: int, *, eight
 def _weights(part: Part, model: Model | None, measured: float | None, parallel: int) -> int | None:
     """The bytes of weights on one accelerator; None where they are not known, or need not be there."""
     if measured is not None:
-        return int(measured * memory.GIB)
-    if model is None or not ON_ACCELERATORS & set(part.values):
+        return int(measured * GIB)
+    framework = part.framework
+    if model is None or framework is None or framework.models == "none" or framework.spills:
         return None
     found = memory.weights(_as_loaded(model, setting(part, "quantization")))
     return None if found is None else -(-found // parallel)
@@ -273,14 +316,15 @@ def _weights(part: Part, model: Model | None, measured: float | None, parallel: 
 def _room(situation: Situation) -> _Room | None:
     """What a snapshot says of memory; None where it says nothing of it."""
     part, product, seen = situation.part, situation.accelerator, situation.seen.accelerator
-    visible = memory.visible(product) if product else int(seen.memory_gib * memory.GIB * memory.VISIBLE) if seen.memory_gib else None
-    if part is None or visible is None or (product is not None and product.vendor == "cpu"):
+    if product is None and seen.memory_gib:
+        size = int(seen.memory_gib * GIB * VISIBLE)
+        product = Accelerator(id="", name="", vendor="", kind="", memory_bytes=size, source=(), checked="")
+    if part is None or product is None or not product.has_known_memory or product.is_processor:
         return None
-    stated, fraction = whole(part, "tensor-parallel"), _fraction(part)
+    stated = whole(part, "tensor-parallel")
     return _Room(
-        visible=visible,
-        available=int(visible * (fraction or 1)),
-        fills=fraction is not None,
+        accelerator=product,
+        fraction=_fraction(part),
         parallel=stated or seen.count or 1,
         certain=bool(stated or seen.count) and (stated is None or (seen.count or 0) <= stated),
     )

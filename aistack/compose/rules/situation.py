@@ -15,6 +15,7 @@ from aistack.compose.recipe import AppWish, Recipe
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Accelerator, Catalog, Framework, Model, Release
 from aistack.facts.systems import Driver, Kernel, Os, System
+from aistack.facts.version import Scheme, VersionFormatError, parse_range
 from aistack.values import dataclass
 
 if TYPE_CHECKING:
@@ -42,6 +43,18 @@ class Value:
     series: bool = False
     assumed: bool = False
     compiled: Literal["somehow", "listed"] | None = None
+
+    def fits(self, wanted: str | tuple[str, ...], scheme: Scheme) -> bool | None:
+        """Whether it lies in the range or list; None where that is not known."""
+        if self.text is None:
+            return None
+        if isinstance(wanted, tuple):
+            return self.text in wanted
+        try:
+            found = parse_range(wanted, scheme)
+            return found.admits_all(self.text) if self.series else found.admits(self.text)
+        except VersionFormatError:
+            return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
