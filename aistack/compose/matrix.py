@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
+from aistack.compose.decided import ACCELERATOR, MODEL, RELEASE, Found, bits, decided, spread
 from aistack.compose.grid import WEIGHTS, Grid, Question, Reason, Row, deciding
 from aistack.compose.judge import sourced
 from aistack.compose.observe import observe, observed_programs
@@ -23,8 +24,6 @@ from aistack.facts.snapshot import Snapshot
 from aistack.facts.version import newest_first
 from aistack.values import dataclass
 
-ACCELERATOR, RELEASE, MODEL = "accelerator", "release", "model"
-
 FEW = 1024
 """So many pairs of accelerators and models are looked through to save a rule the question about them."""
 
@@ -33,9 +32,6 @@ OPEN_MODEL: Any = Open(MODEL)
 
 Kind = tuple[str | None, ...]
 """What of an accelerator decides how programs are built for it."""
-
-Found = list[tuple[Left, Reason]]
-"""What speaks against which cells."""
 
 
 def matrix(
@@ -128,7 +124,7 @@ class _Cells:
         undecided = [[built[product.platform] & mask for mask in served] for product in self.products]
         found = self._reasons([list(row) for row in undecided])
         reasons: tuple[Reason, ...] = tuple(sorted({reason for _, reason in found}, key=lambda reason: reason.rank))
-        cells = _spread(_decided(found, reasons, undecided), len(self.releases), len(reasons))
+        cells = spread(decided(found, reasons, undecided), len(self.releases), len(reasons))
         shown, first = (*reasons, None), 0
         for framework in self.frameworks:
             last = first + len(framework.releases)
@@ -165,7 +161,7 @@ class _Cells:
         found: Found = []
 
         def wanted(left: Left) -> bool:
-            mask, models = _bits(left[RELEASE]), left[MODEL]
+            mask, models = bits(left[RELEASE]), left[MODEL]
             many = len(left[ACCELERATOR]) * len(models) > FEW
             return many or any(undecided[a][m] & mask for a in left[ACCELERATOR] for m in models)
 
@@ -180,7 +176,7 @@ class _Cells:
                     continue
                 found.append((left, reason))
                 if reason.severity is Severity.ERROR:
-                    others = ~_bits(left[RELEASE])
+                    others = ~bits(left[RELEASE])
                     for a in left[ACCELERATOR]:
                         for m in left[MODEL]:
                             undecided[a][m] &= others
@@ -312,56 +308,6 @@ def _numbered(parts: Mapping[Kind, Sequence[Part]]) -> dict[Kind, list[int]]:
         for kind, part in zip(parts, same, strict=True):
             found[kind].append(number(part))
     return found
-
-
-def _bits(numbers: Sequence[int]) -> int:
-    return sum(1 << number for number in numbers)
-
-
-def _decided(found: Found, reasons: Sequence[Reason], undecided: Sequence[Sequence[int]]) -> list[list[list[int]]]:
-    """By accelerator and model: in turn releases as bits and the number of the reason that decides, each release only once."""
-    number = {reason: index for index, reason in enumerate(reasons)}
-    open_cells = [list(row) for row in undecided]
-    table: list[list[list[int]]] = [[[] for _ in row] for row in undecided]
-    for left, reason in sorted(found, key=lambda one: number[one[1]]):
-        mask, mine = _bits(left[RELEASE]), number[reason]
-        for a in left[ACCELERATOR]:
-            row = open_cells[a]
-            for m in left[MODEL]:
-                hit = row[m] & mask
-                if hit:
-                    row[m] ^= hit
-                    table[a][m] += (hit, mine)
-    return table
-
-
-def _spread(decided: Sequence[Sequence[Sequence[int]]], count: int, fine: int) -> list[list[tuple[int, ...]]]:
-    """By accelerator and model a number for each of `count` releases: of the reason that decides, or `fine`.
-
-    Accelerators of which the same is told share one row.
-    """
-    rows: dict[tuple[int, ...], tuple[int, ...]] = {}
-
-    def row(decided: tuple[int, ...]) -> tuple[int, ...]:
-        if decided not in rows:
-            cells = [fine] * count
-            for bits, number in zip(decided[::2], decided[1::2], strict=True):
-                for start, length in _runs(bits):
-                    cells[start : start + length] = [number] * length
-            rows[decided] = tuple(cells)
-        return rows[decided]
-
-    return [[row(tuple(one)) for one in line] for line in decided]
-
-
-def _runs(bits: int) -> Iterator[tuple[int, int]]:
-    """(start, length) of each run of set bits."""
-    while bits:
-        start = (bits & -bits).bit_length() - 1
-        ones = bits >> start
-        length = (~ones & (ones + 1)).bit_length() - 1
-        yield start, length
-        bits &= -1 << (start + length)
 
 
 def _judged(rule: Rule, findings: Iterable[Finding], catalog: Catalog) -> Iterator[Reason]:
