@@ -106,9 +106,11 @@ def test_an_app_gets_the_devices_and_the_groups_that_may_use_them() -> None:
 def test_tinygrad_compiles_for_each_of_its_targets(catalog: Catalog, tmp_path: Path) -> None:
     """With Debian's LLVM, in a root like the app's: a product of matrices, compiled and not run."""
     framework, store = catalog.frameworks["tinygrad"], Store(default_path(os.environ))
-    system = catalog.systems[framework.delivery.os]
+    delivery = framework.delivery
+    assert delivery is not None
+    system = catalog.systems[delivery.os]
     archives = [Archive(suite=suite.name) for suite in system.suites]
-    root = apt.resolve(store, archives, framework.delivery.packages, "amd64", system.id, environment=os.environ)
+    root = apt.resolve(store, archives, delivery.packages, "amd64", system.id, environment=os.environ)
     apt.fetch(store, root, environment=os.environ)
     locked = [one.wheel for one in wheels.find([f"tinygrad=={framework.releases[0].version}"], python="3.13", arch="amd64")]
     wheels.fetch(store, locked, python="3.13", arch="amd64")

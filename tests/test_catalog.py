@@ -18,7 +18,7 @@ from aistack.compose.between import COMPONENTS
 from aistack.compose.rules import code_rules, find, rules
 from aistack.compose.rules.data import NODE, ranges
 from aistack.diagnostics import DiagnosticError
-from aistack.facts import pages
+from aistack.facts import checkpoint, pages
 from aistack.facts.catalog import Catalog, Component, Framework
 from aistack.facts.catalog_text import compile_texts, dump, load
 from aistack.facts.decode import fields_of, unwrap
@@ -163,7 +163,14 @@ def test_references_exist(catalog: Catalog) -> None:
     for framework in catalog.frameworks.values():
         assert set(framework.kinds) <= kinds and bool(framework.kinds) is (framework.models != "none"), framework.id
         assert set(re.findall(r"\{[^}]*\}", " ".join(framework.serve))) <= {"{model}", "{id}", "{port}"}, framework.id
-        assert "app" in catalog.systems[framework.delivery.os].roles, framework.id
+        if framework.delivery is not None:
+            assert "app" in catalog.systems[framework.delivery.os].roles and framework.vendors, framework.id
+        platforms = {product.platform for product in catalog.accelerators.values()}
+        assert set(framework.vendors) <= set(framework.platforms) <= platforms or framework.models == "none", framework.id
+        assert set(framework.stored) <= set(framework.platforms), framework.id
+        assert {word for words in framework.stored.values() for word in words} <= {*checkpoint.BYTES, "gguf"}, framework.id
+        for wanted in framework.platforms.values():
+            assert any(parse_range(wanted, framework.versions).admits(release.version) for release in framework.releases), framework.id
         if framework.conversion:
             assert framework.conversion.os in catalog.systems, framework.id
             assert framework.conversion.format in framework.formats, framework.id

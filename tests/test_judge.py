@@ -141,6 +141,7 @@ WRONG = {
     "arm board": (("nvidia/l4", "nvidia/gb10"), "AC102"),
     "framework for another accelerator": (("nvidia/l4", "cpu/x86-64"), "AP102"),
     "unknown framework": (("vllm", "vlllm"), "AP101"),
+    "framework that is only known": (('vllm: ">=0.11"', 'sglang: ">=0.5"'), "AP110"),
     "no model": (("models: [Qwen/Qwen3-8B]", "models: []"), "AP105"),
     "two models": (("[Qwen/Qwen3-8B]", "[Qwen/Qwen3-8B, Qwen/Qwen3-0.6B]"), "AP105"),
     "release does not know the model": ((">=0.11", "0.5.5"), "MD103"),
@@ -297,6 +298,14 @@ def test_an_image_delivers_its_framework_and_the_release_is_judged_as_ever(catal
     exact = judged(WITH_IMAGE.replace('">=0.11"', "0.19.1"), catalog)
     assert [diagnostic.rule for diagnostic in exact.diagnostics if diagnostic.severity is not Severity.WARNING] == []
     assert errors(judged(WITH_IMAGE.replace(">=0.11", "0.33.*"), catalog)) == ["NV101"]
+
+
+def test_an_image_may_bring_a_framework_that_is_only_known(catalog: Catalog) -> None:
+    judgement = judged(WITH_IMAGE.replace('vllm: ">=0.11"', "sglang: 0.4.6.post5"), catalog)
+    assert errors(judgement) == [] and judgement.stack is not None
+    (app,) = judgement.stack.apps
+    assert (app.framework, app.version, app.os) == ("sglang", "0.4.6.post5", None)
+    assert complete(app)[:3] == ("python3", "-m", "sglang.launch_server")
 
 
 def test_what_an_image_brings_itself_is_unknown_not_wrong(catalog: Catalog) -> None:

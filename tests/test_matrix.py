@@ -20,10 +20,11 @@ from aistack.compose.grid import WEIGHTS, Grid, Question, Reason, runs
 from aistack.compose.judge_snapshot import judge_snapshot
 from aistack.compose.matrix import matrix
 from aistack.compose.memory import fit, visible
-from aistack.compose.partial import Left, Open, OpenValues, UndecidedError, explore
+from aistack.compose.partial import Column, Left, Open, OpenValues, UndecidedError, explore
 from aistack.compose.rules.situation import Finding, Situation, Value, code_rule
 from aistack.diagnostics import DiagnosticError, ExitCode, Severity
 from aistack.facts.catalog import Catalog
+from aistack.facts.version import Scheme
 from aistack.report import matrix as shown
 
 TODAY = "2026-11-26"
@@ -35,11 +36,17 @@ def everything(catalog: Catalog) -> list[Grid]:
     return list(matrix(catalog, TODAY, list(catalog.accelerators.values()), Question()))
 
 
+def grid_of(catalog: Catalog, *products: str, framework: str = "vllm", question: Question | None = None) -> Grid:
+    """One framework's grid on some accelerators."""
+    grids = matrix(catalog, TODAY, [catalog.accelerators[name] for name in products], question or Question())
+    return next(grid for grid in grids if grid.framework == framework)
+
+
 def cells(grids: list[Grid], number: int) -> Iterator[tuple[Grid, str, str, str, Reason | None]]:
     """So many cells at random: grid, accelerator, release, model, what decides."""
     chosen = random.Random(SEED)
     for _ in range(number):
-        grid = chosen.choice(grids) if chosen.random() < 0.05 else max(grids, key=lambda grid: grid.size)
+        grid = chosen.choice(grids) if chosen.random() < 0.5 else max(grids, key=lambda grid: grid.size)
         row, index = chosen.choice(grid.rows), chosen.randrange(len(grid.releases))
         yield grid, row.accelerator, grid.releases[index], row.model, row.cells[index]
 
@@ -72,7 +79,7 @@ def test_and_so_are_those_of_several_accelerators_with_shorter_requests(catalog:
 
 def test_a_cell_says_what_the_head_says(catalog: Catalog) -> None:
     """One accelerator is said, not assumed, and the model's own longest request: what cannot fit is an error and does not run."""
-    (small,) = matrix(catalog, TODAY, [catalog.accelerators["nvidia/a2"]], Question())
+    small = grid_of(catalog, "nvidia/a2")
     newest = {row.model: row.cells[0] for row in small.rows}
     misfit = newest["deepseek-ai/DeepSeek-R1"]
     assert misfit is not None and (misfit.rule, misfit.severity) == ("ME102", Severity.ERROR)
@@ -82,12 +89,12 @@ def test_a_cell_says_what_the_head_says(catalog: Catalog) -> None:
     (line,) = shown.summary([small])
     fits = sum(reason is None or reason.severity is Severity.WARNING for reason in newest.values())
     assert f"{fits} of {len(newest)} models run" in line and fits < len(newest) // 2
-    (short,) = matrix(catalog, TODAY, [catalog.accelerators["nvidia/l4"]], Question(context=8192))
+    short = grid_of(catalog, "nvidia/l4", question=Question(context=8192))
     assert {row.model: row.cells[0] for row in short.rows}["meta-llama/Llama-3.1-8B-Instruct"] is None
 
 
 def test_what_memory_is_not_known_is_not_said_to_run(catalog: Catalog) -> None:
-    (grid,) = matrix(catalog, TODAY, [catalog.accelerators["nvidia/b100"]], Question())
+    grid = grid_of(catalog, "nvidia/b100")
     reason = {row.model: row.cells[0] for row in grid.rows}["openai/gpt-oss-120b"]
     assert reason is not None and (reason.rule, reason.severity) == ("ME102", Severity.UNKNOWN)
 
@@ -109,7 +116,7 @@ def test_a_rule_that_nobody_thought_of_is_asked_too(catalog: Catalog, monkeypatc
 
     rule = code_rule(judge, "AA001", "dislike", "app", "framework", of="snapshot")
     monkeypatch.setattr("aistack.compose.matrix.rules", lambda catalog: (rule,))
-    (grid,) = matrix(catalog, TODAY, [catalog.accelerators["nvidia/l4"], catalog.accelerators["nvidia/t4"]], Question())
+    grid = grid_of(catalog, "nvidia/l4", "nvidia/t4")
     found = [(row.accelerator, grid.releases[i]) for row in grid.rows for i, reason in enumerate(row.cells) if reason]
     assert set(found) == {("nvidia/l4", "0.19.1")} and len(found) == len(grid.rows) // 2
     assert "nvidia/l4 dislikes BAAI/bge-m3" in {reason.message for row in grid.rows for reason in row.cells if reason}
@@ -137,9 +144,9 @@ def value(text: str, because: str = "") -> Value:
 
 
 def test_values_answer_where_what_is_left_agrees() -> None:
-    cuda = [value("12.8", "torch 2.9"), value("12.8", "torch 2.10"), value("13.0", "torch 2.11"), None]
+    cuda = Column("release", [value("12.8", "torch 2.9"), value("12.8", "torch 2.10"), value("13.0", "torch 2.11"), None])
     undecided = UndecidedError("accelerator")
-    values = OpenValues({"a": value("1")}, {"cuda": ("release", cuda)}, {"release": (0, 1)}, {"ptx": undecided})
+    values = OpenValues({"a": value("1")}, {"cuda": cuda}, {"release": (0, 1)}, {"ptx": undecided})
     assert values["a"].text == "1" and "a" in values and "c" not in values and values.get("c") is None
     assert "cuda" in values and (values["cuda"].text, values["cuda"].path) == ("12.8", ("there",))
     with pytest.raises(UndecidedError) as told:
@@ -148,15 +155,20 @@ def test_values_answer_where_what_is_left_agrees() -> None:
     for ask in (lambda: values["ptx"], lambda: "ptx" in values, lambda: list(values), lambda: len(values)):
         with pytest.raises(UndecidedError):
             ask()
-    assert "cuda" not in OpenValues({}, {"cuda": ("release", cuda)}, {"release": (3,)})
+    assert "cuda" not in OpenValues({}, {"cuda": cuda}, {"release": (3,)})
     with pytest.raises(UndecidedError) as told:
-        OpenValues({}, {"cuda": ("release", cuda)}, {"release": (2, 3)}).get("cuda")
-    assert [told.value.key(number) for number in (2, 3)] == [False, True]
+        OpenValues({}, {"cuda": cuda}, {"release": (2, 3)}).get("cuda")
+    assert [told.value.key(number) for number in (2, 3)] == [True, False]
+    some = OpenValues({}, {"cuda": cuda}, {"release": (0, 1, 2)})["cuda"]
+    assert some.fits(">=12", Scheme.RELEASE) is True
+    with pytest.raises(UndecidedError) as told:
+        some.fits(">=13", Scheme.RELEASE)
+    assert [told.value.key(number) for number in (0, 1, 2)] == [False, False, True], "split by the answer, not by the version"
 
 
 def test_a_rule_is_run_only_as_often_as_it_must() -> None:
-    first = [value("1"), value("2"), value("2", "differently told")]
-    second = [value(str(number)) for number in range(1000)]
+    first = Column("first", [value("1"), value("2"), value("2", "differently told")])
+    second = Column("second", [value(str(number)) for number in range(1000)])
     ran = []
 
     def judge(situation: Any) -> Iterator[Finding]:
@@ -166,16 +178,16 @@ def test_a_rule_is_run_only_as_often_as_it_must() -> None:
             yield Finding(message="two", path=())
 
     rule = code_rule(judge, "AA001", "two", "node")
-    columns: Any = {"first": ("first", first), "second": ("second", second)}
+    columns = {"first": first, "second": second}
 
-    def views(left: Left) -> Any:
-        return (OpenValues({}, columns, left),)
+    def view(left: Left) -> Any:
+        return OpenValues({}, columns, left)
 
     everything = {"first": (0, 1, 2), "second": tuple(range(1000))}
-    found = list(explore(rule, views, everything))
+    found = list(explore(rule, view, everything))
     assert [(left["first"], len(left["second"]), finding.message) for left, (finding,) in found] == [((1, 2), 1000, "two")]
     assert len(ran) == 3
-    assert list(explore(rule, views, everything, wanted=lambda left: left["first"] == (0,))) == [] and len(ran) == 5
+    assert list(explore(rule, view, everything, wanted=lambda left: left["first"] == (0,))) == [] and len(ran) == 5
 
 
 def test_runs_of_releases() -> None:
@@ -226,17 +238,19 @@ def test_the_verb_matrix(catalog: Catalog, tmp_path: Path, capsys: pytest.Captur
     assert re.search(r"error [0-9.]+ to 0.2.7: MD103 vllm [0-9.]+ does not know `Qwen/Qwen3-8B`", text)
     document = json.loads(ask("nvidia/h100-80gb", as_json=True))
     assert document["schema"] == "aistack/matrix/v1"
-    (grid,) = document["grids"]
-    assert {row["accelerator"] for row in grid["rows"]} == {"nvidia/h100-pcie-80gb", "nvidia/h100-sxm-80gb"}
-    assert document["cells"] == len(grid["rows"]) * len(grid["releases"])
-    used = {cell for row in grid["rows"] for cell in row["cells"]} - {None}
+    grids = {grid["framework"]: grid for grid in document["grids"]}
+    assert set(grids) == {"vllm", "sglang", "tensorrt-llm", "tgi", "llama.cpp"}
+    assert {row["accelerator"] for row in grids["vllm"]["rows"]} == {"nvidia/h100-pcie-80gb", "nvidia/h100-sxm-80gb"}
+    assert {name: row["delivered"] for name, grid in grids.items() for row in grid["rows"]} == {name: name == "vllm" for name in grids}
+    assert document["cells"] == sum(len(grid["rows"]) * len(grid["releases"]) for grid in grids.values())
+    used = {cell for grid in grids.values() for row in grid["rows"] for cell in row["cells"]} - {None}
     assert used == set(range(len(document["reasons"])))
     assert ask("nvidia/l4", output=tmp_path / "l4.html") == "" and (tmp_path / "l4.html").read_text().startswith("<!doctype html>")
 
 
 @pytest.mark.parametrize(("wanted", "hint"), [("nvidia/l44", "did you mean `nvidia/l4`?"), ("intel/gaudi3", "`aistack list frameworks`")])
 def test_a_matrix_of_nothing(wanted: str, hint: str, catalog: Catalog) -> None:
-    without = replace(catalog, frameworks={name: replace(one, vendors=("nvidia", "cpu")) for name, one in catalog.frameworks.items()})
+    without = replace(catalog, frameworks={name: replace(one, platforms={"nvidia": ">=0"}) for name, one in catalog.frameworks.items()})
     with pytest.raises(DiagnosticError) as stopped:
         matrix_verb.show(wanted, Question(), catalog=without, today=TODAY, as_json=False, output=None)
     assert stopped.value.exit_code is ExitCode.NO and hint in stopped.value.diagnostics[0].hints[0]
@@ -246,16 +260,26 @@ def test_what_holds_a_model(catalog: Catalog) -> None:
     model = catalog.models["meta-llama/Llama-3.1-70B-Instruct"]
     products = [
         catalog.accelerators[name]
-        for name in ("nvidia/l4", "nvidia/h100-sxm-80gb", "nvidia/b200", "nvidia/b100", "amd/mi350p", "cpu/x86-64")
+        for name in ("nvidia/l4", "nvidia/h100-sxm-80gb", "nvidia/b200", "nvidia/b100", "amd/mi300x", "amd/rx-vega-64", "cpu/x86-64")
     ]
     told = answer(model, products, catalog, TODAY)
     assert [[one.id for one in those] for those in (told.unknown, told.unserved, told.processors)] == [
         ["nvidia/b100"],
-        ["amd/mi350p"],
+        ["amd/rx-vega-64"],
         ["cpu/x86-64"],
     ]
     found = {(one.accelerator.id, one.count): one for one in told.holdings}
-    assert set(found) == {("nvidia/l4", 8), *(("nvidia/h100-sxm-80gb", n) for n in (4, 8)), *(("nvidia/b200", n) for n in COUNTS)}
+    assert set(found) == {
+        ("nvidia/l4", 8),
+        *(("nvidia/h100-sxm-80gb", n) for n in (4, 8)),
+        *((name, n) for n in COUNTS for name in ("nvidia/b200", "amd/mi300x")),
+    }
+    least = [one.accelerator.id for one in told.holdings if one.whole]
+    assert list(dict.fromkeys(least)) == ["nvidia/h100-sxm-80gb", "nvidia/b200", "amd/mi300x"], "the least hardware that does all first"
+    assert told.holdings[-1].accelerator.id == "nvidia/l4" and not told.holdings[-1].whole
+    by = {name: [(one.framework.id, one.delivered) for one in these] for name, these in told.servers.items()}
+    assert by["nvidia/h100-sxm-80gb"][0] == ("vllm", True) and ("sglang", False) in by["nvidia/h100-sxm-80gb"]
+    assert ("vllm", False) in by["amd/mi300x"], "a recipe cannot ask for it there"
     for one in found.values():
         assert one.fit.comfortable <= one.fit.available
         longer = fit(model, one.accelerator, context=one.context + 64, parallel=one.count, fraction=0.92)
@@ -266,7 +290,7 @@ def test_what_holds_a_model(catalog: Catalog) -> None:
 
 
 def test_what_no_framework_runs_on_is_not_offered(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
-    ask = ("nvidia/gtx-1080-ti", "amd/mi50-32gb")
+    ask = ("nvidia/gtx-1080-ti", "amd/rx-vega-64")
     for product in ask:
         assert fit_verb.fit("Qwen/Qwen3-8B", product, catalog=catalog, today=TODAY, as_json=False) is ExitCode.NO
         assert f"runs it on: {product}" in capsys.readouterr().out
@@ -281,9 +305,10 @@ def test_what_is_not_known_is_not_denied(catalog: Catalog, capsys: pytest.Captur
 def test_the_verb_fit(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit_verb.fit("qwen/qwen3-8b", None, catalog=catalog, today=TODAY, as_json=False) is ExitCode.OK
     text = capsys.readouterr().out
-    assert "Qwen/Qwen3-8B: bfloat16, weights 15.3 GiB" in text and "vLLM (0.33.0, 0.30.0) takes 0.92" in text
+    assert "Qwen/Qwen3-8B: bfloat16, weights 15.3 GiB" in text and re.search(r"vLLM \(0.33.0, 0.30.0.*\) takes 0.92", text)
     (line,) = [line for line in text.splitlines() if line.startswith("nvidia/l4 ")]
-    assert line.split() == ["nvidia/l4", "bfloat16", "21824", "40960", "(all)", "40960", "(all)", "40960", "(all)"]
+    assert line.split() == ["nvidia/l4", "bfloat16", "21824", *["40960", "(all)"] * 3, "vLLM", "0.33.0"]
+    assert re.search(r"^amd/mi300x .*vLLM 0.33.0\*$", text, re.MULTILINE) and "* known, not delivered" in text
     fit_verb.fit("Qwen/Qwen3-8B", "nvidia/l4", catalog=catalog, today=TODAY, as_json=True)
     document = json.loads(capsys.readouterr().out)
     assert (document["schema"], document["precision"], [one["count"] for one in document["fits"]]) == (
@@ -293,7 +318,9 @@ def test_the_verb_fit(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> N
     )
     assert document["fits"][0]["longest_context"] == 21824
     fit_verb.fit("Qwen/Qwen3-8B", "nvidia/l4", catalog=catalog, today=TODAY, as_json=False)
-    assert "weights 15.3 GiB + cache 3.0 GiB = 18.3 GiB" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "weights 15.3 GiB + cache 3.0 GiB = 18.3 GiB" in text
+    assert "    vLLM 0.33.0\n" in text and re.search(r"SGLang [0-9.]+ \(known, not delivered; what part", text)
     assert fit_verb.fit("deepseek-ai/DeepSeek-R1", "nvidia/t4", catalog=catalog, today=TODAY, as_json=False) is ExitCode.NO
 
 
@@ -311,3 +338,37 @@ def test_every_accelerator_but_processors_and_the_unconfirmed_has_memory(catalog
     without = {product.id for product in catalog.accelerators.values() if visible(product) is None}
     several = {"nvidia/gt-710", "nvidia/gt-720", "nvidia/gt-730-gf108", "nvidia/gt-730-gk208"}  # one name, boards of several sizes
     assert without == {"cpu/aarch64", "cpu/x86-64", "amd/mi308x", "nvidia/b100", "nvidia/l2", *several}
+
+
+def test_what_is_not_known_of_a_framework_does_not_run(catalog: Catalog) -> None:
+    """A model of which no document speaks, a release of which it is not known whether it has builds, weights stored in an unnamed way."""
+    told = {
+        ("nvidia/h100-sxm-80gb", "tgi", "Qwen/Qwen3-8B", "3.3.7"): "MD109",
+        ("intel/gaudi3", "vllm", "Qwen/Qwen3-8B", "0.33.0"): "AC109",
+        ("intel/gaudi3", "vllm", "nvidia/Llama-3.1-70B-Instruct-FP8", "0.21.0"): None,
+        ("amd/mi355x", "tensorrt-llm", "Qwen/Qwen3-8B", "1.2.0"): "not there",
+        ("intel/arc-b580", "sglang", "Qwen/Qwen3-30B-A3B-FP8", "0.5.23"): None,
+        ("nvidia/l4", "llama.cpp", "Qwen/Qwen3-32B", "0.7.0"): "ME102",
+        ("nvidia/l4", "sglang", "meta-llama/Llama-3.1-8B-Instruct", "0.5.23"): "ME102",
+    }
+    for (product, framework, model, release), rule in told.items():
+        grids = {grid.framework: grid for grid in matrix(catalog, TODAY, [catalog.accelerators[product]], Question())}
+        if rule == "not there":
+            assert framework not in grids
+            continue
+        grid = grids[framework]
+        (cell,) = [row.cells[grid.releases.index(release)] for row in grid.rows if row.model == model]
+        if rule is not None:
+            assert cell is not None and (cell.rule, cell.severity) == (rule, Severity.UNKNOWN), (product, framework, model, cell)
+
+
+def test_a_platform_without_builds_is_told(catalog: Catalog) -> None:
+    def said(product: str, framework: str, release: str) -> dict[str, Severity]:
+        snapshot = Question().snapshot(product, framework, release)
+        return {one.rule: one.severity for one in judge_snapshot(snapshot, catalog, {}, TODAY)}
+
+    assert said("amd/mi300x", "tensorrt-llm", "1.2.0")["AC109"] is Severity.ERROR
+    assert said("intel/gaudi2", "sglang", "0.5.9")["AC109"] is Severity.ERROR
+    assert said("cpu/x86-64", "tensorrt-llm", "1.2.0")["AC109"] is Severity.UNKNOWN
+    assert said("amd/mi300x", "sglang", "0.3.0")["AC109"] is Severity.UNKNOWN
+    assert "AC109" not in said("amd/mi300x", "sglang", "0.5.9") and "AC109" not in said("nvidia/l4", "tensorrt-llm", "1.2.0")

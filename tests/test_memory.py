@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from aistack.compose.memory import GIB, fit, fraction, in_node, node_memory_mib, visible
+from aistack.compose.memory import fit, fraction, in_node, node_memory_mib, visible
 from aistack.facts.capability import covers
-from aistack.facts.catalog import Catalog
+from aistack.facts.catalog import GIB, Catalog
 
 
 def test_qwen3_8b_on_one_l4(catalog: Catalog) -> None:

@@ -21,7 +21,7 @@ from aistack.facts import fatbin
 from aistack.facts.catalog import Component
 from aistack.facts.decode import decode
 from aistack.facts.document import parse
-from aistack.host import wheel_index
+from aistack.host import wheel_index, wheels
 from aistack.host.catalog_files import FOLDERS
 
 RECORDED = {name: found for name, found in json.loads((Path(__file__).parent / "data/fatbins.json").read_text()).items() if name != "about"}
@@ -80,11 +80,29 @@ Requires-Dist: unknown==1
 Requires-Dist: cuda-toolkit[cublas]==13.2.2; platform_system == "Linux"
 Requires-Dist: not a requirement at all
 """
-    known = frozenset({"torch", "flash-attn", "xformers"})
+    known = {name: name for name in ("torch", "flash-attn", "xformers")}
     needs, pins, brings = read_metadata(text, "engine-1.0-cp38-abi3-manylinux_2_31_x86_64.whl", known, frozenset({"torch"}))
     assert needs == {"torch": "2.14.0", "python": ">=3.11,<3.15", "glibc": ">=2.31"}
     assert pins == {"flash-attn": ">=2.8,!=2.8.2,<3"}
     assert brings == {"cuda": "13.2"}
+
+
+def test_what_extras_ask_for_and_what_those_ask_for() -> None:
+    """Servers have what they need in extras, which name each other; components are called by the names of their packages."""
+    text = """Name: engine
+Requires-Dist: torchvision==0.22.1
+Requires-Dist: engine[srt]; extra == "all"
+Requires-Dist: engine[test]; extra == "dev"
+Requires-Dist: engine[common]; extra == "srt"
+Requires-Dist: torch==2.7.1; extra == "srt"
+Requires-Dist: flashinfer_python==0.2.9; extra == "common"
+Requires-Dist: torch==2.0; extra == "test"
+"""
+    known = {"torch": "torch", "torchvision": "torchvision", "flashinfer-python": "flashinfer"}
+    file = "engine-1.0-py3-none-any.whl"
+    needs, pins, _ = read_metadata(text, file, known, frozenset({"torch"}), {"all"})
+    assert needs == {"torch": "2.7.1"} and pins == {"torchvision": "0.22.1", "flashinfer": "0.2.9"}
+    assert read_metadata(text, file, known, frozenset({"torch"})) == ({}, {"torchvision": "0.22.1"}, {})
 
 
 @pytest.mark.parametrize(
@@ -162,13 +180,29 @@ def test_what_changed_is_written_over_and_what_was_not_read_stays() -> None:
     assert "# The first that knew" in after and "# read by hand" in after
 
 
+def test_a_new_release_between_two_keeps_what_no_wheel_tells() -> None:
+    """Where both neighbours agree: what reports of it were judged by while it was not listed."""
+    text = COMPONENT.replace(
+        'needs: {python: ">=3.11"}}  # read by hand',
+        'needs: {python: ">=3.11", compute-capability: ">=7.0"}, pins: {torch: "2.0"}, brings: {cuda: "12.4"}}',
+    ).replace('needs: {python: ">=3.9"}\n', 'needs: {python: ">=3.9", compute-capability: ">=7.0"}\n    brings: {cuda: "12.4"}\n')
+    root, owner = component(text)
+    _, refreshed = component(entered(text, root, owner, [OneRead(version="1.5", date=None, needs={"python": ">=3.10"})], "2026-11-26"))
+    middle = refreshed.releases[1]
+    assert (middle.needs, middle.pins, middle.brings) == (
+        {"compute-capability": ">=7.0", "python": ">=3.10"},
+        {},
+        {"cuda": "12.4"},
+    )
+
+
 def test_an_os_gets_the_versions_that_its_archives_offer() -> None:
     text = 'checked: 2026-01-01\nkernels:\n  - {flavor: generic, version: "6.12.1"}  # stable\n  - version: "6.18.2"\n'
     root, _ = parse(text, "os.yaml")
     assert root is not None
-    after = updated(text, root, {("kernels", 0): "6.12.118-1", ("kernels", 1): "6.18.2"}, "2026-11-26")
+    after = updated(text, root, {("kernels", 0, "version"): "6.12.118-1", ("kernels", 1, "version"): "6.18.2"}, "2026-11-26")
     assert after == text.replace("6.12.1", "6.12.118").replace("2026-01-01", "2026-11-26")
-    assert updated(text, root, {("kernels", 0): "6.12.1-1"}, "2026-11-26") == text
+    assert updated(text, root, {("kernels", 0, "version"): "6.12.1-1"}, "2026-11-26") == text
 
 
 @pytest.fixture
@@ -205,6 +239,49 @@ def test_an_index_is_read_by_parts_of_its_wheels(checkout: Path, tmp_path: Path,
     assert '{version: "2.1", needs: {glibc: ">=2.28"}, architectures: ["8.0+PTX", "9.0"]}' in said.out
     assert said.err.splitlines() == ["reading engine 2.1"] * 2, "known, older, other platforms' and unfinished releases are not read"
     assert "whole" in asked and asked.count("whole") == 2, "only the lists were fetched whole"
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was(
+    checkout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read before an error is written, and not read again; what can be read of others is."""
+    shelf = tmp_path / "shelf"
+    for version in ("2.1", "2.2", "2.3"):
+        make_wheel(shelf, "engine", version, "cp313-cp313-manylinux_2_28_x86_64")
+    make_wheel(shelf, "other", "1.1", "py3-none-any")
+    (checkout / "recipes/frameworks/other.yaml").write_text(
+        COMPONENT.replace("id: engine", "id: other").replace("project: engine", "project: other")
+    )
+    opened, broken = wheel_index.opened, ["2.2"]
+
+    def opening(release: wheel_index.Release, environment: Any) -> Any:
+        if release.version in broken:
+            raise wheels.unreachable("http://127.0.0.1/", OSError("gone"))
+        return opened(release, environment)
+
+    monkeypatch.setattr(wheel_index, "opened", opening)
+    with index(index_of(shelf), apart=False, ranges=True) as (address, _):
+        environment = {**os.environ, "UV_DEFAULT_INDEX": f"{address}/simple", "no_proxy": "127.0.0.1"}
+        order = [release.version for release in wheel_index.releases("engine", environment)]
+        again = {"root": checkout, "dry_run": False, "everything": False, "environment": environment, "today": "2026-11-26"}
+        with pytest.raises(DiagnosticError) as stopped:
+            refresh(["engine", "other"], **again)  # type: ignore[arg-type]
+        assert [one.rule for one in stopped.value.diagnostics] == ["WHL007"]
+        written = (checkout / "recipes/frameworks/engine.yaml").read_text()
+        first = order[: order.index("2.2")]
+        assert [version for version in order if f'"{version}"' in written] == first
+        assert '"1.1"' in (checkout / "recipes/frameworks/other.yaml").read_text()
+        broken.clear()
+        capsys.readouterr()
+        assert refresh(["engine"], **again) is ExitCode.OK  # type: ignore[arg-type]
+    assert capsys.readouterr().err.splitlines() == [f"reading engine {version}" for version in order if version not in first]
+
+
+def test_of_sources_only_the_list_is_read() -> None:
+    rank = wheel_index._rank
+    wheel, sources = rank("engine-1.0-py3-none-any.whl"), rank("engine-1.0.tar.gz")
+    assert wheel is not None and sources is not None and sources < wheel
+    assert rank("engine-1.0rc1.tar.gz") is None and rank("engine-1.0.exe") is None
 
 
 def test_what_cannot_be_read_is_told_and_nothing_is_written(checkout: Path, tmp_path: Path) -> None:

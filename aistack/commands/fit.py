@@ -13,6 +13,8 @@ from aistack.compose.fitting import COUNTS, Answer, Holding, Server, answer
 from aistack.compose.memory import RESERVE, in_gib
 from aistack.diagnostics import ExitCode, unable
 from aistack.facts.catalog import Accelerator, Catalog, Model
+from aistack.report.matrix import NOT_DELIVERED, sentence
+from aistack.report.text import printable
 
 SCHEMA = "aistack/fit/v1"
 
@@ -28,7 +30,7 @@ def fit(wanted: str, accelerator: str | None, *, catalog: Catalog, today: str, a
     if as_json:
         print(json.dumps(document(model, found), indent=2, ensure_ascii=False))
     else:
-        shown = _arithmetic(model, found.holdings) if accelerator else _grid(model, found.holdings)
+        shown = _arithmetic(model, found) if accelerator else _grid(model, found.holdings)
         sys.stdout.write(
             _head(model, found.holdings) + shown + "".join(f"{line}\n" for line in _others(found, asked=accelerator is not None))
         )
@@ -58,6 +60,8 @@ def document(model: Model, found: Answer) -> dict[str, Any]:
                 "whole_context": one.whole,
                 "framework": one.server.framework.id,
                 "release": one.server.release,
+                "delivered": one.server.delivered,
+                "doubt": one.server.doubt.message if one.server.doubt else None,
                 "memory_fraction": one.server.fraction,
                 "weights": one.fit.weights,
                 "cache": one.fit.cache,
@@ -66,6 +70,18 @@ def document(model: Model, found: Answer) -> dict[str, Any]:
             }
             for one in found.holdings
         ],
+        "servers": {
+            name: [
+                {
+                    "framework": one.framework.id,
+                    "release": one.release,
+                    "delivered": one.delivered,
+                    "doubt": one.doubt.message if one.doubt else None,
+                }
+                for one in these
+            ]
+            for name, these in found.servers.items()
+        },
         "unknown": _ids(found.unknown),
         "unserved": _ids(found.unserved),
         "processors": _ids(found.processors),
@@ -83,7 +99,7 @@ def _ids(products: Sequence[Accelerator]) -> list[str]:
 
 def _head(model: Model, found: Sequence[Holding]) -> str:
     assert model.weights_bytes is not None and model.kv_bytes_per_token is not None
-    takes: dict[tuple[str, float], list[Server]] = {}
+    takes: dict[tuple[str, float | None], list[Server]] = {}
     for one in found:
         takes.setdefault((one.server.framework.name, one.server.fraction), []).append(one.server)
     shares = [
@@ -102,18 +118,30 @@ def _grid(model: Model, found: Sequence[Holding]) -> str:
     """One line for each accelerator: the longest request with 1, 2, 4 and 8 of them that share the model's tensors."""
     if not found:
         return ""
-    title: Row = {"id": "longest request with", "precision": "precision", **{str(count): f"{count} of them" for count in COUNTS}}
-    rows = {"": title}
+    counts = {str(count): f"{count} of them" for count in COUNTS}
+    rows = {"": {"id": "longest request with", "precision": "precision", **counts, "server": "by"}}
     for one in found:
-        empty: Row = {"id": one.accelerator.id, "precision": precision(model) or "?", **{str(count): "-" for count in COUNTS}}
+        empty: Row = {
+            "id": one.accelerator.id,
+            "precision": precision(model) or "?",
+            **dict.fromkeys(counts, "-"),
+            "server": _by(one.server),
+        }
         rows.setdefault(one.accelerator.id, empty)[str(one.count)] = f"{one.context} (all)" if one.whole else str(one.context)
-    return table(list(rows.values()))
+    used = [one.server for one in found]
+    notes = f"\n* {NOT_DELIVERED}: no recipe can ask for it there\n" if any(not server.delivered for server in used) else ""
+    doubts = "! with a warning: `aistack matrix ACCELERATOR` says which\n" if any(server.doubt for server in used) else ""
+    return table(list(rows.values())) + notes + doubts
 
 
-def _arithmetic(model: Model, found: Sequence[Holding]) -> str:
-    """Each count of the accelerator with the sum that decides."""
+def _by(server: Server) -> str:
+    return f"{server.framework.name} {server.release}{'' if server.delivered else '*'}{'!' if server.doubt else ''}"
+
+
+def _arithmetic(model: Model, found: Answer) -> str:
+    """Each count of the accelerator with the sum that decides, and what else runs the model there."""
     lines = []
-    for one in found:
+    for one in found.holdings:
         each = "" if one.count == 1 else f" on each of {one.count}, tensor parallel {one.count}"
         whole = ", all that the model was made for" if one.whole else ""
         at = f" at {precision(model)}" if precision(model) else ""
@@ -122,6 +150,14 @@ def _arithmetic(model: Model, found: Sequence[Holding]) -> str:
             f"    weights {in_gib(one.fit.weights)} + cache {in_gib(one.fit.cache)}{each} = {in_gib(one.fit.least)}, "
             f"with {RESERVE:.0%} more {in_gib(one.fit.comfortable)}, of {in_gib(one.fit.available)}\n"
         )
+    for name, these in found.servers.items():
+        lines.append(f"servers of {name}, the best first\n")
+        for server in these:
+            limits = [] if server.delivered else [NOT_DELIVERED]
+            limits += [] if server.fraction is not None or server.framework.spills else ["what part of the memory it takes is not known"]
+            limits += [sentence(server.doubt)] if server.doubt else []
+            told = f" ({printable('; '.join(limits))})" if limits else ""
+            lines.append(f"    {server.framework.name} {server.release}{told}\n")
     return "".join(lines)
 
 

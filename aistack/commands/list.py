@@ -11,7 +11,7 @@ from typing import Any
 from aistack.compose.recipe import read
 from aistack.compose.rules import rules
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity
-from aistack.facts.catalog import Catalog, targets
+from aistack.facts.catalog import Catalog, Framework, targets
 from aistack.facts.decode import closest
 from aistack.facts.document import parse
 from aistack.facts.systems import Os, System
@@ -110,11 +110,19 @@ def _frameworks(catalog: Catalog) -> list[Row]:
             "id": framework.id,
             "newest": newest_first((release.version for release in framework.releases), framework.versions)[0],
             "releases": len(framework.releases),
-            "runs-on": ", ".join(framework.vendors),
-            "from": f"{framework.delivery.os}{' and PyPI' if framework.delivery.wheels else ''}",
+            "runs-on": ", ".join(framework.platforms or framework.vendors),
+            "from": _delivery(framework),
         }
         for framework in sorted(catalog.frameworks.values(), key=lambda framework: framework.id)
     ]
+
+
+def _delivery(framework: Framework) -> str:
+    delivery = framework.delivery
+    if delivery is None:
+        return "known, not delivered"
+    on = f" for {', '.join(framework.vendors)}" if set(framework.vendors) < set(framework.platforms) else ""
+    return f"{delivery.os}{' and PyPI' if delivery.wheels else ''}{on}"
 
 
 def _components(catalog: Catalog) -> list[Row]:

@@ -18,7 +18,7 @@ def show(wanted: str | None, question: Question, *, catalog: Catalog, today: str
     products = naming.accelerators(wanted, catalog) if wanted else tuple(catalog.accelerators.values())
     grids = list(matrix(catalog, today, sorted(products, key=lambda product: product.id), question))
     if not grids:
-        message = f"the catalog has no framework that is delivered for {products[0].vendor}"
+        message = f"the catalog has no framework with builds for {products[0].id}"
         hints = ("`aistack list frameworks` shows what each runs on",)
         raise refuse(Diagnostic(rule="CLI007", name="matrix-empty", severity=Severity.ERROR, message=message, hints=hints))
     if output is not None:

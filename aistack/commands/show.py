@@ -60,7 +60,7 @@ def _find(wanted: str, catalog: Catalog) -> tuple[str, Any]:
     kinds: dict[str, Any] = {
         "accelerators": catalog.accelerator,
         "models": catalog.model,
-        "frameworks": catalog.frameworks.get,
+        "frameworks": catalog.framework,
         "components": catalog.component,
         "systems": catalog.systems.get,
         "distributions": catalog.distribution,

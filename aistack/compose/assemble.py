@@ -65,10 +65,10 @@ def _app(part: Part, catalog: Catalog, situation: Situation) -> StackApp | None:
     conversion = framework.conversion if converted else None
     if conversion is not None:
         conversion = replace(conversion, argv=tuple(word.replace("{model}", models[0].id) for word in conversion.argv))
-    backend = framework.backends.get(situation.accelerator.vendor) if situation.accelerator and root else None
-    wheels = None
-    if framework.delivery.wheels and root is not None:
-        requirements = tuple(requirement.replace("{version}", release.version) for requirement in framework.delivery.wheels)
+    wheels, delivery = None, framework.delivery if root is not None else None
+    backend = framework.backends.get(situation.accelerator.vendor) if situation.accelerator and delivery else None
+    if delivery is not None and delivery.wheels and root is not None:
+        requirements = tuple(requirement.replace("{version}", release.version) for requirement in delivery.wheels)
         python, asked = ".".join(root.python.split(".")[:2]), sources.indexes(recipe.sources, part.name)
         wheels = Wheels(python=python, glibc=root.glibc, requirements=requirements, indexes=asked)
     return StackApp(
@@ -77,7 +77,7 @@ def _app(part: Part, catalog: Catalog, situation: Situation) -> StackApp | None:
         version=release.version,
         image=wish.image,
         os=root,
-        packages=(*framework.delivery.packages, *(backend.packages if backend else ())) if root else (),
+        packages=(*delivery.packages, *(backend.packages if backend else ())) if delivery else (),
         wheels=wheels,
         command=(*(wish.command or (*_served(framework, models), *_devices(backend, recipe))), *_arguments(part)),
         inherits=False,

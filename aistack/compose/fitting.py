@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from aistack.compose import memory
-from aistack.compose.grid import Question
+from aistack.compose.grid import Question, Reason
 from aistack.compose.matrix import matrix
-from aistack.compose.memory import Fit, fit, visible
+from aistack.compose.memory import Fit, fit
 from aistack.compose.rules.model import uneven
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Accelerator, Catalog, Framework, Model
@@ -21,11 +22,16 @@ MEMORY = frozenset({"ME102"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """What runs the model on an accelerator, and the part of the memory that it takes; releases before and after may take another."""
+    """What runs the model on an accelerator, and the part of the memory that it takes, None where that is not known.
+
+    `delivered` says whether a recipe can ask for it there; `doubt` is a warning about it.
+    """
 
     framework: Framework
     release: str
-    fraction: float
+    fraction: float | None
+    delivered: bool = True
+    doubt: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,53 +51,76 @@ class Holding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What holds the model, and why other accelerators are not among that.
+    """What holds the model, the least that holds it for all requests first, and why other accelerators are not among that.
 
-    `unknown` are those of which no document states the memory, `unserved` those on which no framework that fills an accelerator's
-    memory runs the model, by the rules of `check`; `processors` have no memory of their own.
+    `servers` are all that run the model there, by the rules of `check`. `unknown` are accelerators of which no document states the memory,
+    `unserved` those on which none of which it is known what part of the memory it takes; `processors` have no memory of their own.
     """
 
     holdings: tuple[Holding, ...]
+    servers: Mapping[str, tuple[Server, ...]]
     unknown: tuple[Accelerator, ...]
     unserved: tuple[Accelerator, ...]
     processors: tuple[Accelerator, ...]
 
 
 def answer(model: Model, accelerators: Sequence[Accelerator], catalog: Catalog, today: str) -> Answer:
-    """Every accelerator and count that holds the model, in the order of the accelerators."""
-    processors = [product for product in accelerators if product.vendor == "cpu"]
-    others = [product for product in accelerators if product.vendor != "cpu"]
-    server = servers(model, others, catalog, today)
-    served = [product for product in others if product.id in server]
+    """Every accelerator and count that holds the model."""
+    others = [product for product in accelerators if not product.is_processor]
+    found = servers(model, others, catalog, today)
+    filling = {name: server for name, these in found.items() for server in reversed(these) if server.fraction is not None}
+    served = [product for product in others if product.id in filling]
+    holdings = {
+        product.id: [one for count in COUNTS if (one := holding(model, product, count, filling[product.id])) is not None]
+        for product in served
+    }
     return Answer(
-        holdings=tuple(
-            found for product in served for count in COUNTS if (found := holding(model, product, count, server[product.id])) is not None
-        ),
-        unknown=tuple(product for product in served if visible(product) is None),
-        unserved=tuple(product for product in others if product.id not in server),
-        processors=tuple(processors),
+        holdings=tuple(one for these in sorted(filter(None, holdings.values()), key=_effort) for one in these),
+        servers=found,
+        unknown=tuple(product for product in served if not product.has_known_memory),
+        unserved=tuple(product for product in others if product.id not in filling),
+        processors=tuple(product for product in accelerators if product.is_processor),
     )
 
 
-def servers(model: Model, accelerators: Iterable[Accelerator], catalog: Catalog, today: str) -> Mapping[str, Server]:
-    """By accelerator: the first framework that takes a part of the memory, in the newest release against which no rule has an error."""
+def _effort(holdings: Sequence[Holding]) -> tuple[float, int, str]:
+    """How much of an accelerator it takes for all requests: its memory; where no count suffices, after all others the longest request."""
+    product = holdings[0].accelerator
+    count = next((one.count for one in holdings if one.whole), None)
+    if count is None:
+        return math.inf, -holdings[-1].context, product.id
+    return count * (product.visible_bytes or 0), count, product.id
+
+
+def servers(model: Model, accelerators: Iterable[Accelerator], catalog: Catalog, today: str) -> Mapping[str, tuple[Server, ...]]:
+    """By accelerator every framework that runs the model there, each in its newest release, the best first.
+
+    Those are the best that nothing speaks against, of these those that a recipe can ask for, and those that keep all in the accelerator.
+    What is not known does not run.
+    """
     alone = replace(catalog, models={model.id: model})
-    found: dict[str, Server] = {}
+    found: dict[str, list[Server]] = {}
     for grid in matrix(alone, today, tuple(accelerators), Question(), without=MEMORY):
         framework = catalog.frameworks[grid.framework]
         for row in grid.rows:
-            runs = (reason is None or reason.severity is not Severity.ERROR for reason in row.cells)
-            release = next((release for release, good in zip(grid.releases, runs, strict=True) if good), None)
-            fraction = memory.fraction(framework, release)
-            if release is not None and fraction is not None:
-                found.setdefault(row.accelerator, Server(framework=framework, release=release, fraction=fraction))
-    return found
+            cells = list(zip(grid.releases, row.cells, strict=True))
+            fine = next((cell for cell in cells if cell[1] is None), None)
+            chosen = fine or next((cell for cell in cells if cell[1] is not None and cell[1].severity is Severity.WARNING), None)
+            if chosen is not None:
+                release, doubt = chosen
+                part = memory.fraction(framework, release)
+                server = Server(framework=framework, release=release, fraction=part, delivered=row.delivered, doubt=doubt)
+                found.setdefault(row.accelerator, []).append(server)
+    return {
+        name: tuple(sorted(these, key=lambda one: (one.doubt is not None, not one.delivered, one.framework.spills, one.framework.id)))
+        for name, these in found.items()
+    }
 
 
 def holding(model: Model, accelerator: Accelerator, count: int, server: Server) -> Holding | None:
     """Whether so many of the accelerator hold the model, and how long requests may be; None where they do not or facts are missing."""
     longest, fraction = model.max_context, server.fraction
-    if longest is None or uneven(model, count) is not None:
+    if longest is None or fraction is None or uneven(model, count) is not None:
         return None
     windowed = memory.windowed(server.framework, server.release, model)
     found = fit(model, accelerator, context=longest, parallel=count, fraction=fraction, windowed=windowed)

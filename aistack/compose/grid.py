@@ -9,8 +9,8 @@ from aistack.facts.catalog import Model
 from aistack.facts.snapshot import SeenAccelerator, SeenFramework, SeenModel, Snapshot
 from aistack.values import dataclass
 
-WEIGHTS = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.UNKNOWN: 2}
-"""What decides a cell, the heaviest first; a note decides nothing."""
+WEIGHTS = {Severity.ERROR: 0, Severity.UNKNOWN: 1, Severity.WARNING: 2}
+"""What decides a cell, the heaviest first: with a warning it runs, which nobody can say of what is not known. A note decides nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +34,22 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One model on one accelerator: what decides for each of the grid's releases, None where no rule has anything against it."""
+    """One model on one accelerator: what decides for each of the grid's releases, as its number in `reasons`.
+
+    The last of `reasons`, which all rows of a matrix share, is None: no rule has anything against it. `delivered` says whether a recipe
+    can ask for the framework there, or it is only known.
+    """
 
     accelerator: str
     model: str
-    cells: tuple[Reason | None, ...]
+    delivered: bool
+    reasons: tuple[Reason | None, ...]
+    numbers: tuple[int, ...]
+
+    @property
+    def cells(self) -> tuple[Reason | None, ...]:
+        """What decides for each release, None where nothing is against it."""
+        return tuple(self.reasons[number] for number in self.numbers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,19 +1,21 @@
 """Which models run on which accelerators with which release of a framework: the rules of `check`, asked of every combination.
 
 A cell is the snapshot of a machine of which only these three are known, so it is judged by every rule that judges snapshots. The rules
-are not asked cell by cell: what a rule says without looking at one of the three holds for all of them (compose/partial.py).
+are not asked cell by cell: what a rule says without looking at one of the three holds for all of them (compose/partial.py). The releases
+of all frameworks are one axis, so what has nothing to do with the framework is asked once for all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
+from aistack.compose.decided import ACCELERATOR, MODEL, RELEASE, Found, bits, decided, spread
 from aistack.compose.grid import WEIGHTS, Grid, Question, Reason, Row, deciding
 from aistack.compose.judge import sourced
-from aistack.compose.observe import observe
-from aistack.compose.partial import Columns, Left, Open, OpenValues, UndecidedError, explore
+from aistack.compose.observe import observe, observed_programs
+from aistack.compose.partial import Column, Columns, Left, Open, OpenValues, UndecidedError, explore, rest
+from aistack.compose.referred import refer
 from aistack.compose.resolve import severity
 from aistack.compose.rules import rules
 from aistack.compose.rules.situation import Finding, Part, Rule, Situation, Value
@@ -21,11 +23,13 @@ from aistack.diagnostics import Severity
 from aistack.facts.catalog import Accelerator, Catalog, Framework, Model
 from aistack.facts.snapshot import Snapshot
 from aistack.facts.version import newest_first
+from aistack.values import dataclass
 
-ACCELERATOR, RELEASE, MODEL = "accelerator", "release", "model"
+FEW = 1024
+"""So many pairs of accelerators and models are looked through to save a rule the question about them."""
 
-FEW = 256
-"""So many cells are looked through to save a rule the question about them."""
+OPEN_RELEASE: Any = Open(RELEASE)
+OPEN_MODEL: Any = Open(MODEL)
 
 Kind = tuple[str | None, ...]
 """What of an accelerator decides how programs are built for it."""
@@ -35,11 +39,18 @@ def matrix(
     catalog: Catalog, today: str, accelerators: Sequence[Accelerator], question: Question, *, without: Set[str] = frozenset()
 ) -> Iterator[Grid]:
     """The grids of all frameworks that serve models on any of these accelerators, by their ids; rules `without` are not asked."""
-    for framework in sorted(catalog.frameworks.values(), key=lambda framework: framework.id):
-        products = [product for product in accelerators if framework.runs_on(product)]
-        models = [model for model in catalog.models.values() if serves(framework, model)]
-        if framework.models != "none" and products and models:
-            yield _Cells(catalog, today, framework, products, sorted(models, key=lambda model: model.id.lower()), question, without).grid()
+    frameworks = [
+        framework
+        for _, framework in sorted(catalog.frameworks.items())
+        if framework.models != "none"
+        and any(framework.runs_on(product) for product in accelerators)
+        and any(serves(framework, model) for model in catalog.models.values())
+    ]
+    models = [model for model in catalog.models.values() if any(serves(framework, model) for framework in frameworks)]
+    if frameworks:
+        yield from _Cells(
+            catalog, today, frameworks, accelerators, sorted(models, key=lambda model: model.id.lower()), question, without
+        ).grids()
 
 
 def serves(framework: Framework, model: Model) -> bool:
@@ -48,189 +59,256 @@ def serves(framework: Framework, model: Model) -> bool:
     return (model.format in framework.formats or converted) and (not framework.kinds or model.kind in framework.kinds)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Programs:
+    """What is concluded of the programs on accelerators of some kinds.
+
+    `shapes` numbers by kind, for each release, what it is there; `asked` are the components in which the kinds may differ.
+    """
+
+    columns: Columns
+    constants: Mapping[str, Value]
+    asked: Mapping[str, UndecidedError]
+    parts: Sequence[Part]
+    shapes: Sequence[Sequence[int]]
+
+
 class _Cells:
-    """One framework's cells: what the rules see of any part of them, and what they say."""
+    """All cells: what the rules see of any part of them, and what they say."""
 
     def __init__(
         self,
         catalog: Catalog,
         today: str,
-        framework: Framework,
+        frameworks: Sequence[Framework],
         products: Sequence[Accelerator],
         models: Sequence[Model],
         question: Question,
         without: Set[str],
     ) -> None:
-        self.catalog, self.today, self.framework, self.question, self.without = catalog, today, framework, question, without
-        self.products, self.models = products, models
-        self.releases = newest_first((release.version for release in framework.releases), framework.versions)
-        name = framework.id
+        self.catalog, self.today, self.question, self.without = catalog, today, question, without
+        self.frameworks, self.products, self.models = frameworks, products, models
+        self.releases = [
+            (framework, release)
+            for framework in frameworks
+            for release in newest_first((release.version for release in framework.releases), framework.versions)
+        ]
         self.alone = {
             ACCELERATOR: [self._observed(accelerator=product.id) for product in products],
-            RELEASE: [self._observed(framework=name, release=release) for release in self.releases],
+            RELEASE: [self._observed(framework=framework.id, release=release) for framework, release in self.releases],
             MODEL: [self._observed(model=model) for model in models],
         }
         self.kinds = [_kind(product) for product in products]
-        typical = {kind: product.id for kind, product in zip(self.kinds, products, strict=True)}
-        self.parts = {
-            kind: [self._observed(accelerator=product, framework=name, release=release).parts[0] for release in self.releases]
-            for kind, product in typical.items()
-        }
+        self.parts = {kind: self._built_for(self.kinds.index(kind)) for kind in dict.fromkeys(self.kinds)}
+        self.shapes = _numbered(self.parts)
         self.node_columns = self._columns(lambda seen: seen.values)
+        self.node_constants = {name: value for name, value in self.alone[MODEL][0].values.items() if name not in self.node_columns}
         self.part_columns = self._columns(lambda seen: seen.parts[0].values)
         self.joint = self._joint()
-        self.node_constants = {name: value for name, value in self.alone[MODEL][0].values.items() if name not in self.node_columns}
-        self.views: dict[tuple[tuple[int, ...], ...], Situation] = {}
-        self.app_views: dict[tuple[tuple[int, ...], ...], Situation] = {}
-        self.snapshots: dict[tuple[int | None, int | None, int | None], Snapshot] = {}
-        self.programs: dict[tuple[tuple[Kind, ...], int | None, int | None], tuple[Part, Columns, Mapping[str, UndecidedError]]] = {}
+        self.asked = {name: UndecidedError(ACCELERATOR, self._alike(name)) for name in self.joint}
+        known = self.part_columns.keys() | self.joint
+        self.part_constants = {name: value for name, value in self.alone[RELEASE][0].parts[0].values.items() if name not in known}
+        self.seen_products = Column(ACCELERATOR, [one.accelerator for one in self.alone[ACCELERATOR]])
+        self.seen_frameworks = Column(RELEASE, [framework for framework, _ in self.releases])
+        self.blocks = {
+            "accelerator": Column(ACCELERATOR, [one.seen.accelerator for one in self.alone[ACCELERATOR]]),
+            "model": Column(MODEL, [one.seen.model for one in self.alone[MODEL]]),
+        }
+        self.programs: dict[tuple[int, ...], _Programs] = {}
 
-    def grid(self) -> Grid:
-        """Every cell."""
-        found = list(self._reasons())
-        order = sorted({reason for _, reason in found}, key=lambda reason: reason.rank)
-        number = {reason: index for index, reason in enumerate(order)}
-        fine = len(order)
-        table = [[[fine] * len(self.releases) for _ in self.models] for _ in self.products]
-        for left, reason in found:
-            mine = number[reason]
-            for a in left[ACCELERATOR]:
-                for m in left[MODEL]:
-                    row = table[a][m]
-                    for r in left[RELEASE]:
-                        if mine < row[r]:
-                            row[r] = mine
-        shown = [*order, None]
-        rows = tuple(
-            Row(accelerator=product.id, model=model.id, cells=tuple(shown[cell] for cell in table[a][m]))
-            for a, product in enumerate(self.products)
-            for m, model in enumerate(self.models)
-        )
-        return Grid(framework=self.framework.id, name=self.framework.name, releases=tuple(self.releases), rows=rows)
+    # The answers.
 
-    def _reasons(self) -> Iterator[tuple[Left, Reason]]:
+    def grids(self) -> Iterator[Grid]:
+        """The grid of each framework, with the models that it serves and the accelerators that it has builds for."""
+        served = [self._served(model) for model in self.models]
+        built = {product.platform: self._mask(framework.runs_on(product) for framework, _ in self.releases) for product in self.products}
+        undecided = [[built[product.platform] & mask for mask in served] for product in self.products]
+        found = self._reasons([list(row) for row in undecided])
+        reasons: tuple[Reason, ...] = tuple(sorted({reason for _, reason in found}, key=lambda reason: reason.rank))
+        cells = spread(decided(found, reasons, undecided), len(self.releases), len(reasons))
+        shown, first = (*reasons, None), 0
+        for framework in self.frameworks:
+            last = first + len(framework.releases)
+            rows = tuple(
+                Row(
+                    accelerator=product.id,
+                    model=model.id,
+                    delivered=framework.delivered_on(product),
+                    reasons=shown,
+                    numbers=cells[a][m][first:last],
+                )
+                for a, product in enumerate(self.products)
+                if framework.runs_on(product)
+                for m, model in enumerate(self.models)
+                if serves(framework, model)
+            )
+            releases = tuple(release for _, release in self.releases[first:last])
+            first = last
+            yield Grid(framework=framework.id, name=framework.name, releases=releases, rows=rows)
+
+    def _served(self, model: Model) -> int:
+        return self._mask(serves(framework, model) for framework, _ in self.releases)
+
+    def _mask(self, flags: Iterable[bool]) -> int:
+        """The numbers of the releases for which the flag is set, as bits."""
+        return sum(1 << number for number, flag in enumerate(flags) if flag)
+
+    def _reasons(self, undecided: list[list[int]]) -> Found:
         """What speaks against which cells, the most that any rule has for them.
 
-        Of errors the one with the lowest code decides, so what has one need not be asked of the rules that come after it.
+        Of errors the one with the lowest code decides, so what has one need not be asked of the rules that come after it: `undecided` has
+        the releases for which nothing has one, by accelerator and model.
         """
-        everything = {axis: tuple(range(len(seen))) for axis, seen in self.alone.items()}
-        settled = [[bytearray(len(self.releases)) for _ in self.models] for _ in self.products]
+        found: Found = []
 
         def wanted(left: Left) -> bool:
-            products, releases, models = left[ACCELERATOR], left[RELEASE], left[MODEL]
-            if len(products) * len(releases) * len(models) > FEW:
-                return True
-            return not all(settled[a][m][r] for a in products for m in models for r in releases)
+            mask, models = bits(left[RELEASE]), left[MODEL]
+            many = len(left[ACCELERATOR]) * len(models) > FEW
+            return many or any(undecided[a][m] & mask for a in left[ACCELERATOR] for m in models)
 
+        everything = {axis: tuple(range(len(seen))) for axis, seen in self.alone.items()}
         for rule in rules(self.catalog):
             if rule.of == "recipe" or rule.code in self.without:
                 continue
-            views = self._app_views if rule.about == "app" else self._node_views
-            for left, findings in explore(rule, views, everything, wanted):
-                decided = deciding(_judged(rule, findings, self.catalog))
-                if decided is None:
+            view = self._app_view if rule.about == "app" else self._node_view
+            for left, findings in explore(rule, view, everything, wanted):
+                reason = deciding(_judged(rule, findings, self.catalog))
+                if reason is None:
                     continue
-                yield left, decided
-                for a in left[ACCELERATOR] if decided.severity is Severity.ERROR else ():
-                    for m in left[MODEL]:
-                        for r in left[RELEASE]:
-                            settled[a][m][r] = True
+                found.append((left, reason))
+                if reason.severity is Severity.ERROR:
+                    others = ~bits(left[RELEASE])
+                    for a in left[ACCELERATOR]:
+                        for m in left[MODEL]:
+                            undecided[a][m] &= others
+        return found
+
+    # What the rules see.
 
     def _observed(self, **given: Any) -> Situation:
         return observe(self.question.snapshot(**given), self.catalog, self.today)
 
+    def _built_for(self, number: int) -> list[Part]:
+        """The programs of each release on accelerators of the kind of that one."""
+        product, node = self.products[number].id, self.alone[ACCELERATOR][number].values
+        snapshots = (self.question.snapshot(product, framework.id, release) for framework, release in self.releases)
+        return [observed_programs(refer(snapshot, self.catalog), self.catalog, node) for snapshot in snapshots]
+
     def _columns(self, values: Callable[[Situation], Mapping[str, Value]]) -> Columns:
-        """By component: the axis that decides its value, and the value for each number; what no axis decides is left out."""
-        found: dict[str, tuple[str, Sequence[Value | None]]] = {}
+        """By component: what the axis decides that has it; what no axis decides is left out."""
+        found: dict[str, Column] = {}
         names = {name: axis for axis, seen in self.alone.items() for one in seen for name in values(one)}
         for name, axis in names.items():
             columns = {other: [values(one).get(name) for one in seen] for other, seen in self.alone.items()}
             if len({value for column in columns.values() for value in column}) > 1:
-                found[name] = (axis, columns[axis])
+                found[name] = Column(axis, columns[axis])
         return found
 
     def _joint(self) -> frozenset[str]:
         """The components of the program that accelerator and release decide together."""
         alone = [one.parts[0].values for one in self.alone[RELEASE]]
-        names = {name for values in alone for name in values} | {
-            name for parts in self.parts.values() for one in parts for name in one.values
-        }
         together = [(own, part.values) for parts in self.parts.values() for own, part in zip(alone, parts, strict=True)]
+        names = {name for own, values in together for name in (*own, *values)}
         return frozenset(name for name in names if any(own.get(name) != values.get(name) for own, values in together))
 
-    def _node_views(self, left: Left) -> tuple[Situation]:
+    def _alike(self, name: str) -> Callable[[int], Hashable]:
+        """A number for each accelerator, the same where the component has the same values with all releases."""
+        columns: dict[tuple[Value | None, ...], int] = {}
+        kinds = {
+            kind: columns.setdefault(tuple(part.values.get(name) for part in parts), len(columns)) for kind, parts in self.parts.items()
+        }
+        return lambda number: kinds[self.kinds[number]]
+
+    def _node_view(self, left: Left) -> Situation:
         """What rules about the node see of the cells that are left."""
-        key = (left[ACCELERATOR], left[RELEASE], left[MODEL])
-        if key not in self.views:
-            self.views[key] = self._situation(left)
-        return (self.views[key],)
+        return self._situation(left, self._part(left), None)
 
-    def _app_views(self, left: Left) -> tuple[Situation]:
+    def _app_view(self, left: Left) -> Situation:
         """What rules about the program see of them."""
-        key = (left[ACCELERATOR], left[RELEASE], left[MODEL])
-        if key not in self.app_views:
-            (node,) = self._node_views(left)
-            self.app_views[key] = replace(node, part=node.parts[0])
-        return (self.app_views[key],)
+        part = self._part(left)
+        return self._situation(left, part, part)
 
-    def _situation(self, left: Left) -> Situation:
-        a, r, m = (numbers[0] if len(numbers) == 1 else None for numbers in (left[ACCELERATOR], left[RELEASE], left[MODEL]))
-        product: Any = Open(ACCELERATOR) if a is None else self.alone[ACCELERATOR][a].accelerator
+    def _situation(self, left: Left, part: Part, judged: Part | None) -> Situation:
         return Situation(
             catalog=self.catalog,
             today=self.today,
-            snapshot=self._snapshot(a, r, m),
+            snapshot=self._snapshot(left),
             os=None,
-            accelerator=product,
+            accelerator=rest(self.seen_products, left),
             values=OpenValues(self.node_constants, self.node_columns, left),
-            parts=(self._part(left, r, m),),
+            parts=(part,),
+            part=judged,
         )
 
-    def _snapshot(self, a: int | None, r: int | None, m: int | None) -> Snapshot:
-        """The snapshot of the cells that are left: blocks of which several are left are open."""
-        if (a, r, m) not in self.snapshots:
-            whole = self.question.snapshot(
-                None if a is None else self.products[a].id,
-                self.framework.id,
-                None if r is None else self.releases[r],
-                None if m is None else self.models[m],
+    def _snapshot(self, left: Left) -> Snapshot:
+        """The snapshot of the cells that are left."""
+        releases = left[RELEASE]
+        return Snapshot(
+            schema="aistack/snapshot/v1",
+            frameworks=self.alone[RELEASE][releases[0]].seen.frameworks if len(releases) == 1 else OPEN_RELEASE,
+            **{name: rest(column, left) for name, column in self.blocks.items()},
+        )
+
+    def _part(self, left: Left) -> Part:
+        """The program of the cells that are left."""
+        known = self._programs(left[ACCELERATOR])
+        models = paths = OPEN_MODEL
+        release = pulled = OPEN_RELEASE
+        if len(left[MODEL]) == 1:
+            served = self.alone[MODEL][left[MODEL][0]].parts[0]
+            models, paths = served.models, served.model_paths
+        if len(left[RELEASE]) == 1:
+            (number,) = left[RELEASE]
+            release, pulled = known.parts[number].release, known.parts[number].pulled
+            if len({shapes[number] for shapes in known.shapes}) > 1:
+                release = pulled = Open(ACCELERATOR, lambda a: self.shapes[self.kinds[a]][number])
+        return Part(
+            name="",
+            framework=rest(self.seen_frameworks, left),
+            root=None,
+            models=models,
+            model_paths=paths,
+            values=OpenValues(known.constants, known.columns, left, known.asked),
+            release=release,
+            pulled=pulled,
+        )
+
+    def _programs(self, products: tuple[int, ...]) -> _Programs:
+        if products not in self.programs:
+            kinds = dict.fromkeys(self.kinds[a] for a in products)
+            parts = self.parts[self.kinds[products[0]]]
+            together = {name: Column(RELEASE, [own.values.get(name) for own in parts]) for name in self.joint}
+            self.programs[products] = _Programs(
+                columns={**self.part_columns, **together},
+                constants=self.part_constants,
+                asked={name: error for name, error in self.asked.items() if len({error.key(a) for a in products}) > 1},
+                parts=parts,
+                shapes=[self.shapes[kind] for kind in kinds],
             )
-            axes = {"accelerator": (a, ACCELERATOR), "frameworks": (r, RELEASE), "model": (m, MODEL)}
-            opened: dict[str, Any] = {block: Open(axis) for block, (one, axis) in axes.items() if one is None}
-            self.snapshots[a, r, m] = replace(whole, **opened)
-        return self.snapshots[a, r, m]
-
-    def _part(self, left: Left, r: int | None, m: int | None) -> Part:
-        """The program, where it is open in the same way."""
-        kinds = tuple(dict.fromkeys(self.kinds[a] for a in left[ACCELERATOR]))
-        if (kinds, r, m) not in self.programs:
-            self.programs[kinds, r, m] = self._program(kinds, r, m)
-        program, columns, asked = self.programs[kinds, r, m]
-        return replace(program, values=OpenValues(program.values, columns, left, asked))
-
-    def _program(self, kinds: Sequence[Kind], r: int | None, m: int | None) -> tuple[Part, Columns, Mapping[str, UndecidedError]]:
-        """The program with the values that no axis decides; those that one decides, and those that the kind of accelerator does."""
-        parts = self.parts[kinds[0]]
-        part = parts[r or 0]
-        one_kind = Open(ACCELERATOR, self.kinds.__getitem__)
-        opened: dict[str, Any] = {"models": Open(MODEL), "model_paths": Open(MODEL)}
-        if m is not None:
-            served = self.alone[MODEL][m].parts[0]
-            opened = {"models": served.models, "model_paths": served.model_paths}
-        if r is None:
-            opened |= {"release": Open(RELEASE), "pulled": Open(RELEASE)}
-        elif any((other[r].release, other[r].pulled) != (part.release, part.pulled) for other in map(self.parts.__getitem__, kinds)):
-            opened |= {"release": one_kind, "pulled": one_kind}
-        constants = {name: value for name, value in part.values.items() if name not in self.part_columns and name not in self.joint}
-        together: Columns = {name: (RELEASE, [own.values.get(name) for own in parts]) for name in self.joint}
-        asked = dict.fromkeys(self.joint, UndecidedError(ACCELERATOR, self.kinds.__getitem__)) if len(kinds) > 1 else {}
-        program = replace(part, framework=self.framework, values=constants, **opened)
-        return program, {**self.part_columns, **together}, asked
+        return self.programs[products]
 
 
 def _kind(product: Accelerator) -> Kind:
     """What of a product can matter to how programs are built for it; products of one kind share what is concluded of programs."""
-    return product.vendor, product.kind, product.architecture, product.compute_capability, product.target, product.host
+    return product.vendor, product.compute_capability, product.host
+
+
+def _numbered(parts: Mapping[Kind, Sequence[Part]]) -> dict[Kind, list[int]]:
+    """For each kind and release a number that is the same where release and what it pulls in are."""
+    shapes: list[tuple[Any, Any]] = []
+
+    def number(part: Part) -> int:
+        shape = (part.release, part.pulled)
+        if shape not in shapes:
+            shapes.append(shape)
+        return shapes.index(shape)
+
+    found: dict[Kind, list[int]] = {kind: [] for kind in parts}
+    for same in zip(*parts.values(), strict=True):
+        shapes.clear()
+        for kind, part in zip(parts, same, strict=True):
+            found[kind].append(number(part))
+    return found
 
 
 def _judged(rule: Rule, findings: Iterable[Finding], catalog: Catalog) -> Iterator[Reason]:

@@ -11,11 +11,10 @@ Serving a text model fills an accelerator's memory with three things:
   A server refuses to start when not even one request of the longest allowed length fits, so that length is counted once;
 - what a forward pass needs beside them (activations, CUDA graphs, fragments): taken as `RESERVE` of weights and cache.
 
-The framework takes only a part of the memory (vLLM: 0.92). An accelerator shows programs less than it is sold with: where no
-reading is at hand, `VISIBLE` of the marketed size is taken, less what error correction takes (`ECC`), and `SHARED` where the
-processor has the same memory.
+The framework takes only a part of the memory (vLLM: 0.92). An accelerator shows programs less than it is sold with
+(`Accelerator.visible_bytes`).
 
-Of a machine that already has a model the weights and the peak of the forward pass may have been measured (`left`). Beside them a process
+Of a machine that already has a model the weights and the peak of the forward pass may have been measured. Beside them a process
 needs memory that torch does not count: CUDA's context, and the buffers of the collective operations where several share the work.
 """
 
@@ -23,25 +22,21 @@ from __future__ import annotations
 
 import re
 
-from aistack.facts.catalog import Accelerator, Framework, Model
+from aistack.facts.catalog import GIB, Accelerator, Framework, Model
 from aistack.facts.checkpoint import BYTES
 from aistack.facts.version import VersionFormatError, parse_range
 from aistack.values import dataclass
 
-GIB = 1 << 30
 MIB = 1 << 20
 RESERVE = 0.10
-VISIBLE = 0.97
-ECC = 1 / 16
-"""What error correction takes of memory that has no chips of its own for it (GDDR), by NVIDIA's CUDA C++ Best Practices Guide."""
-SHARED = 0.93
-"""What systems see of memory that processor and accelerator share: 15.3 of 16 GiB, 7.4 of 8 GiB; firmware keeps the rest."""
 ENDLESS = 1 << 40
 """The longest request where its length does not count."""
 OUTSIDE = GIB // 4
 """What a process takes beside what torch counts, and once more where several accelerators share the work."""
 BATCH = 2048
 """Tokens that are computed at once and lie in the cache beside a window: vLLM's default on small accelerators, more on large ones."""
+SURE = 0.8
+"""The part of the memory that a server takes at least, where nobody says how large it is."""
 SHORTEST = 4096
 """Tokens of a request below which nobody serves a model."""
 NODE_MIB = 768
@@ -94,13 +89,7 @@ class Cache:
 
 def visible(accelerator: Accelerator) -> int | None:
     """The memory that programs see on one accelerator, None where it is not known."""
-    if accelerator.memory_bytes is not None:
-        return accelerator.memory_bytes
-    if accelerator.memory_gib is None:
-        return None
-    if accelerator.shared_memory:
-        return int(accelerator.memory_gib * GIB * SHARED)
-    return int(accelerator.memory_gib * GIB * VISIBLE * (1 - ECC if accelerator.ecc == "inline" else 1))
+    return accelerator.visible_bytes
 
 
 def fraction(framework: Framework, version: str | None = None) -> float | None:
@@ -158,9 +147,9 @@ def smaller(number_format: str | None) -> int:
     return 2 if re.search(r"fp8|int8|8bit", number_format) else 1
 
 
-def left(available: int, weights: int, activations: int, parallel: int) -> int:
-    """What remains for the cache on one accelerator beside what was measured."""
-    return available - weights - activations - OUTSIDE * (1 if parallel == 1 else 2)
+def outside(parallel: int) -> int:
+    """What a process takes on one accelerator beside what was measured of weights and forward pass."""
+    return OUTSIDE * (1 if parallel == 1 else 2)
 
 
 def fit(
@@ -189,7 +178,7 @@ def fit(
 
 def in_node(accelerator: Accelerator | None) -> bool:
     """Whether models stay in the node's own memory: they run on its processor, or on an accelerator that has no memory of its own."""
-    return accelerator is None or accelerator.vendor == "cpu" or accelerator.shared_memory
+    return accelerator is None or accelerator.is_processor or accelerator.shared_memory
 
 
 def node_memory_mib(apps: tuple[tuple[Framework | None, tuple[Model, ...]], ...], *, on_processor: bool) -> int:

@@ -17,12 +17,11 @@ from typing import Any
 from aistack.compose import programs
 from aistack.compose.between import node_values, program_values
 from aistack.compose.building import build_values
-from aistack.compose.memory import GIB
 from aistack.compose.referred import AT, Referred, refer
-from aistack.compose.rules.situation import Path, Situation, Value
+from aistack.compose.rules.situation import Part, Path, Situation, Value
 from aistack.facts.architecture import ARCHITECTURES, architecture_named
 from aistack.facts.capability import capability
-from aistack.facts.catalog import Accelerator, Catalog, targets
+from aistack.facts.catalog import GIB, Accelerator, Catalog, targets
 from aistack.facts.snapshot import SeenImage, Snapshot
 from aistack.facts.systems import System
 from aistack.facts.version import Scheme, key
@@ -53,8 +52,6 @@ def observe(snapshot: Snapshot, catalog: Catalog, today: str) -> Situation:
     values |= build_values(snapshot, catalog, values)
     values = referred.marked(values)
     values |= referred.marked(node_values(snapshot, values.get("driver")))
-    part = programs.part(snapshot, catalog, vendor(snapshot), values)
-    inside = {**part.values, **program_values(snapshot, catalog, values), **_library(referred, catalog)}
     return Situation(
         catalog=catalog,
         today=today,
@@ -64,8 +61,16 @@ def observe(snapshot: Snapshot, catalog: Catalog, today: str) -> Situation:
         system=system,
         accelerator=product,
         values=values,
-        parts=(replace(part, values=referred.marked(inside)),),
+        parts=(observed_programs(referred, catalog, values),),
     )
+
+
+def observed_programs(referred: Referred, catalog: Catalog, node: Mapping[str, Value]) -> Part:
+    """What the rules see of a snapshot's programs, and of its image's reference; `node` are the values of its machine."""
+    snapshot = referred.snapshot
+    part = programs.part(snapshot, catalog, vendor(snapshot), node)
+    inside = {**part.values, **program_values(snapshot, catalog, node), **_library(referred, catalog)}
+    return replace(part, values=referred.marked(inside))
 
 
 def _unheard_of(capability: Value | None, catalog: Catalog) -> bool:

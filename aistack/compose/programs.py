@@ -54,14 +54,13 @@ class Program:
 
 def programs(snapshot: Snapshot, catalog: Catalog) -> dict[str, Program]:
     """The snapshot's programs by the catalog's names."""
-    owners: dict[str, Framework | Component] = {**catalog.components, **catalog.frameworks}
-    names = {alias: component.id for component in catalog.components.values() for alias in component.aliases}
     found = {}
     for called, said in snapshot.frameworks.items():
         plain = called.lower().replace("_", "-")
-        name = names.get(plain, plain)
+        owner = catalog.framework(plain) or catalog.component(plain)
+        name = owner.id if owner else plain
         seen = SeenFramework(version=said) if isinstance(said, str) else said
-        found[name] = Program(name, ("frameworks", called), seen, owners.get(name))
+        found[name] = Program(name, ("frameworks", called), seen, owner)
     return found
 
 
@@ -182,6 +181,9 @@ def _carried(build: str, release: Release) -> Mapping[str, str]:
 def release_of(owner: Framework | Component, version: str) -> Release:
     """The catalog's release of that version, or of a series (`2.7`) or gap what the releases in or around it have in common."""
     public = version.partition("+")[0]
+    listed = next((release for release in owner.releases if release.version == public), None)
+    if listed is not None:
+        return listed
     try:
         wanted = key(public, owner.versions)
         for release in owner.releases:
@@ -277,6 +279,10 @@ def _cuda(
     for text, path in ((snapshot.image.cuda, ("image", "cuda")), (snapshot.toolkit.cuda, ("toolkit", "cuda"))):
         if text:
             return {"cuda": Value(text=text, path=path, series=re.fullmatch(r"\d+", text) is not None)}
+    for name, release in releases.items():
+        if name in found and isinstance(found[name].owner, Framework) and release is not None and "cuda" in release.brings:
+            because = f"{name} {release.version} is built with CUDA {release.brings['cuda']}"
+            return {"cuda": Value(text=release.brings["cuda"], path=values[name].path, because=because, assumed=True)}
     torch = releases.get("torch")
     if torch is None or "cuda" not in torch.brings or vendor not in ("nvidia", None):
         return {}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import field, replace
+from email.message import Message
 from email.parser import HeaderParser
 
+from packaging.markers import Marker
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import Specifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from aistack.compose.programs import release_of
 from aistack.facts.catalog import Component, Framework, Release
 from aistack.facts.document import Mapping as MappingNode
 from aistack.facts.document import Node, Scalar, place_of, replaced
@@ -22,7 +25,10 @@ from aistack.values import dataclass
 CUDA = ("cuda-toolkit", "nvidia-cuda-runtime", "nvidia-cuda-runtime-cu13", "nvidia-cuda-runtime-cu12", "nvidia-cuda-runtime-cu11")
 """Packages whose version is that of the CUDA that a wheel was built with."""
 
-LINUX = {"platform_system": "Linux", "sys_platform": "linux", "platform_machine": "x86_64", "extra": "", "python_version": "3.12"}
+BY_HAND = frozenset({"compute-capability"})
+"""What releases need that no METADATA states."""
+
+LINUX = {"platform_system": "Linux", "sys_platform": "linux", "platform_machine": "x86_64", "python_version": "3.12"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,34 +44,57 @@ class Read:
 
 
 def read_metadata(
-    text: str, filename: str, known: frozenset[str], chosen: frozenset[str] = frozenset()
+    text: str, filename: str, known: Mapping[str, str], chosen: frozenset[str] = frozenset(), extras: Set[str] = frozenset()
 ) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """(needs, pins, brings) of a wheel by its METADATA and its name.
+    """(needs, pins, brings) of a wheel by its METADATA and its name, installed with `extras`.
 
-    `known` are the components that the catalog has, `chosen` those of them that are chosen by what needs them: the others are only pinned.
+    `known` are the components that the catalog has, by the names of their packages, `chosen` those of them that are chosen by what needs
+    them: the others are only pinned.
     """
     said = HeaderParser().parsestr(text)
     needs: dict[str, str] = {}
     pins: dict[str, str] = {}
     brings: dict[str, str] = {}
-    for line in said.get_all("Requires-Dist", []):
-        try:
-            requirement = Requirement(line)
-        except InvalidRequirement:
-            continue
-        if requirement.marker is not None and not requirement.marker.evaluate(LINUX):
-            continue
-        name = canonicalize_name(requirement.name)
-        if name in known and requirement.specifier:
+    for requirement in _required(said, extras):
+        package = canonicalize_name(requirement.name)
+        name = known.get(package)
+        if name is not None and requirement.specifier:
             (needs if name in chosen else pins)[name] = range_of(requirement.specifier)
         exact = re.fullmatch(r"==(\d+\.\d+)[\d.]*", str(requirement.specifier))
-        if name in CUDA and exact:
+        if package in CUDA and exact:
             brings["cuda"] = exact[1]
     if python := said.get("Requires-Python"):
         needs["python"] = range_of(SpecifierSet(python))
     if glibc := re.search(r"manylinux_2_(\d+)_x86_64", filename):
         needs["glibc"] = f">=2.{glibc[1]}"
     return needs, pins, brings
+
+
+def _required(said: Message, extras: Set[str]) -> Iterator[Requirement]:
+    """What a wheel asks for on Linux with these extras, and with those that they ask for in turn (`engine[all]` for `engine[cuda]`)."""
+    own, waiting, seen = canonicalize_name(said.get("Name", "")), ["", *sorted(extras)], set[str]()
+    while waiting:
+        extra = canonicalize_name(waiting.pop(0))
+        if extra in seen:
+            continue
+        seen.add(extra)
+        for line in said.get_all("Requires-Dist", []):
+            try:
+                requirement = Requirement(line)
+            except InvalidRequirement:
+                continue
+            marker = requirement.marker
+            if (marker is None and extra) or (marker is not None and not _asks(marker, extra)):
+                continue
+            if canonicalize_name(requirement.name) == own:
+                waiting += sorted(requirement.extras)
+            else:
+                yield requirement
+
+
+def _asks(marker: Marker, extra: str) -> bool:
+    """Whether a marker holds with the extra, and, where there is one, not without it too."""
+    return marker.evaluate({**LINUX, "extra": extra}) and not (extra and marker.evaluate({**LINUX, "extra": ""}))
 
 
 def range_of(specifier: SpecifierSet) -> str:
@@ -84,9 +113,8 @@ def _plain(part: Specifier) -> Iterator[str]:
     yield from (f">={part.version}", f"<{'.'.join(str(number) for number in (*stem, last + 1))}")
 
 
-def merged(release: Release | None, read: Read) -> Release:
+def merged(before: Release, read: Read) -> Release:
     """The catalog's release with what was read; what nobody read stays."""
-    before = release or Release(version=read.version)
     return replace(
         before,
         date=read.date or before.date,
@@ -100,14 +128,15 @@ def merged(release: Release | None, read: Read) -> Release:
 def entered(text: str, root: Node, owner: Component | Framework, read: Sequence[Read], today: str) -> str:
     """The file's text with one line for each release that was read, the newest first; `checked` becomes `today` where anything is new.
 
-    Comments stay above the release that they stand above; a release of which nothing new was read keeps its own lines.
+    Comments stay above the release that they stand above; a release of which nothing new was read keeps its own lines. A new one has what
+    wheels do not tell where the ones before and after it agree, as it has while it is not listed.
     """
     lines = text.split("\n")
     head, blocks, tail = _blocks(root, lines)
     have = {release.version: release for release in owner.releases}
     changed = False
     for one in read:
-        release = merged(have.get(one.version), one)
+        release = merged(have.get(one.version) or _unread(release_of(owner, one.version)), one)
         if release == have.get(one.version):
             continue
         changed = True
@@ -126,16 +155,18 @@ def entered(text: str, root: Node, owner: Component | Framework, read: Sequence[
     return re.sub(r"(?m)^checked: .*$", f"checked: {today}", kept, count=1)
 
 
-def updated(text: str, root: Node, offered: Mapping[tuple[str, int], str], today: str) -> str:
-    """An OS's text with the versions that its archives offer; `offered` has packages' versions by (`kernels` or `drivers`, number).
+def _unread(between: Release) -> Release:
+    """Of what two neighbours have in common: that which neither METADATA nor a file's name states."""
+    needs = {name: wanted for name, wanted in between.needs.items() if name in BY_HAND}
+    return replace(between, needs=needs, pins={}, date=None)
+
+
+def updated(text: str, root: Node, offered: Mapping[tuple[str | int, ...], str], today: str) -> str:
+    """An OS's text with the versions that its archives offer; `offered` has packages' versions by the path of what they are entered as.
 
     What is upstream's in a package's version counts: `6.12.117` of `6.12.117-1`. `checked` becomes `today` where anything is new.
     """
-    edits = []
-    for (kind, number), version in offered.items():
-        place = place_of(root, (kind, number, "version"))
-        upstream = version.rpartition("-")[0] or version
-        edits.append((place, f'"{upstream}"'))
+    edits = [(place_of(root, path), f'"{version.rpartition("-")[0] or version}"') for path, version in offered.items()]
     after = text
     for place, replacement in sorted(edits, key=lambda edit: edit[0], reverse=True):
         after = replaced(after, place, replacement)

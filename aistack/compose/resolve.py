@@ -19,7 +19,7 @@ from aistack.compose.search import Assignment, Conflict, Domain, least_bad, sear
 from aistack.compose.search import Outcome as SearchOutcome
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Catalog, Framework, Model, Release
-from aistack.facts.systems import Driver, Kernel
+from aistack.facts.systems import Driver, Kernel, Os
 from aistack.facts.version import Scheme, key
 from aistack.values import dataclass
 
@@ -189,6 +189,9 @@ class _Problem:
             parts=tuple(self._part(name, app, assignment) for name, app in self.recipe.apps.items()),
         )
 
+    def _root(self, framework: Framework) -> Os | None:
+        return self.catalog.systems.get(framework.delivery.os) if framework.delivery else None
+
     def _framework(self, app: AppWish) -> Framework | None:
         return self.catalog.frameworks.get(app.framework_id)
 
@@ -335,7 +338,7 @@ class _Problem:
     def _part(self, name: str, app: AppWish, assignment: Assignment[Candidate]) -> Part:
         framework = self._framework(app)
         models: tuple[tuple[str, Model | None], ...] = tuple((model, self.catalog.model(model)) for model in app.models)
-        root = self.catalog.systems.get(framework.delivery.os) if framework and not app.image else None
+        root = self._root(framework) if framework and not app.image else None
         settings = {}
         for setting, own in framework.options.items() if framework else ():
             text = app.args.get(own)

@@ -18,6 +18,14 @@ from aistack.facts.version import SCHEMES, Scheme
 from aistack.facts.wheel_tags import Wheels
 from aistack.values import dataclass
 
+GIB = 1 << 30
+VISIBLE = 0.97
+"""What programs see of the memory that an accelerator is sold with, where no reading is at hand."""
+ECC = 1 / 16
+"""What error correction takes of memory that has no chips of its own for it (GDDR), by NVIDIA's CUDA C++ Best Practices Guide."""
+SHARED = 0.93
+"""What systems see of memory that processor and accelerator share: 15.3 of 16 GiB, 7.4 of 8 GiB; firmware keeps the rest."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accelerator:
@@ -61,6 +69,36 @@ class Accelerator:
     recalled: tuple[str, ...] = ()
     source: Source
     checked: Checked
+
+    @property
+    def platform(self) -> str:
+        """What programs are built for: its vendor's software, of which Intel has one for Gaudi and another for its GPUs."""
+        return "gaudi" if (self.target or "").startswith("gaudi") else self.vendor
+
+    @property
+    def is_processor(self) -> bool:
+        """Whether it is a processor, which has no memory of its own."""
+        return self.vendor == "cpu"
+
+    @property
+    def visible_bytes(self) -> int | None:
+        """The memory that programs see on one of it: as it was read, or concluded from the marketed size; None where it is not known."""
+        if self.memory_bytes is not None:
+            return self.memory_bytes
+        if self.memory_gib is None:
+            return None
+        if self.shared_memory:
+            return int(self.memory_gib * GIB * SHARED)
+        return int(self.memory_gib * GIB * VISIBLE * (1 - ECC if self.ecc == "inline" else 1))
+
+    @property
+    def has_known_memory(self) -> bool:
+        """Whether it is known what programs see of its memory."""
+        return self.visible_bytes is not None
+
+    def holds(self, size: int, part: float) -> bool:
+        """Whether so many bytes fit into a part of the memory that programs see."""
+        return (self.visible_bytes or 0) * part >= size
 
 
 def targets(product: Accelerator) -> tuple[str, ...]:
@@ -202,11 +240,17 @@ class Backend:
 class Framework:
     """A serving framework, or any program that an app runs.
 
+    Without a `delivery` it is only known: snapshots with it are judged, and images that others built of it, but nothing installs it.
+    `platforms` says by the accelerator's platform of which releases there are builds for it; of others that is not known.
+    `stored` has, for platforms of which no rule tells it, the ways of storing weights that documents say it loads there, in the words of
+    facts/checkpoint.py.
     `serve` is the command with `{model}` (the model's folder in the app), `{id}` (the model's id) and `{port}`; the options that the
     model's kind needs (`kinds`) and a recipe's `args` are appended. `models` says how many models it serves: `none`, `one` or
     `many`; `formats` are the formats that it loads.
     `cpu_features` (by architecture) are spelled as in /proc/cpuinfo; `vendors` are the accelerator vendors that this delivery can use,
     `backends` (by vendor) what that takes where the delivery alone does not do it, or not for every product.
+    `aliases` are other names by which reports call it.
+    What `spills` keeps in the machine's own memory what finds no room in the accelerators'; others need room for the whole model there.
     `memory_mib` is what it needs beside the models, `memory_fraction` the part of an accelerator's memory that it takes by itself, by
     the range of its releases, `window_cache` the releases that keep no more cache of layers with a window than that window needs, by its
     kind, `options` its own names for settings that rules ask about. `project` and `binary` are as in a component.
@@ -215,19 +259,23 @@ class Framework:
     schema: Literal["aistack/framework/v1"] = "aistack/framework/v1"
     id: str
     name: str
+    aliases: tuple[str, ...] = ()
     models: Literal["none", "one", "many"]
     versions: Scheme
     formats: tuple[str, ...] = ()
-    delivery: Delivery
-    serve: tuple[str, ...]
+    delivery: Delivery | None = None
+    serve: tuple[str, ...] = ()
     kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int | None = None
     health: str | None = None
     conversion: Conversion | None = None
     cpu_features: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    vendors: tuple[str, ...]
+    vendors: tuple[str, ...] = ()
     backends: Mapping[str, Backend] = field(default_factory=dict)
+    platforms: Mapping[str, str] = field(default_factory=dict)
+    stored: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    spills: bool = False
     memory_mib: int | None = None
     memory_fraction: Mapping[str, float] = field(default_factory=dict)
     window_cache: Mapping[Literal["sliding", "chunked"], str] = field(default_factory=dict)
@@ -241,9 +289,13 @@ class Framework:
     checked: Checked
 
     def runs_on(self, product: Accelerator) -> bool:
-        """Whether this delivery can use the product: one of its vendors', and of an architecture that it has code for."""
+        """Whether any of its releases has builds for the accelerator's platform."""
+        return product.platform in (self.platforms or self.vendors)
+
+    def delivered_on(self, product: Accelerator) -> bool:
+        """Whether its delivery can use the product: one of its vendors', and of an architecture that it has code for."""
         backend = self.backends.get(product.vendor)
-        return product.vendor in self.vendors and (backend is None or product.target in backend.targets)
+        return self.delivery is not None and product.vendor in self.vendors and (backend is None or product.target in backend.targets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,6 +405,11 @@ class Catalog:
         """The component of that id or alias."""
         found = self.components.get(name)
         return found or next((component for component in self.components.values() if name in component.aliases), None)
+
+    def framework(self, name: str) -> Framework | None:
+        """The framework of that id or alias."""
+        found = self.frameworks.get(name)
+        return found or next((framework for framework in self.frameworks.values() if name in framework.aliases), None)
 
     def family(self, name: str) -> tuple[Accelerator, ...]:
         """The products that a less exact name may mean (`nvidia/a100`), or one that tools print (`NVIDIA A100-SXM4-80GB`, `Tesla T4`)."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 
 from aistack.diagnostics import unable
 from aistack.host import python_parts, wheels
@@ -30,7 +30,10 @@ MACHINES = ("x86_64", "any")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """One release of a project with the wheel of it that is read: for Linux on x86-64 and the newest Python; `date` as `2026-10-28`."""
+    """One release of a project with the file of it that is read: the wheel for Linux on x86-64 and the newest Python.
+
+    Where there are sources only, the index's list is all that is read of it. `date` is written as `2026-10-28`.
+    """
 
     version: str
     date: str | None
@@ -39,6 +42,11 @@ class Release:
     size: int
     requires_python: str
 
+    @property
+    def is_wheel(self) -> bool:
+        """Whether there is a wheel that can be looked into."""
+        return self.filename.endswith(".whl")
+
 
 def names(project: str, environment: Mapping[str, str]) -> tuple[str, ...]:
     """The names of all files of a project that this machine's index has, but for those that were yanked; raises as `releases` does."""
@@ -46,7 +54,7 @@ def names(project: str, environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def releases(project: str, environment: Mapping[str, str]) -> tuple[Release, ...]:
-    """The final releases that this machine's index has, in the index's order; yanked ones and those without such a wheel are left out.
+    """The final releases that this machine's index has, in the index's order; yanked ones and those for other platforms are left out.
 
     Raises DiagnosticError (exit 3) when the index does not answer, or is none that answers over HTTP.
     """
@@ -66,7 +74,7 @@ def releases(project: str, environment: Mapping[str, str]) -> tuple[Release, ...
             date=None,
             filename=package.filename,
             url=package.url,
-            size=package.size or wheels.size_of(package.url, settings),
+            size=package.size or (wheels.size_of(package.url, settings) if package.filename.endswith(".whl") else 0),
             requires_python=package.requires_python or "",
         )
         best[package.version] = (rank, release)
@@ -100,12 +108,13 @@ def _page(project: str, environment: Mapping[str, str]) -> tuple[ProjectPage, Ma
 
 
 def _rank(filename: str) -> tuple[int, ...] | None:
-    """How much a wheel is wanted (the newest Python first); None for one that is for another platform or no final release."""
-    if not filename.endswith(".whl"):
-        return None
+    """How much a file is wanted: wheels for the newest Python first, sources last; None for another platform's and for no final release."""
     try:
+        if not filename.endswith(".whl"):
+            _, version = parse_sdist_filename(filename)
+            return None if version.is_prerelease or version.local else (-1,)
         _, version, _, tags = parse_wheel_filename(filename)
-    except (InvalidWheelFilename, ValueError):
+    except (InvalidWheelFilename, InvalidSdistFilename, ValueError):
         return None
     fitting = [tag for tag in tags if tag.platform.endswith(MACHINES) and not tag.platform.startswith(("win", "macosx"))]
     if version.is_prerelease or version.local or not fitting:

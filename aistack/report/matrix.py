@@ -18,6 +18,10 @@ SIGNS: Mapping[str, str] = {"ok": "✓", "warning": "!", "error": "✗", "unknow
 """By verdict: what stands in a cell, so that nobody needs to see its colour."""
 
 
+NOT_DELIVERED = "known, not delivered"
+"""Said of what no recipe can ask for: aistack does not install the framework, or not in a build for that accelerator."""
+
+
 def verdict(reason: Reason | None) -> str:
     """`ok`, `warning`, `error` or `unknown`."""
     return reason.severity.value if reason else "ok"
@@ -25,8 +29,10 @@ def verdict(reason: Reason | None) -> str:
 
 def document(grids: Sequence[Grid], question: Question, today: str) -> dict[str, Any]:
     """The document of `--json`: each cell is the index of what decides it in `reasons`, or null where nothing is against it."""
-    reasons = sorted({reason for grid in grids for row in grid.rows for reason in row.cells if reason}, key=lambda reason: reason.rank)
-    number = {reason: index for index, reason in enumerate(reasons)}
+    used = sorted({number for grid in grids for row in grid.rows for number in row.numbers})
+    everything: tuple[Reason | None, ...] = grids[0].rows[0].reasons if grids else ()
+    reasons = [reason for number in used if (reason := everything[number])]
+    place = {number: index if everything[number] else None for index, number in enumerate(used)}
     return {
         "schema": SCHEMA,
         "today": today,
@@ -42,7 +48,8 @@ def document(grids: Sequence[Grid], question: Question, today: str) -> dict[str,
                     {
                         "accelerator": row.accelerator,
                         "model": row.model,
-                        "cells": [None if reason is None else number[reason] for reason in row.cells],
+                        "delivered": row.delivered,
+                        "cells": [place[number] for number in row.numbers],
                     }
                     for row in grid.rows
                 ],
@@ -61,8 +68,8 @@ def lines(grids: Sequence[Grid]) -> Iterator[str]:
     """For each accelerator and framework the models, each with its runs of releases with one verdict and the reason of the newest."""
     for grid in grids:
         for accelerator, rows in groupby(grid.rows, key=lambda row: row.accelerator):
-            yield f"{grid.name} on {accelerator}, {len(grid.releases)} releases"
             mine = list(rows)
+            yield f"{grid.name} on {accelerator}, {len(grid.releases)} releases{_unless_delivered(mine)}"
             wide = max(len(row.model) for row in mine)
             for row in mine:
                 for index, run in enumerate(runs(row.cells)):
@@ -76,10 +83,21 @@ def summary(grids: Sequence[Grid]) -> Iterator[str]:
         wide = max(len(row.accelerator) for row in grid.rows)
         for accelerator, rows in groupby(grid.rows, key=lambda row: row.accelerator):
             mine = list(rows)
-            counts = Counter(verdict(reason) for row in mine for reason in row.cells)
-            runs_on = sum(any(verdict(reason) in ("ok", "warning") for reason in row.cells) for row in mine)
+            counts: Counter[str] = Counter()
+            for row in mine:
+                for number, count in Counter(row.numbers).items():
+                    counts[verdict(row.reasons[number])] += count
             told = ", ".join(f"{counts[word]} {word}" for word in SIGNS if counts[word])
-            yield f"{accelerator:<{wide}}  {grid.name}: {runs_on} of {len(mine)} models run; {told}"
+            yield f"{accelerator:<{wide}}  {grid.name}: {_running(mine)} of {len(mine)} models run; {told}{_unless_delivered(mine)}"
+
+
+def _running(rows: Sequence[Row]) -> int:
+    """How many models run with any release."""
+    return sum(any(verdict(row.reasons[number]) in ("ok", "warning") for number in set(row.numbers)) for row in rows)
+
+
+def _unless_delivered(rows: Sequence[Row]) -> str:
+    return "" if all(row.delivered for row in rows) else f" ({NOT_DELIVERED})"
 
 
 def sentence(reason: Reason) -> str:
@@ -131,7 +149,7 @@ def page(grids: Sequence[Grid], question: Question, today: str) -> str:
             f"<h1>What runs where, {escape(today)}</h1>",
             f"<p>{cells} combinations of accelerator, model and release: {escape(asked)}. ",
             "Judged by the rules of <code>aistack check</code>; neighbours with one verdict by one rule share a cell, which gives the ",
-            "reason of the newest of them.</p>",
+            f"reason of the newest of them. What is <i>{NOT_DELIVERED}</i> no recipe can ask for: aistack does not install it.</p>",
             f'<p class="key">{key}</p>',
             *tables,
             "<h2>Reasons</h2><ol>",
@@ -146,14 +164,14 @@ def _is_short(grids: Sequence[Grid]) -> bool:
 
 
 def _table(grid: Grid, accelerator: str, rows: Sequence[Row], reasons: dict[Reason, int], *, opened: bool) -> str:
-    runs_on = sum(any(verdict(reason) in ("ok", "warning") for reason in row.cells) for row in rows)
     head = "".join(f"<th><span>{escape(release)}</span></th>" for release in grid.releases)
     body = "\n".join(
         f"<tr><th>{escape(row.model)}</th>{''.join(_cell(grid, *run, reasons) for run in runs(row.cells))}</tr>" for row in rows
     )
     return (
         f"<details{' open' * opened}><summary><h2 style='display:inline'>{escape(grid.name)} on {escape(accelerator)}</h2> "
-        f"{runs_on} of {len(rows)} models run</summary>\n<div class=wide><table><thead><tr><th>model</th>{head}</tr></thead>\n"
+        f"{_running(rows)} of {len(rows)} models run{_unless_delivered(rows)}</summary>\n"
+        f"<div class=wide><table><thead><tr><th>model</th>{head}</tr></thead>\n"
         f"<tbody>{body}</tbody></table></div></details>"
     )
 

@@ -31,6 +31,21 @@ def _framework_known(situation: Situation) -> Iterator[Finding]:
         )
 
 
+def _framework_delivered(situation: Situation) -> Iterator[Finding]:
+    """A recipe can ask for a framework that aistack installs, or for one that an image brings along.
+
+    Others are in the catalog so that machines and images that others built can be judged, and for `aistack matrix` and `aistack fit`.
+    """
+    part = situation.part
+    if part is not None and part.framework is not None and part.framework.delivery is None and not part.wish.image:
+        yield Finding(
+            message=f"app `{part.name}`: {part.framework.name} is known, but aistack does not install it",
+            path=_path(part),
+            place=f"frameworks/{part.framework.id}",
+            hints=("name an image that holds it: `image: REGISTRY/NAME:TAG`",),
+        )
+
+
 def _framework_accelerator(situation: Situation) -> Iterator[Finding]:
     """A framework, as it is delivered here, must be able to use the node's accelerator.
 
@@ -45,26 +60,25 @@ def _framework_accelerator(situation: Situation) -> Iterator[Finding]:
     if situation.wish.accelerator is not None and product is None:
         return  # an unknown accelerator is reported by itself
     vendor = product.vendor if product else "cpu"
-    if product is not None and vendor in part.framework.vendors:
-        if not part.framework.runs_on(product) and not part.wish.image:
-            yield _without_code(situation, part, part.framework, product)
-    elif vendor not in part.framework.vendors:
-        usable = " or ".join(part.framework.vendors)
-        have = f"the accelerator is {product.id}" if product else "the recipe has no accelerator"
-        if part.wish.image:
+    if part.wish.image:
+        if not (part.framework.runs_on(product) if product else vendor in (part.framework.platforms or part.framework.vendors)):
             message = f"could not tell whether the image of app `{part.name}` can use {product.id if product else 'a processor'}"
             yield Finding(severity=Severity.UNKNOWN, message=message, path=(*part.path, "image"))
-            return
+    elif part.framework.delivery is not None and vendor not in part.framework.vendors:
+        usable = " or ".join(part.framework.vendors)
+        have = f"the accelerator is {product.id}" if product else "the recipe has no accelerator"
         yield Finding(
             message=f"app `{part.name}`: {part.framework.name}, as it is delivered, runs on {usable}; {have}",
             path=_path(part),
             also=((("accelerator", "product"), "asked here"),) if product else (),
             place=f"frameworks/{part.framework.id}",
         )
+    elif part.framework.delivery is not None and product is not None and not part.framework.delivered_on(product):
+        yield _without_code(situation, part, part.framework, product)
 
 
 def _without_code(situation: Situation, part: Part, framework: Framework, product: Accelerator) -> Finding:
-    others = sorted(other.id for other in situation.catalog.frameworks.values() if other.models != "none" and other.runs_on(product))
+    others = sorted(other.id for other in situation.catalog.frameworks.values() if other.models != "none" and other.delivered_on(product))
     return Finding(
         message=f"app `{part.name}`: {framework.name}, as it is delivered, has no code for {product.target}, what {product.id} is",
         path=_path(part),
@@ -226,4 +240,5 @@ RULES = (
     code_rule(_kind, "AP108", "model-kind", "app"),
     code_rule(_port, "AP107", "app-port", "app"),
     code_rule(_image, "AP109", "image-contents", "app", "framework"),
+    code_rule(_framework_delivered, "AP110", "framework-not-delivered", "app"),
 )

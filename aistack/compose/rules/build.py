@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from aistack.compose.rules.data import story
+from aistack.compose.rules.data import in_words, story
 from aistack.compose.rules.situation import IMAGE, Finding, Situation, Value, code_rule
 from aistack.diagnostics import Severity
 from aistack.facts.capability import TEGRA, capability, covers
@@ -23,6 +23,14 @@ BOARDS = re.compile(r"l4t|tegra|jetpack")
 """How builds for arm64 say that they are for servers, and for Jetson."""
 UNSAID = "7"
 """The JetPack from which on nothing is said of builds for servers."""
+PLATFORMS = {
+    "nvidia": "NVIDIA's accelerators",
+    "amd": "AMD's accelerators",
+    "intel": "Intel's GPUs",
+    "gaudi": "Gaudi",
+    "cpu": "processors alone",
+}
+"""By platform: what a sentence says that builds are for."""
 MUST_BE_KNOWN = "torch"
 """The one program of which it is worth a word that nothing is known of what is compiled in."""
 
@@ -94,6 +102,39 @@ def _named(situation: Situation) -> set[str]:
     """The builds to which the CUDA belongs that the snapshot speaks of."""
     found = (situation.seen.image.cuda, situation.seen.toolkit.cuda)
     return {"cu" + "".join(cuda.split(".")[:2]) for cuda in found if cuda}
+
+
+def _platform(situation: Situation) -> Iterator[Finding]:
+    """A release of a framework must have builds for the accelerator's platform: CUDA, ROCm, Intel's GPUs, Gaudi, or processors.
+
+    The catalog says for which releases documents speak of such builds; of others it is not known.
+    """
+    part, product = situation.part, situation.accelerator
+    framework = part.framework if part else None
+    value = situation.value(framework.id) if framework else None
+    if framework is None or value is None or product is None or not framework.platforms:
+        return
+    wanted = framework.platforms.get(product.platform)
+    place = f"frameworks/{framework.id}"
+    if wanted is None:
+        known = " or ".join(PLATFORMS[name] for name in framework.platforms)
+        yield Finding(
+            severity=Severity.UNKNOWN if product.platform == "cpu" else None,
+            message=f"{framework.name} has no builds for {PLATFORMS.get(product.platform, product.platform)}",
+            path=value.path,
+            label=f"has builds for {known}",
+            also=((("accelerator", "product"), "named here"),),
+            place=place,
+        )
+    elif value.fits(wanted, framework.versions) is not True:
+        told = f"could not tell whether {framework.name} {value.text or ''}".rstrip()
+        yield Finding(
+            severity=Severity.UNKNOWN,
+            message=f"{told} has a build for {PLATFORMS.get(product.platform, product.platform)}",
+            path=value.path,
+            label=f"known to be there for {in_words(wanted)}",
+            place=place,
+        )
 
 
 def _vendor_of_build(situation: Situation) -> Iterator[Finding]:
@@ -249,4 +290,5 @@ RULES = (
         source=("https://pytorch.org/get-started/previous-versions",),
         checked="2026-11-26",
     ),
+    code_rule(_platform, "AC109", "platform-of-framework", "app", of="snapshot", topics=("architecture-not-in-build", "gfx-not-in-build")),
 )

@@ -101,30 +101,8 @@ def in_words(wanted: str | tuple[str, ...]) -> str:
 
 
 def fits(value: Value | None, wanted: str | tuple[str, ...], scheme: Scheme) -> bool | None:
-    """Whether the value lies in the range or list; None where it is not known. A version that nothing tells does where every one does."""
-    if value is None:
-        return None
-    if value.text is None:
-        return _fit_all(value.among, wanted, scheme)
-    if isinstance(wanted, tuple):
-        return value.text in wanted
-    try:
-        found = parse_range(wanted, scheme)
-        return found.admits_all(value.text) if value.series else found.admits(value.text)
-    except VersionFormatError:
-        return None
-
-
-def _fit_all(versions: tuple[str, ...], wanted: str | tuple[str, ...], scheme: Scheme) -> bool | None:
-    """Whether all of the versions lie in the range, or none of them does; None where they differ, or there are none."""
-    if isinstance(wanted, tuple):
-        return None
-    try:
-        admits = parse_range(wanted, scheme).admits
-        answers = {admits(version) for version in versions}
-    except VersionFormatError:
-        return None
-    return answers.pop() if len(answers) == 1 else None
+    """Whether the value lies in the range or list; None where there is none, or it is not known."""
+    return None if value is None else value.fits(wanted, scheme)
 
 
 def _judge_case(rule: DataRule, case: Case, number: int, situation: Situation) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from aistack.compose.memory import Cache, Fit, fit, in_gib
 from aistack.compose.rules.model import GENERATING, shares
 from aistack.compose.rules.situation import Finding, Part, Proposal, Situation, code_rule, setting, whole
 from aistack.diagnostics import Severity
-from aistack.facts.catalog import Model
+from aistack.facts.catalog import GIB, VISIBLE, Accelerator, Model
 from aistack.facts.model_names import told
 from aistack.values import dataclass
 
@@ -30,7 +30,7 @@ ON_ACCELERATORS = frozenset(
         "nim",
     }
 )
-"""Servers that keep the whole model in the accelerators' memory."""
+"""Servers that keep the whole model in the accelerators' memory, those too of which the catalog knows nothing else."""
 REFUSING = frozenset({"vllm"})
 """Servers that start only where the longest request fits, which is by default the one that the model was made for."""
 MOST = 16
@@ -47,7 +47,7 @@ def _fits(situation: Situation) -> Iterator[Finding]:
     or an 8-bit cache make room.
     """
     product = situation.accelerator
-    if product is None or product.vendor == "cpu":
+    if product is None or product.is_processor:
         return
     for part in situation.parts:
         framework = part.framework
@@ -175,17 +175,34 @@ def _degree(part: Part) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """What a snapshot says of the memory of one accelerator: what programs see, and what is `available` to the server.
+    """What a snapshot says of the memory of one accelerator, and the part of it that the server takes, None where that is not known.
 
-    `fills` says whether the server takes all of that by itself, `parallel` how many accelerators share the work; `certain` is false
-    where their number is not said.
+    `parallel` says how many accelerators share the work; `certain` is false where their number is not said.
     """
 
-    visible: int
-    available: int
-    fills: bool
+    accelerator: Accelerator
+    fraction: float | None
     parallel: int
     certain: bool
+
+    @property
+    def visible(self) -> int:
+        """The bytes that programs see."""
+        return self.accelerator.visible_bytes or 0
+
+    @property
+    def available(self) -> int:
+        """The bytes that the server may take."""
+        return int(self.visible * (self.fraction or 1))
+
+    @property
+    def fills(self) -> bool:
+        """Whether it is known what part of the memory the server takes."""
+        return self.fraction is not None
+
+    def holds(self, size: int) -> bool:
+        """Whether so many bytes fit into what the server may take."""
+        return self.accelerator.holds(size, self.fraction or 1)
 
 
 def _fits_there(situation: Situation) -> Iterator[Finding]:
@@ -196,8 +213,8 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
     cache is counted for the longest request that the snapshot states; where it states none, for a very short one. vLLM takes then what
     the model was made for and does not start where one such request does not fit, which is a warning: the limit may be set, unsaid.
     Where the number of accelerators is not said, one is assumed, and where there are more than share the tensors they may share the
-    layers: then the finding is a warning. Programs that can keep a part of the model in the machine's own memory are not judged
-    without measurements.
+    layers: then the finding is a warning. Of programs that can keep a part of the model in the machine's own memory, and of those whose
+    part of the accelerator's memory is not known, it can only be told that all fits easily.
     """
     part, room = situation.part, room_of(situation)
     name, model = part.models[0] if part and part.models else (None, None)
@@ -210,39 +227,38 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
     seen = situation.seen.model
     weights = _weights(part, model, seen.weights_gib_per_gpu, room.parallel)
     if weights is None:
-        if model is not None and model.kind == "text" and room.fills and told(model.id).parameters is None:
-            message = f"could not tell whether `{name}` fits: the size of its weights is not known"
-            yield Finding(severity=Severity.UNKNOWN, message=message, path=("model", "id"), place=f"models/{name}")
+        if model is not None and model.kind == "text":
+            yield from _unsized(part, model, room)
         return
-    activations = int((seen.activation_peak_gib or 0) * memory.GIB)
+    activations = int((seen.activation_peak_gib or 0) * GIB)
     context = whole(part, "context") or memory.SHORTEST
-    measured = seen.weights_gib_per_gpu is not None
-    spare = memory.left(room.available, weights, activations, room.parallel) if measured else room.available - weights
-    kept = _kept(part, model, room, spare) if model and room.fills else None
-    cached = kept.size(context) if kept else 0
-    if spare >= cached:
+    counted = [(weights, "weights")]
+    if seen.weights_gib_per_gpu is not None:
+        counted += [(activations, "forward pass"), (memory.outside(room.parallel), "what torch does not count")]
+    beside = sum(size for size, _ in counted)
+    kept = _kept(part, model, room, beside) if model and room.fills else None
+    if kept is not None:
+        counted.append((kept.size(context), f"cache for one request of {context} tokens"))
+    total = sum(size for size, _ in counted)
+    if room.holds(total):
         if model is not None and kept is not None and room.certain and "context" not in part.values:
-            yield from _default_context(part, model, room, kept, spare)
+            yield from _default_context(part, model, room, kept, beside)
+        if model is not None and not room.fills and seen.weights_gib_per_gpu is None and "context" in part.values:
+            yield from _unsure(part, model, room, weights, context)
         return
-    counted = (
-        (weights, "weights"),
-        (activations, "forward pass"),
-        (room.available - weights - activations - spare, "what torch does not count"),
-        (cached, f"cache for one request of {context} tokens"),
-    )
     each = "" if room.parallel == 1 else f" on each of {room.parallel} accelerators"
-    needed = in_gib(sum(size for size, _ in counted if size))
-    shorter = kept is not None and spare >= kept.size(memory.SHORTEST) and not REFUSING & set(part.values)
-    unsure = shorter or not (room.certain or measured)
+    shorter = kept is not None and room.holds(beside + kept.size(memory.SHORTEST)) and not _refuses(part)
+    longest = kept.longest(room.available - beside) if kept else 0
+    unsure = shorter or not (room.certain or seen.weights_gib_per_gpu is not None)
     yield Finding(
         severity=Severity.WARNING if unsure else None,
         message=f"`{name or 'the model'}` does not fit{f' with requests of {context} tokens' if shorter else ''}: "
-        f"needs {needed}{each}, {in_gib(room.available)} can be used",
+        f"needs {in_gib(total)}{each}, {in_gib(room.available)} can be used",
         path=("model", "id") if name else ("model",),
         also=((("accelerator",), f"programs see {in_gib(room.visible)}"),),
         why=(
             " + ".join(f"{what} {in_gib(size)}" for size, what in counted if size),
-            *((f"the server starts, and refuses requests longer than {kept.longest(spare)} tokens",) if shorter and kept else ()),
+            *((f"the server starts, and refuses requests longer than {longest} tokens",) if shorter else ()),
             *(() if room.certain else ("how many accelerators share the work is not said for sure",)),
         ),
         source=model.source[0] if model else None,
@@ -252,13 +268,15 @@ def _fits_there(situation: Situation) -> Iterator[Finding]:
     )
 
 
-def _kept(part: Part, model: Model, room: Room, spare: int) -> Cache | None:
+def _kept(part: Part, model: Model, room: Room, beside: int) -> Cache | None:
     """What a request keeps on each accelerator; which release serves it is asked only where that decides whether it fits."""
     smaller = memory.smaller(setting(part, "kv-cache-dtype"))
     least = memory.cache(model, room.parallel, smaller=smaller)
     most = memory.cache(model, room.parallel, smaller=smaller, windowed=False)
+    if least is None or most is None or least == most:
+        return least
     longest = whole(part, "context") or model.max_context or memory.SHORTEST
-    if least is None or most is None or spare < least.size(memory.SHORTEST) or spare >= most.size(longest):
+    if not room.holds(beside + least.size(memory.SHORTEST)) or room.holds(beside + most.size(longest)):
         return least
     return least if _windowed(part, model) else most
 
@@ -271,20 +289,67 @@ def _windowed(part: Part, model: Model) -> bool:
     return memory.windowed(part.framework, None if value is None or value.series else value.text, model)
 
 
+def _refuses(part: Part) -> bool:
+    return any(server in part.values for server in REFUSING)
+
+
+def resident(part: Part) -> bool:
+    """Whether the whole model has to be in the accelerators' memory, for all that is known of what serves it."""
+    framework = part.framework
+    if framework is not None and framework.models != "none" and not framework.spills:
+        return True
+    return any(server in part.values for server in ON_ACCELERATORS)
+
+
+def _unsized(part: Part, model: Model, room: Room) -> Iterator[Finding]:
+    """Of a model whose size is not known, or that need not be in the accelerators' memory as a whole, what that leaves open."""
+    framework, size = part.framework, memory.weights(_as_loaded(model, setting(part, "quantization")))
+    if size is None and told(model.id).parameters is None and (room.fills or (framework is not None and framework.models != "none")):
+        open_question = "the size of its weights is not known"
+    elif size is not None and framework is not None and framework.spills and not room.accelerator.holds(size, room.parallel):
+        beside = in_gib(size - room.visible * room.parallel)
+        open_question = f"its weights take {in_gib(size)}, of which {beside} must be in the machine's own memory"
+    else:
+        return
+    yield Finding(
+        severity=Severity.UNKNOWN,
+        message=f"could not tell whether `{model.id}` fits: {open_question}",
+        path=("model", "id"),
+        place=f"models/{model.id}",
+    )
+
+
+def _unsure(part: Part, model: Model, room: Room, weights: int, context: int) -> Iterator[Finding]:
+    """Where the server's part of the memory is not known, only what every server takes is sure to be there for the longest request."""
+    smaller = memory.smaller(setting(part, "kv-cache-dtype"))
+    kept = memory.cache(model, room.parallel, smaller=smaller, windowed=_windowed(part, model))
+    if kept is None or room.accelerator.holds(int((weights + kept.size(context)) * (1 + memory.RESERVE)), memory.SURE):
+        return
+    cached = kept.size(context)
+    yield Finding(
+        severity=Severity.UNKNOWN,
+        message=f"could not tell whether a request of {context} tokens fits beside the weights of `{model.id}`: together they take "
+        f"{in_gib(weights + cached)}, and how much of {in_gib(room.visible)} the server takes is not known",
+        path=("model", "id"),
+        why=(f"weights {in_gib(weights)} + cache {in_gib(cached)}",),
+        place=f"models/{model.id}",
+    )
+
+
 def _unmeasured(situation: Situation) -> bool:
     """Whether one product is meant that has memory of its own, of which neither the catalog nor the snapshot says how much."""
     product, part = situation.accelerator, situation.part
-    if product is None or product.vendor == "cpu" or part is None or _fraction(part) is None:
+    if product is None or product.is_processor or part is None or _fraction(part) is None:
         return False
-    return product.id in situation.catalog.accelerators and memory.visible(product) is None
+    return not product.has_known_memory and product.id in situation.catalog.accelerators
 
 
-def _default_context(part: Part, model: Model, room: Room, kept: Cache, spare: int) -> Iterator[Finding]:
+def _default_context(part: Part, model: Model, room: Room, kept: Cache, beside: int) -> Iterator[Finding]:
     """Where no longest request is said, the server may take the model's own, for which there may be no room beside the weights."""
     longest = None if "max-context" in model.recalled else model.max_context
-    if not longest or spare >= kept.size(longest) or not REFUSING & set(part.values):
+    if not longest or room.holds(beside + kept.size(longest)) or not _refuses(part):
         return
-    name = model.id
+    name, spare = model.id, room.available - beside
     yield Finding(
         severity=Severity.WARNING,
         message=f"`{name}` does not fit with requests of {longest} tokens, which are the default where no limit is set",
@@ -302,8 +367,8 @@ def _default_context(part: Part, model: Model, room: Room, kept: Cache, spare: i
 def _weights(part: Part, model: Model | None, measured: float | None, parallel: int) -> int | None:
     """The bytes of weights on one accelerator; None where they are not known, or need not be there."""
     if measured is not None:
-        return int(measured * memory.GIB)
-    if model is None or not ON_ACCELERATORS & set(part.values):
+        return int(measured * GIB)
+    if model is None or not resident(part):
         return None
     found = memory.weights(_as_loaded(model, setting(part, "quantization")))
     return None if found is None else -(-found // parallel)
@@ -312,14 +377,15 @@ def _weights(part: Part, model: Model | None, measured: float | None, parallel: 
 def room_of(situation: Situation) -> Room | None:
     """What a snapshot says of memory; None where it says nothing of it."""
     part, product, seen = situation.part, situation.accelerator, situation.seen.accelerator
-    visible = memory.visible(product) if product else int(seen.memory_gib * memory.GIB * memory.VISIBLE) if seen.memory_gib else None
-    if part is None or visible is None or (product is not None and product.vendor == "cpu"):
+    if product is None and seen.memory_gib:
+        size = int(seen.memory_gib * GIB * VISIBLE)
+        product = Accelerator(id="", name="", vendor="", kind="", memory_bytes=size, source=(), checked="")
+    if part is None or product is None or not product.has_known_memory or product.is_processor:
         return None
-    stated, fraction = whole(part, "tensor-parallel"), _fraction(part)
+    stated = whole(part, "tensor-parallel")
     return Room(
-        visible=visible,
-        available=int(visible * (fraction or 1)),
-        fills=fraction is not None,
+        accelerator=product,
+        fraction=_fraction(part),
         parallel=stated or seen.count or 1,
         certain=bool(stated or seen.count) and (stated is None or (seen.count or 0) <= stated),
     )

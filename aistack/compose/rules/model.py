@@ -128,6 +128,34 @@ def _framework(situation: Situation) -> Iterator[Finding]:
                 )
 
 
+def _framework_told(situation: Situation) -> Iterator[Finding]:
+    """Whether a framework loads a model is known where a document or the framework's own files say it; elsewhere it is not.
+
+    The format in which a checkpoint's weights are stored must be one that it loads on that platform, too.
+    """
+    part, product = situation.part, situation.accelerator
+    framework = part.framework if part else None
+    if part is None or framework is None or framework.models == "none":
+        return
+    for index, (_, model) in enumerate(part.models):
+        if model is None:
+            continue
+        stored = setting(part, "quantization")
+        told = framework.stored.get(product.platform) if product else None
+        what = ""
+        if framework.id not in model.frameworks:
+            what = f"loads `{model.id}` ({model.architecture or 'its architecture is not known'})"
+        elif stored is not None and told is not None and stored not in told:
+            what = f"loads {stored} weights on {product.name if product else ''}"
+        if what:
+            yield Finding(
+                severity=Severity.UNKNOWN,
+                message=f"could not tell whether {framework.name} {what}: no document says so",
+                path=part.model_paths[index],
+                place=f"models/{model.id}",
+            )
+
+
 def _context(situation: Situation) -> Iterator[Finding]:
     """Requests cannot be longer than what the model's configuration allows.
 
@@ -331,6 +359,7 @@ RULES = (
     code_rule(
         _framework, "MD103", "model-framework", "app", "framework", of="both", topics=("framework-pins", "precision-or-quantization")
     ),
+    code_rule(_framework_told, "MD109", "model-framework-unknown", "app", of="snapshot", topics=("framework-pins",)),
     code_rule(_context, "MD104", "model-context", "app", of="both", topics=("memory-fit",)),
     code_rule(_parallel, "MD105", "tensor-parallel", "app", of="both", topics=("memory-fit",)),
     code_rule(

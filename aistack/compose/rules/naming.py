@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from aistack.compose import memory
 from aistack.compose.memory import in_gib
-from aistack.compose.rules.memory import ON_ACCELERATORS, Room, room_of
+from aistack.compose.rules.memory import Room, resident, room_of
 from aistack.compose.rules.situation import Finding, Part, Situation, code_rule, setting
 from aistack.diagnostics import Severity
 from aistack.facts.checkpoint import BYTES
@@ -35,22 +35,22 @@ def _fits_by_name(situation: Situation) -> Iterator[Finding]:
         return
     found = told(name)
     sizes = found.bytes(_bits(part, found))
-    resident = any(server in part.values for server in ON_ACCELERATORS)
+    whole = resident(part)
     if sizes is None:
-        if room.fills and resident and model is None:
+        if room.fills and whole and model is None:
             message = f"could not tell whether `{name}` fits: neither the catalog nor its name tells how large it is"
             yield Finding(severity=Severity.UNKNOWN, message=message, path=("model", "id"))
         return
-    yield from _judge(situation, name, room, sizes, _bits(part, found), resident=resident)
+    yield from _judge(situation, name, room, sizes, _bits(part, found), whole=whole)
 
 
-def _judge(situation: Situation, name: str, room: Room, sizes: tuple[int, int], bits: float, *, resident: bool) -> Iterator[Finding]:
+def _judge(situation: Situation, name: str, room: Room, sizes: tuple[int, int], bits: float, *, whole: bool) -> Iterator[Finding]:
     (least, about), seen = sizes, situation.seen
     count = max(seen.accelerator.count or 0, room.parallel)
     known = bool(seen.accelerator.count or seen.model.tensor_parallel)
     if about <= count * room.available:
         return
-    certain = least > count * room.visible and known and resident
+    certain = least > count * room.visible and known and whole
     each = f"{count} x {in_gib(room.visible)}" if count > 1 else in_gib(room.visible)
     yield Finding(
         severity=None if certain else Severity.WARNING,
@@ -62,7 +62,7 @@ def _judge(situation: Situation, name: str, room: Room, sizes: tuple[int, int], 
         why=(
             f"counted with {bits:g} bits for each parameter that the name tells",
             *(() if known else ("how many accelerators share the work is not said: one is assumed",)),
-            *(() if resident else ("the program may keep a part of the model outside of the accelerators",)),
+            *(() if whole else ("the program may keep a part of the model outside of the accelerators",)),
         ),
         hints=("share the model among more accelerators, or take it in a smaller format",),
     )

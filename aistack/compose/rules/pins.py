@@ -56,7 +56,7 @@ def _programs(situation: Situation, release: Release) -> dict[str, str]:
 
 def _judge_pin(situation: Situation, owner: str, release: Release, component: str, wanted: str) -> Iterator[Finding]:
     value = situation.value(component)
-    if value is None or value.text is None or value.assumed or not _is_released(value.text):
+    if value is None or value.assumed or value.text is None or not _is_released(value.text):
         return
     scheme = situation.catalog.scheme(component)
     if fits(_public(value), wanted, scheme) is not False:

@@ -16,13 +16,18 @@ def _gfx_in_build(situation: Situation) -> Iterator[Finding]:
     make the runtime take a sister's code, which nobody supports.
     """
     gfx = situation.value("gfx")
-    if gfx is None or gfx.text is None:
+    if gfx is None:
         return
     built: list[tuple[str, Words | None, Path]] = [("the image", situation.seen.image.arch_list, ("image", "arch_list"))]
     built += [(name, one.arch_list, ("frameworks", name, "arch_list")) for name, one in seen_frameworks(situation.seen).items()]
     for what, words, path in built:
         targets = [word.partition(":")[0].lower() for word in listed(words) or ()]
-        if not any(target.startswith("gfx") for target in targets) or gfx.text in targets or any("generic" in target for target in targets):
+        if (
+            not any(target.startswith("gfx") for target in targets)
+            or gfx.text is None
+            or gfx.text in targets
+            or any("generic" in target for target in targets)
+        ):
             continue
         yield Finding(
             message=f"{what} has no code for {gfx.text}",

@@ -16,6 +16,7 @@ from aistack.diagnostics import Severity
 from aistack.facts.catalog import Accelerator, Catalog, Framework, Model, Release
 from aistack.facts.images import Fact
 from aistack.facts.systems import Driver, Kernel, Os, System
+from aistack.facts.version import Scheme, VersionFormatError, parse_range
 from aistack.values import dataclass
 
 if TYPE_CHECKING:
@@ -45,6 +46,29 @@ class Value:
     assumed: bool = False
     among: tuple[str, ...] = ()
     compiled: Literal["somehow", "listed"] | None = None
+
+    def fits(self, wanted: str | tuple[str, ...], scheme: Scheme) -> bool | None:
+        """Whether it lies in the range or list; None where that is not known. A version that nothing tells does where every one does."""
+        if self.text is None:
+            return self._fit_all(wanted, scheme)
+        if isinstance(wanted, tuple):
+            return self.text in wanted
+        try:
+            found = parse_range(wanted, scheme)
+            return found.admits_all(self.text) if self.series else found.admits(self.text)
+        except VersionFormatError:
+            return None
+
+    def _fit_all(self, wanted: str | tuple[str, ...], scheme: Scheme) -> bool | None:
+        """Whether all releases that it may be lie in the range, or none of them does; None where they differ, or there are none."""
+        if isinstance(wanted, tuple):
+            return None
+        try:
+            admits = parse_range(wanted, scheme).admits
+            answers = {admits(version) for version in self.among}
+        except VersionFormatError:
+            return None
+        return answers.pop() if len(answers) == 1 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
