@@ -193,3 +193,11 @@ def test_an_app_above_an_accelerator_is_not_blamed_for_it() -> None:
 
 def test_no_result_is_no_health() -> None:
     assert verdict(()).outcome is Outcome.UNKNOWN
+
+
+def test_a_system_without_apps_binds_nothing_and_that_is_known(tmp_path: Path) -> None:
+    from aistack.host.probes.images import promised_images
+
+    assert promised_images(tmp_path).error is not None, "a machine that is no bootable container"
+    (tmp_path / "usr/lib/bootc/kargs.d").mkdir(parents=True)
+    assert promised_images(tmp_path).value == ()

@@ -28,8 +28,10 @@ def promised_images(root: Path) -> Reading[tuple[PromisedImage, ...]]:
 
 
 def _promised(root: Path) -> tuple[PromisedImage, ...]:
-    promised = []
-    for link in sorted(inside(root, BOUND).iterdir()):
+    folder, promised = inside(root, BOUND), []
+    if folder.parent.is_dir() and not folder.exists():
+        return ()  # a bootable container that binds nothing
+    for link in sorted(folder.iterdir()):
         text = inside(root, link.readlink().as_posix()).read_text()
         image = re.search(r"^Image=(\S+)@(sha256:[0-9a-f]{64})$", text, re.MULTILINE)
         if image is None:
