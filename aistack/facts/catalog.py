@@ -422,10 +422,7 @@ class Catalog:
         return found
 
     def namesake(self, name: str) -> tuple[Accelerator, ...]:
-        """The products whose whole name, memory and form apart, is how a name begins that is not known: `nvidia/gtx-1050-mobile`.
-
-        A name without a number is that of a series, of which nothing follows.
-        """
+        """The products with whose whole name, memory and form apart, an unknown one begins (`nvidia/gtx-1050-mobile`); of a series, none."""
         stem = name.lower().rpartition("-")[0]
         while re.search(r"\d", stem):
             own = re.compile(re.escape(stem) + r"(-\d+gb|-pcie|-sxm\d?|-nvl)*")
