@@ -422,7 +422,7 @@ class Catalog:
         return found
 
     def namesake(self, name: str) -> tuple[Accelerator, ...]:
-        """The products with whose whole name, memory and form apart, an unknown one begins (`nvidia/gtx-1050-mobile`); of a series, none."""
+        """The products with whose name, memory and form apart, an unknown one begins (`nvidia/gtx-1050-mobile`); of a series, none."""
         stem = name.lower().rpartition("-")[0]
         while re.search(r"\d", stem):
             own = re.compile(re.escape(stem) + r"(-\d+gb|-pcie|-sxm\d?|-nvl)*")
