@@ -52,7 +52,7 @@ def tree(
     return {
         f"{FOLDER}/vmlinuz": elf_samples.kernel(KERNEL, EXPORTS, gpl=GPL, namespaces=NAMESPACES),
         f"{FOLDER}/initramfs.img": initramfs({path: modules[path] for path in inside}),
-        f"{FOLDER}/config": b"CONFIG_MODULES=y\n# CONFIG_MODULE_SIG_FORCE is not set\n",
+        f"{FOLDER}/config": b"CONFIG_LOCK_DOWN_IN_EFI_SECURE_BOOT=y\n# CONFIG_MODULE_SIG_FORCE is not set\n",
         f"{FOLDER}/modules.builtin.modinfo": b"virtio.alias=virtio:d*v*\0",
         **{f"{FOLDER}/{name}": data for name, data in indexes(modules, dependencies, aliases).items()},
         **{f"{FOLDER}/{path}": data for path, data in modules.items()},

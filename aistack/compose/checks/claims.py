@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from aistack.compose.checks.expected import Expected
 from aistack.compose.checks.indexes import dependencies
-from aistack.compose.checks.signing import arguments
-from aistack.compose.checks.tree import Tree, trees
+from aistack.compose.checks.tree import Tree, arguments, trees
 from aistack.facts import kmod, pci
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import module_name

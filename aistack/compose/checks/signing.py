@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterator
 
 from aistack.compose.checks.expected import Expected
-from aistack.compose.checks.tree import Tree, setting, trees
+from aistack.compose.checks.tree import Tree, arguments, setting, trees
 from aistack.compose.findings import Finding, Outcome, some
-from aistack.facts import kargs
 from aistack.facts.filesystem import Filesystem
 
 NAME = "module-signers"
 FORCED = ("CONFIG_MODULE_SIG_FORCE", "CONFIG_LOCK_DOWN_KERNEL_FORCE_INTEGRITY", "CONFIG_LOCK_DOWN_KERNEL_FORCE_CONFIDENTIALITY")
+SECURE_BOOT = "CONFIG_LOCK_DOWN_IN_EFI_SECURE_BOOT"
+"""A setting of distributions' kernels, which then refuse what nobody signed."""
 FORCING = ("module.sig_enforce", "module.sig_enforce=1", "lockdown=integrity", "lockdown=confidentiality")
 UNSIGNED_BY_DESIGN = "kernel/drivers/staging/"
 """Drivers that Ubuntu, for one, leaves unsigned."""
@@ -28,23 +29,22 @@ def signers(filesystem: Filesystem, expected: Expected) -> Finding:
     if not found:
         return Finding(name=NAME, outcome=Outcome.UNKNOWN, message="there is no kernel in /usr/lib/modules")
     wrong = [problem for tree in found for problem in _wrong(filesystem, tree, expected)]
-    message = some(wrong) if wrong else "; ".join(_told(tree) for tree in found)
+    message = some(wrong) if wrong else "; ".join(_told(filesystem, tree) for tree in found)
     return Finding(name=NAME, outcome=Outcome.NO if wrong else Outcome.YES, message=message)
 
 
 def _wrong(filesystem: Filesystem, tree: Tree, expected: Expected) -> Iterator[str]:
     own = Counter(_signer(tree, path) for path, module in tree.modules.items() if module.in_tree and not _excused(tree, path))
     usual = own.most_common(1)[0][0] if own else ""
-    forced = [name for name in FORCED if setting(filesystem, tree.version, name) == "y"] + [
-        argument for argument in arguments(filesystem) if argument in FORCING
-    ]
+    forced = [name for name in FORCED if setting(filesystem, tree.version, name) == "y"]
+    forced += [argument for argument in arguments(filesystem) if argument in FORCING]
     for path, module in tree.modules.items():
         signer = _signer(tree, path)
         if module.in_tree and signer != usual and not _excused(tree, path):
             yield f"{tree.short(path)} is {_signed(signer)}, most of the kernel's own are {_signed(usual)}"
         elif not module.in_tree and expected.signer is not None and signer != expected.signer:
             yield f"{tree.short(path)} is {_signed(signer)}, the lock names {expected.signer}"
-        elif not signer and forced and (usual or not module.in_tree):
+        elif not signer and forced:
             yield f"{tree.short(path)} is not signed, and the kernel loads nothing else ({', '.join(forced)})"
 
 
@@ -61,21 +61,11 @@ def _signed(signer: str) -> str:
     return f"signed by {signer}" if signer else "not signed"
 
 
-def _told(tree: Tree) -> str:
+def _told(filesystem: Filesystem, tree: Tree) -> str:
     counted = Counter((module.in_tree, _signer(tree, path)) for path, module in tree.modules.items())
     parts = [f"{count} modules signed by {signer}" for (_, signer), count in counted.most_common() if signer]
     own, others = counted[True, ""], counted[False, ""]
     parts += [f"{own} of the kernel's own are not signed"] if own else []
-    parts += [f"{others} that did not come with it are not signed, and are refused where Secure Boot is on"] if others else []
+    locked = ", and are refused where Secure Boot is on" if setting(filesystem, tree.version, SECURE_BOOT) == "y" else ""
+    parts += [f"{others} that did not come with it are not signed{locked}"] if others else []
     return ", ".join(parts) or "no modules"
-
-
-def arguments(filesystem: Filesystem) -> tuple[str, ...]:
-    """The kernel arguments that the image asks for, whatever architecture they are for."""
-    found: list[str] = []
-    for path in filesystem.below(kargs.FOLDER):
-        try:
-            found += kargs.read(filesystem.texts.get(path, b""))[0] if path.endswith(".toml") else ()
-        except ValueError:
-            continue  # `bootc-kargs` tells
-    return tuple(word for text in found for word in text.split())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from aistack.facts import kmod
+from aistack.facts import kargs, kmod
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import Export, Kernel, Module, module_name
 from aistack.values import dataclass
@@ -92,3 +92,14 @@ def setting(filesystem: Filesystem, version: str, name: str) -> str | None:
         return None
     found = re.search(rf"^{name}=(.*)$", text, re.MULTILINE)
     return found[1].strip('"') if found else ""
+
+
+def arguments(filesystem: Filesystem) -> tuple[str, ...]:
+    """The kernel arguments that the image asks for, whatever architecture they are for."""
+    found: list[str] = []
+    for path in filesystem.below(kargs.FOLDER):
+        try:
+            found += kargs.read(filesystem.texts.get(path, b""))[0] if path.endswith(".toml") else ()
+        except ValueError:
+            continue  # `bootc-kargs` tells
+    return tuple(word for text in found for word in text.split())
