@@ -65,7 +65,7 @@ def list_kind(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="KIND", help="accelerators, branches, kernels, models, frameworks, components, images, os, rules or recipes"
+            metavar="KIND", help="accelerators, branches, kernels, models, frameworks, components, images, faults, os, rules or recipes"
         ),
     ],
     as_json: AsJson = False,

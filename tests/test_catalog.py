@@ -70,6 +70,7 @@ def test_every_file_is_read() -> None:
         catalog.branches,
         catalog.kernels,
         catalog.images,
+        catalog.faults,
         catalog.wheels,
     ]
     rule_files = sum("aistack/rules/" in text for text in texts.values())
@@ -88,6 +89,7 @@ def test_every_entry_has_source_and_date(catalog: Catalog) -> None:
         catalog.branches,
         catalog.kernels,
         catalog.images,
+        catalog.faults,
         catalog.wheels,
         catalog.rules,
     ):

@@ -38,6 +38,7 @@ def test_every_file_of_the_catalog_satisfies_its_schema() -> None:
         "branch",
         "component",
         "distribution",
+        "faults",
         "framework",
         "image",
         "kernel",

@@ -53,7 +53,9 @@ def test_why_of_nothing() -> None:
     assert "did you mean `vllm`?" in stopped.value.diagnostics[0].hints
 
 
-@pytest.mark.parametrize("kind", ["accelerators", "branches", "kernels", "models", "frameworks", "components", "os", "rules", "recipes"])
+@pytest.mark.parametrize(
+    "kind", ["accelerators", "branches", "kernels", "models", "frameworks", "components", "faults", "os", "rules", "recipes"]
+)
 def test_lists(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     catalog = load_catalog()
     assert list_kind(kind, catalog=catalog, recipes=example_recipes(), as_json=True) is ExitCode.OK

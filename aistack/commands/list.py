@@ -33,6 +33,7 @@ def list_kind(kind: str, *, catalog: Catalog, recipes: Sequence[Path], as_json: 
         "frameworks": lambda: _frameworks(catalog),
         "components": lambda: _components(catalog),
         "images": lambda: _images(catalog),
+        "faults": lambda: _faults(catalog),
         "os": lambda: _systems(catalog),
         "rules": lambda: _rules(catalog),
         "recipes": lambda: _recipes(recipes),
@@ -142,6 +143,14 @@ def _images(catalog: Catalog) -> list[Row]:
     return [
         {"id": image.id, "name": image.name, "reference": image.references[0]}
         for image in sorted(catalog.images.values(), key=lambda image: image.id)
+    ]
+
+
+def _faults(catalog: Catalog) -> list[Row]:
+    return [
+        {"of": kind.id, "code": fault.code, "kind": fault.kind, "name": fault.name}
+        for kind in (catalog.faults[name] for name in sorted(catalog.faults))
+        for fault in kind.faults
     ]
 
 

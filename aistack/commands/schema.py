@@ -23,6 +23,7 @@ KINDS = (
     "distribution",
     "image",
     "terms",
+    "faults",
     "rules",
     "licences",
     "lock",

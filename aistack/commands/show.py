@@ -68,6 +68,7 @@ def _find(wanted: str, catalog: Catalog) -> tuple[str, Any]:
         "branches": catalog.branches.get,
         "kernels": catalog.kernels.get,
         "images": catalog.images.get,
+        "faults": catalog.faults.get,
     }
     for kind, lookup in kinds.items():
         entry = lookup(wanted)
@@ -93,15 +94,12 @@ def _find(wanted: str, catalog: Catalog) -> tuple[str, Any]:
         *catalog.branches,
         *catalog.kernels,
         *catalog.images,
+        *catalog.faults,
         *catalog.rules,
     ]
     guess = closest(wanted, known)
-    hints = (
-        (f"did you mean `{guess}`?",)
-        if guess
-        else ("`aistack list accelerators`, `branches`, `kernels`, `models`, `frameworks`, `components`, `images`, `os`, `rules` list ids",)
-    )
-    raise refuse(_problem(f"the catalog has no `{wanted}`", hints))
+    hint = f"did you mean `{guess}`?" if guess else "`aistack list KIND` lists ids; `aistack list --help` names the kinds"
+    raise refuse(_problem(f"the catalog has no `{wanted}`", (hint,)))
 
 
 def _problem(message: str, hints: tuple[str, ...]) -> Diagnostic:

@@ -12,6 +12,8 @@ from dataclasses import field
 from typing import Literal
 
 from aistack.diagnostics import Place
+from aistack.facts.data_rules import DataRule
+from aistack.facts.faults import Faults
 from aistack.facts.images import Image
 from aistack.facts.systems import Branch, Checked, Distribution, KernelSeries, Os, Source, System
 from aistack.facts.version import SCHEMES, Scheme
@@ -28,6 +30,14 @@ SHARED = 0.93
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pcie:
+    """A link of PCI Express: its generation, and the number of its lanes."""
+
+    generation: int
+    lanes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accelerator:
     """A product; memory is for one piece: `memory_gib` as marketed, `memory_bytes` what programs see (both None for a CPU).
 
@@ -37,7 +47,10 @@ class Accelerator:
     `open_modules` says whether the open kernel modules are `required`, `supported` or `unsupported`; `driver_minimum` is the first
     driver that knows the product, and `driver_branches` the first one of each branch that was begun before the product and learned of it
     later (`"550": 550.127.08`). `interconnect` is one of `none`, `pcie`, `nvlink-bridge`, `nvswitch`, `nvl72`, `nvlink` the generation of
-    its NVLink. `firmware` are the files below /usr/lib/firmware that the kernel's own driver asks for.
+    its NVLink, and `links` how many links one device has to others or to switches (NVLink, Infinity Fabric). `pcie` is the most that the
+    board can do, `power_watts` the limit of its power as delivered. `copy_minimum` is what a copy from or to pinned memory of the host
+    must reach, `memory_bandwidth_minimum` what the vendor's test of the device's own memory must, both in GB (10^9 bytes) a second.
+    `firmware` are the files below /usr/lib/firmware that the kernel's own driver asks for.
     `elsewhere` says in a sentence where its driver comes from, if not from an OS's archives.
     `aliases` are other names of this product, `families` less exact ones that it shares with others.
     `recalled` names the fields that no document confirms: rules treat them as unknown.
@@ -61,6 +74,11 @@ class Accelerator:
     open_modules: Literal["required", "supported", "unsupported"] | None = None
     interconnect: Literal["none", "pcie", "nvlink-bridge", "nvswitch", "nvl72"] | None = None
     nvlink: int | None = None
+    links: int | None = None
+    pcie: Pcie | None = None
+    power_watts: int | None = None
+    copy_minimum: int | None = None
+    memory_bandwidth_minimum: int | None = None
     firmware: tuple[str, ...] = ()
     elsewhere: str | None = None
     host: str | None = None
@@ -313,54 +331,6 @@ class Terms:
     checked: Checked
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One line of a data rule: where every `when` fits, every `needs` must fit (component → range or list of values).
-
-    What the rule says in general about its reason and its source, a case may say of its own.
-    """
-
-    when: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
-    needs: Mapping[str, str | tuple[str, ...]]
-    because: str | None = None
-    source: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataRule:
-    """A rule that a vendor's document states; `message` may name components (`{driver}`).
-
-    `label` stands beside the wish that is wrong; without it the range that it should have does. `topics` name what the rule is about,
-    in the words in which failures are filed. A rule `of_builds` tells what the builds hold that projects offer; of what somebody
-    compiled it is doubtful, and no question where a snapshot lists the architectures.
-    """
-
-    id: str
-    name: str
-    severity: Literal["error", "warning"]
-    message: str
-    label: str | None = None
-    because: str
-    cases: tuple[Case, ...]
-    topics: tuple[str, ...] = ()
-    allowable: bool = False
-    of_builds: bool = False
-    source: Source
-    checked: Checked
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleFile:
-    """A file of data rules, about one vendor or one part of the stack.
-
-    `versions` says how the versions of components are compared that have no file of their own (`runtime.podman`: `release`).
-    """
-
-    schema: Literal["aistack/rules/v1"] = "aistack/rules/v1"
-    versions: Mapping[str, Scheme] = field(default_factory=dict)
-    rules: tuple[DataRule, ...]
-
-
 NOISE = frozenset(
     ("nvidia", "amd", "intel", "tesla", "quadro", "geforce", "instinct", "radeon", "graphics", "hbm2", "hbm2e", "hbm3", "hbm3e")
 )
@@ -388,6 +358,7 @@ class Catalog:
     kernels: Mapping[str, KernelSeries] = field(default_factory=dict)
     distributions: Mapping[str, Distribution] = field(default_factory=dict)
     images: Mapping[str, Image] = field(default_factory=dict)
+    faults: Mapping[str, Faults] = field(default_factory=dict)
     schemes: Mapping[str, Scheme] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
 

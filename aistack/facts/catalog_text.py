@@ -17,10 +17,12 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from aistack.diagnostics import Diagnostic, Place, Severity
-from aistack.facts.catalog import Accelerator, Catalog, Component, Framework, Model, RuleFile, Terms
+from aistack.facts.catalog import Accelerator, Catalog, Component, Framework, Model, Terms
+from aistack.facts.data_rules import RuleFile
 from aistack.facts.decode import decode, unwrap
 from aistack.facts.document import Mapping as MappingNode
 from aistack.facts.document import Node, Scalar, parse, place_of
+from aistack.facts.faults import Faults
 from aistack.facts.images import Image
 from aistack.facts.systems import Branch, Distribution, KernelSeries, Os
 from aistack.facts.wheel_tags import Wheels
@@ -32,6 +34,7 @@ KINDS: Mapping[str, tuple[type[Any], str, str]] = {
     "aistack/framework/v1": (Framework, "frameworks", "recipes/frameworks/"),
     "aistack/component/v1": (Component, "components", "recipes/frameworks/"),
     "aistack/accelerator/v1": (Accelerator, "accelerators", "accelerators/"),
+    "aistack/faults/v1": (Faults, "faults", "accelerators/"),
     "aistack/branch/v1": (Branch, "branches", "accelerators/nvidia/branches/"),
     "aistack/model/v1": (Model, "models", "models/"),
     "aistack/image/v1": (Image, "images", "recipes/images/"),

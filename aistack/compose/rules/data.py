@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from aistack.compose.rules.situation import Finding, Rule, Situation, Value
 from aistack.diagnostics import Severity
-from aistack.facts.catalog import Case, Catalog, DataRule
+from aistack.facts.catalog import Catalog
+from aistack.facts.data_rules import Case, DataRule
 from aistack.facts.version import Range, Scheme, VersionFormatError, parse_range
 
 NODE = frozenset(
