@@ -8,27 +8,25 @@ from aistack.facts.decode import Number
 from aistack.facts.systems import Checked, Source
 from aistack.values import dataclass
 
-Kind = Literal["application", "driver", "hardware", "link", "notice"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One code. `kind` says where its cause lies: in the `application`, in the `driver` and its firmware, in the device (`hardware`), or in
-    a `link` between devices, which has two ends and what lies between; a `notice` tells of something that is no fault by itself.
+    """One code, in own words; `action` is what a person does, in one sentence. `kind` says where its cause lies by its vendor's document:
 
-    `action` is what a person does, in one sentence. `architectures` are those to which the code belongs, where it is not all.
+    `application`: in the app, or a new start of it is all that is asked for. `driver`: in the driver or its firmware. `hardware`: in the
+    device, its memory or its power. `link`: between devices, with an end on either side. `notice`: it asks for nothing by itself.
+    `unclear`: in one of several, which the code alone does not tell.
     """
 
     code: Annotated[int, Number(minimum=1)]
+    kind: Literal["application", "driver", "hardware", "link", "notice", "unclear"]
     name: str
-    kind: Kind
     action: str
-    architectures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """All codes of one kind of message, in ascending order."""
+    """The codes of one kind of message, in ascending order."""
 
     schema: Literal["aistack/faults/v1"] = "aistack/faults/v1"
     id: str
