@@ -146,12 +146,16 @@ def facts_refresh(
 
 def node_check(
     as_json: AsJson = False,
-    level: Annotated[Literal["machine", "apps"], typer.Option("--level", help="With `apps`, the apps are asked too.")] = "machine",
+    level: Annotated[
+        Literal["quick", "standard", "thorough"],
+        typer.Option("--level", help="How much of each accelerator's memory is tried: none, a tenth, nine tenths."),
+    ] = "quick",
+    apps: Annotated[bool, typer.Option("--apps", help="Ask the apps too.")] = False,
 ) -> ExitCode:
-    """Judge this machine now by what its lock promises; changes nothing."""
+    """Judge this machine and its accelerators now, by what its lock promises; changes nothing."""
     from aistack.commands import node as command
 
-    return command.node_check(as_json=as_json, level=level)
+    return command.node_check(as_json=as_json, level=level, apps=apps)
 
 
 def node_status(as_json: AsJson = False) -> ExitCode:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aistack.node.decide import MOST_ATTEMPTS, Action, Experiment, Situation, State, decide
-from aistack.node.health import Cause, Outcome, Verdict
+from aistack.node.results import Cause, Outcome, Verdict
 
 GOOD = Verdict(outcome=Outcome.HEALTHY, cause=None, failed=())
 SOFTWARE = Verdict(outcome=Outcome.UNHEALTHY, cause=Cause.SOFTWARE, failed=("kernel",))

@@ -39,7 +39,7 @@ EFFECTS = {
     "pynvml",
     "requests",
 }
-PURE_MODULES = {"node/health.py", "node/decide.py"}
+PURE_MODULES = {"node/accelerators.py", "node/decide.py", "node/device_checks.py", "node/health.py", "node/results.py"}
 
 
 def modules() -> list[Path]:

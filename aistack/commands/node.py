@@ -13,31 +13,32 @@ from aistack.facts.readings import Deployment, Reading
 from aistack.host.probes.deployment import deployment
 from aistack.host.probes.reading import inside
 from aistack.node import gate, state
-from aistack.node.agent import EXIT_CODES, RUN, first_gate, lock_text
-from aistack.node.health import verdict
+from aistack.node.agent import EXIT_CODES, RUN
+from aistack.node.first_gate import lock_text, look
+from aistack.node.results import verdict
 from aistack.node.second_gate import second_gate
 
 CHECK_SCHEMA = "aistack/node-check/v1"
 STATUS_SCHEMA = "aistack/node-status/v1"
-LEVELS = ("machine", "apps")
 
 
-def node_check(*, as_json: bool = False, level: str = "machine", root: Path = Path("/")) -> ExitCode:
-    """Judge this machine now, and with level `apps` also whether the apps answer; changes nothing and remembers nothing.
+def node_check(*, as_json: bool = False, level: str = "quick", apps: bool = False, root: Path = Path("/")) -> ExitCode:
+    """Judge this machine now, its accelerators as deep as `level` says, and where `apps` is set whether they answer; remembers nothing.
 
     Exit 0 healthy or degraded, 1 unhealthy, 3 could not tell (every machine that is no aistack node, since nothing was promised there).
     """
-    results = first_gate(root)
+    looked = look(root, level)
+    results = looked.results
     text = lock_text(root)
-    if level == "apps" and text.value is not None:
+    if apps and text.value is not None:
         # A damaged lock is already what the first gate's result `lock` says.
         with contextlib.suppress(LockFormatError):
             results = (*results, *second_gate(decode(text.value), seconds=0.0))
     judged = verdict(results)
     if as_json:
-        report = gate.document("check", results, uptime_seconds=0.0)
+        report = gate.document("check", results, looked.seen, uptime_seconds=0.0)
         ok = EXIT_CODES[judged.outcome] is ExitCode.OK
-        said = {key: report[key] for key in ("outcome", "cause", "results")}
+        said = {key: report[key] for key in report if key not in ("schema", "phase", "uptime_seconds")}
         print(json.dumps({"schema": CHECK_SCHEMA, "ok": ok, **said}, indent=2, ensure_ascii=False))
     else:
         for line in gate.lines("check", results):

@@ -8,6 +8,12 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+VENDORS = {"nvidia": "10de", "amd": "1002", "intel": "8086"}
+"""By the catalog's name of a vendor: its number on PCI."""
+
+ACCELERATOR_CLASSES = ("0300", "0302", "0380", "1200")
+"""The classes of devices that compute: displays of three kinds, and processing accelerators."""
+
 ALIAS = re.compile("pci:" + "".join(rf"{field}(\*|[0-9A-F]+)" for field in ("v", "d", "sv", "sd", "bc", "sc", "i")) + r"\*?")
 
 

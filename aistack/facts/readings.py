@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Generic, TypeVar
 
+from aistack.facts.pci import ACCELERATOR_CLASSES
 from aistack.values import dataclass
 
 Value_co = TypeVar("Value_co", covariant=True)
@@ -53,6 +54,16 @@ class PciDevice:
     vendor: str
     device: str
     device_class: str
+
+    @property
+    def identity(self) -> str:
+        """Vendor and device as the catalog writes them, `10de:27b8`."""
+        return f"{self.vendor}:{self.device}"
+
+    @property
+    def is_accelerator(self) -> bool:
+        """Whether its class is that of devices that compute."""
+        return self.device_class[:4] in ACCELERATOR_CLASSES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

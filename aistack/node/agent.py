@@ -11,45 +11,37 @@ import sys
 import time
 from pathlib import Path
 
-from aistack.compose.render.system import LOCK_PATH
 from aistack.diagnostics import DiagnosticError, ExitCode
-from aistack.facts.readings import Reading
-from aistack.host.probes.all import take
+from aistack.facts.device_readings import Accelerators
 from aistack.host.probes.reading import inside, read
 from aistack.node import gate
 from aistack.node.decide import MOST_ATTEMPTS
-from aistack.node.health import Outcome, Result, check, verdict
+from aistack.node.first_gate import look
+from aistack.node.results import Outcome, Result, verdict
 
 RUN = "/run/aistack"
 RETRY_SECONDS = 10.0
+LEVEL = "standard"
+"""How deep a boot looks: programs run on each device, and a tenth of its memory is tried; a second for each."""
+
 EXIT_CODES = {Outcome.HEALTHY: ExitCode.OK, Outcome.DEGRADED: ExitCode.OK, Outcome.UNHEALTHY: ExitCode.NO, Outcome.UNKNOWN: ExitCode.UNABLE}
-
-
-def first_gate(root: Path) -> tuple[Result, ...]:
-    """Read the machine below `root` and judge it against the lock there."""
-    return check(take(root), lock_text(root))
-
-
-def lock_text(root: Path) -> Reading[bytes]:
-    """The bytes of this system's lock."""
-    return read(LOCK_PATH, lambda: inside(root, LOCK_PATH).read_bytes())
 
 
 def run_check(root: Path) -> int:
     """The first gate: exit 0 lets the apps start, anything else does not. What could not be told is asked again before it counts."""
     for attempt in range(1, MOST_ATTEMPTS + 1):
-        results = first_gate(root)
-        if verdict(results).outcome is not Outcome.UNKNOWN or attempt == MOST_ATTEMPTS:
+        looked = look(root, LEVEL)
+        if verdict(looked.results).outcome is not Outcome.UNKNOWN or attempt == MOST_ATTEMPTS:
             break
         time.sleep(RETRY_SECONDS)
-    publish("check", results, root)
-    return int(EXIT_CODES[verdict(results).outcome])
+    publish("check", looked.results, root, seen=looked.seen)
+    return int(EXIT_CODES[verdict(looked.results).outcome])
 
 
-def publish(phase: str, results: tuple[Result, ...], root: Path) -> None:
+def publish(phase: str, results: tuple[Result, ...], root: Path, *, seen: Accelerators | None = None) -> None:
     """Write the gate's answer to /run/aistack and say it on the console."""
     uptime = read("/proc/uptime", lambda: float(inside(root, "/proc/uptime").read_text().split()[0])).value or 0.0
-    report = gate.document(phase, results, uptime_seconds=uptime)
+    report = gate.document(phase, results, seen, uptime_seconds=uptime)
     folder = inside(root, RUN)
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f".{phase}.json.new"
@@ -74,7 +66,7 @@ def main(arguments: list[str]) -> int:
 
             return run_confirm(root, OstreeDeployments())
         if arguments == ["status"]:
-            for line in gate.lines("check", first_gate(root)):
+            for line in gate.lines("check", look(root, "none").results):
                 print(line)
             return int(ExitCode.OK)
     except DiagnosticError as error:

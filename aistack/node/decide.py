@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import StrEnum
 
-from aistack.node.health import Cause, Outcome, Verdict
+from aistack.node.results import Cause, Outcome, Verdict
 from aistack.values import dataclass
 
 MOST_ATTEMPTS = 3

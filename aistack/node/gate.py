@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from aistack.node.health import Result, verdict
+from aistack.facts.device_readings import Accelerators, to_plain
+from aistack.node.results import Result, verdict
 
 SCHEMA = "aistack/boot-report/v1"
 
 
-def document(phase: str, results: tuple[Result, ...], *, uptime_seconds: float) -> dict[str, Any]:
-    """One report: `phase` is `check` or `confirm`; keys in the order in which a person wants to read them."""
+def document(phase: str, results: tuple[Result, ...], seen: Accelerators | None = None, *, uptime_seconds: float) -> dict[str, Any]:
+    """One report: `phase` is `check` or `confirm`; keys in the order in which a person wants to read them.
+
+    Where accelerators were asked, `accelerators` has every reading with its source: of the driver, and of each device.
+    """
     judged = verdict(results)
-    return {
+    report: dict[str, Any] = {
         "schema": SCHEMA,
         "phase": phase,
         "uptime_seconds": round(uptime_seconds, 2),
@@ -24,12 +28,23 @@ def document(phase: str, results: tuple[Result, ...], *, uptime_seconds: float) 
                 "outcome": result.outcome.value,
                 "cause": result.cause.value if result.cause else None,
                 "message": result.message,
+                "device": result.device,
                 "evidence": dict(result.evidence),
                 "action": result.action,
             }
             for result in results
         ],
     }
+    if seen is not None:
+        devices = seen.devices
+        report["accelerators"] = {
+            "level": seen.level,
+            "driver": to_plain(seen.driver),
+            "devices": [to_plain(device.values) for device in devices.value or ()],
+            "error": devices.error,
+            "log": [event.message for event in seen.log.value or ()],
+        }
+    return report
 
 
 def lines(phase: str, results: tuple[Result, ...]) -> tuple[str, ...]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from aistack.compose.lock import Lock, LockFormatError, decode, identity
 from aistack.compose.render.system import app_unit, image_names
+from aistack.facts.pci import VENDORS
 from aistack.facts.readings import AppsReadings, AppState, FileSystem, MachineReadings, Reading
-from aistack.values import dataclass
+from aistack.node.results import Cause, Outcome, Result, bad, good, untold
 
 NEEDED_MODULES = ("overlay",)
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -15,69 +14,18 @@ MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 KERNEL_SHARE = 0.10
 LOW_SPACE_MIB = 512
 NO_SPACE_MIB = 32
-PCI_VENDORS = {"nvidia": "10de", "amd": "1002", "intel": "8086"}
-DISPLAY_CLASSES = ("0300", "0302", "0380", "1200")
-
-
-class Outcome(StrEnum):
-    """What a check found; `UNKNOWN` means that it could not tell."""
-
-    HEALTHY = "healthy"
-    DEGRADED = "degraded"
-    UNKNOWN = "unknown"
-    UNHEALTHY = "unhealthy"
-
-
-class Cause(StrEnum):
-    """Where the fault lies: `HARDWARE` only with evidence that needs no driver, `SOFTWARE` only where the image itself is at fault."""
-
-    SOFTWARE = "software"
-    HARDWARE = "hardware"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One check's finding; `evidence` are (name, value) pairs as they were read, `action` says what a person can do."""
-
-    name: str
-    outcome: Outcome
-    message: str
-    cause: Cause | None = None
-    evidence: tuple[tuple[str, str], ...] = ()
-    action: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """A gate's outcome: the worst of its results; `cause` is set when it is unhealthy."""
-
-    outcome: Outcome
-    cause: Cause | None
-    failed: tuple[str, ...]
-
-
-def verdict(results: tuple[Result, ...]) -> Verdict:
-    """The worst outcome counts; the cause is known only where every unhealthy result names the same one. No results: unknown."""
-    order = list(Outcome)
-    outcome = max((result.outcome for result in results), key=order.index, default=Outcome.UNKNOWN)
-    unhealthy = [result for result in results if result.outcome is Outcome.UNHEALTHY]
-    causes = {result.cause or Cause.UNKNOWN for result in unhealthy}
-    cause = (causes.pop() if len(causes) == 1 else Cause.UNKNOWN) if unhealthy else None
-    failed = tuple(sorted(result.name for result in results if result.outcome in (Outcome.UNHEALTHY, Outcome.UNKNOWN)))
-    return Verdict(outcome=outcome, cause=cause, failed=failed)
 
 
 def check(machine: MachineReadings, lock_text: Reading[bytes]) -> tuple[Result, ...]:
     """The first gate, before any app: the machine, its accelerators, and the images that its apps will need."""
     if lock_text.value is None:
-        return (_untold("lock", lock_text, "whether this node is what was promised"), *_promises(machine, None))
+        return (untold("lock", lock_text, "whether this node is what was promised"), *_promises(machine, None))
     try:
         lock = decode(lock_text.value)
     except LockFormatError as error:
         message = f"the lock of this system is damaged: {error}"
-        return (_bad("lock", Cause.SOFTWARE, message, ("file", lock_text.source), action="install the system image again"),)
-    return (_good("lock", f"the lock is {lock.name}, {identity(lock)}"), *_promises(machine, lock))
+        return (bad("lock", Cause.SOFTWARE, message, ("file", lock_text.source), action="install the system image again"),)
+    return (good("lock", f"the lock is {lock.name}, {identity(lock)}"), *_promises(machine, lock))
 
 
 def confirm(lock: Lock, apps: AppsReadings) -> tuple[Result, ...]:
@@ -99,7 +47,7 @@ def confirm(lock: Lock, apps: AppsReadings) -> tuple[Result, ...]:
                 )
             )
     elif failed.value is None:
-        results.append(_untold("units", failed, "whether a unit failed"))
+        results.append(untold("units", failed, "whether a unit failed"))
     return tuple(results)
 
 
@@ -116,7 +64,7 @@ def _promises(machine: MachineReadings, lock: Lock | None) -> tuple[Result, ...]
 def _manifest(machine: MachineReadings) -> Result:
     reading = machine.deployment
     if reading.value is None:
-        return _untold("deployment", reading, "which deployment is booted")
+        return untold("deployment", reading, "which deployment is booted")
     promised, booted = reading.value.promised_manifest, reading.value.manifest
     evidence = (("promised", promised or "none"), ("booted", booted or "none"), ("commit", reading.value.commit))
     if promised is None or booted is None:
@@ -130,14 +78,14 @@ def _manifest(machine: MachineReadings) -> Result:
         )
     if promised != booted:
         message = f"the booted system image is {booted}, not the promised {promised}"
-        return _bad("deployment", Cause.SOFTWARE, message, *evidence, action="stage the promised system image again")
-    return _good("deployment", f"the promised system image {booted} is booted", *evidence)
+        return bad("deployment", Cause.SOFTWARE, message, *evidence, action="stage the promised system image again")
+    return good("deployment", f"the promised system image {booted} is booted", *evidence)
 
 
 def _lock_identity(machine: MachineReadings, lock: Lock) -> Result:
     reading = machine.deployment
     if reading.value is None:
-        return _untold("lock-identity", reading, "which lock the booted commit was made from")
+        return untold("lock-identity", reading, "which lock the booted commit was made from")
     promised, present = reading.value.lock_identity, identity(lock)
     evidence = (("commit", promised or "none"), ("file", present))
     if promised is None:
@@ -150,48 +98,48 @@ def _lock_identity(machine: MachineReadings, lock: Lock) -> Result:
         )
     if promised != present:
         message = f"the booted commit was made from lock {promised}, but the lock in it is {present}"
-        return _bad("lock-identity", Cause.SOFTWARE, message, *evidence, action="stage the promised system image again")
-    return _good("lock-identity", "the commit and the lock in it agree", *evidence)
+        return bad("lock-identity", Cause.SOFTWARE, message, *evidence, action="stage the promised system image again")
+    return good("lock-identity", "the commit and the lock in it agree", *evidence)
 
 
 def _architecture(machine: MachineReadings, lock: Lock) -> Result:
     reading, wanted = machine.architecture, MACHINES.get(lock.arch, lock.arch)
     if reading.value is None:
-        return _untold("architecture", reading, "the machine's architecture")
+        return untold("architecture", reading, "the machine's architecture")
     if reading.value != wanted:
-        return _bad("architecture", Cause.UNKNOWN, f"the machine is {reading.value}, the lock is for {wanted}", ("seen", reading.value))
-    return _good("architecture", f"the machine is {wanted}")
+        return bad("architecture", Cause.UNKNOWN, f"the machine is {reading.value}, the lock is for {wanted}", ("seen", reading.value))
+    return good("architecture", f"the machine is {wanted}")
 
 
 def _kernel(machine: MachineReadings, lock: Lock) -> Result:
     reading, wanted = machine.kernel, dict(lock.components).get("kernel")
     if reading.value is None:
-        return _untold("kernel", reading, "which kernel runs")
+        return untold("kernel", reading, "which kernel runs")
     evidence = (("running", reading.value), ("promised", wanted or "none"))
     if wanted is None:
         return Result(name="kernel", outcome=Outcome.UNKNOWN, message="the lock names no kernel", evidence=evidence)
     if reading.value != wanted:
         message = f"the running kernel is {reading.value}, not {wanted}"
-        return _bad("kernel", Cause.SOFTWARE, message, *evidence, action="look at the bootloader's entries: `ostree admin status`")
-    return _good("kernel", f"kernel {wanted} runs", *evidence)
+        return bad("kernel", Cause.SOFTWARE, message, *evidence, action="look at the bootloader's entries: `ostree admin status`")
+    return good("kernel", f"kernel {wanted} runs", *evidence)
 
 
 def _modules(machine: MachineReadings) -> Result:
     reading = machine.modules
     if reading.value is None:
-        return _untold("modules", reading, "which kernel modules there are")
+        return untold("modules", reading, "which kernel modules there are")
     missing = [name for name in NEEDED_MODULES if name not in reading.value.present | reading.value.loadable]
     if missing:
         message = f"the kernel has no module {', '.join(missing)}: containers cannot start"
-        return _bad("modules", Cause.SOFTWARE, message, ("missing", " ".join(missing)), action="build the base with a kernel that has it")
-    return _good("modules", f"{', '.join(NEEDED_MODULES)}: in use or at hand")
+        return bad("modules", Cause.SOFTWARE, message, ("missing", " ".join(missing)), action="build the base with a kernel that has it")
+    return good("modules", f"{', '.join(NEEDED_MODULES)}: in use or at hand")
 
 
 def _processor(machine: MachineReadings, lock: Lock | None) -> Result:
     """A missing feature may be the machine's fault or a newer app's demand: only a rollback can tell, so the cause is unknown."""
     reading = machine.processor
     if reading.value is None:
-        return _untold("processor", reading, "what the processor can do")
+        return untold("processor", reading, "what the processor can do")
     missing = {
         app.name: lacking for app in (lock.apps if lock else ()) if (lacking := sorted(set(app.cpu_features) - reading.value.features))
     }
@@ -199,90 +147,87 @@ def _processor(machine: MachineReadings, lock: Lock | None) -> Result:
     if missing:
         said = "; ".join(f"app `{app}` needs {', '.join(lacking)}" for app, lacking in sorted(missing.items()))
         action = "run it on a processor that has them; on a virtual machine, let it see the host's processor"
-        return _bad("processor", Cause.UNKNOWN, f"the processor lacks what the apps need: {said}", *evidence, action=action)
+        return bad("processor", Cause.UNKNOWN, f"the processor lacks what the apps need: {said}", *evidence, action=action)
     if lock is None:
         return _unpromised("processor", f"{reading.value.count} x {reading.value.model}", *evidence)
-    return _good("processor", f"{reading.value.count} x {reading.value.model} has what the apps need", *evidence)
+    return good("processor", f"{reading.value.count} x {reading.value.model} has what the apps need", *evidence)
 
 
 def _memory(machine: MachineReadings, lock: Lock | None) -> Result:
     reading = machine.memory_mib
     if reading.value is None:
-        return _untold("memory", reading, "how much memory there is")
+        return untold("memory", reading, "how much memory there is")
     if lock is None:
         return _unpromised("memory", f"{reading.value} MiB of memory", ("mib", str(reading.value)))
     wanted = lock.memory_mib
     evidence = (("mib", str(reading.value)), ("promised_mib", str(wanted)))
     if reading.value < wanted * (1 - KERNEL_SHARE):
         message = f"the machine has {reading.value} MiB of memory, the lock needs {wanted} MiB"
-        return _bad("memory", Cause.UNKNOWN, message, *evidence, action="give the machine more memory, or look for a module that failed")
-    return _good("memory", f"{reading.value} MiB of memory", *evidence)
+        return bad("memory", Cause.UNKNOWN, message, *evidence, action="give the machine more memory, or look for a module that failed")
+    return good("memory", f"{reading.value} MiB of memory", *evidence)
 
 
 def _space(reading: Reading[FileSystem]) -> Result:
     name = f"space {reading.source.removeprefix('statvfs ')}"
     if reading.value is None:
-        return _untold(name, reading, "how much space is left")
+        return untold(name, reading, "how much space is left")
     space = reading.value
     evidence = (("size_mib", str(space.size_mib)), ("free_mib", str(space.free_mib)))
     message = f"{space.free_mib} MiB free of {space.size_mib} MiB on {space.path}"
     if space.free_mib < NO_SPACE_MIB:
-        return _bad(name, Cause.UNKNOWN, message, *evidence, action=f"free some space: `du -xh {space.path} | sort -h | tail`")
+        return bad(name, Cause.UNKNOWN, message, *evidence, action=f"free some space: `du -xh {space.path} | sort -h | tail`")
     if space.free_mib < LOW_SPACE_MIB and space.free_mib * 10 < space.size_mib:
         action = f"free some space: `du -xh {space.path} | sort -h | tail`"
         return Result(name=name, outcome=Outcome.DEGRADED, message=message, evidence=evidence, action=action)
-    return _good(name, message, *evidence)
+    return good(name, message, *evidence)
 
 
 def _images(machine: MachineReadings, lock: Lock) -> Result:
     promised, present = machine.promised_images, machine.bound_images
     if promised.value is None:
-        return _untold("images", promised, "which images this system binds")
+        return untold("images", promised, "which images this system binds")
     digests = {image.name: image.digest for image in promised.value}
     unbound = [name for name in image_names(lock) if name not in digests]
     if unbound:
         message = f"the lock has images that the system does not bind: {', '.join(unbound)}"
-        return _bad("images", Cause.SOFTWARE, message, ("unbound", " ".join(unbound)), action="build the system image again")
+        return bad("images", Cause.SOFTWARE, message, ("unbound", " ".join(unbound)), action="build the system image again")
     if not digests:
-        return _good("images", "this system binds no image")
+        return good("images", "this system binds no image")
     if present.value is None:
-        return _untold("images", present, "which images are on this node")
+        return untold("images", present, "which images are on this node")
     stored = {image.digest for image in present.value}
     missing = [f"{name}@{digest}" for name, digest in sorted(digests.items()) if digest not in stored]
     if missing:
         message = f"bound images are not on this node: {', '.join(missing)}"
-        return _bad("images", Cause.SOFTWARE, message, ("missing", " ".join(missing)), action="fetch them again: `aistack node update`")
-    return _good("images", f"{len(digests)} bound images are here, by digest")
+        return bad("images", Cause.SOFTWARE, message, ("missing", " ".join(missing)), action="fetch them again: `aistack node update`")
+    return good("images", f"{len(digests)} bound images are here, by digest")
 
 
 def _accelerator(machine: MachineReadings, lock: Lock) -> Result:
-    """A promised accelerator that cannot be seen is never healthy: absent is unhealthy, seen only on the bus is unknown."""
+    """A promised accelerator that cannot be seen is never healthy; what its driver says of it is judged in `accelerators`."""
     assert lock.accelerator is not None
     product, count = lock.accelerator.product, lock.accelerator.count
     vendor = product.partition("/")[0]
     name = "accelerator"
     if vendor == "cpu":
         if machine.processor.value is None:
-            return _untold(name, machine.processor, f"whether {product} is there")
-        return _good(name, f"{product} is the processor itself")
+            return untold(name, machine.processor, f"whether {product} is there")
+        return good(name, f"{product} is the processor itself")
     if machine.pci.value is None:
-        return _untold(name, machine.pci, f"whether {count} x {product} are there")
-    seen = [
-        device for device in machine.pci.value if device.vendor == PCI_VENDORS.get(vendor) and device.device_class[:4] in DISPLAY_CLASSES
-    ]
+        return untold(name, machine.pci, f"whether {count} x {product} are there")
+    seen = [device for device in machine.pci.value if device.vendor == VENDORS.get(vendor) and device.is_accelerator]
     evidence = (
         ("promised", f"{count} x {product}"),
         ("pci", " ".join(f"{device.address}={device.vendor}:{device.device}" for device in seen) or "none"),
     )
-    if vendor not in PCI_VENDORS:
+    if vendor not in VENDORS:
         return Result(name=name, outcome=Outcome.UNKNOWN, message=f"no probe knows how to see {product}", evidence=evidence)
     if len(seen) < count:
         message = f"{len(seen)} of {count} x {product} are in PCI configuration space"
         action = "power the machine off and on; if it is still missing, inspect its seat, riser and power"
         # Absence proves a hardware fault only after a cold start, and nothing here knows whether this start was one.
-        return _bad(name, Cause.UNKNOWN, message, *evidence, action=action)
-    message = f"{len(seen)} x {product} are on the bus, but no probe has asked their driver yet"
-    return Result(name=name, outcome=Outcome.UNKNOWN, message=message, evidence=evidence)
+        return bad(name, Cause.UNKNOWN, message, *evidence, action=action)
+    return good(name, f"{count} x {product} are in PCI configuration space", *evidence)
 
 
 def _app(lock: Lock, app: str, state: AppState | None) -> Result:
@@ -290,7 +235,7 @@ def _app(lock: Lock, app: str, state: AppState | None) -> Result:
     if state is None:
         return Result(name=name, outcome=Outcome.UNKNOWN, message=f"nothing was read about app `{app}`")
     if state.unit.value is None:
-        return _untold(name, state.unit, f"whether {app_unit(app)} runs")
+        return untold(name, state.unit, f"whether {app_unit(app)} runs")
     unit = state.unit.value
     evidence = [("unit", unit.unit), ("active", unit.active), ("sub", unit.sub), ("result", unit.result), ("restarts", str(unit.restarts))]
     evidence.append(("waited_seconds", f"{state.waited_seconds:.0f}"))
@@ -299,35 +244,18 @@ def _app(lock: Lock, app: str, state: AppState | None) -> Result:
     plain = lock.accelerator is None or lock.accelerator.product.startswith("cpu/")
     cause = Cause.SOFTWARE if plain else Cause.UNKNOWN
     if unit.load != "loaded":
-        return _bad(name, Cause.SOFTWARE, f"{unit.unit} is {unit.load}: its quadlet was not accepted", *evidence, action=action)
+        return bad(name, Cause.SOFTWARE, f"{unit.unit} is {unit.load}: its quadlet was not accepted", *evidence, action=action)
     if unit.active != "active":
-        return _bad(name, cause, f"{unit.unit} is {unit.active} ({unit.sub}, {unit.result})", *evidence, action=action)
+        return bad(name, cause, f"{unit.unit} is {unit.active} ({unit.sub}, {unit.result})", *evidence, action=action)
     if state.status is None:
-        return _good(name, f"{unit.unit} runs", *evidence)
+        return good(name, f"{unit.unit} runs", *evidence)
     if state.status.value != 200:
         said = f"HTTP {state.status.value}" if state.status.value is not None else state.status.error
         message = f"{unit.unit} runs, but does not answer within {state.waited_seconds:.0f} s: {said}"
-        return _bad(name, cause, message, *evidence, ("asked", state.status.source), action=action)
-    return _good(name, f"{unit.unit} answers: {state.status.source}", *evidence)
-
-
-def _good(name: str, message: str, *evidence: tuple[str, str]) -> Result:
-    return Result(name=name, outcome=Outcome.HEALTHY, message=message, evidence=evidence)
+        return bad(name, cause, message, *evidence, ("asked", state.status.source), action=action)
+    return good(name, f"{unit.unit} answers: {state.status.source}", *evidence)
 
 
 def _unpromised(name: str, seen: str, *evidence: tuple[str, str]) -> Result:
     """What a machine has, where no lock says what it should have."""
     return Result(name=name, outcome=Outcome.UNKNOWN, message=f"{seen}; no lock says what is needed", evidence=evidence)
-
-
-def _bad(name: str, cause: Cause, message: str, *evidence: tuple[str, str], action: str | None = None) -> Result:
-    return Result(name=name, outcome=Outcome.UNHEALTHY, cause=cause, message=message, evidence=evidence, action=action)
-
-
-def _untold(name: str, reading: Reading[object], what: str) -> Result:
-    return Result(
-        name=name,
-        outcome=Outcome.UNKNOWN,
-        message=f"cannot tell {what}: {reading.error}",
-        evidence=(("source", reading.source), ("error", reading.error or "")),
-    )

@@ -17,7 +17,8 @@ from aistack.node import state
 from aistack.node.agent import EXIT_CODES, RETRY_SECONDS, RUN, publish
 from aistack.node.decide import MOST_ATTEMPTS, Action, Decision, Situation, State, decide
 from aistack.node.deployments import Deployments
-from aistack.node.health import Cause, Outcome, Result, confirm, verdict
+from aistack.node.health import confirm
+from aistack.node.results import Cause, Outcome, Result, verdict
 
 ANSWER_SECONDS = 600.0
 PAUSE_SECONDS = 2.0
@@ -130,6 +131,7 @@ def _read_first_gate(root: Path) -> tuple[Result, ...]:
                 message=item["message"],
                 evidence=tuple(item["evidence"].items()),
                 action=item["action"],
+                device=item["device"],
             )
             for item in document["results"]
         )

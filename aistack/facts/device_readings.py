@@ -1,0 +1,89 @@
+"""What was read of accelerators: each device as its driver tells it, by the names of docs/node.md, and what the kernel's log says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import field
+from typing import Any, TypeAlias
+
+from aistack.facts.readings import Reading
+from aistack.values import dataclass
+
+Plain: TypeAlias = int | float | str | bool
+Values: TypeAlias = Mapping[str, Reading[Plain]]
+
+UNSUPPORTED = "not supported"
+"""The error of a reading that this device, or its driver, does not offer: nothing is wrong with it."""
+
+
+NOBODY = "none"
+"""The source of what nobody could be asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One accelerator: its readings by name; a device that its driver lists and cannot be asked has only errors."""
+
+    values: Values
+
+    def get(self, name: str) -> Plain | None:
+        """What was read under that name; None where nothing was, or an error came instead."""
+        reading = self.values.get(name)
+        return reading.value if reading is not None else None
+
+    def number(self, name: str) -> float | None:
+        """The same as a number; None where it is none."""
+        value = self.get(name)
+        return value if isinstance(value, (int, float)) else None
+
+    @property
+    def lost(self) -> str | None:
+        """Why a device that the driver counts cannot be asked anything; None of one that answers."""
+        reading = self.values.get("device")
+        return reading.error if reading is not None else None
+
+    @property
+    def address(self) -> str:
+        """Its PCI address as the kernel writes it (`0000:3b:00.0`), `?` where nobody could tell."""
+        return str(self.get("pci.address") or "?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelEvent:
+    """A line of the kernel's log that speaks of trouble: `kind` is `xid`, `sxid`, `aer`, `ras`, `edac` or `oom`.
+
+    `code` is the number of an Xid or SXid, the severity of an AER message (`corrected`, `non-fatal`, `fatal`).
+    """
+
+    kind: str
+    code: str
+    address: str | None
+    seconds: float
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerators:
+    """Everything that was read of a machine's accelerators: of the driver as a whole, of each device, of the kernel's log since boot."""
+
+    driver: Values = field(default_factory=dict)
+    devices: Reading[tuple[Device, ...]] = field(default_factory=lambda: Reading(source=NOBODY, error="no driver was asked"))
+    log: Reading[tuple[KernelEvent, ...]] = field(default_factory=lambda: Reading(source="/dev/kmsg", error="not read"))
+    level: str = "none"
+
+
+def from_plain(plain: Mapping[str, Any]) -> dict[str, Reading[Plain]]:
+    """Readings out of their JSON form, an object of `source` and `value` or `error` for each name."""
+    return {name: Reading(source=item["source"], value=item.get("value"), error=item.get("error")) for name, item in plain.items()}
+
+
+def to_plain(values: Values, *, without: Iterable[str] = ()) -> dict[str, dict[str, Plain]]:
+    """The JSON form of readings, less the names in `without`."""
+    left_out = set(without)
+    return {name: _plain(reading) for name, reading in values.items() if name not in left_out}
+
+
+def _plain(reading: Reading[Plain]) -> dict[str, Plain]:
+    if reading.error is not None or reading.value is None:
+        return {"source": reading.source, "error": reading.error or "nothing was read"}
+    return {"source": reading.source, "value": reading.value}

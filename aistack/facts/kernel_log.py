@@ -1,0 +1,58 @@
+"""Lines of the kernel's log that speak of trouble, from the records of /dev/kmsg."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from aistack.facts.device_readings import KernelEvent
+
+RECORD = re.compile(r"\d+,\d+,(\d+),[^;]*;(.*)")
+ADDRESS = r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?"
+PATTERNS = (
+    ("xid", re.compile(rf"NVRM: Xid \((?:PCI:)?({ADDRESS})[^)]*\): (\d+)", re.IGNORECASE)),
+    ("sxid", re.compile(rf"nvidia-nvswitch\d+: SXid \(PCI:({ADDRESS})\): (\d+)", re.IGNORECASE)),
+    (
+        "aer",
+        re.compile(rf"AER: (?:Multiple )?(Corrected|Uncorrected(?: \((?:Non-Fatal|Fatal)\))?|Correctable|Uncorrectable).* ({ADDRESS})"),
+    ),
+    ("ras", re.compile(rf"amdgpu ({ADDRESS}).*(uncorrectable|correctable) hardware error", re.IGNORECASE)),
+    ("edac", re.compile(r"EDAC .*?\b(CE|UE)\b|mce: \[(Hardware Error)\]")),
+    ("oom", re.compile(r"(Out of memory|oom-kill)")),
+)
+
+
+def events(text: str) -> Iterator[KernelEvent]:
+    """The lines that speak of trouble among kmsg records (`6,339,5140900,-;message`), oldest first; what is no record is passed over."""
+    for line in text.splitlines():
+        if (record := RECORD.match(line)) is None:
+            continue
+        found = _event(record.group(2), int(record.group(1)) / 1e6)
+        if found is not None:
+            yield found
+
+
+def _event(message: str, seconds: float) -> KernelEvent | None:
+    for kind, pattern in PATTERNS:
+        if (seen := pattern.search(message)) is None:
+            continue
+        words = [word for word in seen.groups() if word]
+        address = next((word for word in words if ":" in word), None)
+        code = next((word for word in words if word != address), kind)
+        return KernelEvent(kind=kind, code=_code(kind, code), address=_whole(address), seconds=seconds, message=message)
+    return None
+
+
+def _code(kind: str, code: str) -> str:
+    if kind != "aer":
+        return code.lower()
+    said = code.lower()
+    return "corrected" if said.startswith("correct") else "fatal" if said.endswith("(fatal)") else "non-fatal"
+
+
+def _whole(address: str | None) -> str | None:
+    """A PCI address with all its parts: `0000:3b:00` and `00000000:3B:00.0` are `0000:3b:00.0`."""
+    if address is None:
+        return None
+    domain, bus, slot = address.lower().split(":")
+    return f"{domain[-4:]}:{bus}:{slot if '.' in slot else slot + '.0'}"

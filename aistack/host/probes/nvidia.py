@@ -1,0 +1,224 @@
+"""What NVIDIA's driver says of itself and of each device, through NVML.
+
+A program of its own (`python3 -m aistack.host.probes.nvidia [--serial]`), because NVML hangs where the driver does. It prints one JSON
+object: `driver` and `devices`, each reading under its name (docs/node.md has the list) with the NVML function that was asked.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import pynvml as nvml
+
+MIB = 1 << 20
+UNSUPPORTED = "not supported"
+MOST_LINKS = 18
+VOLATILE, AGGREGATE, CORRECTED, UNCORRECTED = 0, 1, 0, 1
+RECOVERY_ACTION = 230
+"""NVML_FI_DEV_GET_GPU_RECOVERY_ACTION, which older bindings do not name."""
+
+RECOVERY = ("none", "reset the device", "reboot the node", "drain peers", "drain and reset the device")
+FABRIC = ("not supported", "not started", "in progress", "completed")
+THROTTLE = (
+    (0x01, "idle"),
+    (0x02, "application-clocks"),
+    (0x04, "software-power-cap"),
+    (0x08, "hardware-slowdown"),
+    (0x10, "sync-boost"),
+    (0x20, "software-thermal"),
+    (0x40, "hardware-thermal"),
+    (0x80, "power-brake"),
+    (0x100, "display-clocks"),
+)
+"""The bits of `nvmlDeviceGetCurrentClocksThrottleReasons`, in this program's words."""
+
+Ask = Callable[[Any], Any]
+
+
+class FabricInfo(ctypes.Structure):
+    """`nvmlGpuFabricInfo_t`: which fabric this device belongs to, and how far its registration with the fabric manager went."""
+
+    _fields_ = [
+        ("cluster", ctypes.c_ubyte * 16),
+        ("status", ctypes.c_uint),
+        ("clique", ctypes.c_uint),
+        ("state", ctypes.c_ubyte),
+    ]
+
+
+def fabric(device: Any) -> FabricInfo:
+    """The fabric's registration as the driver's first function for it tells it, which every later driver still has."""
+    found = FabricInfo()
+    code = nvml._nvmlGetFunctionPointer("nvmlDeviceGetGpuFabricInfo")(device, ctypes.byref(found))
+    if code:
+        raise nvml.NVMLError(code)
+    return found
+
+
+def field(device: Any, number: int) -> int:
+    """One of the values that NVML gives by number."""
+    found = nvml.nvmlDeviceGetFieldValues(device, [number])[0]
+    if found.nvmlReturn:
+        raise nvml.NVMLError(found.nvmlReturn)
+    return int(found.value.ullVal) & 0xFFFFFFFF
+
+
+def throttle(device: Any) -> str:
+    """Why the clocks are not at their highest, in words; empty where nothing holds them."""
+    bits = nvml.nvmlDeviceGetCurrentClocksThrottleReasons(device)
+    return " ".join(word for bit, word in THROTTLE if bits & bit)
+
+
+def pci_id(device: Any) -> str:
+    """Vendor and device as the catalog writes them, `10de:2330`."""
+    both = nvml.nvmlDeviceGetPciInfo(device).pciDeviceId
+    return f"{both & 0xFFFF:04x}:{both >> 16:04x}"
+
+
+def address(device: Any) -> str:
+    """The PCI address as the kernel writes it."""
+    info = nvml.nvmlDeviceGetPciInfo(device)
+    return f"{info.domain:04x}:{info.bus:02x}:{info.device:02x}.0"
+
+
+def links(device: Any) -> tuple[int, int]:
+    """NVLinks that are up, and those that the device has."""
+    states = []
+    for link in range(MOST_LINKS):
+        try:
+            states.append(nvml.nvmlDeviceGetNvLinkState(device, link))
+        except (nvml.NVMLError_NotSupported, nvml.NVMLError_InvalidArgument):
+            break
+    if not states:
+        raise nvml.NVMLError(nvml.NVML_ERROR_NOT_SUPPORTED)
+    return sum(states), len(states)
+
+
+def link_errors(device: Any) -> int:
+    """Errors of replay, recovery and checksums over all NVLinks since the driver was loaded."""
+    _, count = links(device)
+    return sum(nvml.nvmlDeviceGetNvLinkErrorCounter(device, link, kind) for link in range(count) for kind in range(4))
+
+
+def _call(name: str) -> tuple[str, Ask]:
+    return name, lambda device: getattr(nvml, name)(device)
+
+
+def _of(name: str, *arguments: Any, take: Ask = lambda value: value) -> tuple[str, Ask]:
+    return name, lambda device: take(getattr(nvml, name)(device, *arguments))
+
+
+DEVICE: dict[str, tuple[str, Ask]] = {
+    "name": _call("nvmlDeviceGetName"),
+    "uuid": _call("nvmlDeviceGetUUID"),
+    "pci.address": ("nvmlDeviceGetPciInfo", address),
+    "pci.id": ("nvmlDeviceGetPciInfo", pci_id),
+    "compute-capability": _of("nvmlDeviceGetCudaComputeCapability", take=lambda pair: f"{pair[0]}.{pair[1]}"),
+    "vbios": _call("nvmlDeviceGetVbiosVersion"),
+    "firmware": _call("nvmlDeviceGetGspFirmwareVersion"),
+    "memory.total-mib": _of("nvmlDeviceGetMemoryInfo", take=lambda memory: memory.total // MIB),
+    "memory.used-mib": _of("nvmlDeviceGetMemoryInfo", take=lambda memory: memory.used // MIB),
+    "ecc.mode": _of("nvmlDeviceGetEccMode", take=lambda pair: bool(pair[0])),
+    "ecc.pending-mode": _of("nvmlDeviceGetEccMode", take=lambda pair: bool(pair[1])),
+    "ecc.uncorrected": _of("nvmlDeviceGetTotalEccErrors", UNCORRECTED, VOLATILE),
+    "ecc.corrected": _of("nvmlDeviceGetTotalEccErrors", CORRECTED, VOLATILE),
+    "ecc.uncorrected-ever": _of("nvmlDeviceGetTotalEccErrors", UNCORRECTED, AGGREGATE),
+    "ecc.corrected-ever": _of("nvmlDeviceGetTotalEccErrors", CORRECTED, AGGREGATE),
+    "rows.corrected": _of("nvmlDeviceGetRemappedRows", take=lambda rows: rows[0]),
+    "rows.uncorrected": _of("nvmlDeviceGetRemappedRows", take=lambda rows: rows[1]),
+    "rows.pending": _of("nvmlDeviceGetRemappedRows", take=lambda rows: bool(rows[2])),
+    "rows.failed": _of("nvmlDeviceGetRemappedRows", take=lambda rows: bool(rows[3])),
+    "pages.pending": _of("nvmlDeviceGetRetiredPagesPendingStatus", take=bool),
+    "pcie.generation": _call("nvmlDeviceGetCurrPcieLinkGeneration"),
+    "pcie.most-generation": _call("nvmlDeviceGetMaxPcieLinkGeneration"),
+    "pcie.lanes": _call("nvmlDeviceGetCurrPcieLinkWidth"),
+    "pcie.most-lanes": _call("nvmlDeviceGetMaxPcieLinkWidth"),
+    "pcie.replays": _call("nvmlDeviceGetPcieReplayCounter"),
+    "persistence": _of("nvmlDeviceGetPersistenceMode", take=bool),
+    "mig": _of("nvmlDeviceGetMigMode", take=lambda pair: bool(pair[0])),
+    "mig.pending": _of("nvmlDeviceGetMigMode", take=lambda pair: bool(pair[1])),
+    "compute-mode": _of(
+        "nvmlDeviceGetComputeMode", take=lambda mode: ("default", "exclusive-thread", "prohibited", "exclusive-process")[mode]
+    ),
+    "power.limit-watts": _of("nvmlDeviceGetEnforcedPowerLimit", take=lambda milliwatts: milliwatts / 1000),
+    "power.default-watts": _of("nvmlDeviceGetPowerManagementDefaultLimit", take=lambda milliwatts: milliwatts / 1000),
+    "power.watts": _of("nvmlDeviceGetPowerUsage", take=lambda milliwatts: milliwatts / 1000),
+    "temperature.celsius": _of("nvmlDeviceGetTemperature", 0),
+    "temperature.slowdown-celsius": _of("nvmlDeviceGetTemperatureThreshold", 1),
+    "clocks.held-by": ("nvmlDeviceGetCurrentClocksThrottleReasons", throttle),
+    "clocks.mhz": _of("nvmlDeviceGetClockInfo", 1),
+    "clocks.most-mhz": _of("nvmlDeviceGetMaxClockInfo", 1),
+    "programs": _of("nvmlDeviceGetComputeRunningProcesses", take=len),
+    "recovery": ("nvmlDeviceGetFieldValues", lambda device: RECOVERY[field(device, RECOVERY_ACTION)]),
+    "fabric.state": ("nvmlDeviceGetGpuFabricInfo", lambda device: FABRIC[fabric(device).state]),
+    "fabric.status": ("nvmlDeviceGetGpuFabricInfo", lambda device: fabric(device).status),
+    "links.up": ("nvmlDeviceGetNvLinkState", lambda device: links(device)[0]),
+    "links.all": ("nvmlDeviceGetNvLinkState", lambda device: links(device)[1]),
+    "links.errors": ("nvmlDeviceGetNvLinkErrorCounter", link_errors),
+}
+SERIAL = {"serial": _call("nvmlDeviceGetSerial")}
+
+DRIVER: dict[str, tuple[str, Callable[[], Any]]] = {
+    "version": ("nvmlSystemGetDriverVersion", lambda: nvml.nvmlSystemGetDriverVersion()),
+    "library": ("nvmlSystemGetNVMLVersion", lambda: nvml.nvmlSystemGetNVMLVersion()),
+    "cuda": ("nvmlSystemGetCudaDriverVersion", lambda: cuda(nvml.nvmlSystemGetCudaDriverVersion())),
+}
+
+
+def cuda(number: int) -> str:
+    """CUDA's version out of its number: 13000 is `13.0`."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def told(error: nvml.NVMLError) -> str:
+    """An error by the name of its code and in NVML's words: `GpuIsLost: GPU is lost`."""
+    return f"{type(error).__name__.removeprefix('NVMLError_')}: {error}"
+
+
+def reading(source: str, ask: Callable[[], Any]) -> dict[str, Any]:
+    """One reading as JSON; what this driver or this device does not offer is `not supported`."""
+    try:
+        value = ask()
+    except (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound, AttributeError):
+        return {"source": source, "error": UNSUPPORTED}
+    except nvml.NVMLError as error:
+        return {"source": source, "error": told(error)}
+    except (IndexError, ValueError) as error:
+        return {"source": source, "error": f"not understood: {error}"}
+    return {"source": source, "value": value.decode(errors="replace") if isinstance(value, bytes) else value}
+
+
+def devices(wanted: dict[str, tuple[str, Ask]]) -> Iterator[dict[str, Any]]:
+    """The readings of each device that the driver counts; of one that is lost, only why."""
+    for index in range(nvml.nvmlDeviceGetCount()):
+        try:
+            device = nvml.nvmlDeviceGetHandleByIndex(index)
+        except nvml.NVMLError as error:
+            yield {"device": {"source": "nvmlDeviceGetHandleByIndex", "error": told(error)}}
+            continue
+        yield {name: reading(source, partial(ask, device)) for name, (source, ask) in wanted.items()}
+
+
+def everything(*, serial: bool) -> dict[str, Any]:
+    """All readings; `error` where NVML itself could not be used."""
+    try:
+        nvml.nvmlInit()
+        driver = {name: reading(source, ask) for name, (source, ask) in DRIVER.items()}
+        return {"driver": driver, "devices": list(devices(DEVICE | SERIAL if serial else DEVICE))}
+    except nvml.NVMLError as error:
+        return {"error": told(error)}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print what was read; the exit code is 0 whatever it was."""
+    print(json.dumps(everything(serial="--serial" in arguments)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,118 @@
+"""Are the accelerators what the lock promises? The driver as a whole, how many devices it knows, and what the kernel's log says of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from aistack.facts.device_readings import NOBODY, Accelerators, Device, KernelEvent
+from aistack.facts.faults import Fault, Faults
+from aistack.node.device_checks import CHECKS, RESET, SOFTWARE_ERRORS, Promise
+from aistack.node.results import Cause, Outcome, Result, bad, good, untold
+
+COUNT, DRIVER, LOG = "accelerator-count", "accelerator-driver", "accelerator-log"
+
+
+def judge(wanted: Promise, seen: Accelerators, faults: Faults | None) -> tuple[Result, ...]:
+    """Every check of every device; what all devices passed is one result, what one did not pass names that device."""
+    if seen.devices.value is None:
+        return (_no_driver(seen), *_log(seen, faults))
+    devices = seen.devices.value
+    answering = [device for device in devices if device.lost is None]
+    checked = (result for check in CHECKS for device in answering if (result := _about(device, check(wanted, device))) is not None)
+    return (_count(wanted, devices), _driver(wanted, seen), *_together(checked), *_log(seen, faults))
+
+
+def _about(device: Device, result: Result | None) -> Result | None:
+    return None if result is None else replace(result, device=device.address)
+
+
+def _together(results: Iterable[Result]) -> Iterator[Result]:
+    """One result for all devices that pass a check, one each for the others; results of one check stand side by side."""
+    for _, group in itertools.groupby(results, key=lambda result: result.name):
+        found = list(group)
+        well = [result for result in found if result.outcome is Outcome.HEALTHY]
+        if len(well) == 1:
+            yield well[0]
+        elif well:
+            said = tuple((result.device or "?", result.message) for result in well)
+            yield good(well[0].name, f"{len(well)} devices, the first: {well[0].message}", *said)
+        yield from (replace(result, message=f"{result.device}: {result.message}") for result in found if result not in well)
+
+
+def _no_driver(seen: Accelerators) -> Result:
+    error = seen.devices.error or ""
+    if seen.devices.source == NOBODY:
+        return untold(DRIVER, seen.devices, "what the driver says")
+    software = any(word in error for word in SOFTWARE_ERRORS)
+    evidence = (("source", seen.devices.source), *((name, str(reading.value or reading.error)) for name, reading in seen.driver.items()))
+    action = "the driver's module and its library differ, or one is missing: `aistack verify` names it" if software else "look at `dmesg`"
+    cause = Cause.SOFTWARE if software else Cause.UNKNOWN
+    return bad(DRIVER, cause, f"the driver does not answer: {error}", *evidence, action=action)
+
+
+def _count(wanted: Promise, devices: Sequence[Device]) -> Result:
+    lost = [device for device in devices if device.lost is not None]
+    ids = wanted.product.pci_ids if wanted.product else ()
+    others = [device for device in devices if device not in lost and ids and device.get("pci.id") not in ids]
+    evidence = tuple((device.address, f"{device.get('name')} {device.get('pci.id')}") for device in devices)
+    if lost:
+        said = f"the driver lost {len(lost)} of {len(devices)} devices: {lost[0].lost}"
+        return bad(COUNT, Cause.UNKNOWN, said, *evidence, action=RESET)
+    fitting = len(devices) - len(others)
+    if wanted.count is None:
+        return good(COUNT, f"the driver knows {fitting} devices", *evidence)
+    said = f"{wanted.count} x {wanted.product.id if wanted.product else wanted.vendor}"
+    if fitting < wanted.count:
+        also = f", and {len(others)} others" if others else ""
+        action = "a device that is on the bus and not here did not start: `dmesg`"
+        return bad(COUNT, Cause.UNKNOWN, f"the driver knows {fitting} of {said}{also}", *evidence, action=action)
+    return good(COUNT, f"the driver knows {said}", *evidence)
+
+
+def _driver(wanted: Promise, seen: Accelerators) -> Result:
+    """The module in the kernel, the library, the firmware on each device and the lock agree on one version."""
+    library = seen.driver["version"]
+    if library.value is None:
+        return untold(DRIVER, library, "the driver's version")
+    versions = {"library": str(library.value)}
+    if (module := seen.driver["module"].value) is not None:
+        versions["module"] = str(module)
+    versions |= {f"firmware of {device.address}": str(value) for device in seen.devices.value or () if (value := device.get("firmware"))}
+    if wanted.driver is not None:
+        versions["lock"] = wanted.driver.partition("-")[0]
+    if len(set(versions.values())) > 1:
+        said = ", ".join(f"{who} {version}" for who, version in versions.items())
+        action = "start the node again; if that does not help, build the system image again"
+        return bad(DRIVER, Cause.SOFTWARE, f"the driver's parts differ: {said}", *versions.items(), action=action)
+    return good(DRIVER, f"driver {library.value}: {', '.join(versions)}", *versions.items())
+
+
+def _log(seen: Accelerators, faults: Faults | None) -> Iterator[Result]:
+    """What the driver wrote into the kernel's log since boot, by the catalog's classes."""
+    if seen.log.value is None:
+        yield untold(LOG, seen.log, "what the kernel said")
+        return
+    told = [event for event in seen.log.value if event.kind == "xid"]
+    bad_ones = [(event, fault) for event in told if (fault := faults.fault(int(event.code)) if faults else None) and fault.kind in CAUSES]
+    for event, fault in _first_of_each(bad_ones):
+        said = f"{event.address}: Xid {event.code}, {fault.name}"
+        evidence = (("message", event.message), ("seconds", f"{event.seconds:.0f}"))
+        yield replace(bad(LOG, CAUSES[fault.kind], said, *evidence, action=fault.action), device=event.address)
+    if not bad_ones:
+        codes = ", ".join(sorted({f"Xid {event.code}" for event in told}))
+        yield good(LOG, f"nothing since boot that would be the device's fault: {codes}" if codes else "no fault since boot")
+
+
+CAUSES = {"hardware": Cause.HARDWARE, "link": Cause.UNKNOWN, "driver": Cause.UNKNOWN}
+"""By the kind of fault: what a device, a link or the driver's firmware did; an application's faults are none of the node's."""
+
+
+def _first_of_each(events: Iterable[tuple[KernelEvent, Fault]]) -> Iterator[tuple[KernelEvent, Fault]]:
+    """The first event of each code on each device."""
+    seen = set()
+    for event, fault in events:
+        if (event.address, event.code) not in seen:
+            seen.add((event.address, event.code))
+            yield event, fault

@@ -1,0 +1,44 @@
+"""Asking a vendor's driver, and judging what it said by the catalog's facts of the product."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aistack.compose.lock import Lock
+from aistack.facts.catalog import Accelerator, Catalog
+from aistack.facts.device_readings import Accelerators
+from aistack.facts.readings import PciDevice
+from aistack.host.catalog_files import load_catalog
+from aistack.host.probes.accelerators import take_accelerators
+from aistack.node.accelerators import judge
+from aistack.node.device_checks import Promise
+from aistack.node.results import Result
+
+FAULTS = {"nvidia": "nvidia/xids"}
+"""By vendor: the codes that its driver writes into the kernel's log."""
+
+
+def asked(
+    root: Path, vendor: str, present: tuple[PciDevice, ...], lock: Lock | None, level: str
+) -> tuple[tuple[Result, ...], Accelerators]:
+    """What is thought of the accelerators that are on the bus, and every reading that it rests on."""
+    catalog = load_catalog()
+    seen = take_accelerators(root, vendor, level)
+    return judge(_wanted(catalog, vendor, present, lock), seen, catalog.faults.get(FAULTS.get(vendor, ""))), seen
+
+
+def _wanted(catalog: Catalog, vendor: str, present: tuple[PciDevice, ...], lock: Lock | None) -> Promise:
+    """What the driver has to know: the lock's accelerators as far as they are on the bus, or all that are there."""
+    if lock is None or lock.accelerator is None:
+        return Promise(vendor=vendor, product=_product(catalog, present), count=len(present))
+    product = catalog.accelerators.get(lock.accelerator.product)
+    return Promise(
+        vendor=vendor, product=product, count=min(lock.accelerator.count, len(present)), driver=dict(lock.components).get("driver")
+    )
+
+
+def _product(catalog: Catalog, present: tuple[PciDevice, ...]) -> Accelerator | None:
+    """The one product that all devices are by their numbers; None where they differ or the catalog does not know them."""
+    numbers = {device.identity for device in present}
+    found = [product for product in catalog.accelerators.values() if numbers & set(product.pci_ids)]
+    return found[0] if len(found) == 1 else None

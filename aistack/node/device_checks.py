@@ -1,0 +1,318 @@
+"""What is asked of each accelerator: memory, links, clocks, modes, programs that ran there. Pure judgement over one device's readings.
+
+Thresholds are the catalog's, by product, or the device's own; what neither knows is not judged. The cause is `hardware` only with evidence
+that no driver's work could have made: the device's own counters of errors. A check that does not concern a device gives None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aistack.facts.catalog import Accelerator
+from aistack.facts.device_readings import UNSUPPORTED, Device
+from aistack.facts.readings import Reading
+from aistack.node.results import Cause, Outcome, Result, bad, good, untold, worse
+from aistack.values import dataclass
+
+MEMORY, ECC, ROWS, RECOVERY = "accelerator-memory", "accelerator-ecc", "accelerator-rows", "accelerator-recovery"
+LINK, NVLINK, FABRIC = "accelerator-link", "accelerator-nvlink", "accelerator-fabric"
+CLOCKS, POWER, MODES = "accelerator-clocks", "accelerator-power", "accelerator-modes"
+COMPUTE, COPIES = "accelerator-compute", "accelerator-copies"
+
+SEEN_PART = 0.9
+"""From this part of the marketed memory on a device has all of it: error correction and the driver keep the rest."""
+
+LANE_GBPS = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}
+"""GB/s of one PCI Express lane each way, by generation: transfers a second, less what its encoding takes."""
+
+COPY_PART = 0.5
+"""Of a link's rate, what copies must reach where the vendor names no floor; packets' headers alone leave four fifths."""
+
+SLOWED = {
+    "hardware-slowdown": "the board itself slows the clocks down",
+    "hardware-thermal": "the device is too hot",
+    "software-thermal": "the device is too hot",
+    "power-brake": "the machine's power supply asks for less",
+}
+"""Reasons for held clocks that an idle and healthy device does not give."""
+
+SOFTWARE_ERRORS = ("LibRmVersionMismatch", "LibraryNotFound", "SYSTEM_DRIVER_MISMATCH", "INSUFFICIENT_DRIVER")
+HARDWARE_ERRORS = ("ECC_UNCORRECTABLE", "HARDWARE_STACK_ERROR")
+RESET = "reset the device: `nvidia-smi --gpu-reset -i DEVICE`, or reboot the node"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """What a machine's accelerators are held against: the product, where it is known, how many, and the driver's version."""
+
+    vendor: str
+    product: Accelerator | None = None
+    count: int | None = None
+    driver: str | None = None
+
+    @property
+    def is_fabric(self) -> bool:
+        """Whether its devices reach each other only through switches that a program has to set up."""
+        many = self.count is None or self.count > 1
+        return self.product is not None and self.product.interconnect in ("nvswitch", "nvl72") and many
+
+
+def _memory(wanted: Promise, device: Device) -> Result | None:
+    seen = device.number("memory.total-mib")
+    if seen is None:
+        shared = wanted.product is not None and wanted.product.shared_memory
+        return None if shared else _cannot_tell(MEMORY, device, "memory.total-mib")
+    gib = wanted.product.memory_gib if wanted.product else None
+    if gib is not None and seen < gib * 1024 * SEEN_PART:
+        evidence = (("mib", f"{seen:.0f}"), ("product-gib", str(gib)), *_sources(wanted))
+        action = "compare the product with the recipe; a device that lost memory is to be replaced"
+        return bad(MEMORY, Cause.UNKNOWN, f"{seen:.0f} MiB of memory, the product has {gib} GiB", *evidence, action=action)
+    return good(MEMORY, f"{seen:.0f} MiB of memory", ("mib", f"{seen:.0f}"))
+
+
+def _ecc(wanted: Promise, device: Device) -> Result | None:
+    """Errors that could not be corrected since the driver was loaded; those of the device's whole life are told."""
+    now, ever = device.number("ecc.uncorrected"), device.number("ecc.uncorrected-ever")
+    evidence = _evidence(device, "ecc.mode", "ecc.uncorrected", "ecc.corrected", "ecc.uncorrected-ever", "ecc.corrected-ever")
+    if now is None:
+        without = _is_unsupported(device, "ecc.uncorrected") or device.get("ecc.mode") is False
+        return None if without else _cannot_tell(ECC, device, "ecc.uncorrected")
+    if now:
+        return bad(ECC, Cause.HARDWARE, f"{now:.0f} errors of memory that could not be corrected", *evidence, action=RESET)
+    if device.get("ecc.mode") != device.get("ecc.pending-mode"):
+        return worse(ECC, "error correction changes with the next reset of the device", *evidence, action=RESET)
+    return good(ECC, f"no uncorrected error since the driver was loaded, {ever or 0:.0f} in the device's life", *evidence)
+
+
+def _rows(wanted: Promise, device: Device) -> Result | None:
+    evidence = _evidence(device, "rows.corrected", "rows.uncorrected", "rows.pending", "rows.failed", "pages.pending")
+    if device.get("rows.failed"):
+        action = "replace the device: it has no spare rows left where they are needed"
+        return bad(ROWS, Cause.HARDWARE, "a row of memory failed and could not be replaced", *evidence, action=action)
+    if device.get("rows.pending") or device.get("pages.pending"):
+        return worse(ROWS, "a row or page of memory is replaced with the next reset of the device", *evidence, action=RESET)
+    if not evidence:
+        return None if _is_unsupported(device, "rows.failed") else _cannot_tell(ROWS, device, "rows.failed")
+    return good(ROWS, "no row of memory is waiting to be replaced", *evidence)
+
+
+def _recovery(wanted: Promise, device: Device) -> Result | None:
+    action = device.get("recovery")
+    if action is None:
+        return None if _is_unsupported(device, "recovery") else _cannot_tell(RECOVERY, device, "recovery")
+    if action != "none":
+        return bad(
+            RECOVERY,
+            Cause.UNKNOWN,
+            f"the driver asks for a recovery: {action}",
+            ("recovery", str(action)),
+            action=str(action),
+        )
+    return good(RECOVERY, "the driver asks for no recovery", ("recovery", str(action)))
+
+
+def _link(wanted: Promise, device: Device) -> Result | None:
+    """The link to the host, against what the product and its slot can do; read after programs ran, when a sleeping link is awake."""
+    generation, lanes = device.number("pcie.generation"), device.number("pcie.lanes")
+    if generation is None or lanes is None:
+        return None if _is_unsupported(device, "pcie.lanes") else _cannot_tell(LINK, device, "pcie.lanes")
+    pcie = wanted.product.pcie if wanted.product else None
+    evidence = _evidence(device, "pcie.generation", "pcie.lanes", "pcie.most-generation", "pcie.most-lanes", "pcie.replays")
+    evidence = (*evidence, *_sources(wanted))
+    most = (device.number("pcie.most-generation") or generation, device.number("pcie.most-lanes") or lanes)
+    said = f"PCI Express {generation:.0f} x{lanes:.0f}"
+    if lanes < most[1] or (generation < most[0] and device.get("compute") is not None):
+        action = "seat the device or its riser again; a link that comes up narrow or slow is damaged or dirty"
+        return worse(LINK, f"{said}, though device and slot can do {most[0]:.0f} x{most[1]:.0f}", *evidence, action=action)
+    if pcie is not None and (lanes < pcie.lanes or (generation < pcie.generation and device.get("compute") is not None)):
+        return worse(
+            LINK,
+            f"{said}, the product can do {pcie.generation} x{pcie.lanes}",
+            *evidence,
+            action="move the device to a slot that can do as much",
+        )
+    return good(LINK, said, *evidence)
+
+
+def _links(wanted: Promise, device: Device) -> Result | None:
+    """NVLinks; one device alone needs none, and a virtual machine with one device sees none."""
+    up, expected = device.number("links.up"), wanted.product.links if wanted.product else None
+    evidence = _evidence(device, "links.up", "links.all", "links.errors")
+    if up is None:
+        if not wanted.is_fabric or wanted.count == 1:
+            return None
+        return bad(
+            NVLINK,
+            Cause.UNKNOWN,
+            "the driver shows no NVLink",
+            *evidence,
+            action="look at `dmesg` for NVLink and the fabric manager",
+        )
+    least = expected if expected is not None and wanted.is_fabric else device.number("links.all") or up
+    if up < least and (wanted.count is None or wanted.count > 1):
+        action = "look at `nvidia-smi nvlink -e` and the fabric manager's log; a link that stays down is a cable, a switch or the device"
+        return bad(NVLINK, Cause.UNKNOWN, f"{up:.0f} of {least:.0f} NVLinks are up", *evidence, *_sources(wanted), action=action)
+    return good(NVLINK, f"{up:.0f} NVLinks are up", *evidence)
+
+
+def _fabric(wanted: Promise, device: Device) -> Result | None:
+    state, status = device.get("fabric.state"), device.number("fabric.status")
+    if not wanted.is_fabric:
+        return None
+    evidence = _evidence(device, "fabric.state", "fabric.status")
+    if state is None or state == "not supported":
+        return None if _is_unsupported(device, "fabric.state") or state is not None else _cannot_tell(FABRIC, device, "fabric.state")
+    if state == "in progress":
+        return Result(
+            name=FABRIC,
+            outcome=Outcome.UNKNOWN,
+            message="its registration with the fabric is still going on",
+            evidence=evidence,
+        )
+    if state != "completed" or status:
+        said = f"its registration with the fabric is {state}, status {status or 0:.0f}"
+        return bad(
+            FABRIC,
+            Cause.UNKNOWN,
+            said,
+            *evidence,
+            action="systemctl status nvidia-fabricmanager; its version must be the driver's",
+        )
+    return good(FABRIC, "its registration with the fabric is completed", *evidence)
+
+
+def _clocks(wanted: Promise, device: Device) -> Result | None:
+    held = device.get("clocks.held-by")
+    if held is None:
+        return None if _is_unsupported(device, "clocks.held-by") else _cannot_tell(CLOCKS, device, "clocks.held-by")
+    evidence = _evidence(device, "clocks.held-by", "temperature.celsius", "temperature.slowdown-celsius", "power.watts", "clocks.mhz")
+    reasons = [word for word in str(held).split() if word in SLOWED]
+    if reasons:
+        return worse(
+            CLOCKS,
+            f"its clocks are held: {SLOWED[reasons[0]]} ({held})",
+            *evidence,
+            action="look at fans, air, and the power supply",
+        )
+    return good(CLOCKS, f"nothing slows it down, {device.number('temperature.celsius') or 0:.0f} °C", *evidence)
+
+
+def _power(wanted: Promise, device: Device) -> Result | None:
+    limit, default = device.number("power.limit-watts"), device.number("power.default-watts")
+    watts = wanted.product.power_watts if wanted.product else None
+    if limit is None or default is None:
+        return None
+    evidence = (("limit-watts", f"{limit:.0f}"), ("default-watts", f"{default:.0f}"))
+    if limit < default:
+        return worse(
+            POWER,
+            f"its power is limited to {limit:.0f} W of {default:.0f} W",
+            *evidence,
+            action="nvidia-smi --power-limit=DEFAULT, if nobody wants this",
+        )
+    if watts is not None and limit < watts:
+        return worse(POWER, f"its power is limited to {limit:.0f} W, the product takes {watts} W", *evidence, *_sources(wanted))
+    return good(POWER, f"its power limit is {limit:.0f} W", *evidence)
+
+
+def _modes(wanted: Promise, device: Device) -> Result | None:
+    """Settings that programs would stumble over: MIG that nobody asked for, a device that lets no program in."""
+    evidence = _evidence(device, "mig", "mig.pending", "compute-mode", "persistence")
+    if device.get("compute-mode") == "prohibited":
+        return bad(MODES, Cause.UNKNOWN, "it lets no program compute", *evidence, action="nvidia-smi --compute-mode=DEFAULT")
+    if device.get("mig") or device.get("mig.pending"):
+        return worse(
+            MODES,
+            "it is, or will be, split by MIG, which the lock does not ask for",
+            *evidence,
+            action="nvidia-smi --multi-instance-gpu=0",
+        )
+    if device.get("persistence") is False:
+        return worse(MODES, "its driver unloads it between programs", *evidence, action="systemctl status nvidia-persistenced")
+    return good(MODES, "no mode is in the way", *evidence)
+
+
+def _compute(wanted: Promise, device: Device) -> Result | None:
+    """Whether programs run there and give right answers."""
+    reading = device.values.get("compute")
+    if reading is None:
+        return None
+    evidence = _evidence(device, "compute.wrong-answers", "compute.wrong-words", "compute.tested-mib", "compute.seconds")
+    if reading.value is None:
+        error = reading.error or ""
+        software, hardware = (any(word in error for word in words) for words in (SOFTWARE_ERRORS, HARDWARE_ERRORS))
+        cause = Cause.HARDWARE if hardware else Cause.SOFTWARE if software else Cause.UNKNOWN
+        return bad(COMPUTE, cause, f"no program runs there: {error}", ("error", error), *evidence, action=_mend(error))
+    wrong = [(name, number) for name in ("compute.wrong-answers", "compute.wrong-words") if (number := device.number(name))]
+    if wrong:
+        said = f"it computes wrongly: {wrong[0][1]:.0f} wrong {wrong[0][0].rpartition('-')[2]}"
+        return bad(COMPUTE, Cause.UNKNOWN, said, *evidence, action="take it out of service; run the vendor's diagnosis")
+    tested = device.number("compute.tested-mib")
+    kept = f", {tested:.0f} MiB of memory keep what is written" if tested else ""
+    return good(COMPUTE, f"a program ran and its answer was right{kept}, {device.number('compute.seconds') or 0:.1f} s", *evidence)
+
+
+def _mend(error: str) -> str:
+    if "SYSTEM_NOT_READY" in error:
+        return "systemctl status nvidia-fabricmanager: CUDA waits for the fabric"
+    if "DEVICE_UNAVAILABLE" in error or "EXCLUSIVE" in error:
+        return "another program holds the device: `nvidia-smi` names it"
+    return "look at `dmesg` for what the driver says of it"
+
+
+def _copies(wanted: Promise, device: Device) -> Result | None:
+    to, back = device.number("copies.to-device-gbps"), device.number("copies.from-device-gbps")
+    if to is None or back is None:
+        return None
+    evidence = _evidence(device, "copies.to-device-gbps", "copies.from-device-gbps", "copies.inside-gbps")
+    least, why = _floor(wanted, device)
+    said = f"{to:.1f} GB/s to it, {back:.1f} GB/s from it"
+    evidence = (*evidence, ("floor-gbps", "none" if least is None else f"{least:.1f}, {why}"), *_sources(wanted))
+    if least is not None and min(to, back) < least:
+        action = "look at the link's width, at the slot's processor (NUMA), and at what else uses the bus"
+        return worse(COPIES, f"copies are slow: {said}, at least {least:.1f} GB/s are expected ({why})", *evidence, action=action)
+    return good(COPIES, said, *evidence)
+
+
+def _floor(wanted: Promise, device: Device) -> tuple[float | None, str]:
+    """What copies must reach each way: the vendor's number for the product, or a part of what the link carries."""
+    if wanted.product is not None and wanted.product.copy_minimum is not None:
+        return float(wanted.product.copy_minimum), "the vendor's own diagnosis"
+    generation, lanes = device.number("pcie.generation"), device.number("pcie.lanes")
+    if generation is None or lanes is None or int(generation) not in LANE_GBPS:
+        return None, "nothing is known"
+    return LANE_GBPS[int(generation)] * lanes * COPY_PART, f"half of PCI Express {generation:.0f} x{lanes:.0f}"
+
+
+Check = Callable[[Promise, Device], Result | None]
+CHECKS: tuple[Check, ...] = (
+    _memory,
+    _ecc,
+    _rows,
+    _recovery,
+    _link,
+    _links,
+    _fabric,
+    _clocks,
+    _power,
+    _modes,
+    _compute,
+    _copies,
+)
+
+
+def _evidence(device: Device, *names: str) -> tuple[tuple[str, str], ...]:
+    return tuple((name, str(value)) for name in names if (value := device.get(name)) is not None)
+
+
+def _sources(wanted: Promise) -> tuple[tuple[str, str], ...]:
+    return (("catalog", wanted.product.id),) if wanted.product else ()
+
+
+def _is_unsupported(device: Device, name: str) -> bool:
+    reading = device.values.get(name)
+    return reading is not None and reading.error == UNSUPPORTED
+
+
+def _cannot_tell(check: str, device: Device, name: str) -> Result:
+    return untold(check, device.values.get(name, Reading(source="none", error="nobody asked")), name)

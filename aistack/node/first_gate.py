@@ -1,0 +1,62 @@
+"""The first gate's reading and judging: the machine, and its accelerators as deep as the level asks. Changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aistack.compose.lock import Lock, LockFormatError, decode
+from aistack.compose.render.system import LOCK_PATH
+from aistack.facts.device_readings import Accelerators
+from aistack.facts.pci import VENDORS
+from aistack.facts.readings import PciDevice, Reading
+from aistack.host.probes.all import take
+from aistack.host.probes.reading import inside, read
+from aistack.node.health import check
+from aistack.node.results import Result
+from aistack.values import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What the gate found, and what was read of the accelerators, where there are any."""
+
+    results: tuple[Result, ...]
+    seen: Accelerators | None = None
+
+
+def look(root: Path, level: str) -> Looked:
+    """Read the machine below `root` and judge it against the lock there; without one its accelerators are held against their product."""
+    machine, text = take(root), lock_text(root)
+    results = check(machine, text)
+    lock = _lock(text)
+    vendor, present = _present(lock, machine.pci.value or ())
+    if not present:
+        # What is not on the bus the machine's own results tell; no driver could say more of it.
+        return Looked(results=results)
+    from aistack.node.asking import asked  # the catalog's seconds, which a node without an accelerator need not wait
+
+    found, seen = asked(root, vendor, present, lock, level)
+    return Looked(results=(*results, *found), seen=seen)
+
+
+def lock_text(root: Path) -> Reading[bytes]:
+    """The bytes of this system's lock."""
+    return read(LOCK_PATH, lambda: inside(root, LOCK_PATH).read_bytes())
+
+
+def _lock(text: Reading[bytes]) -> Lock | None:
+    """The lock; None where there is none or it is damaged, which a result of the machine's tells."""
+    try:
+        return decode(text.value) if text.value is not None else None
+    except LockFormatError:
+        return None
+
+
+def _present(lock: Lock | None, devices: tuple[PciDevice, ...]) -> tuple[str, tuple[PciDevice, ...]]:
+    """Whose accelerators to ask, and those of theirs that are on the bus: the lock's vendor, or the first that has some."""
+    promised = lock.accelerator.vendor if lock is not None and lock.accelerator is not None else None
+    for vendor in (promised,) if promised is not None else VENDORS:
+        found = tuple(device for device in devices if device.is_accelerator and device.vendor == VENDORS.get(vendor))
+        if found:
+            return vendor, found
+    return promised or "none", ()

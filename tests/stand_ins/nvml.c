@@ -1,0 +1,159 @@
+/* A stand-in for libnvidia-ml.so.1 with NVML's ABI, serving the profile that STAND_IN_NVML names: the system's values by their function's
+ * name, a device's as INDEX.FUNCTION, with the arguments that matter behind it (0.nvmlDeviceGetTotalEccErrors.1.0). Pairs and structures
+ * are numbers with spaces between. */
+#include "profile.h"
+
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef struct { char legacy[16]; u32 domain, bus, device, id, subsystem; char address[32]; } Pci;
+typedef struct { u64 total, free, used; } Memory;
+typedef struct { unsigned char cluster[16]; u32 status, clique; unsigned char state; } Fabric;
+typedef struct { u32 field, scope; long long timestamp, latency; u32 type; int result; union { double d; u64 u; } value; } Field;
+
+enum { NOT_SUPPORTED = 3, INSUFFICIENT = 7 };
+
+static int numbers(void *device, const char *function, const char *behind, u64 *out, int wanted) {
+    char name[96];
+    const char *text;
+    char *end;
+    int code;
+    if (device) snprintf(name, sizeof name, "%d.%s%s", (int)(long)device - 1, function, behind);
+    else snprintf(name, sizeof name, "%s%s", function, behind);
+    if ((code = ask(name, &text, NOT_SUPPORTED))) return code;
+    for (int i = 0; i < wanted; i++, text = end) out[i] = strtoull(text, &end, 0);
+    return 0;
+}
+
+static int words(void *device, const char *function, char *out, u32 size) {
+    char name[96];
+    const char *text;
+    int code;
+    if (device) snprintf(name, sizeof name, "%d.%s", (int)(long)device - 1, function);
+    else snprintf(name, sizeof name, "%s", function);
+    if ((code = ask(name, &text, NOT_SUPPORTED))) return code;
+    if (strlen(text) + 1 > size) return INSUFFICIENT;
+    strcpy(out, text);
+    return 0;
+}
+
+#define TEXT(function) int function(void *device, char *out, u32 size) { return words(device, #function, out, size); }
+#define NUMBER(function) \
+    int function(void *device, u32 *out) { u64 n; int code = numbers(device, #function, "", &n, 1); if (!code) *out = (u32)n; return code; }
+#define PAIR(function) \
+    int function(void *device, u32 *one, u32 *two) { \
+        u64 n[2]; int code = numbers(device, #function, "", n, 2); if (!code) { *one = (u32)n[0]; *two = (u32)n[1]; } return code; }
+#define NUMBER_OF(function) \
+    int function(void *device, u32 which, u32 *out) { \
+        char behind[16]; u64 n; snprintf(behind, sizeof behind, ".%u", which); \
+        int code = numbers(device, #function, behind, &n, 1); if (!code) *out = (u32)n; return code; }
+
+int nvmlInitWithFlags(u32 flags) {
+    u64 n;
+    int code;
+    load("STAND_IN_NVML");
+    code = numbers(NULL, "nvmlInitWithFlags", "", &n, 1);
+    return code == NOT_SUPPORTED ? 0 : code;
+}
+int nvmlShutdown(void) { return 0; }
+const char *nvmlErrorString(int code) { return "an error of the stand-in"; }
+int nvmlSystemGetDriverVersion(char *out, u32 size) { return words(NULL, "nvmlSystemGetDriverVersion", out, size); }
+int nvmlSystemGetNVMLVersion(char *out, u32 size) { return words(NULL, "nvmlSystemGetNVMLVersion", out, size); }
+int nvmlSystemGetCudaDriverVersion(int *out) {
+    u64 n;
+    int code = numbers(NULL, "nvmlSystemGetCudaDriverVersion", "", &n, 1);
+    if (!code) *out = (int)n;
+    return code;
+}
+int nvmlDeviceGetCount_v2(u32 *out) {
+    u64 n;
+    int code = numbers(NULL, "nvmlDeviceGetCount", "", &n, 1);
+    if (!code) *out = (u32)n;
+    return code;
+}
+int nvmlDeviceGetHandleByIndex_v2(u32 index, void **out) {
+    u64 n;
+    int code;
+    *out = (void *)(long)(index + 1);
+    code = numbers(*out, "nvmlDeviceGetHandleByIndex", "", &n, 1);
+    return code == NOT_SUPPORTED ? 0 : code;
+}
+TEXT(nvmlDeviceGetName)
+TEXT(nvmlDeviceGetUUID)
+TEXT(nvmlDeviceGetSerial)
+TEXT(nvmlDeviceGetVbiosVersion)
+int nvmlDeviceGetGspFirmwareVersion(void *device, char *out) { return words(device, "nvmlDeviceGetGspFirmwareVersion", out, 80); }
+int nvmlDeviceGetPciInfo_v3(void *device, Pci *out) {
+    u64 n[4];
+    int code = numbers(device, "nvmlDeviceGetPciInfo", "", n, 4);
+    memset(out, 0, sizeof *out);
+    if (code) return code;
+    out->domain = n[0], out->bus = n[1], out->device = n[2], out->id = n[3];
+    snprintf(out->address, sizeof out->address, "%08X:%02X:%02X.0", out->domain, out->bus, out->device);
+    return 0;
+}
+PAIR(nvmlDeviceGetCudaComputeCapability)
+PAIR(nvmlDeviceGetEccMode)
+PAIR(nvmlDeviceGetMigMode)
+int nvmlDeviceGetMemoryInfo(void *device, Memory *out) {
+    u64 n[2];
+    int code = numbers(device, "nvmlDeviceGetMemoryInfo", "", n, 2);
+    if (!code) out->total = n[0], out->used = n[1], out->free = n[0] - n[1];
+    return code;
+}
+int nvmlDeviceGetTotalEccErrors(void *device, u32 type, u32 counter, u64 *out) {
+    char behind[32];
+    snprintf(behind, sizeof behind, ".%u.%u", type, counter);
+    return numbers(device, "nvmlDeviceGetTotalEccErrors", behind, out, 1);
+}
+int nvmlDeviceGetRemappedRows(void *device, u32 *corrected, u32 *uncorrected, u32 *pending, u32 *failed) {
+    u64 n[4];
+    int code = numbers(device, "nvmlDeviceGetRemappedRows", "", n, 4);
+    if (!code) *corrected = n[0], *uncorrected = n[1], *pending = n[2], *failed = n[3];
+    return code;
+}
+NUMBER(nvmlDeviceGetRetiredPagesPendingStatus)
+NUMBER(nvmlDeviceGetCurrPcieLinkGeneration)
+NUMBER(nvmlDeviceGetMaxPcieLinkGeneration)
+NUMBER(nvmlDeviceGetCurrPcieLinkWidth)
+NUMBER(nvmlDeviceGetMaxPcieLinkWidth)
+NUMBER(nvmlDeviceGetPcieReplayCounter)
+NUMBER(nvmlDeviceGetPersistenceMode)
+NUMBER(nvmlDeviceGetComputeMode)
+NUMBER(nvmlDeviceGetEnforcedPowerLimit)
+NUMBER(nvmlDeviceGetPowerManagementDefaultLimit)
+NUMBER(nvmlDeviceGetPowerUsage)
+NUMBER_OF(nvmlDeviceGetTemperature)
+NUMBER_OF(nvmlDeviceGetTemperatureThreshold)
+NUMBER_OF(nvmlDeviceGetClockInfo)
+NUMBER_OF(nvmlDeviceGetMaxClockInfo)
+NUMBER_OF(nvmlDeviceGetNvLinkState)
+int nvmlDeviceGetNvLinkErrorCounter(void *device, u32 link, u32 counter, u64 *out) {
+    char behind[32];
+    snprintf(behind, sizeof behind, ".%u.%u", link, counter);
+    return numbers(device, "nvmlDeviceGetNvLinkErrorCounter", behind, out, 1);
+}
+int nvmlDeviceGetCurrentClocksThrottleReasons(void *device, u64 *out) {
+    return numbers(device, "nvmlDeviceGetCurrentClocksThrottleReasons", "", out, 1);
+}
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, u32 *count, void *out) {
+    u64 n;
+    int code = numbers(device, "nvmlDeviceGetComputeRunningProcesses", "", &n, 1);
+    if (!code) *count = 0;
+    return code;
+}
+int nvmlDeviceGetFieldValues(void *device, int count, Field *fields) {
+    for (int i = 0; i < count; i++) {
+        char behind[16];
+        u64 n = 0;
+        snprintf(behind, sizeof behind, ".%u", fields[i].field);
+        fields[i].result = numbers(device, "nvmlDeviceGetFieldValues", behind, &n, 1);
+        fields[i].value.u = n;
+    }
+    return 0;
+}
+int nvmlDeviceGetGpuFabricInfo(void *device, Fabric *out) {
+    u64 n[2];
+    int code = numbers(device, "nvmlDeviceGetGpuFabricInfo", "", n, 2);
+    if (!code) out->state = n[0], out->status = n[1];
+    return code;
+}

@@ -1,0 +1,263 @@
+"""Accelerators on boot: the real probes ask stand-ins for NVIDIA's libraries, and the catalog's facts judge what they said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from accelerator_profiles import DRIVER, LIBRARY_MISMATCH, LOST, MACHINES, MIB, NOT_LOADED, UNKNOWN, compile_stand_ins, lay
+from node_samples import LOCK
+from node_samples import lay as lay_node
+
+from aistack.compose.lock import LockedAccelerator
+from aistack.facts.catalog import Catalog
+from aistack.facts.device_readings import Accelerators, Device, KernelEvent, from_plain
+from aistack.facts.readings import Reading
+from aistack.host.probes.accelerators import take_accelerators
+from aistack.node.accelerators import judge
+from aistack.node.device_checks import Promise
+from aistack.node.first_gate import look
+from aistack.node.results import Cause, Outcome, Result, verdict
+
+XID = "6,{number},{micros},-;NVRM: Xid (PCI:0000:18:00): {code}, pid=1234, name=python3, a message\n"
+
+
+@pytest.fixture(scope="session")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stand-ins")
+    compile_stand_ins(folder)
+    return folder
+
+
+class Bench:
+    """A machine with stand-ins for its driver's libraries; what the probes read of it, and what is thought of that."""
+
+    def __init__(self, libraries: Path, folder: Path, patch: pytest.MonkeyPatch, catalog: Catalog) -> None:
+        self.libraries, self.folder, self.patch, self.catalog = libraries, folder, patch, catalog
+
+    def look(
+        self,
+        product: str,
+        nvml: Mapping[str, str | None] | None = None,
+        cuda: Mapping[str, str] | None = None,
+        *,
+        level: str = "none",
+        kmsg: str = "",
+        serial: bool = False,
+    ) -> Accelerators:
+        machine = MACHINES[product]
+        changed = {name: value for name, value in (machine.nvml() | dict(nvml or {})).items() if value is not None}
+        for name, value in lay(self.folder, changed, machine.cuda() | dict(cuda or {})).items():
+            self.patch.setenv(name, value)
+        self.patch.setenv("LD_LIBRARY_PATH", str(self.libraries))
+        root = self.folder / "root"
+        for name, text in (("sys/module/nvidia/version", f"{DRIVER}\n"), ("dev/kmsg", kmsg)):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+        return take_accelerators(root, "nvidia", level, serial=serial)
+
+    def judge(self, product: str, seen: Accelerators, *, count: int | None = None, driver: str = DRIVER) -> tuple[Result, ...]:
+        wanted = Promise(vendor="nvidia", product=self.catalog.accelerators[product], count=count or MACHINES[product].count, driver=driver)
+        return judge(wanted, seen, self.catalog.faults.get("nvidia/xids"))
+
+
+@pytest.fixture
+def bench(stand_ins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalog: Catalog) -> Bench:
+    return Bench(stand_ins, tmp_path, monkeypatch, catalog)
+
+
+@pytest.mark.parametrize("product", MACHINES)
+def test_a_machine_as_delivered_is_healthy(bench: Bench, product: str) -> None:
+    results = bench.judge(product, bench.look(product))
+    assert [result for result in results if result.outcome is not Outcome.HEALTHY] == []
+
+
+H100, L4, A100 = "nvidia/h100-sxm-80gb", "nvidia/l4", "nvidia/a100-sxm-80gb"
+FAULTS: dict[str, tuple[str, dict[str, str | None], str, str, str | None, str]] = {
+    "gone from the bus": (H100, {"3.nvmlDeviceGetHandleByIndex": LOST}, "accelerator-count", "unhealthy", "unknown", "lost 1 of 8"),
+    "one fewer": (H100, {"nvmlDeviceGetCount": "7"}, "accelerator-count", "unhealthy", "unknown", "knows 7 of 8 x nvidia/h100-sxm-80gb"),
+    "another product": (H100, {"2.nvmlDeviceGetPciInfo": "0 32 0 0x233110de"}, "accelerator-count", "unhealthy", "unknown", "and 1 others"),
+    "uncorrectable error": (H100, {"5.nvmlDeviceGetTotalEccErrors.1.0": "2"}, "accelerator-ecc", "unhealthy", "hardware", "2 errors"),
+    "error correction off next time": (H100, {"5.nvmlDeviceGetEccMode": "1 0"}, "accelerator-ecc", "degraded", None, "next reset"),
+    "row failed": (H100, {"1.nvmlDeviceGetRemappedRows": "0 3 0 1"}, "accelerator-rows", "unhealthy", "hardware", "could not be replaced"),
+    "row pending": (A100, {"1.nvmlDeviceGetRemappedRows": "0 1 1 0"}, "accelerator-rows", "degraded", None, "next reset"),
+    "wrong memory": (H100, {"0.nvmlDeviceGetMemoryInfo": f"{40960 * MIB} 0"}, "accelerator-memory", "unhealthy", "unknown", "40960 MiB"),
+    "link down": (H100, {"4.nvmlDeviceGetNvLinkState.7": "0"}, "accelerator-nvlink", "unhealthy", "unknown", "17 of 18 NVLinks"),
+    "no links": (
+        H100,
+        {f"4.nvmlDeviceGetNvLinkState.{link}": None for link in range(18)},
+        "accelerator-nvlink",
+        "unhealthy",
+        "unknown",
+        "no NVLink",
+    ),
+    "fabric not started": (H100, {"0.nvmlDeviceGetGpuFabricInfo": "1 0"}, "accelerator-fabric", "unhealthy", "unknown", "not started"),
+    "fabric failed": (H100, {"0.nvmlDeviceGetGpuFabricInfo": "3 5"}, "accelerator-fabric", "unhealthy", "unknown", "status 5"),
+    "fabric not ready": (H100, {"0.nvmlDeviceGetGpuFabricInfo": "2 0"}, "accelerator-fabric", "unknown", None, "still going on"),
+    "narrow link": (L4, {"0.nvmlDeviceGetCurrPcieLinkWidth": "4"}, "accelerator-link", "degraded", None, "4 x4, though"),
+    "too hot": (L4, {"0.nvmlDeviceGetCurrentClocksThrottleReasons": "0x48"}, "accelerator-clocks", "degraded", None, "board itself"),
+    "less power": (L4, {"0.nvmlDeviceGetEnforcedPowerLimit": "40000"}, "accelerator-power", "degraded", None, "40 W of 72 W"),
+    "split": (A100, {"0.nvmlDeviceGetMigMode": "1 1"}, "accelerator-modes", "degraded", None, "MIG"),
+    "prohibited": (L4, {"0.nvmlDeviceGetComputeMode": "2"}, "accelerator-modes", "unhealthy", "unknown", "no program"),
+    "no persistence": (L4, {"0.nvmlDeviceGetPersistenceMode": "0"}, "accelerator-modes", "degraded", None, "unloads"),
+    "needs a reset": (H100, {"6.nvmlDeviceGetFieldValues.230": "1"}, "accelerator-recovery", "unhealthy", "unknown", "reset the device"),
+    "older firmware": (H100, {"0.nvmlDeviceGetGspFirmwareVersion": "570.1"}, "accelerator-driver", "unhealthy", "software", "570.1"),
+    "older library": (H100, {"nvmlSystemGetDriverVersion": "570.1"}, "accelerator-driver", "unhealthy", "software", "module 580.159.04"),
+    "library mismatch": (
+        H100,
+        {"nvmlInitWithFlags": LIBRARY_MISMATCH},
+        "accelerator-driver",
+        "unhealthy",
+        "software",
+        "LibRmVersionMismatch",
+    ),
+    "no module": (H100, {"nvmlInitWithFlags": NOT_LOADED}, "accelerator-driver", "unhealthy", "unknown", "Driver Not Loaded"),
+    "a reading failed": (L4, {"0.nvmlDeviceGetMemoryInfo": UNKNOWN}, "accelerator-memory", "unknown", None, "cannot tell memory.total-mib"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_named_with_its_device_and_cause(bench: Bench, name: str) -> None:
+    product, changes, check, outcome, cause, words = FAULTS[name]
+    results = bench.judge(product, bench.look(product, changes))
+    found = [result for result in results if result.outcome is not Outcome.HEALTHY]
+    assert [(result.name, str(result.outcome), result.cause and str(result.cause)) for result in found] == [(check, outcome, cause)]
+    assert words in found[0].message
+    if check not in ("accelerator-count", "accelerator-driver"):
+        index = int(next(iter(changes)).partition(".")[0])
+        assert found[0].device == MACHINES[product].addresses()[index]
+    assert found[0].action or outcome == "unknown"
+
+
+COMPUTE = {
+    "no context": ({"0.cuDevicePrimaryCtxRetain": "!2"}, "unknown", "CUDA_ERROR_OUT_OF_MEMORY"),
+    "memory is bad": ({"0.cuCtxSynchronize": "!214"}, "hardware", "ECC_UNCORRECTABLE"),
+    "the kernel does not end well": ({"0.cuLaunchKernel": "!719"}, "unknown", "LAUNCH_FAILED"),
+    "another driver": ({"0.cuInit": "!803"}, "software", "SYSTEM_DRIVER_MISMATCH"),
+    "no fabric": ({"0.cuInit": "!802"}, "unknown", "SYSTEM_NOT_READY"),
+    "wrong answers": ({"0.wrong": "7"}, "unknown", "7 wrong answers"),
+    "not listed": ({"0.pci": "0000:99:00.0"}, "unknown", "does not list"),
+}
+
+
+@pytest.mark.parametrize("name", COMPUTE)
+def test_programs_that_do_not_run_are_told(bench: Bench, name: str) -> None:
+    changes, cause, words = COMPUTE[name]
+    results = bench.judge(L4, bench.look(L4, cuda=changes, level="standard"))
+    found = [result for result in results if result.outcome is Outcome.UNHEALTHY]
+    assert [(result.name, str(result.cause)) for result in found] == [("accelerator-compute", cause)]
+    assert words in found[0].message
+
+
+def test_programs_run_and_copies_are_measured(bench: Bench) -> None:
+    seen = bench.look(L4, level="standard")
+    (device,) = seen.devices.value or ()
+    assert device.get("compute.wrong-answers") == 0 and device.get("compute.wrong-words") == 0 and device.get("compute.tested-mib") == 6
+    assert (device.number("copies.to-device-gbps") or 0) > 0
+    compute = next(result for result in bench.judge(L4, seen) if result.name == "accelerator-compute")
+    assert compute.outcome is Outcome.HEALTHY and "6 MiB of memory keep what is written" in compute.message
+
+
+def test_a_driver_that_hangs_is_data(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"none": 0.7})
+    seen = bench.look(L4, {"0.nvmlDeviceGetMemoryInfo": "hang"})
+    results = bench.judge(L4, seen)
+    assert verdict(results).outcome is Outcome.UNHEALTHY and verdict(results).cause is Cause.UNKNOWN
+    assert "did not end within" in results[0].message
+
+
+def test_no_library_is_never_healthy(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bench.libraries = tmp_path
+    results = bench.judge(L4, bench.look(L4, level="quick"))
+    assert (results[0].name, results[0].outcome, results[0].cause) == ("accelerator-driver", Outcome.UNHEALTHY, Cause.SOFTWARE)
+
+
+def test_a_library_of_another_processor_is_none(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "libnvidia-ml.so.1").write_bytes(b"\x7fELF\x02\x01\x01" + bytes(57))
+    bench.libraries = tmp_path
+    assert bench.look(L4).devices.error == "LibraryNotFound: NVML Shared Library Not Found"
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome", "cause"),
+    [(13, "healthy", None), (31, "healthy", None), (43, "healthy", None), (79, "unhealthy", "hardware"), (119, "unhealthy", "unknown")],
+)
+def test_fault_codes_count_as_the_catalog_classifies_them(bench: Bench, code: int, outcome: str, cause: str | None) -> None:
+    log = "".join(XID.format(number=number, micros=5_000_000 + number, code=code) for number in (1, 2))
+    told = [result for result in bench.judge(H100, bench.look(H100, kmsg=log)) if result.name == "accelerator-log"]
+    assert [(str(result.outcome), result.cause and str(result.cause)) for result in told] == [(outcome, cause)]
+    assert f"Xid {code}" in told[0].message
+    assert told[0].device == (None if outcome == "healthy" else "0000:18:00.0")
+
+
+def test_one_device_alone_needs_no_fabric(bench: Bench) -> None:
+    alone: dict[str, str | None] = {"nvmlDeviceGetCount": "1", "0.nvmlDeviceGetGpuFabricInfo": "0 0"}
+    alone |= {f"0.nvmlDeviceGetNvLinkState.{link}": None for link in range(18)}
+    results = bench.judge(H100, bench.look(H100, alone), count=1)
+    assert verdict(results).outcome is Outcome.HEALTHY
+
+
+def test_serial_numbers_are_read_only_where_they_are_asked_for(bench: Bench) -> None:
+    assert "serial" not in (bench.look(L4).devices.value or ())[0].values
+    assert (bench.look(L4, serial=True).devices.value or ())[0].get("serial") == "1650000000000"
+
+
+def test_a_node_is_judged_as_a_whole(bench: Bench, tmp_path: Path) -> None:
+    lock = replace(LOCK, accelerator=LockedAccelerator(product=H100, count=8), components=(*LOCK.components, ("driver", f"{DRIVER}-1")))
+    root = lay_node(bench.folder / "root", lock)
+    bench.look(H100)
+    for address in MACHINES[H100].addresses():
+        device = root / "sys/bus/pci/devices" / address
+        device.mkdir()
+        for name, text in (("vendor", "0x10de"), ("device", "0x2330"), ("class", "0x030200")):
+            (device / name).write_text(f"{text}\n")
+    found = {result.name: result for result in look(root, "none").results if result.name.startswith("accelerator")}
+    assert {result.outcome for result in found.values()} == {Outcome.HEALTHY}
+    assert found["accelerator"].message == f"8 x {H100} are in PCI configuration space"
+    assert found["accelerator-driver"].evidence[-1] == ("lock", DRIVER)
+    shutil.rmtree(root / "sys/bus/pci/devices" / MACHINES[H100].addresses()[3])
+    bench.look(H100, {"nvmlDeviceGetCount": "7"})
+    results = look(root, "none").results
+    assert [result.name for result in results if result.outcome is Outcome.UNHEALTHY] == ["accelerator"]
+
+
+def test_an_accelerator_that_no_probe_knows_is_unknown(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/kmsg").touch()
+    results = judge(Promise(vendor="intel"), take_accelerators(tmp_path, "intel", "quick"), None)
+    assert verdict(results).outcome is Outcome.UNKNOWN
+
+
+RECORDED = json.loads((Path(__file__).parent / "data" / "h100.json").read_text())
+
+
+def recorded() -> Accelerators:
+    devices = tuple(Device(values=from_plain(values)) for values in RECORDED["devices"])
+    log: Reading[tuple[KernelEvent, ...]] = Reading(source="/dev/kmsg", value=())
+    return Accelerators(
+        driver=from_plain(RECORDED["driver"]), devices=Reading(source="NVML", value=devices), log=log, level=RECORDED["level"]
+    )
+
+
+def test_a_real_h100_is_healthy(bench: Bench) -> None:
+    found = {result.name: result for result in bench.judge(H100, recorded(), count=1)}
+    assert {result.outcome for result in found.values()} == {Outcome.HEALTHY}
+    assert "its answer was right, 72496 MiB" in found["accelerator-compute"].message
+    assert found["accelerator-copies"].message == "54.9 GB/s to it, 54.9 GB/s from it"
+
+
+def test_the_stand_in_says_what_a_real_h100_says(bench: Bench) -> None:
+    """All but the address, what a virtual machine with one device lacks, and what changes from minute to minute."""
+    (device,) = bench.look(H100, {"nvmlDeviceGetCount": "1"}).devices.value or ()
+    real = from_plain(RECORDED["devices"][0])
+    changing = {"pci.address", "uuid", "temperature.celsius", "power.watts", "clocks.mhz", "clocks.held-by"}
+    differ = {name for name in real if name in device.values and name not in changing and device.values[name] != real[name]}
+    assert differ == {"fabric.state", "links.up", "links.all", "links.errors"}
+    assert set(real) - set(device.values) == {name for name in real if name.startswith(("compute", "copies"))} - {
+        "compute-capability",
+        "compute-mode",
+    }
