@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -261,3 +263,20 @@ def test_the_stand_in_says_what_a_real_h100_says(bench: Bench) -> None:
         "compute-capability",
         "compute-mode",
     }
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("product", MACHINES)
+def test_the_bindings_that_debian_packages_do_as_well(bench: Bench, product: str, older: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(older))
+    results = bench.judge(product, bench.look(product))
+    assert [result for result in results if result.outcome is not Outcome.HEALTHY] == []
+
+
+@pytest.fixture(scope="session")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bindings of the release that Debian 13 packages for its driver 550."""
+    folder = tmp_path_factory.mktemp("bindings")
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), "nvidia-ml-py==12.550.89"]
+    subprocess.run(pip, check=True)
+    return folder

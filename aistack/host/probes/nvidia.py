@@ -60,6 +60,15 @@ def fabric(device: Any) -> FabricInfo:
     return found
 
 
+def firmware(device: Any) -> str:
+    """The version of the firmware that runs on the device; the bindings of driver 550 want a buffer for it, later ones none."""
+    found = ctypes.create_string_buffer(nvml.NVML_GSP_FIRMWARE_VERSION_BUF_SIZE)
+    code = nvml._nvmlGetFunctionPointer("nvmlDeviceGetGspFirmwareVersion")(device, found)
+    if code:
+        raise nvml.NVMLError(code)
+    return found.value.decode(errors="replace")
+
+
 def field(device: Any, number: int) -> int:
     """One of the values that NVML gives by number."""
     found = nvml.nvmlDeviceGetFieldValues(device, [number])[0]
@@ -120,7 +129,7 @@ DEVICE: dict[str, tuple[str, Ask]] = {
     "pci.id": ("nvmlDeviceGetPciInfo", pci_id),
     "compute-capability": _of("nvmlDeviceGetCudaComputeCapability", take=lambda pair: f"{pair[0]}.{pair[1]}"),
     "vbios": _call("nvmlDeviceGetVbiosVersion"),
-    "firmware": _call("nvmlDeviceGetGspFirmwareVersion"),
+    "firmware": ("nvmlDeviceGetGspFirmwareVersion", firmware),
     "memory.total-mib": _of("nvmlDeviceGetMemoryInfo", take=lambda memory: memory.total // MIB),
     "memory.used-mib": _of("nvmlDeviceGetMemoryInfo", take=lambda memory: memory.used // MIB),
     "ecc.mode": _of("nvmlDeviceGetEccMode", take=lambda pair: bool(pair[0])),
@@ -188,7 +197,7 @@ def reading(source: str, ask: Callable[[], Any]) -> dict[str, Any]:
         return {"source": source, "error": UNSUPPORTED}
     except nvml.NVMLError as error:
         return {"source": source, "error": told(error)}
-    except (IndexError, ValueError) as error:
+    except (IndexError, TypeError, ValueError) as error:
         return {"source": source, "error": f"not understood: {error}"}
     return {"source": source, "value": value.decode(errors="replace") if isinstance(value, bytes) else value}
 
