@@ -158,6 +158,13 @@ def node_check(
     return command.node_check(as_json=as_json, level=level, apps=apps)
 
 
+def node_snapshot() -> ExitCode:
+    """Print what this machine has as a snapshot, which `check` judges."""
+    from aistack.commands.node_snapshot import node_snapshot as command
+
+    return command()
+
+
 def node_status(as_json: AsJson = False) -> ExitCode:
     """Say which system is booted, and what the gates found."""
     from aistack.commands import node as command
@@ -375,7 +382,7 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
     },
     "facts": {"refresh": facts_refresh},
     "store": {"show": store_show, "check": store_check, "prune": store_prune, "push": store_push},
-    "node": {"check": node_check, "status": node_status, "agent": node_agent},
+    "node": {"snapshot": node_snapshot, "check": node_check, "status": node_status, "agent": node_agent},
 }
 """The verbs of the program and of each group of verbs, in the order in which help lists them."""
 

@@ -30,15 +30,18 @@ def asked(
 def _wanted(catalog: Catalog, vendor: str, present: tuple[PciDevice, ...], lock: Lock | None) -> Promise:
     """What the driver has to know: the lock's accelerators as far as they are on the bus, or all that are there."""
     if lock is None or lock.accelerator is None:
-        return Promise(vendor=vendor, product=_product(catalog, present), count=len(present))
-    product = catalog.accelerators.get(lock.accelerator.product)
+        return Promise(vendor=vendor, product=product(catalog, present), count=len(present))
+    promised = lock.accelerator
     return Promise(
-        vendor=vendor, product=product, count=min(lock.accelerator.count, len(present)), driver=dict(lock.components).get("driver")
+        vendor=vendor,
+        product=catalog.accelerators.get(promised.product),
+        count=min(promised.count, len(present)),
+        driver=dict(lock.components).get("driver"),
     )
 
 
-def _product(catalog: Catalog, present: tuple[PciDevice, ...]) -> Accelerator | None:
+def product(catalog: Catalog, present: tuple[PciDevice, ...]) -> Accelerator | None:
     """The one product that all devices are by their numbers; None where they differ or the catalog does not know them."""
     numbers = {device.identity for device in present}
-    found = [product for product in catalog.accelerators.values() if numbers & set(product.pci_ids)]
+    found = [one for one in catalog.accelerators.values() if numbers & set(one.pci_ids)]
     return found[0] if len(found) == 1 else None

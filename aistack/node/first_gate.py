@@ -28,14 +28,14 @@ def look(root: Path, level: str) -> Looked:
     """Read the machine below `root` and judge it against the lock there; without one its accelerators are held against their product."""
     machine, text = take(root), lock_text(root)
     results = check(machine, text)
-    lock = _lock(text)
-    vendor, present = _present(lock, machine.pci.value or ())
-    if not present:
+    lock = read_lock(text)
+    vendor, devices = present(lock, machine.pci.value or ())
+    if not devices:
         # What is not on the bus the machine's own results tell; no driver could say more of it.
         return Looked(results=results)
     from aistack.node.asking import asked  # the catalog's seconds, which a node without an accelerator need not wait
 
-    found, seen = asked(root, vendor, present, lock, level)
+    found, seen = asked(root, vendor, devices, lock, level)
     return Looked(results=(*results, *found), seen=seen)
 
 
@@ -44,7 +44,7 @@ def lock_text(root: Path) -> Reading[bytes]:
     return read(LOCK_PATH, lambda: inside(root, LOCK_PATH).read_bytes())
 
 
-def _lock(text: Reading[bytes]) -> Lock | None:
+def read_lock(text: Reading[bytes]) -> Lock | None:
     """The lock; None where there is none or it is damaged, which a result of the machine's tells."""
     try:
         return decode(text.value) if text.value is not None else None
@@ -52,7 +52,7 @@ def _lock(text: Reading[bytes]) -> Lock | None:
         return None
 
 
-def _present(lock: Lock | None, devices: tuple[PciDevice, ...]) -> tuple[str, tuple[PciDevice, ...]]:
+def present(lock: Lock | None, devices: tuple[PciDevice, ...]) -> tuple[str, tuple[PciDevice, ...]]:
     """Whose accelerators to ask, and those of theirs that are on the bus: the lock's vendor, or the first that has some."""
     promised = lock.accelerator.vendor if lock is not None and lock.accelerator is not None else None
     for vendor in (promised,) if promised is not None else VENDORS:

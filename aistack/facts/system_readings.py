@@ -1,0 +1,36 @@
+"""What was read of a machine's operating system and its container runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aistack.facts.readings import Reading, UnitState
+from aistack.values import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CdiSpecification:
+    """One specification: its format's version, the devices that it offers (`nvidia.com/gpu=all`), the driver whose libraries it mounts."""
+
+    version: str
+    devices: tuple[str, ...]
+    driver: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemReadings:
+    """An operating system: its name (`debian-13`), its C library, what guards it, the runtime that starts containers.
+
+    `kernel_config` has `y`, `m` or `n` by setting, `firmware` the versions of GSP firmware on disk, `versions` what programs say of
+    themselves, by the names of a snapshot's parts.
+    """
+
+    os: Reading[str]
+    glibc: Reading[str]
+    secure_boot: Reading[bool]
+    blacklist: Reading[tuple[str, ...]]
+    kernel_config: Reading[Mapping[str, str]]
+    firmware: Reading[tuple[str, ...]]
+    services: Mapping[str, Reading[UnitState]]
+    versions: Mapping[str, Reading[str]]
+    cdi: Reading[tuple[CdiSpecification, ...]]
