@@ -17,6 +17,8 @@ LOW_SPACE_MIB = 512
 NO_SPACE_MIB = 32
 PCI_VENDORS = {"nvidia": "10de", "amd": "1002", "intel": "8086"}
 DISPLAY_CLASSES = ("0300", "0302", "0380", "1200")
+COLD_STARTS = {"first": "at the first start of this installation", "power-on": "after the machine was switched off and on"}
+"""Starts before which no software of this node can have taken a device off the bus: what is missing then is missing from the machine."""
 
 
 class Outcome(StrEnum):
@@ -277,10 +279,13 @@ def _accelerator(machine: MachineReadings, lock: Lock) -> Result:
     if vendor not in PCI_VENDORS:
         return Result(name=name, outcome=Outcome.UNKNOWN, message=f"no probe knows how to see {product}", evidence=evidence)
     if len(seen) < count:
-        message = f"{len(seen)} of {count} x {product} are in PCI configuration space"
-        action = "power the machine off and on; if it is still missing, inspect its seat, riser and power"
-        # Absence proves a hardware fault only after a cold start, and nothing here knows whether this start was one.
-        return _bad(name, Cause.UNKNOWN, message, *evidence, action=action)
+        since = COLD_STARTS.get(machine.start.value or "")
+        message = f"{len(seen)} of {count} x {product} are in PCI configuration space{f', {since}' if since else ''}"
+        action = "inspect its seat, riser and power; a virtual machine has to be given it"
+        if since is None:
+            action = f"switch the machine off (`systemctl poweroff`) and on; if it is still missing, {action}"
+        cause = Cause.HARDWARE if since else Cause.UNKNOWN
+        return _bad(name, cause, message, *evidence, ("start", machine.start.value or machine.start.error or "unknown"), action=action)
     message = f"{len(seen)} x {product} are on the bus, but no probe has asked their driver yet"
     return Result(name=name, outcome=Outcome.UNKNOWN, message=message, evidence=evidence)
 
