@@ -13,7 +13,7 @@ from node_samples import APP, KERNEL, LOCK, lay, lock_text, readings
 from aistack.compose.lock import LockedAccelerator
 from aistack.facts.readings import AppsReadings, AppState, Deployment, MachineReadings, PciDevice, Reading, UnitState
 from aistack.host.probes.all import take
-from aistack.host.probes.machine import processor
+from aistack.host.probes.machine import processor, start
 from aistack.node.health import check, confirm
 from aistack.node.results import Cause, Outcome, Result, verdict
 
@@ -149,6 +149,22 @@ def test_a_promised_accelerator_that_is_not_on_the_bus_is_never_healthy(tmp_path
     assert found.outcome is (Outcome.UNHEALTHY if seen < 2 else Outcome.HEALTHY)
     unreadable = replace(taken, pci=Reading(source="pci", error="Permission denied"))
     assert result(check(unreadable, lock_text(lock)), "accelerator").outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("began", "cause"),
+    [("first", Cause.HARDWARE), ("power-on", Cause.HARDWARE), ("restart", Cause.UNKNOWN), (None, Cause.UNKNOWN)],
+)
+def test_what_is_missing_is_the_hardwares_fault_only_after_a_cold_start(began: str | None, cause: Cause, tmp_path: Path) -> None:
+    lock = replace(LOCK, accelerator=LockedAccelerator(product="nvidia/l4", count=1))
+    if began:
+        (tmp_path / "run/aistack").mkdir(parents=True)
+        (tmp_path / "run/aistack/start").write_text(f"{began}\n")
+    taken = replace(readings(lay(tmp_path / "node", lock), lock), pci=Reading(source="pci", value=()), start=start(tmp_path))
+    found = result(check(taken, lock_text(lock)), "accelerator")
+    assert (found.outcome, found.cause) == (Outcome.UNHEALTHY, cause)
+    assert dict(found.evidence)["start"] == (began or taken.start.error)
+    assert ("systemctl poweroff" in (found.action or "")) is (cause is Cause.UNKNOWN)
 
 
 def test_a_feature_counts_only_when_every_processor_has_it(tmp_path: Path) -> None:

@@ -145,6 +145,21 @@ def test_the_proxy_generator_says_what_the_credentials_hold(tmp_path: Path) -> N
     assert said.stdout == "https_proxy=http://proxy.example:3128\nHTTPS_PROXY=http://proxy.example:3128\n"
 
 
+def test_how_a_start_began_is_told_by_what_the_last_one_left(tmp_path: Path) -> None:
+    script = text(render_node(), "/usr/libexec/aistack/start")
+    for name in ("var/lib", "run"):
+        (tmp_path / name / "aistack").mkdir(parents=True)
+        script = script.replace(f"/{name}/aistack", f"{tmp_path}/{name}/aistack")
+
+    def begin() -> str:
+        subprocess.run(["sh", "-c", script, "start", "began"], check=True)
+        return (tmp_path / "run/aistack/start").read_text().strip()
+
+    assert [begin(), begin()] == ["first", "restart"]
+    (tmp_path / "var/lib/aistack/switched-off").touch()
+    assert [begin(), begin()] == ["power-on", "restart"]
+
+
 @pytest.fixture(scope="module")
 def node() -> Iterator[Path]:
     """A Debian 13 root with systemd and podman, in which the rendered files lie."""

@@ -101,8 +101,9 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineReadings:
-    """A machine before its apps run."""
+    """A machine before its apps run; `start` is how this start began: `first`, `power-on` or `restart`."""
 
+    start: Reading[str]
     kernel: Reading[str]
     architecture: Reading[str]
     command_line: Reading[str]

@@ -14,6 +14,8 @@ MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 KERNEL_SHARE = 0.10
 LOW_SPACE_MIB = 512
 NO_SPACE_MIB = 32
+COLD_STARTS = {"first": "at the first start of this installation", "power-on": "after the machine was switched off and on"}
+"""Starts before which no software of this node can have taken a device off the bus: what is missing then is missing from the machine."""
 
 
 def check(machine: MachineReadings, lock_text: Reading[bytes]) -> tuple[Result, ...]:
@@ -223,10 +225,13 @@ def _accelerator(machine: MachineReadings, lock: Lock) -> Result:
     if vendor not in VENDORS:
         return Result(name=name, outcome=Outcome.UNKNOWN, message=f"no probe knows how to see {product}", evidence=evidence)
     if len(seen) < count:
-        message = f"{len(seen)} of {count} x {product} are in PCI configuration space"
-        action = "power the machine off and on; if it is still missing, inspect its seat, riser and power"
-        # Absence proves a hardware fault only after a cold start, and nothing here knows whether this start was one.
-        return bad(name, Cause.UNKNOWN, message, *evidence, action=action)
+        since = COLD_STARTS.get(machine.start.value or "")
+        message = f"{len(seen)} of {count} x {product} are in PCI configuration space{f', {since}' if since else ''}"
+        action = "inspect its seat, riser and power; a virtual machine has to be given it"
+        if since is None:
+            action = f"switch the machine off (`systemctl poweroff`) and on; if it is still missing, {action}"
+        cause = Cause.HARDWARE if since else Cause.UNKNOWN
+        return bad(name, cause, message, *evidence, ("start", machine.start.value or machine.start.error or "unknown"), action=action)
     return good(name, f"{count} x {product} are in PCI configuration space", *evidence)
 
 

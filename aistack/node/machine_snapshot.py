@@ -18,7 +18,9 @@ SCHEMA = "aistack/snapshot/v1"
 SETTINGS = ("DRM", "DRM_NOUVEAU", "NOVA_CORE", "PREEMPT_RT", "MODULE_SIG", "MODULE_SIG_FORCE")
 """The kernel's settings that rules ask for."""
 
-ARGUMENT = re.compile(r"(module|modprobe|rd\.driver|nvidia|nouveau|nova|amdgpu|iommu|intel_iommu|amd_iommu|pci|lockdown|nokaslr|kaslr)\b|module_")
+ARGUMENT = re.compile(
+    r"(module|modprobe|rd\.driver|nvidia|nouveau|nova|amdgpu|iommu|intel_iommu|amd_iommu|pci|lockdown|nokaslr|kaslr)\b|module_"
+)
 """The kernel's arguments that a snapshot tells; others may be secrets, such as credentials."""
 
 RIVALS = {"nvidia": ("nouveau", "nova_core")}

@@ -7,10 +7,12 @@ from aistack.facts.files import Rendered, RenderedFile, RenderedLink
 
 UNITS = "/usr/lib/systemd/system"
 PYTHON_PATH = "/usr/lib/aistack/python"
+START_NOTES = "/usr/libexec/aistack/start"
 
 # Started through links below /usr, not through presets: presets are applied once, at the first boot, so a unit that arrives with a
 # later system image would never be enabled.
 WANTED = (
+    ("multi-user.target", "aistack-start.service"),
     ("multi-user.target", "aistack-check.service"),
     ("multi-user.target", "aistack-confirm.service"),
     ("multi-user.target", "boot-complete.target"),
@@ -28,6 +30,8 @@ def render_node() -> tuple[Rendered, ...]:
     """The files of the node part, sorted by path; the Python package itself is put beside them at /usr/lib/aistack/python."""
     files: list[Rendered] = [
         _file(f"{UNITS}/aistack-check.service", units.CHECK),
+        _file(f"{UNITS}/aistack-start.service", units.START),
+        _file(START_NOTES, units.START_NOTES, mode=0o755),
         _file(f"{UNITS}/aistack-models.service", units.MODELS),
         _file(f"{UNITS}/aistack-confirm.service", units.CONFIRM),
         _file(f"{UNITS}/aistack-report.service", units.REPORT),

@@ -25,6 +25,44 @@ JobTimeoutSec=900
 TimeoutStartSec=600
 """
 
+# Before the first gate, which has to know it. Stopped only when the machine ends: the jobs that are queued then say how it ends.
+START = """\
+[Unit]
+Description=aistack: was the machine switched on, or only started again?
+ConditionPathExists=!/run/aistack/start
+RequiresMountsFor=/var/lib/aistack
+After=systemd-tmpfiles-setup.service local-fs.target
+Before=aistack-check.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/libexec/aistack/start began
+ExecStop=/usr/libexec/aistack/start ended
+SyslogIdentifier=aistack
+"""
+
+# A power cut, a reset button and a panic leave no note, as a reboot does: the start after them proves nothing.
+START_NOTES = """\
+#!/bin/sh
+set -eu
+cd /var/lib/aistack
+case $1 in
+began)
+    how=restart
+    [ -n "$(ls)" ] || how=first
+    [ ! -e switched-off ] || how=power-on
+    rm -f switched-off
+    : > started
+    sync --file-system .
+    echo $how > /run/aistack/start
+    ;;
+ended)
+    if systemctl list-jobs poweroff.target | grep -q start; then : > switched-off; fi
+    ;;
+esac
+"""
+
 MODELS = f"""\
 [Unit]
 Description=aistack: mount the models that are bound to this system
@@ -35,18 +73,39 @@ After=aistack-check.service
 TimeoutStartSec=300
 """
 
-# Nothing but this unit loads the driver's second module and makes its device nodes; without an accelerator it does neither, and fails.
+# The driver is tried where no device is, too: the kernel's log then says whether it fits this kernel. That is no failed unit, since the
+# first gate counts the devices. The driver does not make device nodes; it says in /proc which there ought to be (255: /dev/nvidiactl).
+ACCELERATOR = """\
+[Unit]
+Description=aistack: load the accelerators' driver and make its device nodes
+After=systemd-udev-trigger.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=-/usr/sbin/modprobe nvidia
+ExecStart=-/bin/sh -c 'cd /proc/driver/nvidia/gpus 2>/dev/null || exit 0; \
+  nvidia-modprobe -c 255 $$(sed -n "s/^Device Minor:[[:space:]]*/-c /p" */information); nvidia-modprobe -u -c 0'
+TimeoutStartSec=120
+SyslogIdentifier=aistack
+"""
+
+WITH_ACCELERATOR = """\
+[Unit]
+After=aistack-accelerator.service
+ConditionDirectoryNotEmpty=/proc/driver/nvidia/gpus
+"""
+
 CDI = """\
 [Unit]
 Description=aistack: tell containers which accelerators there are
-After=systemd-udev-trigger.service systemd-modules-load.service
+After=aistack-accelerator.service nvidia-fabricmanager.service nvidia-imex.service nvidia-persistenced.service
 Before=aistack-check.service
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
 Environment=PYTHONPATH=/usr/lib/aistack/python PYTHONDONTWRITEBYTECODE=1
-ExecStartPre=-/usr/bin/nvidia-modprobe -c 0 -u
 ExecStart=/usr/bin/python3 -m aistack.node.cdi
 TimeoutStartSec=120
 SyslogIdentifier=aistack

@@ -15,6 +15,7 @@ def take(root: Path) -> MachineReadings:
     """Read everything below `root`; never raises, each reading carries its own error."""
     kernel = machine.kernel(root)
     return MachineReadings(
+        start=machine.start(root),
         kernel=kernel,
         architecture=machine.architecture(root),
         command_line=machine.command_line(root),

@@ -10,6 +10,11 @@ from aistack.facts.readings import FileSystem, Modules, PciDevice, Processor, Re
 from aistack.host.probes.reading import inside, read
 
 
+def start(root: Path) -> Reading[str]:
+    """How this start began, as aistack-start.service found it: `first`, `power-on` (switched off in order before) or `restart`."""
+    return read("/run/aistack/start", lambda: _line(root, "/run/aistack/start"))
+
+
 def kernel(root: Path) -> Reading[str]:
     """The running kernel's version string."""
     return read("/proc/sys/kernel/osrelease", lambda: _line(root, "/proc/sys/kernel/osrelease"))
