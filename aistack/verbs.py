@@ -359,6 +359,18 @@ def store_push(
     return command.push(recipe, to, dry_run=dry_run, as_json=as_json)
 
 
+def push(
+    recipe: RecipeFile,
+    to: Annotated[str, typer.Option("--to", metavar="HOST/REPOSITORY:TAG", help="Where nodes fetch it from.")],
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Push a recipe's built images to a registry, the system image last."""
+    from aistack.commands import push as command
+
+    return command.push(recipe, to, dry_run=dry_run, as_json=as_json)
+
+
 VERBS: Mapping[str, Mapping[str, Verb]] = {
     "aistack": {
         "check": check,
@@ -378,6 +390,7 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
         "diff": diff,
         "boot": boot,
         "up": up,
+        "push": push,
         "doctor": doctor,
     },
     "facts": {"refresh": facts_refresh},

@@ -21,6 +21,7 @@ from aistack.commands.lock import lock_path, read_lock
 from aistack.diagnostics import DiagnosticError
 from aistack.facts.pins import Archive
 from aistack.host import apt, layers, oci, podman, registry, request
+from aistack.host.publish import publish
 from aistack.host.store import Store, default_path
 
 pytestmark = pytest.mark.system
@@ -324,3 +325,52 @@ def answers(store: Store, digest: str, command: tuple[str, ...], port: int) -> N
         finally:
             subprocess.run(["podman", "rm", "--force", "--time=1", name], capture_output=True, timeout=60, check=False)
             service.remove("localhost/aistack/app-upstream:latest")
+
+
+def test_an_image_is_pushed_as_it_is_and_only_once(
+    plain: Registry, theirs: Store, busybox: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Uncompressed and compressed layers keep their digests; the second push finds everything there."""
+    digest = web_image(theirs, busybox, b"pushed")
+    told: list[tuple[int, int]] = []
+    publish(theirs, digest, f"{plain.host}/nodes/web:stable", lambda done, total: told.append((done, total)))
+    image = oci.read_image(theirs, digest)
+    for part in (digest, *(layer.digest for layer in image.layers)):
+        assert plain.blob(part).read_bytes() == theirs.blob(part[7:]).read_bytes()
+    assert told[-1] == (sum(layer.size for layer in image.layers),) * 2
+    before = {path: path.stat().st_mtime_ns for path in (plain.folder / "data").rglob("blobs/sha256/*/*/data")}
+    publish(theirs, digest, f"{plain.host}/nodes/web:stable")
+    assert {path: path.stat().st_mtime_ns for path in (plain.folder / "data").rglob("blobs/sha256/*/*/data")} == before
+
+
+def test_a_push_needs_a_certificate_and_an_account(secure: Registry, home: Path, theirs: Store, busybox: bytes) -> None:
+    digest = web_image(theirs, busybox, b"pushed")
+    name = f"{secure.host}/nodes/web:stable"
+
+    def refused() -> tuple[str, str]:
+        with pytest.raises(DiagnosticError) as caught:
+            publish(theirs, digest, name)
+        assert caught.value.exit_code == 3
+        return refusal(caught)
+
+    assert refused()[0] == "REG005"
+    trust(home, secure)
+    rule, said = refused()
+    assert rule == "REG002" and "does not take" in said and "skopeo login" in said
+    log_in(secure)
+    publish(theirs, digest, name)
+    assert registry.pin(name, arch="amd64", store=theirs).digest == digest
+
+
+def test_a_damaged_store_pushes_no_tag(plain: Registry, theirs: Store, busybox: bytes) -> None:
+    """A layer whose bytes changed is found before the tag is there."""
+    digest = web_image(theirs, busybox, b"pushed")
+    layer = theirs.blob(oci.read_image(theirs, digest).layers[1].digest[7:])
+    layer.chmod(0o644)
+    layer.write_bytes(layer.read_bytes()[:-1] + b"x")
+    name = f"{plain.host}/nodes/web:stable"
+    with pytest.raises(DiagnosticError):
+        publish(theirs, digest, name)
+    with pytest.raises(DiagnosticError) as caught:
+        registry.pin(name, arch="amd64", store=theirs)
+    assert refusal(caught)[0] == "REG003"

@@ -16,6 +16,7 @@ from typing import Any
 
 import hub_server
 import pytest
+import registry_server
 from lent_store import lend
 from tools_needed import needs
 
@@ -25,7 +26,7 @@ from aistack.commands.opening import Options, opened
 from aistack.compose import verify as checks
 from aistack.compose.findings import Outcome
 from aistack.compose.lock import Lock, decode
-from aistack.host import inspect, machine, oci, wheels
+from aistack.host import image_proxy, inspect, machine, oci, wheels
 from aistack.host.machine import End, Running
 from aistack.host.qemu import Firmware, Hardware
 from aistack.host.store import Store, default_path
@@ -125,6 +126,24 @@ def test_verify_finds_what_the_lock_says(folder: Path, first: dict[str, Any]) ->
     findings = [finding for findings in json.loads(done.stdout)["findings"].values() for finding in findings]
     assert {finding["name"] for finding in findings if finding["outcome"] != "yes"} == {"baseimage-composefs"}
     assert all(finding["accepted"] for finding in findings if finding["outcome"] != "yes")
+
+
+def test_a_push_keeps_every_digest(folder: Path, first: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs("docker-registry", "skopeo")
+    with registry_server.running(tmp_path, secure=False) as server:
+        conf = tmp_path / "registries.conf"
+        conf.write_text(f'[[registry]]\nlocation = "{server.host}"\ninsecure = true\n')
+        monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(conf))
+        done = aistack("push", "cpu-embeddings.yaml", "--to", f"{server.host}/nodes/embeddings:stable", "--json", folder=folder)
+        assert done.returncode == 0, done.stderr[-4000:]
+        pushed = json.loads(done.stdout)
+        assert {image["digest"] for image in pushed["images"]} <= set(first["images"].values())
+        assert pushed["images"][-1]["reference"] == pushed["reference"] and len(pushed["images"]) == 3
+        for image in pushed["images"]:
+            raw = subprocess.run(
+                image_proxy.skopeo("inspect", "--raw", f"docker://{image['reference']}"), check=True, capture_output=True, timeout=60
+            ).stdout
+            assert f"sha256:{hashlib.sha256(raw).hexdigest()}" == image["digest"]
 
 
 def test_no_secret_of_the_builder_is_in_lock_logs_or_images(folder: Path, first: dict[str, Any], store: Store, tmp_path: Path) -> None:

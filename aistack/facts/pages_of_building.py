@@ -60,6 +60,8 @@ What lies in a store is removed when nothing needs it, so a store begins in an e
         """A file of the store is not what its name, its sha256, says: a disk, or somebody, changed it.
 It is removed, and fetched or made again where that is possible; `aistack store check` reads all of them.""",
     ),
+    Page("PUSH001", "push-reference", "A push needs the registry, the repository in it and a tag; digests are made, not given."),
+    Page("PUSH002", "push-not-built", "The store lacks the recipe's system image, or an image that it binds: a node could not start it."),
     Page("STO003", "nothing-to-push", "The store holds nothing that the recipe's lock needs: build it, in this store, first."),
     Page("STO004", "not-a-store-artifact", "There is something at the reference, but `aistack store push` did not write it."),
     Page("OCI002", "store-write", "The store's file system refused to take what was built: it is full, or read-only."),

@@ -29,15 +29,15 @@ def pin(reference: str, *, arch: str, store: Store) -> LockedImage:
     Raises DiagnosticError (exit 3): not reached, not trusted, not allowed, not there, not for this architecture, not an image.
     """
     named, _, digest = reference.partition("@")
-    data = _inspected(reference, f"{_repository(reference)}@{digest}" if digest else named, digest)
+    data = inspected(reference, f"{_repository(reference)}@{digest}" if digest else named, digest)
     document = _document(reference, data)
     try:
         if "manifests" in document:
             digest = _for_arch(reference, document["manifests"], arch)
-            data = _inspected(reference, f"{_repository(reference)}@{digest}", digest)
+            data = inspected(reference, f"{_repository(reference)}@{digest}", digest)
             document = _document(reference, data)
         digest, wanted = _digest(data), document["config"]
-        config = _inspected(reference, f"{_repository(reference)}@{digest}", wanted["digest"], "--config")
+        config = inspected(reference, f"{_repository(reference)}@{digest}", wanted["digest"], "--config")
         for kept in (data, config):
             store.add(io.BytesIO(kept))
         image = oci.read_image(store, digest, whole=False)
@@ -77,7 +77,7 @@ def fetch(store: Store, image: LockedImage, *, offline: bool = False, advance: A
         advance(f"fetching {image.reference}", arrived, total)
 
     if missing.pop(image.manifest.sha256, None):
-        store.add(io.BytesIO(_inspected(image.reference, name, image.digest)))
+        store.add(io.BytesIO(inspected(image.reference, name, image.digest)))
     try:
         with image_proxy.opened(f"docker://{name}") as proxy:
             for what, blob in missing.values():
@@ -86,7 +86,7 @@ def fetch(store: Store, image: LockedImage, *, offline: bool = False, advance: A
                 if found != blob.sha256:
                     raise _wrong(image.reference, what, f"sha256:{blob.sha256}", f"sha256:{found}")
     except image_proxy.ProxyError as error:
-        raise _refused(image.reference, str(error)) from error
+        raise refused(image.reference, str(error)) from error
 
 
 def _repository(reference: str) -> str:
@@ -95,11 +95,11 @@ def _repository(reference: str) -> str:
     return f"{host}/{path.partition(':')[0]}"
 
 
-def _inspected(reference: str, name: str, digest: str, *options: str) -> bytes:
+def inspected(reference: str, name: str, digest: str, *options: str) -> bytes:
     """A manifest, or with `--config` a config, byte by byte as the registry has it; it must have the digest that is given."""
     said = process.run(image_proxy.skopeo("inspect", "--raw", *options, f"docker://{name}"), check=False, timeout=SECONDS)
     if said.returncode != 0:
-        raise _refused(reference, _words(said.stderr))
+        raise refused(reference, words(said.stderr))
     data = said.stdout.encode()
     if digest not in ("", _digest(data)):
         raise _wrong(reference, "config" if options else "manifest", digest, _digest(data))
@@ -132,14 +132,14 @@ def _digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def _words(stderr: str) -> str:
+def words(stderr: str) -> str:
     """What skopeo said last, without time and level."""
     last = (stderr.strip().splitlines() or ["it said nothing"])[-1]
     said = re.search(r'msg="(.*)"', last)
     return said[1].replace('\\"', '"') if said else last
 
 
-def _refused(reference: str, said: str) -> DiagnosticError:
+def refused(reference: str, said: str, *, taking: bool = False) -> DiagnosticError:
     """The error for what skopeo says: it has one exit code for everything, so its words decide."""
     host, why = reference.partition("/")[0], (said[: process.MOST_OF_A_LINE],)
     if re.search(r"x509|tls:|certificate|HTTP response to HTTPS client", said):
@@ -147,15 +147,16 @@ def _refused(reference: str, said: str) -> DiagnosticError:
         return unable("REG005", "registry-not-trusted", f"{host} does not prove by TLS that it is {host}", why=why, hints=hints)
     if re.search(r"unauthorized|authentication required|denied|40[13] ", said, re.IGNORECASE):
         hints = (f"skopeo login {host}", "`REGISTRY_AUTH_FILE` names another auth.json")
-        return unable("REG002", "registry-login-needed", f"{host} does not show {reference} to this account", why=why, hints=hints)
+        message = f"{host} does not take {reference} from this account" if taking else f"{host} does not show {reference} to this account"
+        return unable("REG002", "registry-login-needed", message, why=why, hints=hints)
     if re.search(r"unknown|not known|404", said):
         hints = (f"skopeo list-tags docker://{_repository(reference)}", "lock what it has now: `aistack lock RECIPE --anew`")
         return unable("REG003", "image-unknown", f"{host} does not have {reference}", why=why, hints=hints)
     if re.search(r"corrupted|[Dd]igest did not match|does not match", said):
         return _wrong(reference, "blob", "what the lock says", said)
     if re.search(r"EOF|reset by peer|broken pipe|expected \d+ bytes|nothing came", said):
-        again = ("build again: what came whole is kept",)
-        return unable("REG007", "image-interrupted", f"{host} stopped while it sent {reference}", why=why, hints=again)
+        message = f"{host} stopped while it {'took' if taking else 'sent'} {reference}"
+        return unable("REG007", "image-interrupted", message, why=why, hints=("try again: what came whole is kept",))
     hints = ("check the name, the network and the proxy settings", "registries.conf may name a mirror")
     return unable("REG001", "registry-not-reached", f"{host} did not answer for {reference}", why=why, hints=hints)
 

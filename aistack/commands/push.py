@@ -1,0 +1,74 @@
+"""`aistack push`: a recipe's built system image, and every image that it binds, in a registry, with the digests that they have."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+from pathlib import Path
+
+from aistack.commands import build as building
+from aistack.commands import making
+from aistack.commands.opening import Options, opened
+from aistack.compose.render import image_names
+from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
+from aistack.host import oci
+from aistack.host.publish import publish
+from aistack.host.store import Store
+
+SCHEMA = "aistack/push/v1"
+REFERENCE = re.compile(r"[^/\s:@]+(?::\d+)?/[a-z0-9._/-]+:[\w][\w.-]{0,127}")
+SHORT = 12
+"""Digits of a digest in the tags of bound images, which keep a registry from clearing them away."""
+
+
+def push(recipe: Path, reference: str, *, dry_run: bool, as_json: bool) -> ExitCode:
+    """Pushes what was built, the system image last: whoever follows its tag finds all that it binds.
+
+    `reference` is HOST/REPOSITORY:TAG. Exit 1 where something of the recipe is not built, or the reference is none; 3 where the registry
+    could not be reached or does not take it.
+    """
+    if not REFERENCE.fullmatch(reference):
+        message = f"`{reference}` does not say where to push"
+        raise refuse(_problem("PUSH001", "push-reference", message, "HOST/REPOSITORY:TAG, like registry.example/nodes/l4:stable"))
+    found = opened(recipe, Options())
+    locked, store = found.locked(), found.places.store
+    images = building.find(locked, store).images()
+    bound = making.bound(locked, images)
+    system = images.get(f"system-image {locked.name}")
+    lacking = [name for name in image_names(locked) if name not in bound]
+    if system is None or lacking:
+        message = f"{recipe} is not built whole: {', '.join(lacking) or 'its system image'} is missing"
+        raise refuse(_problem("PUSH002", "push-not-built", message, f"aistack build {recipe}"))
+    repository = reference.rpartition(":")[0]
+    targets = [(digest, f"{repository}:{_tag(name, digest)}") for name, digest in bound.items()] + [(system, reference)]
+    if not dry_run:
+        with store.in_use(lambda: found.progress.say("another aistack is cleaning the store; waiting")):
+            for digest, name in targets:
+                found.progress.say(f"pushing {name}")
+                publish(store, digest, name, partial(found.progress.advance, name))
+    _tell(store, reference, targets, dry_run=dry_run, as_json=as_json)
+    return ExitCode.OK
+
+
+def _tag(name: str, digest: str) -> str:
+    """A bound image's own tag, of its name and its digest: `app-chat-0123456789ab`."""
+    return f"{name.rpartition('/')[2]}-{digest.removeprefix('sha256:')[:SHORT]}"
+
+
+def _tell(store: Store, reference: str, targets: list[tuple[str, str]], *, dry_run: bool, as_json: bool) -> None:
+    sizes = {digest: sum(layer.size for layer in oci.read_image(store, digest).layers) for digest, _ in targets}
+    if as_json:
+        images = [{"reference": name, "digest": digest, "bytes": sizes[digest]} for digest, name in targets]
+        print(
+            json.dumps(
+                {"schema": SCHEMA, "reference": reference, "digest": targets[-1][0], "pushed": not dry_run, "images": images}, indent=2
+            )
+        )
+        return
+    for digest, name in targets:
+        print(f"{'would push' if dry_run else 'pushed'} {name}@{digest}, {sizes[digest] / 1e6:.1f} MB")
+
+
+def _problem(rule: str, name: str, message: str, hint: str) -> Diagnostic:
+    return Diagnostic(rule=rule, name=name, severity=Severity.ERROR, message=message, hints=(hint,))
