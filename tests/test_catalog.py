@@ -128,7 +128,9 @@ def test_what_a_product_must_reach_is_possible(catalog: Catalog) -> None:
     """A slip of the pen in a threshold would condemn healthy devices, or find no sick one."""
     for product in catalog.accelerators.values():
         if product.pcie is not None:
-            assert 1 <= product.pcie.generation <= 6 and product.pcie.lanes in (1, 4, 8, 16), product.id
+            assert 1 <= product.pcie.generation <= 6 and product.pcie.lanes in (4, 8, 16), product.id
+        if product.pcie is not None and (least := product.pcie_minimum) is not None:
+            assert least.generation <= product.pcie.generation and least.lanes <= product.pcie.lanes, product.id
         assert product.links is None or product.vendor == "amd" or product.interconnect in ("nvswitch", "nvl72"), product.id
         assert product.links is None or 2 <= product.links <= 18, product.id
         assert product.power_watts is None or 20 <= product.power_watts <= 1500, product.id
