@@ -19,7 +19,7 @@ from aistack.compose.rules import code_rules, find, rules
 from aistack.compose.rules.data import NODE, ranges
 from aistack.diagnostics import DiagnosticError
 from aistack.facts import checkpoint, pages
-from aistack.facts.catalog import Catalog, Component, Framework
+from aistack.facts.catalog import Catalog, Component, Framework, Pcie
 from aistack.facts.catalog_text import compile_texts, dump, load
 from aistack.facts.decode import fields_of, unwrap
 from aistack.facts.licences import normal
@@ -122,6 +122,22 @@ def test_a_pci_id_is_of_one_chip(catalog: Catalog) -> None:
             assert re.fullmatch(r"[0-9a-f]{4}:[0-9a-f]{4}", device) and device[:4] in VENDORS[product.vendor], (product.id, device)
             boards.setdefault(device, set()).add((product.architecture, product.compute_capability, product.target, form))
     assert {device: chips for device, chips in boards.items() if len(chips) > 1} == {}
+
+
+def test_what_a_product_must_reach_is_possible(catalog: Catalog) -> None:
+    """A slip of the pen in a threshold would condemn healthy devices, or find no sick one."""
+    for product in catalog.accelerators.values():
+        if product.pcie is not None:
+            assert 1 <= product.pcie.generation <= 6 and product.pcie.lanes in (4, 8, 16), product.id
+        if product.pcie is not None and (least := product.pcie_minimum) is not None:
+            assert least.generation <= product.pcie.generation and least.lanes <= product.pcie.lanes, product.id
+        assert product.links is None or product.vendor == "amd" or product.interconnect in ("nvswitch", "nvl72"), product.id
+        assert product.links is None or 2 <= product.links <= 18, product.id
+        assert product.power_watts is None or 20 <= product.power_watts <= 1500, product.id
+        assert product.memory_bandwidth_minimum is None or 100 <= product.memory_bandwidth_minimum <= 5000, product.id
+    h100, mi300x = catalog.accelerators["nvidia/h100-sxm-80gb"], catalog.accelerators["amd/mi300x"]
+    assert (h100.pcie, h100.links, h100.power_watts) == (Pcie(generation=5, lanes=16), 18, 700)
+    assert (mi300x.pcie, mi300x.links, mi300x.memory_bandwidth_minimum) == (Pcie(generation=5, lanes=16), 7, 3885)
 
 
 def test_versions_and_ranges_can_be_read(catalog: Catalog) -> None:

@@ -48,8 +48,9 @@ class Accelerator:
     driver that knows the product, and `driver_branches` the first one of each branch that was begun before the product and learned of it
     later (`"550": 550.127.08`). `interconnect` is one of `none`, `pcie`, `nvlink-bridge`, `nvswitch`, `nvl72`, `nvlink` the generation of
     its NVLink, and `links` how many links one device has to others or to switches (NVLink, Infinity Fabric). `pcie` is the most that the
-    board can do, `power_watts` the limit of its power as delivered. `copy_minimum` is what a copy from or to pinned memory of the host
-    must reach, `memory_bandwidth_minimum` what the vendor's test of the device's own memory must, both in GB (10^9 bytes) a second.
+    board can do, `pcie_minimum` what its vendor's diagnosis asks of a link at least. `power_watts` is the limit of its power as it is sold;
+    some boards are made with less, and say so themselves. `copy_minimum` is what a copy from or to pinned memory of the host must reach,
+    `memory_bandwidth_minimum` what the vendor's test of the device's own memory must, both in GB (10^9 bytes) a second.
     `firmware` are the files below /usr/lib/firmware that the kernel's own driver asks for.
     `elsewhere` says in a sentence where its driver comes from, if not from an OS's archives.
     `aliases` are other names of this product, `families` less exact ones that it shares with others.
@@ -76,6 +77,7 @@ class Accelerator:
     nvlink: int | None = None
     links: int | None = None
     pcie: Pcie | None = None
+    pcie_minimum: Pcie | None = None
     power_watts: int | None = None
     copy_minimum: int | None = None
     memory_bandwidth_minimum: int | None = None
