@@ -101,6 +101,14 @@ FAULTS: dict[str, tuple[str, dict[str, str | None], str, str, str | None, str]] 
     "fabric failed": (H100, {"0.nvmlDeviceGetGpuFabricInfo": "3 5"}, "accelerator-fabric", "unhealthy", "unknown", "status 5"),
     "fabric not ready": (H100, {"0.nvmlDeviceGetGpuFabricInfo": "2 0"}, "accelerator-fabric", "unknown", None, "still going on"),
     "narrow link": (L4, {"0.nvmlDeviceGetCurrPcieLinkWidth": "4"}, "accelerator-link", "degraded", None, "4 x4, though"),
+    "narrow slot": (
+        "nvidia/h100-pcie-80gb",
+        {"0.nvmlDeviceGetCurrPcieLinkWidth": "8", "0.nvmlDeviceGetMaxPcieLinkWidth": "8"},
+        "accelerator-link",
+        "degraded",
+        None,
+        "diagnosis asks for 3 x16",
+    ),
     "too hot": (L4, {"0.nvmlDeviceGetCurrentClocksThrottleReasons": "0x48"}, "accelerator-clocks", "degraded", None, "board itself"),
     "less power": (L4, {"0.nvmlDeviceGetEnforcedPowerLimit": "40000"}, "accelerator-power", "degraded", None, "40 W of 72 W"),
     "split": (A100, {"0.nvmlDeviceGetMigMode": "1 1"}, "accelerator-modes", "degraded", None, "MIG"),
@@ -249,7 +257,18 @@ def test_a_real_h100_is_healthy(bench: Bench) -> None:
     found = {result.name: result for result in bench.judge(H100, recorded(), count=1)}
     assert {result.outcome for result in found.values()} == {Outcome.HEALTHY}
     assert "its answer was right, 72496 MiB" in found["accelerator-compute"].message
-    assert found["accelerator-copies"].message == "54.9 GB/s to it, 54.9 GB/s from it"
+    copies = found["accelerator-copies"]
+    assert copies.message == "54.9 GB/s to it, 54.9 GB/s from it, 2832 GB/s inside"
+    assert ("floor-gbps", "31.5, half of PCI Express 5 x16") in copies.evidence and ("floor-inside-gbps", "1905") in copies.evidence
+
+
+def test_slow_memory_and_a_slow_bus_are_told(bench: Bench) -> None:
+    for name, rate, words in (("inside", 1500.0, "its memory is slow"), ("to-device", 12.0, "copies are slow")):
+        (device,) = recorded().devices.value or ()
+        slow = Device(values={**device.values, f"copies.{name}-gbps": Reading(source="libcuda.so.1", value=rate)})
+        seen = replace(recorded(), devices=Reading(source="NVML", value=(slow,)))
+        (found,) = (result for result in bench.judge(H100, seen, count=1) if result.outcome is not Outcome.HEALTHY)
+        assert found.outcome is Outcome.DEGRADED and words in found.message
 
 
 def test_the_stand_in_says_what_a_real_h100_says(bench: Bench) -> None:

@@ -26,7 +26,7 @@ LANE_GBPS = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}
 """GB/s of one PCI Express lane each way, by generation: transfers a second, less what its encoding takes."""
 
 COPY_PART = 0.5
-"""Of a link's rate, what copies must reach where the vendor names no floor; packets' headers alone leave four fifths."""
+"""Of a link's rate, what copies must reach; packets' headers alone leave nine tenths of it."""
 
 SLOWED = {
     "hardware-slowdown": "the board itself slows the clocks down",
@@ -116,22 +116,24 @@ def _link(wanted: Promise, device: Device) -> Result | None:
     generation, lanes = device.number("pcie.generation"), device.number("pcie.lanes")
     if generation is None or lanes is None:
         return None if _is_unsupported(device, "pcie.lanes") else _cannot_tell(LINK, device, "pcie.lanes")
-    pcie = wanted.product.pcie if wanted.product else None
+    least, product = (wanted.product.pcie_minimum, wanted.product.pcie) if wanted.product else (None, None)
     evidence = _evidence(device, "pcie.generation", "pcie.lanes", "pcie.most-generation", "pcie.most-lanes", "pcie.replays")
     evidence = (*evidence, *_sources(wanted))
     most = (device.number("pcie.most-generation") or generation, device.number("pcie.most-lanes") or lanes)
+    awake = device.get("compute") is not None
     said = f"PCI Express {generation:.0f} x{lanes:.0f}"
-    if lanes < most[1] or (generation < most[0] and device.get("compute") is not None):
+    if lanes < most[1] or (awake and generation < most[0]):
         action = "seat the device or its riser again; a link that comes up narrow or slow is damaged or dirty"
         return worse(LINK, f"{said}, though device and slot can do {most[0]:.0f} x{most[1]:.0f}", *evidence, action=action)
-    if pcie is not None and (lanes < pcie.lanes or (generation < pcie.generation and device.get("compute") is not None)):
-        return worse(
-            LINK,
-            f"{said}, the product can do {pcie.generation} x{pcie.lanes}",
-            *evidence,
-            action="move the device to a slot that can do as much",
-        )
-    return good(LINK, said, *evidence)
+    if least is not None and (lanes < least.lanes or (awake and generation < least.generation)):
+        action = "move the device to a slot that can do as much"
+        return worse(LINK, f"{said}; the vendor's own diagnosis asks for {least.generation} x{least.lanes}", *evidence, action=action)
+    of_product = (
+        f", of the product's {product.generation} x{product.lanes}"
+        if product and (generation, lanes) != (product.generation, product.lanes)
+        else ""
+    )
+    return good(LINK, f"{said}{of_product}", *evidence)
 
 
 def _links(wanted: Promise, device: Device) -> Result | None:
@@ -261,23 +263,27 @@ def _mend(error: str) -> str:
 
 
 def _copies(wanted: Promise, device: Device) -> Result | None:
-    to, back = device.number("copies.to-device-gbps"), device.number("copies.from-device-gbps")
-    if to is None or back is None:
+    """Copies between host and device, and inside its memory, against what the vendor's own diagnosis asks for."""
+    to, back, inside = (device.number(f"copies.{way}-gbps") for way in ("to-device", "from-device", "inside"))
+    if to is None or back is None or inside is None:
         return None
+    least, why = _floor(device)
+    within = wanted.product.memory_bandwidth_minimum if wanted.product else None
+    said = f"{to:.1f} GB/s to it, {back:.1f} GB/s from it, {inside:.0f} GB/s inside"
     evidence = _evidence(device, "copies.to-device-gbps", "copies.from-device-gbps", "copies.inside-gbps")
-    least, why = _floor(wanted, device)
-    said = f"{to:.1f} GB/s to it, {back:.1f} GB/s from it"
-    evidence = (*evidence, ("floor-gbps", "none" if least is None else f"{least:.1f}, {why}"), *_sources(wanted))
+    floors = (("floor-gbps", f"{least:.1f}, {why}" if least else "none"), ("floor-inside-gbps", str(within or "none")))
+    evidence = (*evidence, *floors, *_sources(wanted))
     if least is not None and min(to, back) < least:
         action = "look at the link's width, at the slot's processor (NUMA), and at what else uses the bus"
-        return worse(COPIES, f"copies are slow: {said}, at least {least:.1f} GB/s are expected ({why})", *evidence, action=action)
+        return worse(COPIES, f"copies are slow: {said}; at least {least:.1f} GB/s are expected ({why})", *evidence, action=action)
+    if within is not None and inside < within:
+        action = "look at the memory's clocks, and at what else runs on the device"
+        return worse(COPIES, f"its memory is slow: {said}; the vendor's own diagnosis asks for {within} GB/s", *evidence, action=action)
     return good(COPIES, said, *evidence)
 
 
-def _floor(wanted: Promise, device: Device) -> tuple[float | None, str]:
-    """What copies must reach each way: the vendor's number for the product, or a part of what the link carries."""
-    if wanted.product is not None and wanted.product.copy_minimum is not None:
-        return float(wanted.product.copy_minimum), "the vendor's own diagnosis"
+def _floor(device: Device) -> tuple[float | None, str]:
+    """What copies must reach each way: no vendor names a number, so a part of what the link carries."""
     generation, lanes = device.number("pcie.generation"), device.number("pcie.lanes")
     if generation is None or lanes is None or int(generation) not in LANE_GBPS:
         return None, "nothing is known"
