@@ -21,6 +21,7 @@ from aistack.facts.device_readings import Accelerators, Device, KernelEvent, fro
 from aistack.facts.readings import Reading
 from aistack.host.probes.accelerators import take_accelerators
 from aistack.node.accelerators import judge
+from aistack.node.asking import known_faults
 from aistack.node.device_checks import Promise
 from aistack.node.first_gate import look
 from aistack.node.results import Cause, Outcome, Result, verdict
@@ -64,7 +65,7 @@ class Bench:
 
     def judge(self, product: str, seen: Accelerators, *, count: int | None = None, driver: str = DRIVER) -> tuple[Result, ...]:
         wanted = Promise(vendor="nvidia", product=self.catalog.accelerators[product], count=count or MACHINES[product].count, driver=driver)
-        return judge(wanted, seen, self.catalog.faults.get("nvidia/xids"))
+        return judge(wanted, seen, known_faults(self.catalog))
 
 
 @pytest.fixture
@@ -166,10 +167,10 @@ def test_programs_that_do_not_run_are_told(bench: Bench, name: str) -> None:
 def test_programs_run_and_copies_are_measured(bench: Bench) -> None:
     seen = bench.look(L4, level="standard")
     (device,) = seen.devices.value or ()
-    assert device.get("compute.wrong-answers") == 0 and device.get("compute.wrong-words") == 0 and device.get("compute.tested-mib") == 6
+    assert device.get("compute.wrong-answers") == 0 and device.get("compute.wrong-words") == 0 and device.get("compute.tested-mib") == 102
     assert (device.number("copies.to-device-gbps") or 0) > 0
     compute = next(result for result in bench.judge(L4, seen) if result.name == "accelerator-compute")
-    assert compute.outcome is Outcome.HEALTHY and "6 MiB of memory keep what is written" in compute.message
+    assert compute.outcome is Outcome.HEALTHY and "102 MiB of memory keep what is written" in compute.message
 
 
 def test_a_driver_that_hangs_is_data(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +195,14 @@ def test_a_library_of_another_processor_is_none(bench: Bench, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("code", "outcome", "cause"),
-    [(13, "healthy", None), (31, "healthy", None), (43, "healthy", None), (79, "unhealthy", "hardware"), (119, "unhealthy", "unknown")],
+    [
+        (13, "healthy", None),
+        (31, "healthy", None),
+        (43, "healthy", None),
+        (62, "unhealthy", "unknown"),
+        (79, "unhealthy", "hardware"),
+        (119, "unhealthy", "unknown"),
+    ],
 )
 def test_fault_codes_count_as_the_catalog_classifies_them(bench: Bench, code: int, outcome: str, cause: str | None) -> None:
     log = "".join(XID.format(number=number, micros=5_000_000 + number, code=code) for number in (1, 2))
@@ -202,6 +210,27 @@ def test_fault_codes_count_as_the_catalog_classifies_them(bench: Bench, code: in
     assert [(str(result.outcome), result.cause and str(result.cause)) for result in told] == [(outcome, cause)]
     assert f"Xid {code}" in told[0].message
     assert told[0].device == (None if outcome == "healthy" else "0000:18:00.0")
+
+
+def test_a_fault_of_a_switch_is_told(bench: Bench) -> None:
+    log = "3,7,5000000,-;nvidia-nvswitch3: SXid (PCI:0000:c1:00.0): 20034, Fatal, Link 44 LTSSM Fault Up\n"
+    (told,) = [result for result in bench.judge(H100, bench.look(H100, kmsg=log)) if result.name == "accelerator-log"]
+    assert told.outcome is Outcome.UNHEALTHY and told.message.startswith("0000:c1:00.0: SXid 20034, ")
+
+
+def test_a_device_whose_memory_programs_take_is_not_called_broken(bench: Bench) -> None:
+    busy = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": "2"}, {"0.cuMemAlloc": "!2"}, level="quick")
+    (found,) = (result for result in bench.judge(L4, busy) if result.name == "accelerator-compute")
+    assert found.outcome is Outcome.UNKNOWN and "taken by 2 programs" in found.message
+    little = bench.look(L4, cuda={"0.memory": str(64 << 20)}, level="quick")
+    assert (little.devices.value or ())[0].get("copies.to-device-gbps") is None
+    assert verdict(bench.judge(L4, little)).outcome is Outcome.HEALTHY
+
+
+def test_who_hides_devices_from_their_programs_hides_none_from_the_gate(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    compute = next(result for result in bench.judge(L4, bench.look(L4, level="quick")) if result.name == "accelerator-compute")
+    assert compute.outcome is Outcome.HEALTHY
 
 
 def test_one_device_alone_needs_no_fabric(bench: Bench) -> None:
@@ -238,7 +267,7 @@ def test_a_node_is_judged_as_a_whole(bench: Bench, tmp_path: Path) -> None:
 def test_an_accelerator_that_no_probe_knows_is_unknown(tmp_path: Path) -> None:
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/kmsg").touch()
-    results = judge(Promise(vendor="intel"), take_accelerators(tmp_path, "intel", "quick"), None)
+    results = judge(Promise(vendor="intel"), take_accelerators(tmp_path, "intel", "quick"), {})
     assert verdict(results).outcome is Outcome.UNKNOWN
 
 

@@ -70,7 +70,7 @@ def test_what_was_read_is_told(machine: Path, capsys: pytest.CaptureFixture[str]
     }
     platform = found["platform"]
     assert platform["os"] == "ubuntu-24.04" and platform["arch"] == "amd64" and platform["secure_boot"] is False
-    assert platform["blacklist"] == ["nouveau", "nova_core", "snd"]
+    assert platform["blacklist"] == ["nouveau", "nova_core", "snd"] and platform["competing_driver"] == []
     assert platform["kernel_config"] == {"CONFIG_DRM": "m", "CONFIG_DRM_NOUVEAU": "n"}
     assert found["runtime"]["cdi"] == {"spec_version": "0.6.0", "devices": ["nvidia.com/gpu=0", "nvidia.com/gpu=all"], "driver": "570.1.2"}
 
@@ -90,3 +90,9 @@ def test_the_judge_reads_it(machine: Path, tmp_path: Path, capsys: pytest.Captur
 def test_a_machine_of_which_nothing_can_be_read_is_a_short_snapshot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = taken(tmp_path, capsys)
     assert found["schema"] == "aistack/snapshot/v1" and "driver" not in found and "accelerator" not in found
+
+
+def test_a_real_machine_that_works_is_judged_well(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its kernel has no DRM, nobody blacklisted nouveau, which that kernel lacks, and the driver ran programs."""
+    assert check([Path(__file__).parent / "data" / "h100-snapshot.yaml"], environment={}) is ExitCode.OK
+    assert "error" not in capsys.readouterr().out

@@ -228,6 +228,7 @@ def _values(snapshot: Snapshot, product: Accelerator | None, system: System | No
     kind = BRANDS.get(product.kind) if product else None
     kernel, module = platform.kernel, driver.module
     link = seen.nvlink_generation or (product.nvlink if product else None)
+    compiled = module.built_for is not None and module.built_for == kernel  # then the compiler has found nothing in this kernel against it
     found: list[tuple[str, str | None, Path]] = [
         ("accelerator", product.id if product else seen.product, at),
         ("vendor", whose, at),
@@ -244,8 +245,12 @@ def _values(snapshot: Snapshot, product: Accelerator | None, system: System | No
         ("arch", arch, ("platform", "arch")),
         ("kernel", kernel, ("platform", "kernel")),
         ("kernel-flavor", platform.kernel_flavor, ("platform", "kernel_flavor")),
-        ("kernel-realtime", _config(snapshot, "CONFIG_PREEMPT_RT"), ("platform", "kernel_config", "CONFIG_PREEMPT_RT")),
-        ("kernel-drm", _config(snapshot, "CONFIG_DRM"), ("platform", "kernel_config", "CONFIG_DRM")),
+        (
+            "kernel-realtime",
+            None if compiled else _config(snapshot, "CONFIG_PREEMPT_RT"),
+            ("platform", "kernel_config", "CONFIG_PREEMPT_RT"),
+        ),
+        ("kernel-drm", None if compiled else _config(snapshot, "CONFIG_DRM"), ("platform", "kernel_config", "CONFIG_DRM")),
         ("glibc", platform.glibc if snapshot.image == SeenImage() else None, ("platform", "glibc")),
         ("rocm", snapshot.image.rocm or snapshot.toolkit.rocm, ("image", "rocm") if snapshot.image.rocm else ("toolkit", "rocm")),
         ("gaudi", snapshot.image.gaudi or snapshot.toolkit.gaudi, ("image", "gaudi") if snapshot.image.gaudi else ("toolkit", "gaudi")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from aistack.facts.device_readings import NOBODY, Accelerators, Device, KernelEvent
@@ -14,8 +14,11 @@ from aistack.node.results import Cause, Outcome, Result, bad, good, untold
 COUNT, DRIVER, LOG = "accelerator-count", "accelerator-driver", "accelerator-log"
 
 
-def judge(wanted: Promise, seen: Accelerators, faults: Faults | None) -> tuple[Result, ...]:
-    """Every check of every device; what all devices passed is one result, what one did not pass names that device."""
+def judge(wanted: Promise, seen: Accelerators, faults: Mapping[str, Faults]) -> tuple[Result, ...]:
+    """Every check of every device; what all devices passed is one result, what one did not pass names that device.
+
+    `faults` are the codes that a driver writes into the kernel's log, by the kind of the event (`xid`, `sxid`).
+    """
     if seen.devices.value is None:
         return (_no_driver(seen), *_log(seen, faults))
     devices = seen.devices.value
@@ -89,24 +92,26 @@ def _driver(wanted: Promise, seen: Accelerators) -> Result:
     return good(DRIVER, f"driver {library.value}: {', '.join(versions)}", *versions.items())
 
 
-def _log(seen: Accelerators, faults: Faults | None) -> Iterator[Result]:
+def _log(seen: Accelerators, faults: Mapping[str, Faults]) -> Iterator[Result]:
     """What the driver wrote into the kernel's log since boot, by the catalog's classes."""
     if seen.log.value is None:
         yield untold(LOG, seen.log, "what the kernel said")
         return
-    told = [event for event in seen.log.value if event.kind == "xid"]
-    bad_ones = [(event, fault) for event in told if (fault := faults.fault(int(event.code)) if faults else None) and fault.kind in CAUSES]
-    for event, fault in _first_of_each(bad_ones):
-        said = f"{event.address}: Xid {event.code}, {fault.name}"
+    told = [event for event in seen.log.value if event.kind in faults]
+    known = [(event, fault) for event in told if (fault := faults[event.kind].fault(int(event.code))) and fault.kind in CAUSES]
+    for event, fault in _first_of_each(known):
+        said = f"{event.address}: {NAMES[event.kind]} {event.code}, {fault.name}"
         evidence = (("message", event.message), ("seconds", f"{event.seconds:.0f}"))
         yield replace(bad(LOG, CAUSES[fault.kind], said, *evidence, action=fault.action), device=event.address)
-    if not bad_ones:
-        codes = ", ".join(sorted({f"Xid {event.code}" for event in told}))
+    if not known:
+        codes = ", ".join(sorted({f"{NAMES[event.kind]} {event.code}" for event in told}))
         yield good(LOG, f"nothing since boot that would be the device's fault: {codes}" if codes else "no fault since boot")
 
 
-CAUSES = {"hardware": Cause.HARDWARE, "link": Cause.UNKNOWN, "driver": Cause.UNKNOWN}
-"""By the kind of fault: what a device, a link or the driver's firmware did; an application's faults are none of the node's."""
+NAMES = {"xid": "Xid", "sxid": "SXid"}
+
+CAUSES = {"hardware": Cause.HARDWARE, "link": Cause.UNKNOWN, "driver": Cause.UNKNOWN, "unclear": Cause.UNKNOWN}
+"""By the kind of fault: what a device, a link or the driver's firmware did; applications' faults and notices are none of the node's."""
 
 
 def _first_of_each(events: Iterable[tuple[KernelEvent, Fault]]) -> Iterator[tuple[KernelEvent, Fault]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from aistack.compose.lock import Lock
 from aistack.facts.catalog import Accelerator, Catalog
 from aistack.facts.device_readings import Accelerators
+from aistack.facts.faults import Faults
 from aistack.facts.readings import PciDevice
 from aistack.host.catalog_files import load_catalog
 from aistack.host.probes.accelerators import take_accelerators
@@ -14,8 +15,8 @@ from aistack.node.accelerators import judge
 from aistack.node.device_checks import Promise
 from aistack.node.results import Result
 
-FAULTS = {"nvidia": "nvidia/xids"}
-"""By vendor: the codes that its driver writes into the kernel's log."""
+FAULTS = {"xid": "nvidia/xids", "sxid": "nvidia/sxids"}
+"""By the kind of an event in the kernel's log: what the catalog knows of its codes."""
 
 
 def asked(
@@ -24,7 +25,12 @@ def asked(
     """What is thought of the accelerators that are on the bus, and every reading that it rests on."""
     catalog = load_catalog()
     seen = take_accelerators(root, vendor, level)
-    return judge(_wanted(catalog, vendor, present, lock), seen, catalog.faults.get(FAULTS.get(vendor, ""))), seen
+    return judge(_wanted(catalog, vendor, present, lock), seen, known_faults(catalog)), seen
+
+
+def known_faults(catalog: Catalog) -> dict[str, Faults]:
+    """The catalog's codes by the kind of event that carries them."""
+    return {kind: catalog.faults[name] for kind, name in FAULTS.items()}
 
 
 def _wanted(catalog: Catalog, vendor: str, present: tuple[PciDevice, ...], lock: Lock | None) -> Promise:

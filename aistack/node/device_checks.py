@@ -126,7 +126,7 @@ def _link(wanted: Promise, device: Device) -> Result | None:
         action = "seat the device or its riser again; a link that comes up narrow or slow is damaged or dirty"
         return worse(LINK, f"{said}, though device and slot can do {most[0]:.0f} x{most[1]:.0f}", *evidence, action=action)
     if least is not None and (lanes < least.lanes or (awake and generation < least.generation)):
-        action = "move the device to a slot that can do as much"
+        action = "give it a slot, or a virtual machine's port, that can do as much"
         return worse(LINK, f"{said}; the vendor's own diagnosis asks for {least.generation} x{least.lanes}", *evidence, action=action)
     of_product = (
         f", of the product's {product.generation} x{product.lanes}"
@@ -201,19 +201,13 @@ def _clocks(wanted: Promise, device: Device) -> Result | None:
 
 def _power(wanted: Promise, device: Device) -> Result | None:
     limit, default = device.number("power.limit-watts"), device.number("power.default-watts")
-    watts = wanted.product.power_watts if wanted.product else None
     if limit is None or default is None:
         return None
-    evidence = (("limit-watts", f"{limit:.0f}"), ("default-watts", f"{default:.0f}"))
+    product = wanted.product.power_watts if wanted.product else None
+    evidence = (("limit-watts", f"{limit:.0f}"), ("default-watts", f"{default:.0f}"), ("product-watts", str(product or "unknown")))
     if limit < default:
-        return worse(
-            POWER,
-            f"its power is limited to {limit:.0f} W of {default:.0f} W",
-            *evidence,
-            action="nvidia-smi --power-limit=DEFAULT, if nobody wants this",
-        )
-    if watts is not None and limit < watts:
-        return worse(POWER, f"its power is limited to {limit:.0f} W, the product takes {watts} W", *evidence, *_sources(wanted))
+        action = "nvidia-smi --power-limit=DEFAULT, if nobody wants this"
+        return worse(POWER, f"its power is limited to {limit:.0f} W of {default:.0f} W", *evidence, action=action)
     return good(POWER, f"its power limit is {limit:.0f} W", *evidence)
 
 
@@ -241,7 +235,10 @@ def _compute(wanted: Promise, device: Device) -> Result | None:
         return None
     evidence = _evidence(device, "compute.wrong-answers", "compute.wrong-words", "compute.tested-mib", "compute.seconds")
     if reading.value is None:
-        error = reading.error or ""
+        error, programs = reading.error or "", device.number("programs")
+        if "OUT_OF_MEMORY" in error and programs:
+            said = f"cannot tell whether it computes: its memory is taken by {programs:.0f} programs"
+            return Result(name=COMPUTE, outcome=Outcome.UNKNOWN, message=said, evidence=(("error", error), *evidence))
         software, hardware = (any(word in error for word in words) for words in (SOFTWARE_ERRORS, HARDWARE_ERRORS))
         cause = Cause.HARDWARE if hardware else Cause.SOFTWARE if software else Cause.UNKNOWN
         return bad(COMPUTE, cause, f"no program runs there: {error}", ("error", error), *evidence, action=_mend(error))

@@ -73,10 +73,8 @@ def _platform(machine: MachineReadings, system: SystemReadings, vendor: str | No
     config = system.kernel_config.value
     if config:
         yield "kernel_config", {f"CONFIG_{name}": config[f"CONFIG_{name}"] for name in SETTINGS if f"CONFIG_{name}" in config}
-    if machine.modules.value is not None:
-        rivals = [name for name in RIVALS.get(vendor or "", ()) if name in machine.modules.value.present]
-        if rivals:
-            yield "competing_driver", rivals
+    if vendor in RIVALS and machine.modules.value is not None:
+        yield "competing_driver", [name for name in RIVALS[vendor] if name in machine.modules.value.present]
     arguments = [word for word in (machine.command_line.value or "").split() if ARGUMENT.match(word)]
     if arguments:
         yield "cmdline", " ".join(arguments)

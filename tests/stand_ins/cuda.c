@@ -26,7 +26,11 @@ static uint32_t value(uint32_t index, uint32_t seed) {
     return (index * 2654435761u) ^ (index >> 7) ^ seed ^ (uint32_t)x;
 }
 
-int cuInit(unsigned flags) { load("STAND_IN_CUDA"); return says(0, "cuInit"); }
+int cuInit(unsigned flags) {
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    load("STAND_IN_CUDA");
+    return visible && !*visible ? 100 : says(0, "cuInit");
+}
 int cuGetErrorName(int code, const char **out) {
     static const struct { int code; const char *name; } names[] = {
         {2, "CUDA_ERROR_OUT_OF_MEMORY"}, {100, "CUDA_ERROR_NO_DEVICE"}, {214, "CUDA_ERROR_ECC_UNCORRECTABLE"}, {46, "CUDA_ERROR_DEVICE_UNAVAILABLE"},
@@ -53,7 +57,7 @@ int cuMemAlloc_v2(void **out, size_t size) { int code = says(current, "cuMemAllo
 int cuMemFree_v2(void *memory) { free(memory); return 0; }
 int cuMemAllocHost_v2(void **out, size_t size) { *out = malloc(size); return *out ? 0 : 2; }
 int cuMemFreeHost(void *memory) { free(memory); return 0; }
-int cuMemGetInfo_v2(size_t *free_bytes, size_t *total) { *free_bytes = *total = (size_t)number(current, "memory", 64 << 20); return 0; }
+int cuMemGetInfo_v2(size_t *free_bytes, size_t *total) { *free_bytes = *total = (size_t)number(current, "memory", 1l << 30); return 0; }
 int cuModuleLoadData(void **out, const char *ptx) { *out = &current; return strstr(ptx, ".entry fill") ? says(current, "cuModuleLoadData") : 218; }
 int cuModuleGetFunction(void **out, void *module, const char *name) {
     *out = !strcmp(name, "fill") ? &fill : !strcmp(name, "compare") ? &compare : NULL;

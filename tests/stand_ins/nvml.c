@@ -137,9 +137,13 @@ int nvmlDeviceGetCurrentClocksThrottleReasons(void *device, u64 *out) {
 }
 int nvmlDeviceGetComputeRunningProcesses_v3(void *device, u32 *count, void *out) {
     u64 n;
+    u32 room = *count;
     int code = numbers(device, "nvmlDeviceGetComputeRunningProcesses", "", &n, 1);
-    if (!code) *count = 0;
-    return code;
+    if (code) return code;
+    *count = (u32)n;
+    if (room < n) return INSUFFICIENT;
+    memset(out, 0, n * 24);
+    return 0;
 }
 int nvmlDeviceGetFieldValues(void *device, int count, Field *fields) {
     for (int i = 0; i < count; i++) {

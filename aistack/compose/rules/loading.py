@@ -50,7 +50,7 @@ def _competing(situation: Situation) -> Iterator[Finding]:
 
     nouveau, the kernel's own driver for NVIDIA's devices, and its successor nova_core are loaded at boot for every device that they know,
     unless they are blacklisted; vfio-pci holds a device for virtual machines. NVIDIA's modules then say "No such device", or that the
-    device is already bound.
+    device is already bound. Where a snapshot says who competes, it is believed.
     """
     seen = situation.seen
     named = [word for word in listed(seen.platform.competing_driver) or () if _name(word) not in {_name(other) for other in OTHERS}]
@@ -63,7 +63,7 @@ def _competing(situation: Situation) -> Iterator[Finding]:
     driver = seen.driver
     asked = driver.version or driver.module.version or driver.module.install or driver.module.flavor
     forbidden = blacklisted(seen)
-    if named or not asked or not is_nvidia(situation) or forbidden is None:
+    if named or not asked or not is_nvidia(situation) or forbidden is None or seen.platform.competing_driver is not None:
         return
     if "nouveau" not in forbidden and _has_nouveau(situation):
         packaged = driver.module.install in ("dkms", "package", "precompiled", "akmods")
@@ -82,8 +82,8 @@ def _competing(situation: Situation) -> Iterator[Finding]:
 def _has_nouveau(situation: Situation) -> bool:
     """Whether the kernel has nouveau: its configuration says so, or kernels of its kind usually do."""
     platform = situation.seen.platform
-    option = (platform.kernel_config or {}).get("CONFIG_DRM_NOUVEAU")
-    if option is not None:
+    config = platform.kernel_config or {}
+    if (option := config.get("CONFIG_DRM_NOUVEAU") or ("n" if config.get("CONFIG_DRM") == "n" else None)) is not None:
         return option in ("y", "m")
     return not SMALL_KERNELS.match(platform.os or "") and situation.text("kernel-flavor") not in CLOUD_FLAVORS
 

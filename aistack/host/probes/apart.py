@@ -16,12 +16,17 @@ from aistack.host.process import run
 PACKAGE = Path(__file__).resolve().parents[3]
 
 
+HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+"""Variables by which somebody hides devices from their own programs: a probe sees all."""
+
+
 def ask(module: str, arguments: Sequence[str], *, source: str, timeout: float, environment: Mapping[str, str]) -> Reading[Any]:
     """What a probe's own program (`python3 -m MODULE`) prints as JSON, or why it printed none within `timeout` seconds."""
 
     def answer() -> Any:
         paths = [str(PACKAGE), *([os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else [])]
-        around = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment}
+        inherited = {name: value for name, value in os.environ.items() if name not in HIDING}
+        around = {**inherited, "PYTHONPATH": os.pathsep.join(paths), **environment}
         return json.loads(run([sys.executable, "-m", module, *arguments], env=around, timeout=timeout).stdout)
 
     return read(source, answer)

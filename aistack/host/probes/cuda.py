@@ -233,7 +233,12 @@ def wrong_words(driver: Driver, kernels: tuple[ctypes.c_void_p, ctypes.c_void_p]
 
 
 def copies(driver: Driver) -> dict[str, float]:
-    """The best of a few copies each way, in GB/s (10^9 bytes): to the device, from it, and inside it (bytes read and written)."""
+    """The best of a few copies each way, in GB/s (10^9 bytes): to the device, from it, and inside it (bytes read and written).
+
+    Nothing where other programs leave too little of the device's memory for it.
+    """
+    if free_bytes(driver) < 3 * COPY_BYTES:
+        return {}
     size = ctypes.c_size_t(COPY_BYTES)
     with memory(driver, COPY_BYTES) as here, memory(driver, COPY_BYTES) as there, memory(driver, COPY_BYTES, host=True) as host:
         ctypes.memset(host, 0x5A, COPY_BYTES)

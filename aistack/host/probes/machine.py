@@ -82,6 +82,8 @@ def _modules(root: Path, version: str | None) -> Modules:
         raise ValueError("which kernel runs is not known")
     folder = inside(root, f"/usr/lib/modules/{version}")
     present = {entry.name for entry in inside(root, "/sys/module").iterdir()}
+    if not folder.is_dir():  # a kernel whose modules came from elsewhere, or that has none
+        return Modules(present=frozenset(present), loadable=frozenset())
     present |= {_module_name(line) for line in (folder / "modules.builtin").read_text().split()}
     loadable = {_module_name(line.partition(":")[0]) for line in (folder / "modules.dep").read_text().splitlines() if ":" in line}
     return Modules(present=frozenset(present), loadable=frozenset(loadable))
