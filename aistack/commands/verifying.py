@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from aistack.compose import verify as checks
+from aistack.compose.checks import code
 from aistack.compose.findings import Finding
 from aistack.compose.lock import Lock
 from aistack.compose.sbom import complete
 from aistack.diagnostics import Diagnostic, Severity, refuse, unable
 from aistack.facts.filesystem import Filesystem
 from aistack.host import inspect, oci, python_parts
+from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store
 
 Findings = Mapping[str, Sequence[Finding]]
@@ -41,14 +43,15 @@ def verify(
     found: dict[str, Sequence[Finding]] = {
         "system": (*checks.verify_system(filesystem, lock, promised), complete.check(filesystem, sbom_of(documents, "base")))
     }
+    catalog = load_catalog() if lock.apps else None
     for app in lock.apps:
         name = f"app-{app.name}"
-        files = _read(store, apps[name])
+        files, wanted = _read(store, apps[name]), code.wanted(catalog, lock.accelerator, app) if catalog else None
         if app.image:
             path = dict(oci.read_image(store, apps[name]).settings.environment).get("PATH", "/usr/local/bin:/usr/bin:/bin")
-            found[name] = checks.verify_upstream(files, app, apps[name], path)
+            found[name] = checks.verify_upstream(files, app, apps[name], path, wanted)
         else:
-            found[name] = (*checks.verify_app(files, lock, app), complete.check(files, sbom_of(documents, name)))
+            found[name] = (*checks.verify_app(files, lock, app, wanted), complete.check(files, sbom_of(documents, name)))
     return found
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from packaging.utils import canonicalize_name, canonicalize_version
 
 from aistack.compose import checks, lint, tidy
+from aistack.compose.checks import code as device_code
 from aistack.compose.checks.expected import Expected
 from aistack.compose.checks.signing import signers
 from aistack.compose.distros import debian
@@ -91,8 +92,8 @@ def verify_carried(filesystem: Filesystem, labels: Mapping[str, str]) -> tuple[F
     return tuple(_promised(filesystem, lock, labels.get(LOCK_LABEL, ""), bound))
 
 
-def verify_app(filesystem: Filesystem, lock: Lock, app: LockedApp) -> tuple[Finding, ...]:
-    """Checks an app's image."""
+def verify_app(filesystem: Filesystem, lock: Lock, app: LockedApp, wanted: device_code.Wanted | None = None) -> tuple[Finding, ...]:
+    """Checks an app's image; its code is `wanted` to be for the lock's accelerator (None: no code is compiled for it beforehand)."""
     assert app.root is not None
     findings = [_packages(filesystem, lock.root(app.root)), _command(filesystem, app, OUR_PATH)]
     if app.python:
@@ -102,6 +103,7 @@ def verify_app(filesystem: Filesystem, lock: Lock, app: LockedApp) -> tuple[Find
         findings.append(
             answer("no-cuda-library", not cuda, "no CUDA library, as the accelerator needs none", f"CUDA libraries: {some(cuda)}")
         )
+    findings += device_code.judge(filesystem, wanted) if wanted else ()
     return (*findings, *verify_image(filesystem, bootable=False))
 
 
@@ -115,15 +117,18 @@ def _promised(filesystem: Filesystem, lock: Lock, named: str, bound: Mapping[str
         yield _firmware(filesystem, lock.accelerator)
 
 
-def verify_upstream(filesystem: Filesystem, app: LockedApp, digest: str, path: str) -> tuple[Finding, ...]:
-    """Checks an image that somebody else built: what it holds is theirs, that it is the locked one and can start is ours.
+def verify_upstream(
+    filesystem: Filesystem, app: LockedApp, digest: str, path: str, wanted: device_code.Wanted | None = None
+) -> tuple[Finding, ...]:
+    """Checks an image that somebody else built: what it holds is theirs; that it is the locked one, and can start and compute, is ours.
 
     `digest` is the image's own, `path` the PATH of its settings.
     """
     assert app.image is not None
     locked = app.image.digest
     same = answer("image", digest == locked, f"{app.image.reference}, at the locked digest", f"{digest}, the lock says {locked}")
-    return (same, _command(filesystem, app, tuple(dict(app.environment).get("PATH", path).split(":"))))
+    starts = _command(filesystem, app, tuple(dict(app.environment).get("PATH", path).split(":")))
+    return (same, starts, *(device_code.judge(filesystem, wanted) if wanted else ()))
 
 
 def _packages(filesystem: Filesystem, root: LockedRoot) -> Finding:
