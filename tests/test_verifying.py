@@ -85,7 +85,7 @@ def named(place: Path, *layers_of: Files, labels: dict[str, str] | None = None) 
 
 
 def judged(name: str, capsys: pytest.CaptureFixture[str]) -> tuple[ExitCode, dict[str, str], str]:
-    exit_code = verb.verify(name, as_json=True)
+    exit_code = verb.verify(name, statement=None, as_json=True)
     document = json.loads(capsys.readouterr().out)
     return exit_code, {finding["name"]: finding["outcome"] for finding in document["findings"]["image"]}, document["kind"]
 
@@ -114,7 +114,7 @@ def test_an_image_of_somebodys_is_judged(tmp_path: Path, own_store: Store, capsy
 
 @pytest.mark.system
 def test_an_image_that_does_not_boot_says_so(tmp_path: Path, own_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verb.verify(named(tmp_path, {"/models/a": b"GGUF"}), as_json=False) is ExitCode.OK
+    assert verb.verify(named(tmp_path, {"/models/a": b"GGUF"}), statement=None, as_json=False) is ExitCode.OK
     shown = capsys.readouterr().out.splitlines()
     assert shown[1].startswith("no bootable image: ")
     assert not [line for line in shown if " kernel: " in line]
@@ -134,7 +134,7 @@ def test_other_transports_bring_the_same_image(
         keeps = not name.startswith("docker-archive:")  # which has a manifest of its own
         how, tag = ("--preserve-digests", "") if keeps else ("--quiet", ":localhost/one:1")
         subprocess.run(["skopeo", "copy", how, f"oci:{layout}:one", name + tag], capture_output=True, check=True)
-        verb.verify(name, as_json=True)
+        verb.verify(name, statement=None, as_json=True)
         image = oci.read_image(own_store, json.loads(capsys.readouterr().out)["image"])
         assert image.layers[0].diff_id == oci.read_image(Store(tmp_path / "elsewhere"), made).layers[0].diff_id
         assert (image.digest == made) is keeps
@@ -149,7 +149,7 @@ def test_a_part_with_another_digest_is_refused_and_named(tmp_path: Path, own_sto
     victim.unlink()
     victim.write_bytes(data)
     with pytest.raises(DiagnosticError) as caught:
-        verb.verify(name, as_json=True)
+        verb.verify(name, statement=None, as_json=True)
     assert caught.value.exit_code is ExitCode.UNABLE
     assert victim.name in " ".join((caught.value.diagnostics[0].message, *caught.value.diagnostics[0].why))
     assert not own_store.has(victim.name)
@@ -159,5 +159,5 @@ def test_a_part_with_another_digest_is_refused_and_named(tmp_path: Path, own_sto
 @pytest.mark.parametrize("name", ["oci:nowhere:one", "docker-archive:nowhere.tar", "docker://localhost:1/none"])
 def test_what_is_not_there_is_exit_3(name: str, own_store: Store) -> None:
     with pytest.raises(DiagnosticError) as caught:
-        verb.verify(name, as_json=True)
+        verb.verify(name, statement=None, as_json=True)
     assert (caught.value.exit_code, caught.value.diagnostics[0].rule) == (ExitCode.UNABLE, "OCI007")

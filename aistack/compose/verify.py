@@ -53,16 +53,16 @@ def verify_image(filesystem: Filesystem, *, bootable: bool, expected: Expected =
     return (*found, signers(filesystem, expected)) if bootable else tuple(found)
 
 
-def expected_of(filesystem: Filesystem) -> Expected:
-    """What the lock that an image carries promises of its binaries."""
-    lock = _carried(filesystem)
-    return expected_by(lock) if isinstance(lock, Lock) else NOTHING
+def carried(filesystem: Filesystem) -> Lock | None:
+    """The lock that an image carries; None where there is none, or none that can be read."""
+    lock = _carried(filesystem) if LOCK_PATH in filesystem.entries else None
+    return lock if isinstance(lock, Lock) else None
 
 
-def expected_by(lock: Lock) -> Expected:
+def expected_by(lock: Lock | None) -> Expected:
     """What a lock promises of the binaries in its base."""
-    accelerator = lock.accelerator
-    if accelerator is None:
+    accelerator = lock.accelerator if lock else None
+    if lock is None or accelerator is None:
         return NOTHING
     driver = dict(lock.components).get("driver") if accelerator.product.startswith("nvidia/") else None
     return Expected(driver=driver, pci_ids=accelerator.pci_ids)
