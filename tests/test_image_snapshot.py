@@ -28,9 +28,10 @@ ON_L4 = dataclasses.replace(LOCK, accelerator=LockedAccelerator(product="nvidia/
 OPEN = [("version", DRIVER), ("alias", OTHER_CLAIM), ("license", "Dual MIT/GPL")]
 
 
-def node(**more: bytes) -> Files:
+def node() -> Files:
     status = "".join(STATUS.format(name, version) for name, version in PACKAGES.items()).encode()
-    return {**healthy(), **driver(), **at(NVIDIA, driver_module(more=OPEN)), "/usr/lib/sysimage/dpkg/status": status}
+    config = at("config", b"CONFIG_DRM=m\nCONFIG_CC_VERSION_TEXT=\"x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0\"\n")
+    return {**healthy(), **driver(), **at(NVIDIA, driver_module(more=OPEN)), **config, "/usr/lib/sysimage/dpkg/status": status}
 
 
 def shown(tmp_path: Path, *layers: Files, catalog: Catalog, **how: Any) -> dict[str, Any]:
@@ -53,7 +54,8 @@ def test_a_node_says_what_it_has_and_the_judge_has_nothing_against_it(tmp_path: 
         "kernel": KERNEL,
         "cmdline": "quiet",
         "blacklist": ["nouveau"],
-        "kernel_config": dict.fromkeys((f"CONFIG_{name}" for name in image_snapshot.SETTINGS), "n"),
+        "kernel_config": {**dict.fromkeys((f"CONFIG_{name}" for name in image_snapshot.SETTINGS), "n"), "CONFIG_DRM": "m"},
+        "kernel_compiler": "gcc-14.2",
         "module_signature": "none",
         "arch": "amd64",
     }
@@ -72,7 +74,7 @@ def test_the_judge_finds_what_does_not_fit(tmp_path: Path, catalog: Catalog) -> 
     }
     document = shown(tmp_path, node(), other, catalog=catalog)
     assert document["driver"]["version"] == newer
-    assert "NV201" in rules(document, catalog)
+    assert "MO101" in rules(document, catalog)
     inside = at("initramfs.img", initramfs({NVIDIA: driver_module(more=[("version", newer), ("alias", OTHER_CLAIM)])}))
     document = shown(tmp_path / "inside", node(), inside, catalog=catalog)
     assert document["driver"]["initramfs_version"] == newer
