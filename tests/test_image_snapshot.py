@@ -30,7 +30,7 @@ OPEN = [("version", DRIVER), ("alias", OTHER_CLAIM), ("license", "Dual MIT/GPL")
 
 def node() -> Files:
     status = "".join(STATUS.format(name, version) for name, version in PACKAGES.items()).encode()
-    config = at("config", b"CONFIG_DRM=m\nCONFIG_CC_VERSION_TEXT=\"x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0\"\n")
+    config = at("config", b'CONFIG_DRM=m\nCONFIG_CC_VERSION_TEXT="x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0"\n')
     return {**healthy(), **driver(), **at(NVIDIA, driver_module(more=OPEN)), **config, "/usr/lib/sysimage/dpkg/status": status}
 
 
