@@ -231,7 +231,9 @@ def build(
 
 
 def verify(
-    subject: Annotated[str, typer.Argument(metavar="RECIPE|IMAGE", help="A recipe, or an image as skopeo names it: oci:DIR, docker://…")],
+    subject: Annotated[
+        str, typer.Argument(metavar="RECIPE|IMAGE", help="A recipe; a layout or an archive; else as skopeo names it: docker://…")
+    ],
     statement: Annotated[
         Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the result as an in-toto statement too.")
     ] = None,

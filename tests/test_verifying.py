@@ -8,6 +8,7 @@ from pathlib import Path
 
 import oci_samples
 import pytest
+import yaml
 from images_read import Files, healthy, written
 from tools_needed import needs
 
@@ -17,7 +18,7 @@ from aistack.compose.lock import Lock
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.pins import LockedRoot
-from aistack.host import layers, oci
+from aistack.host import layers, oci, skopeo
 from aistack.host.store import Store
 
 LOCK = Lock(
@@ -138,6 +139,44 @@ def test_other_transports_bring_the_same_image(
         image = oci.read_image(own_store, json.loads(capsys.readouterr().out)["image"])
         assert image.layers[0].diff_id == oci.read_image(Store(tmp_path / "elsewhere"), made).layers[0].diff_id
         assert (image.digest == made) is keeps
+
+
+@pytest.mark.system
+def test_what_lies_on_the_disk_needs_no_transport(tmp_path: Path, own_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    elsewhere = Store(tmp_path / "elsewhere")
+    made = oci_samples.image(elsewhere, [oci_samples.layer([oci_samples.file("etc/motd", b"hi")])])
+    layout = str(oci.export_layout(elsewhere, {"one": made}, tmp_path / "layout"))
+    names = {"oci-archive:": f"{tmp_path}/oci.tar", "docker-archive:": f"{tmp_path}/docker.tar", "dir:": f"{tmp_path}/folder"}
+    for transport, path in names.items():
+        subprocess.run(["skopeo", "copy", "--quiet", f"oci:{layout}:one", transport + path], capture_output=True, check=True)
+    for transport, path in {"oci:": layout, **names}.items():
+        assert skopeo.named(path) == transport + path
+        statement = tmp_path / "statement.json"
+        assert verb.verify(path, statement=statement, as_json=True) is ExitCode.OK
+        shown, stated = json.loads(capsys.readouterr().out), json.loads(statement.read_text())
+        assert stated["subject"][0]["digest"]["sha256"] == shown["image"].removeprefix("sha256:")
+        assert stated["predicate"]["result"] == "WARNED"  # without a package database not all can be told
+        assert len(stated["predicate"]["passedTests"]) + len(stated["predicate"]["warnedTests"]) == len(shown["findings"]["image"])
+        assert verb.snapshot(path) is ExitCode.OK
+        assert yaml.safe_load(capsys.readouterr().out)["image"] == {"arch": "amd64"}
+
+
+@pytest.mark.parametrize(("name", "said"), [("localhost/os:1", "containers-storage:localhost/os:1"), (".", "name a recipe, or an image")])
+def test_what_is_no_image_is_exit_3_and_says_how_one_is_named(name: str, said: str) -> None:
+    with pytest.raises(DiagnosticError) as caught:
+        verb.verify(name, statement=None, as_json=True)
+    assert (caught.value.exit_code, caught.value.diagnostics[0].rule) == (ExitCode.UNABLE, "VER004")
+    assert said in " ".join(caught.value.diagnostics[0].hints)
+
+
+@pytest.mark.system
+def test_of_several_images_one_must_be_named(tmp_path: Path, own_store: Store) -> None:
+    elsewhere = Store(tmp_path / "elsewhere")
+    images = {tag: oci.write_image(elsewhere, [written(elsewhere, {"/etc/motd": tag.encode()})], arch="amd64") for tag in ("one", "two")}
+    layout = oci.export_layout(elsewhere, images, tmp_path / "layout")
+    with pytest.raises(DiagnosticError) as caught:
+        verb.verify(str(layout), statement=None, as_json=True)
+    assert caught.value.diagnostics[0].hints == (f"name one of oci:{layout}:one, oci:{layout}:two",)
 
 
 @pytest.mark.system

@@ -15,7 +15,7 @@ from aistack.compose import image_snapshot
 from aistack.compose import verify as checks
 from aistack.compose.findings import Outcome
 from aistack.compose.lock import Lock
-from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
+from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse, unable
 from aistack.host import oci, skopeo
 from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store, default_path
@@ -31,7 +31,8 @@ def verify(subject: str, *, statement: Path | None, as_json: bool) -> ExitCode:
 
     The `statement` is a file into which the result goes as an in-toto statement too.
     """
-    held, system, lock, kind = _of_image(subject) if skopeo.names_image(subject) else _of_recipe(Path(subject))
+    image = _image(subject)
+    held, system, lock, kind = _of_image(image) if image else _of_recipe(Path(subject))
     if statement is not None:
         statement.write_text(verifying.statement(system, held, lock), encoding="utf-8")
     bad = any(finding.condemns(strict=lock is not None) for findings in held.values() for finding in findings)
@@ -40,7 +41,7 @@ def verify(subject: str, *, statement: Path | None, as_json: bool) -> ExitCode:
         print(json.dumps(document, indent=2))
         return ExitCode.NO if bad else ExitCode.OK
     if lock is None:
-        print(f"{subject}: {system}")
+        print(f"{image}: {system}")
         if kind != "bootable":
             print("no bootable image: it has no kernel and no label containers.bootc, so what only those hold to was not asked")
     for name, findings in held.items():
@@ -55,8 +56,8 @@ def verify(subject: str, *, statement: Path | None, as_json: bool) -> ExitCode:
 def snapshot(subject: str) -> ExitCode:
     """Prints an image, or a recipe's system image, as a snapshot that `aistack check` judges."""
     store = Store(default_path(os.environ))
-    if skopeo.names_image(subject):
-        digest = _brought(store, subject)
+    if (name := _image(subject)) is not None:
+        digest = _brought(store, name)
     else:
         _, _, digest, store = _built(Path(subject))
     image, filesystem = oci.read_image(store, digest), verifying.read(store, digest)
@@ -71,6 +72,16 @@ def snapshot(subject: str) -> ExitCode:
     )
     print(yaml.safe_dump(document, sort_keys=False), end="")
     return ExitCode.OK
+
+
+def _image(subject: str) -> str | None:
+    """The image that is meant, as skopeo names it; None for a recipe. Raises DiagnosticError (exit 3) for what is neither."""
+    name = skopeo.named(subject)
+    if name is None and not Path(subject).is_file() and Path(subject).suffix not in (".yaml", ".yml"):
+        message = f"`{subject}` is no recipe, and no image that lies here"
+        hints = (f"in a registry: `docker://{subject}`", f"in podman's storage: `containers-storage:{subject}`")
+        raise unable("VER004", "nothing-to-verify", message, hints=hints if not Path(subject).exists() else ("name a recipe, or an image",))
+    return name
 
 
 def _of_recipe(recipe: Path) -> Judged:

@@ -7,6 +7,7 @@ built, to its lock as well. Each check has three outcomes: yes, no, could not te
 from __future__ import annotations
 
 import csv
+import hashlib
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
@@ -189,7 +190,7 @@ def _lock(filesystem: Filesystem, named: str) -> Finding:
     lock = _carried(filesystem)
     if isinstance(lock, Finding):
         return lock
-    inside = identity(lock)
+    inside = "sha256:" + hashlib.sha256(filesystem.texts[LOCK_PATH]).hexdigest()  # as it was written, whatever keys locks have today
     return answer(
         "lock", inside == named, f"carries its lock, {inside[:19]}", f"carries the lock {inside}, not {named or 'one that its label names'}"
     )
