@@ -1,10 +1,14 @@
-"""Faults that a seed plants are found and named, and what is near a fault is none. AISTACK_TEST_SEEDS: how many of each kind."""
+"""Faults that a seed plants are found and named, and what is near a fault is none. AISTACK_TEST_SEEDS: how many of each kind;
+AISTACK_TEST_IMAGE: a bootable image, as skopeo names it, in which they are planted as well.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import os
+import re
+import tarfile
 from pathlib import Path
 from random import Random
 
@@ -12,13 +16,18 @@ import elf_samples
 import pytest
 from images_read import DIGEST, LOCK, Files, healthy, read
 from kernel_samples import DRIVER, LIBRARIES, driver, program
-from mutations import KINDS, NEIGHBOURS, Base, Kind, Neighbour
+from mutations import KINDS, NEIGHBOURS, Base, Kind, Neighbour, other_digest
 
+from aistack.commands import verifying
 from aistack.compose.findings import Finding, Outcome
 from aistack.compose.lock import LockedAccelerator, encode
 from aistack.compose.verify import LOCK_PATH, verify_system
 from aistack.facts.filesystem import Filesystem
+from aistack.host import oci, skopeo
+from aistack.host.binaries import compression
+from aistack.host.store import Store, default_path
 
+IMAGE = os.environ.get("AISTACK_TEST_IMAGE", "")
 SEEDS = int(os.environ.get("AISTACK_TEST_SEEDS", "1"))
 NODE = dataclasses.replace(
     LOCK,
@@ -76,3 +85,37 @@ def test_a_fault_that_a_seed_plants_is_named(kind: Kind, seed: int, base: Base, 
 def test_what_is_near_a_fault_is_none(kind: Neighbour, seed: int, base: Base, tmp_path: Path) -> None:
     files = kind(Random(f"{kind.__name__} {seed}"), base)
     assert faults(read(tmp_path, [files], base.files)) == {}
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """A real image, with the bytes of what faults are planted in."""
+    store, folder = Store(default_path(os.environ)), tmp_path_factory.mktemp("real")
+    digest = skopeo.bring(store, IMAGE)
+    files, data = verifying.read(store, digest), dict[str, bytes]()
+    for layer in oci.read_image(store, digest).layers:
+        with compression.opened(store.blob(layer.digest.removeprefix("sha256:")), folder / "log") as stream:
+            with tarfile.open(fileobj=stream, mode="r|") as archive:
+                for member in archive:
+                    path = "/" + member.name.removeprefix("./").strip("/")
+                    content = archive.extractfile(member) if member.isreg() and PLACES.match(path) else None
+                    if content is not None and files.kind(path) == "file":
+                        data[path] = content.read()
+    return Base(files, data)
+
+
+PLACES = re.compile(
+    r"/usr/lib/modules/|/usr/lib/firmware/nvidia/|/usr/s?bin/|/usr/lib/x86_64-linux-gnu/[^/]*\.so|/etc/|/usr/lib/(modprobe\.d|systemd/system|sysimage/dpkg/info|aistack)/"
+)
+
+
+@pytest.mark.system
+@pytest.mark.skipif(not IMAGE, reason="AISTACK_TEST_IMAGE names no image")
+@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not other_digest], ids=lambda kind: kind.__name__)
+def test_a_fault_in_a_real_image_is_named(kind: Kind, seed: int, real: Base, tmp_path: Path) -> None:
+    """Which digest an app has only its builder knows; all else that is planted in a sample is found in a real image, too."""
+    fault = kind(Random(f"{kind.__name__} {seed}"), real)
+    found = {finding.name: finding for finding in verifying.judged(read(tmp_path, [fault.files], real.files), {})[1]}
+    assert found[fault.check].outcome is Outcome.NO
+    assert fault.named in found[fault.check].message
