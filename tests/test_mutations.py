@@ -94,13 +94,13 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Base:
     digest = skopeo.bring(store, IMAGE)
     files, data = verifying.read(store, digest), dict[str, bytes]()
     for layer in oci.read_image(store, digest).layers:
-        with compression.opened(store.blob(layer.digest.removeprefix("sha256:")), folder / "log") as stream:
-            with tarfile.open(fileobj=stream, mode="r|") as archive:
-                for member in archive:
-                    path = "/" + member.name.removeprefix("./").strip("/")
-                    content = archive.extractfile(member) if member.isreg() and PLACES.match(path) else None
-                    if content is not None and files.kind(path) == "file":
-                        data[path] = content.read()
+        blob = store.blob(layer.digest.removeprefix("sha256:"))
+        with compression.opened(blob, folder / "log") as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+            for member in archive:
+                path = "/" + member.name.removeprefix("./").strip("/")
+                content = archive.extractfile(member) if member.isreg() and PLACES.match(path) else None
+                if content is not None and files.kind(path) == "file":
+                    data[path] = content.read()
     return Base(files, data)
 
 
