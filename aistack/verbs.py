@@ -243,7 +243,9 @@ def verify(
     """Hold images against their lock, and to what any image should be, without running them."""
     from aistack.commands import verify as command
 
-    return command.snapshot(subject) if snapshot else command.verify(subject, statement=statement, as_json=as_json)
+    if snapshot and statement:
+        raise typer.BadParameter("--snapshot checks nothing that --statement could tell")
+    return command.snapshot(subject, as_json=as_json) if snapshot else command.verify(subject, statement=statement, as_json=as_json)
 
 
 def sbom(

@@ -95,14 +95,14 @@ def cut_module(random: Random, base: Base) -> Fault:
 
 def _versioned(random: Random, base: Base) -> tuple[str, bytes, int, str]:
     """A module that states a checksum for a symbol: its path, its bytes as they are loaded, where the checksum stands, the symbol."""
-    found = []
-    for path in base.modules():
+    for path in random.sample(base.modules(), len(base.modules())):
         raw = lzma.decompress(base.data[path]) if path.endswith(".xz") else base.data[path]
-        for symbol, crc in base.files.modules[path].needs.items():
-            place = raw.find(struct.pack("<Q56s", crc, symbol.encode())) if crc is not None and symbol != "module_layout" else -1
-            if place >= 0:
-                found.append((path, raw, place, symbol))
-    return random.choice(found)
+        needs = {symbol: crc for symbol, crc in base.files.modules[path].needs.items() if crc is not None and symbol != "module_layout"}
+        places = {symbol: raw.find(struct.pack("<Q56s", crc, symbol.encode())) for symbol, crc in needs.items()}
+        if found := sorted(symbol for symbol, place in places.items() if place >= 0):
+            symbol = random.choice(found)
+            return path, raw, places[symbol], symbol
+    raise IndexError("no module states a checksum")
 
 
 def _packed(path: str, data: bytes) -> Files:

@@ -67,6 +67,7 @@ def test_the_catalog_says_what_must_hold_code_and_for_what(catalog: Catalog) -> 
     assert on(catalog, "nvidia/l4", "numpy", framework="sums").required == ()
     packaged = on(catalog, "amd/mi210", framework="llama.cpp")
     assert (packaged.target, packaged.required) == ("gfx90a", ("ggml/backends*/libggml-hip.so", "librocblas.so.*"))
+    assert on(catalog, "amd/mi300x", "torch", "vllm").main == ()  # those are CUDA's files
     assert code.wanted(catalog, LockedAccelerator(product="cpu/x86-64", count=1), APP) is code.wanted(catalog, None, APP) is None
 
 

@@ -53,8 +53,8 @@ def verify(subject: str, *, statement: Path | None, as_json: bool) -> ExitCode:
     return ExitCode.NO if bad else ExitCode.OK
 
 
-def snapshot(subject: str) -> ExitCode:
-    """Prints an image, or a recipe's system image, as a snapshot that `aistack check` judges."""
+def snapshot(subject: str, *, as_json: bool) -> ExitCode:
+    """Prints an image, or a recipe's system image, as a snapshot that `aistack check` judges: in YAML, or in JSON."""
     store = Store(default_path(os.environ))
     if (name := _image(subject)) is not None:
         digest = _brought(store, name)
@@ -70,7 +70,7 @@ def snapshot(subject: str) -> ExitCode:
         environment=dict(image.settings.environment),
         reference=subject.removeprefix("docker://") if subject.startswith("docker://") else "",
     )
-    print(yaml.safe_dump(document, sort_keys=False), end="")
+    print(json.dumps(document, indent=2) if as_json else yaml.safe_dump(document, sort_keys=False).rstrip())
     return ExitCode.OK
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from packaging.utils import canonicalize_name
@@ -160,7 +161,6 @@ def _build(text: str) -> dict[str, str]:
 
 
 def _architectures(filesystem: Filesystem, folder: str, owner: Component | Framework | None) -> Iterator[str]:
-    pattern = re.compile(re.escape(f"{folder}/{owner.binary}").replace(r"\*", ".*")) if owner and owner.binary else None
     for path, code in filesystem.code.items():
-        if pattern and pattern.fullmatch(path):
+        if owner and owner.binary and fnmatchcase(path, f"{folder}/{owner.binary}"):
             yield from code.usual

@@ -21,7 +21,8 @@ from aistack.facts.filesystem import Filesystem
 from aistack.values import dataclass
 
 NAME, BESIDE = "accelerator-code", "accelerator-code-beside"
-VENDORS = {"nvidia": "sm_", "amd": "gfx"}
+CUDA = "sm_"
+VENDORS = {"nvidia": CUDA, "amd": "gfx"}
 """How the names of the architectures begin of those vendors whose code is compiled into libraries."""
 CHOSEN = "kernels for single products: the framework takes those that the accelerator can run"
 
@@ -46,7 +47,7 @@ def wanted(catalog: Catalog, accelerator: LockedAccelerator | None, app: LockedA
     prefix = VENDORS[accelerator.vendor]
     target = next((name for name in targets(product) if name.startswith(prefix)), "") if product else ""
     wheels = {canonicalize_name(wheel.name) for wheel in app.wheels}
-    owners: list[Component | Framework] = [*catalog.components.values(), *catalog.frameworks.values()]
+    owners: list[Component | Framework] = [*catalog.components.values(), *catalog.frameworks.values()] if prefix == CUDA else []
     known = {
         owner.binary: canonicalize_name(Requirement(owner.project).name) in wheels for owner in owners if owner.binary and owner.project
     }
