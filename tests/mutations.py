@@ -131,7 +131,7 @@ def other_kernel(random: Random, base: Base) -> Fault:
 
 def exchanged_modules(random: Random, base: Base) -> Fault:
     """Two modules of a driver in each other's place: both are whole, fit the kernel, and are of the right version."""
-    own = [path for path in base.modules() if path in driver.modules(base.files)]
+    own = sorted(driver.modules(base.files).keys() & base.data.keys())
     one, other = random.sample(own, 2)
     return Fault("module-indexes", module_name(one), {one: base.data[other], other: base.data[one]}, MODULE)
 

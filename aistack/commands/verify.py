@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -55,12 +57,12 @@ def verify(subject: str, *, statement: Path | None, as_json: bool) -> ExitCode:
 
 def snapshot(subject: str, *, as_json: bool) -> ExitCode:
     """Prints an image, or a recipe's system image, as a snapshot that `aistack check` judges: in YAML, or in JSON."""
-    store = Store(default_path(os.environ))
     if (name := _image(subject)) is not None:
-        digest = _brought(store, name)
+        with _brought(name) as (store, digest):
+            image, filesystem = oci.read_image(store, digest), verifying.read(store, digest)
     else:
         _, _, digest, store = _built(Path(subject))
-    image, filesystem = oci.read_image(store, digest), verifying.read(store, digest)
+        image, filesystem = oci.read_image(store, digest), verifying.read(store, digest)
     document = image_snapshot.snapshot(
         filesystem,
         load_catalog(),
@@ -94,9 +96,8 @@ def _of_recipe(recipe: Path) -> Judged:
 
 
 def _of_image(name: str) -> Judged:
-    store = Store(default_path(os.environ))
-    digest = _brought(store, name)
-    bootable, findings = verifying.judge(store, digest)
+    with _brought(name) as (store, digest):
+        bootable, findings = verifying.judge(store, digest)
     return {"image": findings}, digest, None, "bootable" if bootable else "container"
 
 
@@ -112,9 +113,10 @@ def _built(recipe: Path) -> tuple[Lock, building.Built, str, Store]:
     return locked, built, system, store
 
 
-def _brought(store: Store, name: str) -> str:
-    """The digest of an image, once it is in the store."""
-    say = progress_on_stderr().say
+@contextmanager
+def _brought(name: str) -> Iterator[tuple[Store, str]]:
+    """The store with an image in it, and the image's digest; nobody cleans the store meanwhile."""
+    store, say = Store(default_path(os.environ)), progress_on_stderr().say
     with store.in_use(lambda: say("another aistack is cleaning the store; waiting")):
         say(f"bringing {name} into the store")
-        return skopeo.bring(store, name)
+        yield store, skopeo.bring(store, name)

@@ -49,12 +49,13 @@ def verify(
     catalog = load_catalog() if lock.apps else None
     for app in lock.apps:
         name = f"app-{app.name}"
-        files, held = read(store, apps[name]), code.wanted(catalog, lock.accelerator, app) if catalog else None
+        files = read(store, apps[name])
+        of_code = code.wanted(catalog, lock.accelerator, app) if catalog else None
         if app.image:
             path = dict(oci.read_image(store, apps[name]).settings.environment).get("PATH", "/usr/local/bin:/usr/bin:/bin")
-            found[name] = checks.verify_upstream(files, app, apps[name], path, held)
+            found[name] = checks.verify_upstream(files, app, apps[name], path, of_code)
         else:
-            found[name] = (*checks.verify_app(files, lock, app, held), complete.check(files, sbom_of(documents, name)))
+            found[name] = (*checks.verify_app(files, lock, app, of_code), complete.check(files, sbom_of(documents, name)))
     return found
 
 
