@@ -242,13 +242,21 @@ def build(
 
 
 def verify(
-    subject: Annotated[str, typer.Argument(metavar="RECIPE|IMAGE", help="A recipe, or an image as skopeo names it: oci:DIR, docker://…")],
+    subject: Annotated[
+        str, typer.Argument(metavar="RECIPE|IMAGE", help="A recipe; a layout or an archive; else as skopeo names it: docker://…")
+    ],
+    statement: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the result as an in-toto statement too.")
+    ] = None,
+    snapshot: Annotated[bool, typer.Option("--snapshot", help="Print the image as a snapshot for `check` instead.")] = False,
     as_json: AsJson = False,
 ) -> ExitCode:
     """Hold images against their lock, and to what any image should be, without running them."""
     from aistack.commands import verify as command
 
-    return command.verify(subject, as_json=as_json)
+    if snapshot and statement:
+        raise typer.BadParameter("--snapshot checks nothing that --statement could tell")
+    return command.snapshot(subject, as_json=as_json) if snapshot else command.verify(subject, statement=statement, as_json=as_json)
 
 
 def sbom(

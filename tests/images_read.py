@@ -10,8 +10,9 @@ from pathlib import Path
 import kernel_samples
 from kernel_samples import KERNEL
 
+from aistack.commands.verifying import wanted
 from aistack.compose.lock import Lock, encode
-from aistack.compose.verify import BOUND, LOCK_PATH, QUADLETS, wanted
+from aistack.compose.verify import BOUND, LOCK_PATH, QUADLETS
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.pins import LockedPackage, LockedRoot
 from aistack.host.inspect import filesystem

@@ -19,7 +19,7 @@ NAMESPACES = {"pin_pages": "PINNING"}
 DRIVER = "550.163.01"
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 FIRMWARE = f"/usr/lib/firmware/nvidia/{DRIVER}/gsp_ga10x.bin"
-NVIDIA = "updates/dkms/nvidia-current.ko"
+NVIDIA, UVM = "updates/dkms/nvidia-current.ko", "updates/dkms/nvidia-current-uvm.ko"
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 CLAIM = "pci:v000010DEd*sv*sd*bc03sc02i00*"
 OTHER_CLAIM = "pci:v000010DEd*sv*sd*bc03sc*i*"
@@ -94,16 +94,18 @@ def program(**how: object) -> bytes:
 def driver_module(**how: object) -> bytes:
     """NVIDIA's module as Debian compiles it."""
     said = [("version", DRIVER), ("alias", CLAIM), ("firmware", f"nvidia/{DRIVER}/gsp_ga10x.bin")]
-    return module("nvidia", **{"packed": False, "in_tree": False, "needs": {"printk": 0x11}, "more": said, **how})  # type: ignore[arg-type]
+    usual = {"packed": False, "in_tree": False, "needs": {"printk": 0x11}, "exports": {"nvidia_get": 0x66}, "more": said}
+    return module("nvidia", **{**usual, **how})  # type: ignore[arg-type]
 
 
 def driver() -> dict[str, bytes]:
     """A kernel's folder with NVIDIA's driver, and all that belongs to it."""
-    uvm = module("nvidia_uvm", packed=False, in_tree=False, needs={"printk": 0x11}, more=[("version", DRIVER), ("depends", "nvidia")])
-    modules = {**MODULES, NVIDIA: driver_module(), "updates/dkms/nvidia-current-uvm.ko": uvm}
+    needs = {"printk": 0x11, "nvidia_get": 0x66}
+    uvm = module("nvidia_uvm", packed=False, in_tree=False, needs=needs, more=[("version", DRIVER), ("depends", "nvidia")])
+    modules = {**MODULES, NVIDIA: driver_module(), UVM: uvm}
     said = f"\0{DRIVER}\0".encode()
     return {
-        **tree(modules, aliases=[*ALIASES, (CLAIM, "nvidia_current")]),
+        **tree(modules, {**DEPENDENCIES, UVM: [NVIDIA]}, aliases=[*ALIASES, (CLAIM, "nvidia_current")]),
         LOADER: elf_samples.binary(soname="ld-linux-x86-64.so.2"),
         "/etc/modprobe.d/nvidia.conf": b"blacklist nouveau\ninstall nvidia modprobe -i nvidia-current $CMDLINE_OPTS\n",
         FIRMWARE: elf_samples.firmware(DRIVER),

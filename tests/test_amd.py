@@ -40,12 +40,12 @@ def test_the_code_objects_of_real_libraries(name: str) -> None:
     header = bytes.fromhex(BUNDLES[name]["header"])
     whole = b"\x7fELF" + fatbin.BUNDLE[:9] * 3 + (header + bytes(4096)) * 3 + b"the end"
     for size in (5, 1 << 20):
-        assert fatbin.gfx_targets(pieces(whole, size)) == tuple(BUNDLES[name]["targets"])
+        assert fatbin.read(pieces(whole, size)).usual == tuple(BUNDLES[name]["targets"])
 
 
 @pytest.mark.parametrize("data", [b"", b"\x7fELF" + bytes(100), fatbin.BUNDLE, fatbin.BUNDLE + b"\xff" * 64, fatbin.BUNDLE + b"\x01"])
 def test_what_is_no_bundle_has_no_targets(data: bytes) -> None:
-    assert fatbin.gfx_targets(pieces(data, 5)) == ()
+    assert fatbin.read(pieces(data, 5)) == fatbin.DeviceCode()
 
 
 def test_the_catalog_says_what_debians_libraries_hold(catalog: Catalog) -> None:

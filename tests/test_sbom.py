@@ -204,7 +204,11 @@ def test_a_built_image_and_its_bill_agree(tmp_path: Path) -> None:
         return json.loads(done.stdout)
 
     built = {row["title"]: row for row in aistack("build", "web-appliance.yaml", "--only", "verify")["artifacts"]}
-    findings = aistack("verify", "web-appliance.yaml")["findings"]
+    findings = aistack("verify", "web-appliance.yaml", "--statement", str(tmp_path / "statement.json"))["findings"]
+    stated = (tmp_path / "statement.json").read_text()
+    assert stated == (Path(built["verify web-appliance"]["where"]) / "verify.intoto.json").read_text()
+    digest = built["system-image web-appliance"]["where"].removeprefix("sha256:")
+    assert json.loads(stated)["subject"] == [{"name": "image", "digest": {"sha256": digest}}]
     outcomes = {name: [one for one in found if one["name"] == "sbom-complete"] for name, found in findings.items()}
     assert {name: one["outcome"] for name, (one,) in outcomes.items()} == {"system": "yes", "app-web": "yes"}
     folder = Path(built["sbom web-appliance"]["where"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import oci_samples
 import pytest
+import yaml
 from images_read import Files, healthy, written
 from tools_needed import needs
 
@@ -17,7 +18,7 @@ from aistack.compose.lock import Lock
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.pins import LockedRoot
-from aistack.host import layers, oci
+from aistack.host import layers, oci, skopeo
 from aistack.host.store import Store
 
 LOCK = Lock(
@@ -85,7 +86,7 @@ def named(place: Path, *layers_of: Files, labels: dict[str, str] | None = None) 
 
 
 def judged(name: str, capsys: pytest.CaptureFixture[str]) -> tuple[ExitCode, dict[str, str], str]:
-    exit_code = verb.verify(name, as_json=True)
+    exit_code = verb.verify(name, statement=None, as_json=True)
     document = json.loads(capsys.readouterr().out)
     return exit_code, {finding["name"]: finding["outcome"] for finding in document["findings"]["image"]}, document["kind"]
 
@@ -114,7 +115,7 @@ def test_an_image_of_somebodys_is_judged(tmp_path: Path, own_store: Store, capsy
 
 @pytest.mark.system
 def test_an_image_that_does_not_boot_says_so(tmp_path: Path, own_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verb.verify(named(tmp_path, {"/models/a": b"GGUF"}), as_json=False) is ExitCode.OK
+    assert verb.verify(named(tmp_path, {"/models/a": b"GGUF"}), statement=None, as_json=False) is ExitCode.OK
     shown = capsys.readouterr().out.splitlines()
     assert shown[1].startswith("no bootable image: ")
     assert not [line for line in shown if " kernel: " in line]
@@ -134,10 +135,48 @@ def test_other_transports_bring_the_same_image(
         keeps = not name.startswith("docker-archive:")  # which has a manifest of its own
         how, tag = ("--preserve-digests", "") if keeps else ("--quiet", ":localhost/one:1")
         subprocess.run(["skopeo", "copy", how, f"oci:{layout}:one", name + tag], capture_output=True, check=True)
-        verb.verify(name, as_json=True)
+        verb.verify(name, statement=None, as_json=True)
         image = oci.read_image(own_store, json.loads(capsys.readouterr().out)["image"])
         assert image.layers[0].diff_id == oci.read_image(Store(tmp_path / "elsewhere"), made).layers[0].diff_id
         assert (image.digest == made) is keeps
+
+
+@pytest.mark.system
+def test_what_lies_on_the_disk_needs_no_transport(tmp_path: Path, own_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    elsewhere = Store(tmp_path / "elsewhere")
+    made = oci_samples.image(elsewhere, [oci_samples.layer([oci_samples.file("etc/motd", b"hi")])])
+    layout = str(oci.export_layout(elsewhere, {"one": made}, tmp_path / "layout"))
+    names = {"oci-archive:": f"{tmp_path}/oci.tar", "docker-archive:": f"{tmp_path}/docker.tar", "dir:": f"{tmp_path}/folder"}
+    for transport, path in names.items():
+        subprocess.run(["skopeo", "copy", "--quiet", f"oci:{layout}:one", transport + path], capture_output=True, check=True)
+    for transport, path in {"oci:": layout, **names}.items():
+        assert skopeo.named(path) == transport + path
+        statement = tmp_path / "statement.json"
+        assert verb.verify(path, statement=statement, as_json=True) is ExitCode.OK
+        shown, stated = json.loads(capsys.readouterr().out), json.loads(statement.read_text())
+        assert stated["subject"][0]["digest"]["sha256"] == shown["image"].removeprefix("sha256:")
+        assert stated["predicate"]["result"] == "WARNED"  # without a package database not all can be told
+        assert len(stated["predicate"]["passedTests"]) + len(stated["predicate"]["warnedTests"]) == len(shown["findings"]["image"])
+        assert verb.snapshot(path, as_json=False) is ExitCode.OK
+        assert yaml.safe_load(capsys.readouterr().out)["image"] == {"arch": "amd64"}
+
+
+@pytest.mark.parametrize(("name", "said"), [("localhost/os:1", "containers-storage:localhost/os:1"), (".", "name a recipe, or an image")])
+def test_what_is_no_image_is_exit_3_and_says_how_one_is_named(name: str, said: str) -> None:
+    with pytest.raises(DiagnosticError) as caught:
+        verb.verify(name, statement=None, as_json=True)
+    assert (caught.value.exit_code, caught.value.diagnostics[0].rule) == (ExitCode.UNABLE, "VER004")
+    assert said in " ".join(caught.value.diagnostics[0].hints)
+
+
+@pytest.mark.system
+def test_of_several_images_one_must_be_named(tmp_path: Path, own_store: Store) -> None:
+    elsewhere = Store(tmp_path / "elsewhere")
+    images = {tag: oci.write_image(elsewhere, [written(elsewhere, {"/etc/motd": tag.encode()})], arch="amd64") for tag in ("one", "two")}
+    layout = oci.export_layout(elsewhere, images, tmp_path / "layout")
+    with pytest.raises(DiagnosticError) as caught:
+        verb.verify(str(layout), statement=None, as_json=True)
+    assert caught.value.diagnostics[0].hints == (f"name one of oci:{layout}:one, oci:{layout}:two",)
 
 
 @pytest.mark.system
@@ -149,7 +188,7 @@ def test_a_part_with_another_digest_is_refused_and_named(tmp_path: Path, own_sto
     victim.unlink()
     victim.write_bytes(data)
     with pytest.raises(DiagnosticError) as caught:
-        verb.verify(name, as_json=True)
+        verb.verify(name, statement=None, as_json=True)
     assert caught.value.exit_code is ExitCode.UNABLE
     assert victim.name in " ".join((caught.value.diagnostics[0].message, *caught.value.diagnostics[0].why))
     assert not own_store.has(victim.name)
@@ -159,5 +198,5 @@ def test_a_part_with_another_digest_is_refused_and_named(tmp_path: Path, own_sto
 @pytest.mark.parametrize("name", ["oci:nowhere:one", "docker-archive:nowhere.tar", "docker://localhost:1/none"])
 def test_what_is_not_there_is_exit_3(name: str, own_store: Store) -> None:
     with pytest.raises(DiagnosticError) as caught:
-        verb.verify(name, as_json=True)
+        verb.verify(name, statement=None, as_json=True)
     assert (caught.value.exit_code, caught.value.diagnostics[0].rule) == (ExitCode.UNABLE, "OCI007")

@@ -12,12 +12,13 @@ from typing import Any
 
 from aistack.commands import compiling, fetching, verifying
 from aistack.commands.pinning import Places
-from aistack.compose import checks, findings, lint, render, sbom, tidy, verify
+from aistack.compose import checks, findings, lint, render, sbom, statement, tidy, verify
 from aistack.compose import modules as module_text
 from aistack.compose.distros import debian as debian_text
 from aistack.compose.lock import Lock, LockedApp, LockedModel, identity
 from aistack.compose.plan import Step, Surroundings
 from aistack.diagnostics import refuse
+from aistack.facts import fatbin
 from aistack.facts.files import Rendered, RenderedFile
 from aistack.facts.pins import LockedFile, LockedRoot
 from aistack.host import (
@@ -53,6 +54,7 @@ from aistack.host import (
 from aistack.report.progress import Progress
 from aistack.values import dataclass
 
+STATEMENT = "verify.intoto.json"
 SBOM_WRITERS = ("cyclonedx-python-lib", "license-expression", "packageurl-python", "spdx-tools")
 """Python packages that shape a bill of materials."""
 
@@ -72,7 +74,7 @@ CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "converted-model": (gguf, models),
     "model-image": (models, layers, oci),
     "system-image": (render.system, layers, oci),
-    "verify": (findings, inspect, lint, tidy, verify, *_parts(checks), *_parts(binaries)),
+    "verify": (fatbin, findings, inspect, lint, statement, tidy, verify, *_parts(checks), *_parts(binaries)),
     "sbom": (sbom.cyclonedx, sbom.inventory, sbom.spdx),
     "disk": (bound_store, disk, disk_fill, disk_layout, grub, ostree, sysroot),
 }
@@ -143,7 +145,7 @@ class Maker:
             case "sbom":
                 return self._sbom(folder)
             case "verify":
-                return self._verify(self.places.store.path / "outputs" / step.inputs[-1])
+                return self._verify(folder, self.places.store.path / "outputs" / step.inputs[-1])
             case "disk":
                 return self._disk(step, folder)
         raise ValueError(f"no way to make `{step.kind}`")
@@ -311,19 +313,13 @@ class Maker:
             (folder / name).write_text(text, encoding="utf-8")
         return {"files": {name: name for name in documents}}
 
-    def _verify(self, documents: Path) -> dict[str, Any]:
+    def _verify(self, folder: Path, documents: Path) -> dict[str, Any]:
         names = {f"app-{app.name}": self.images[f"app-image {app.name}"] for app in self.lock.apps}
-        found = verifying.verify(
-            self.places.store,
-            self.lock,
-            self.images[f"system-image {self.lock.name}"],
-            names,
-            bound(self.lock, self.images),
-            documents,
-            self.known,
-        )
+        system = self.images[f"system-image {self.lock.name}"]
+        found = verifying.verify(self.places.store, self.lock, system, names, bound(self.lock, self.images), documents, self.known)
         verifying.require(found)
-        return {"findings": verifying.documents(found)}
+        (folder / STATEMENT).write_text(verifying.statement(system, found, self.lock), encoding="utf-8")
+        return {"findings": verifying.documents(found), "files": {"statement": STATEMENT}}
 
 
 def bound(lock: Lock, images: Mapping[str, str]) -> dict[str, str]:

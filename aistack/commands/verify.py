@@ -4,64 +4,119 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import yaml
 
 from aistack.commands import build as building
 from aistack.commands import making, verifying
 from aistack.commands.opening import Options, opened, progress_on_stderr
+from aistack.compose import image_snapshot
+from aistack.compose import verify as checks
 from aistack.compose.findings import Outcome
-from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
-from aistack.host import skopeo
+from aistack.compose.lock import Lock
+from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse, unable
+from aistack.host import oci, skopeo
+from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store, default_path
 
 SCHEMA = "aistack/verify/v1"
 
+Judged = tuple[verifying.Findings, str, Lock | None, str]
+"""The findings, the digest of the image that they are about, the lock that it was built from, and whether it is a bootable one."""
 
-def verify(subject: str, *, as_json: bool) -> ExitCode:
-    """Prints every check of a recipe's images, or of the image that is named; exit 1 when one condemns it."""
-    if skopeo.names_image(subject):
-        return _image(subject, as_json=as_json)
-    recipe = Path(subject)
-    found = opened(recipe, Options())
-    locked, store = found.locked(), found.places.store
-    built = building.find(locked, store)
+
+def verify(subject: str, *, statement: Path | None, as_json: bool) -> ExitCode:
+    """Prints every check of a recipe's images, or of the image that is named; exit 1 when one condemns it.
+
+    The `statement` is a file into which the result goes as an in-toto statement too.
+    """
+    image = _image(subject)
+    held, system, lock, kind = _of_image(image) if image else _of_recipe(Path(subject))
+    if statement is not None:
+        statement.write_text(verifying.statement(system, held, lock), encoding="utf-8")
+    bad = any(finding.condemns(strict=lock is not None) for findings in held.values() for finding in findings)
+    if as_json:
+        document = {"schema": SCHEMA, "ok": not bad, "image": system, "kind": kind, "findings": verifying.documents(held)}
+        print(json.dumps(document, indent=2))
+        return ExitCode.NO if bad else ExitCode.OK
+    if lock is None:
+        print(f"{image}: {system}")
+        if kind != "bootable":
+            print("no bootable image: it has no kernel and no label containers.bootc, so what only those hold to was not asked")
+    for name, findings in held.items():
+        for finding in findings:
+            warning = finding.outcome is Outcome.NO and not finding.condemns(strict=lock is not None)
+            print(f"{'warning' if warning else finding.outcome:<8} {name}: {finding.name}: {finding.message}")
+            if finding.accepted:
+                print(f"{'':<8} accepted: {finding.accepted}")
+    return ExitCode.NO if bad else ExitCode.OK
+
+
+def snapshot(subject: str, *, as_json: bool) -> ExitCode:
+    """Prints an image, or a recipe's system image, as a snapshot that `aistack check` judges: in YAML, or in JSON."""
+    if (name := _image(subject)) is not None:
+        with _brought(name) as (store, digest):
+            image, filesystem = oci.read_image(store, digest), verifying.read(store, digest)
+    else:
+        _, _, digest, store = _built(Path(subject))
+        image, filesystem = oci.read_image(store, digest), verifying.read(store, digest)
+    document = image_snapshot.snapshot(
+        filesystem,
+        load_catalog(),
+        checks.carried(filesystem),
+        bootable=checks.is_bootable(filesystem, dict(image.labels)),
+        arch=image.arch,
+        environment=dict(image.settings.environment),
+        reference=subject.removeprefix("docker://") if subject.startswith("docker://") else "",
+    )
+    print(json.dumps(document, indent=2) if as_json else yaml.safe_dump(document, sort_keys=False).rstrip())
+    return ExitCode.OK
+
+
+def _image(subject: str) -> str | None:
+    """The image that is meant, as skopeo names it; None for a recipe. Raises DiagnosticError (exit 3) for what is neither."""
+    name = skopeo.named(subject)
+    if name is None and not Path(subject).is_file() and Path(subject).suffix not in (".yaml", ".yml"):
+        message = f"`{subject}` is no recipe, and no image that lies here"
+        hints = (f"in a registry: `docker://{subject}`", f"in podman's storage: `containers-storage:{subject}`")
+        raise unable("VER004", "nothing-to-verify", message, hints=hints if not Path(subject).exists() else ("name a recipe, or an image",))
+    return name
+
+
+def _of_recipe(recipe: Path) -> Judged:
+    locked, built, system, store = _built(recipe)
     images = built.images()
-    system = images.get(f"system-image {locked.name}")
-    if system is None:
-        message, hints = f"{recipe} has no built system image", (f"aistack build {recipe}",)
-        raise refuse(Diagnostic(rule="VER002", name="not-built", severity=Severity.ERROR, message=message, hints=hints))
     apps = {f"app-{app.name}": images[f"app-image {app.name}"] for app in locked.apps}
     sbom = built.find("sbom")
     documents = store.path / "outputs" / sbom[0].id if sbom else None
-    held = verifying.verify(store, locked, system, apps, making.bound(locked, images), documents)
-    return _show(held, system, "bootable", strict=True, as_json=as_json)
+    return verifying.verify(store, locked, system, apps, making.bound(locked, images), documents), system, locked, "bootable"
 
 
-def _image(name: str, *, as_json: bool) -> ExitCode:
-    store = Store(default_path(os.environ))
-    say = progress_on_stderr().say
+def _of_image(name: str) -> Judged:
+    with _brought(name) as (store, digest):
+        bootable, findings = verifying.judge(store, digest)
+    return {"image": findings}, digest, None, "bootable" if bootable else "container"
+
+
+def _built(recipe: Path) -> tuple[Lock, building.Built, str, Store]:
+    """A recipe's lock, what was built of it, its system image and the store that holds them."""
+    found = opened(recipe, Options())
+    locked, store = found.locked(), found.places.store
+    built = building.find(locked, store)
+    system = built.images().get(f"system-image {locked.name}")
+    if system is None:
+        message, hints = f"{recipe} has no built system image", (f"aistack build {recipe}",)
+        raise refuse(Diagnostic(rule="VER002", name="not-built", severity=Severity.ERROR, message=message, hints=hints))
+    return locked, built, system, store
+
+
+@contextmanager
+def _brought(name: str) -> Iterator[tuple[Store, str]]:
+    """The store with an image in it, and the image's digest; nobody cleans the store meanwhile."""
+    store, say = Store(default_path(os.environ)), progress_on_stderr().say
     with store.in_use(lambda: say("another aistack is cleaning the store; waiting")):
         say(f"bringing {name} into the store")
-        digest = skopeo.bring(store, name)
-        bootable, findings = verifying.judge(store, digest)
-    kind = "bootable" if bootable else "container"
-    if not as_json:
-        print(f"{name}: {digest}")
-        if not bootable:
-            print("no bootable image: it has no kernel and no label containers.bootc, so what only those hold to was not asked")
-    return _show({"image": findings}, digest, kind, strict=False, as_json=as_json)
-
-
-def _show(held: verifying.Findings, image: str, kind: str, *, strict: bool, as_json: bool) -> ExitCode:
-    bad = any(finding.condemns(strict=strict) for findings in held.values() for finding in findings)
-    if as_json:
-        document = {"schema": SCHEMA, "ok": not bad, "image": image, "kind": kind, "findings": verifying.documents(held)}
-        print(json.dumps(document, indent=2))
-    else:
-        for name, findings in held.items():
-            for finding in findings:
-                warning = finding.outcome is Outcome.NO and not finding.condemns(strict=strict)
-                print(f"{'warning' if warning else finding.outcome:<8} {name}: {finding.name}: {finding.message}")
-                if finding.accepted:
-                    print(f"{'':<8} accepted: {finding.accepted}")
-    return ExitCode.NO if bad else ExitCode.OK
+        yield store, skopeo.bring(store, name)

@@ -7,13 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from aistack import __version__
+from aistack.compose import image_snapshot
+from aistack.compose import statement as statements
 from aistack.compose import verify as checks
+from aistack.compose.checks import code
 from aistack.compose.findings import Finding
-from aistack.compose.lock import Lock
+from aistack.compose.lock import Lock, identity
 from aistack.compose.sbom import complete
 from aistack.diagnostics import Diagnostic, Severity, refuse, unable
 from aistack.facts.filesystem import Filesystem
 from aistack.host import inspect, oci, python_parts
+from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store
 
 Findings = Mapping[str, Sequence[Finding]]
@@ -37,18 +42,20 @@ def verify(
     `documents` is the folder with the bills of materials, None where they were not made.
     """
     promised = {name.rsplit("/", 1)[-1]: digest for name, digest in bound.items()}
-    filesystem = _read(store, system, known)
+    filesystem = read(store, system, known)
     found: dict[str, Sequence[Finding]] = {
         "system": (*checks.verify_system(filesystem, lock, promised), complete.check(filesystem, sbom_of(documents, "base")))
     }
+    catalog = load_catalog() if lock.apps else None
     for app in lock.apps:
         name = f"app-{app.name}"
-        files = _read(store, apps[name])
+        files = read(store, apps[name])
+        of_code = code.wanted(catalog, lock.accelerator, app) if catalog else None
         if app.image:
             path = dict(oci.read_image(store, apps[name]).settings.environment).get("PATH", "/usr/local/bin:/usr/bin:/bin")
-            found[name] = checks.verify_upstream(files, app, apps[name], path)
+            found[name] = checks.verify_upstream(files, app, apps[name], path, of_code)
         else:
-            found[name] = (*checks.verify_app(files, lock, app), complete.check(files, sbom_of(documents, name)))
+            found[name] = (*checks.verify_app(files, lock, app, of_code), complete.check(files, sbom_of(documents, name)))
     return found
 
 
@@ -62,19 +69,19 @@ def judge(store: Store, digest: str, lock: Lock | None = None, known: Known | No
 
     A base carries none: `lock` is the one that it was built from.
     """
-    return judged(_read(store, digest, known), dict(oci.read_image(store, digest).labels), lock)
+    return judged(read(store, digest, known), dict(oci.read_image(store, digest).labels), lock)
 
 
 def judged(filesystem: Filesystem, labels: Mapping[str, str], lock: Lock | None = None) -> tuple[bool, Sequence[Finding]]:
     """As `judge`, of a file system that was read (`host.inspect.filesystem`) and the labels of its image."""
     bootable = checks.is_bootable(filesystem, labels)
-    expected = checks.expected_by(lock) if lock else checks.expected_of(filesystem)
+    expected = checks.expected_by(lock or checks.carried(filesystem))
     return bootable, (*checks.verify_carried(filesystem, labels), *checks.verify_image(filesystem, bootable=bootable, expected=expected))
 
 
 def wanted(path: str) -> bool:
     """The files whose contents some check reads."""
-    return checks.wanted(path) or complete.wanted(path)
+    return checks.wanted(path) or complete.wanted(path) or image_snapshot.wanted(path)
 
 
 def require(found: Findings) -> None:
@@ -95,13 +102,18 @@ def require(found: Findings) -> None:
         raise refuse(*failed)
 
 
+def statement(image: str, found: Findings, lock: Lock | None) -> str:
+    """The findings as an in-toto statement on an image; those on what was built from a lock are held to warnings as well."""
+    return statements.statement(image, found, version=__version__, lock=identity(lock) if lock else None, strict=lock is not None)
+
+
 def documents(found: Findings) -> dict[str, Any]:
     """The findings as JSON."""
     return {image: [asdict(finding) for finding in findings] for image, findings in found.items()}
 
 
-def _read(store: Store, digest: str, known: Known | None = None) -> Filesystem:
-    """The file system of an image; what is `known` grows by it."""
+def read(store: Store, digest: str, known: Known | None = None) -> Filesystem:
+    """The file system of an image in the store, read back from its layers; what is `known` grows by it."""
     python_parts.require()
     digests = tuple(layer.digest.removeprefix("sha256:") for layer in oci.read_image(store, digest).layers)
     lower = max((below for below in known or () if digests[: len(below)] == below), key=len, default=())

@@ -7,6 +7,7 @@ built, to its lock as well. Each check has three outcomes: yes, no, could not te
 from __future__ import annotations
 
 import csv
+import hashlib
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from packaging.utils import canonicalize_name, canonicalize_version
 
 from aistack.compose import checks, lint, tidy
+from aistack.compose.checks import code as device_code
 from aistack.compose.checks.expected import Expected
 from aistack.compose.checks.signing import signers
 from aistack.compose.distros import debian
@@ -52,16 +54,16 @@ def verify_image(filesystem: Filesystem, *, bootable: bool, expected: Expected =
     return (*found, signers(filesystem, expected)) if bootable else tuple(found)
 
 
-def expected_of(filesystem: Filesystem) -> Expected:
-    """What the lock that an image carries promises of its binaries."""
-    lock = _carried(filesystem)
-    return expected_by(lock) if isinstance(lock, Lock) else NOTHING
+def carried(filesystem: Filesystem) -> Lock | None:
+    """The lock that an image carries; None where there is none, or none that can be read."""
+    lock = _carried(filesystem) if LOCK_PATH in filesystem.entries else None
+    return lock if isinstance(lock, Lock) else None
 
 
-def expected_by(lock: Lock) -> Expected:
+def expected_by(lock: Lock | None) -> Expected:
     """What a lock promises of the binaries in its base."""
-    accelerator = lock.accelerator
-    if accelerator is None:
+    accelerator = lock.accelerator if lock else None
+    if lock is None or accelerator is None:
         return NOTHING
     driver = dict(lock.components).get("driver") if accelerator.product.startswith("nvidia/") else None
     return Expected(driver=driver, pci_ids=accelerator.pci_ids)
@@ -91,8 +93,8 @@ def verify_carried(filesystem: Filesystem, labels: Mapping[str, str]) -> tuple[F
     return tuple(_promised(filesystem, lock, labels.get(LOCK_LABEL, ""), bound))
 
 
-def verify_app(filesystem: Filesystem, lock: Lock, app: LockedApp) -> tuple[Finding, ...]:
-    """Checks an app's image."""
+def verify_app(filesystem: Filesystem, lock: Lock, app: LockedApp, wanted: device_code.Wanted | None = None) -> tuple[Finding, ...]:
+    """Checks an app's image; its code is `wanted` to be for the lock's accelerator (None: no code is compiled for it beforehand)."""
     assert app.root is not None
     findings = [_packages(filesystem, lock.root(app.root)), _command(filesystem, app, OUR_PATH)]
     if app.python:
@@ -102,6 +104,7 @@ def verify_app(filesystem: Filesystem, lock: Lock, app: LockedApp) -> tuple[Find
         findings.append(
             answer("no-cuda-library", not cuda, "no CUDA library, as the accelerator needs none", f"CUDA libraries: {some(cuda)}")
         )
+    findings += device_code.judge(filesystem, wanted) if wanted else ()
     return (*findings, *verify_image(filesystem, bootable=False))
 
 
@@ -115,15 +118,18 @@ def _promised(filesystem: Filesystem, lock: Lock, named: str, bound: Mapping[str
         yield _firmware(filesystem, lock.accelerator)
 
 
-def verify_upstream(filesystem: Filesystem, app: LockedApp, digest: str, path: str) -> tuple[Finding, ...]:
-    """Checks an image that somebody else built: what it holds is theirs, that it is the locked one and can start is ours.
+def verify_upstream(
+    filesystem: Filesystem, app: LockedApp, digest: str, path: str, wanted: device_code.Wanted | None = None
+) -> tuple[Finding, ...]:
+    """Checks an image that somebody else built: what it holds is theirs; that it is the locked one, and can start and compute, is ours.
 
     `digest` is the image's own, `path` the PATH of its settings.
     """
     assert app.image is not None
     locked = app.image.digest
     same = answer("image", digest == locked, f"{app.image.reference}, at the locked digest", f"{digest}, the lock says {locked}")
-    return (same, _command(filesystem, app, tuple(dict(app.environment).get("PATH", path).split(":"))))
+    starts = _command(filesystem, app, tuple(dict(app.environment).get("PATH", path).split(":")))
+    return (same, starts, *(device_code.judge(filesystem, wanted) if wanted else ()))
 
 
 def _packages(filesystem: Filesystem, root: LockedRoot) -> Finding:
@@ -184,7 +190,7 @@ def _lock(filesystem: Filesystem, named: str) -> Finding:
     lock = _carried(filesystem)
     if isinstance(lock, Finding):
         return lock
-    inside = identity(lock)
+    inside = "sha256:" + hashlib.sha256(filesystem.texts[LOCK_PATH]).hexdigest()  # as it was written, whatever keys locks have today
     return answer(
         "lock", inside == named, f"carries its lock, {inside[:19]}", f"carries the lock {inside}, not {named or 'one that its label names'}"
     )

@@ -140,8 +140,7 @@ class Model:
     a licence to be accepted; `licence` is an SPDX expression, with `LicenseRef-…` for what SPDX does not name; `format` is the format
     of the published files. `quantization` is how the published weights are stored, in the words of facts/checkpoint.py.
     `intermediate_size` is the width of a layer's perceptron; of a mixture of experts, `experts` counts them and `expert_size` is the width
-    of one. `frameworks` says which releases of frameworks and
-    libraries can load it.
+    of one. `frameworks` says which releases of frameworks and libraries can load it.
     """
 
     schema: Literal["aistack/model/v1"] = "aistack/model/v1"
@@ -246,11 +245,13 @@ class Conversion:
 class Backend:
     """What makes a framework use the accelerators of one vendor: packages and arguments beside its own.
 
-    `targets` are the architectures that it has code for, or makes it for when it starts (`Accelerator.target`). An argument with `{n}`
-    names every accelerator of the node, with commas between (`ROCm{n}`: `ROCm0,ROCm1`).
+    `targets` are the architectures that it has code for, or makes it for when it starts (`Accelerator.target`), `binaries` the files that
+    hold it (`*` for any characters). An argument with `{n}` names every accelerator of the node, with commas between (`ROCm{n}`:
+    `ROCm0,ROCm1`).
     """
 
     targets: tuple[str, ...]
+    binaries: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
 

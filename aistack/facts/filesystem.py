@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import field
 
 from aistack.facts.binary import Binary
+from aistack.facts.fatbin import DeviceCode
 from aistack.facts.kernel_files import Kernel, Module
 from aistack.values import dataclass
 
@@ -36,7 +37,7 @@ class Filesystem:
     """Absolute paths and their entries; `texts` holds contents that were asked for, `keys` names private keys.
 
     The others are what was read of the files at those paths: programs and libraries, kernel modules, kernels, the file systems in
-    initramfs files, and why a file could not be read that says it is one of these.
+    initramfs files, why a file could not be read that says it is one of these, and what programs and libraries hold for accelerators.
     """
 
     entries: Mapping[str, Entry]
@@ -47,6 +48,7 @@ class Filesystem:
     kernels: Mapping[str, Kernel] = field(default_factory=dict)
     initramfs: Mapping[str, Filesystem] = field(default_factory=dict)
     damaged: Mapping[str, str] = field(default_factory=dict)
+    code: Mapping[str, DeviceCode] = field(default_factory=dict)
 
     def resolved(self, path: str) -> str:
         """Where an absolute path leads when the links on it are followed; `/` where they go in a circle."""

@@ -82,6 +82,12 @@ breaks what bootable containers hold to, or carries what no image for others sho
     Page(
         "VER002", "not-built", "There is a lock, but its images are not in this store: build them, or point AISTACK_STORE at their store."
     ),
+    Page(
+        "VER004",
+        "nothing-to-verify",
+        """What was named is neither a recipe nor an image on this disk. An image elsewhere is named with where it lies, as skopeo does it:
+`docker://` for a registry, `containers-storage:` for podman's own images; a folder with a layout and an archive need no such word.""",
+    ),
     Page("BLD001", "step-kind-unknown", "`--only` names a kind of step; the message lists those that the recipe's plan has."),
 )
 

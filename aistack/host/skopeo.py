@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import tarfile
 from pathlib import Path
+from typing import Any
 
 from aistack.diagnostics import unable
 from aistack.host import process
@@ -13,13 +15,31 @@ from aistack.host.store import Store, digest
 TRANSPORTS = ("containers-storage:", "dir:", "docker://", "docker-archive:", "docker-daemon:", "oci:", "oci-archive:")
 """How skopeo's names of images begin (skopeo(1), IMAGE NAMES)."""
 
+LAYOUT, MANIFEST = "oci-layout", "manifest.json"
+"""Files that an OCI layout, and an image as Docker or skopeo save it, have at their top."""
+
 STORAGE = "containers-storage:"
 """podman's store keeps layers unpacked: what they were compressed to, and so the manifest's digest, is gone."""
 
 
-def names_image(text: str) -> bool:
-    """Whether a word of the command line is an image as skopeo names it, rather than a file."""
-    return text.startswith(TRANSPORTS)
+def named(text: str) -> str | None:
+    """The name by which skopeo knows an image that a word of the command line means; None where it means none.
+
+    A folder or an archive on the disk is told by what is in it.
+    """
+    path = Path(text)
+    if text.startswith(TRANSPORTS):
+        return text
+    if path.is_dir():
+        inside = {name: (path / name).is_file() for name in (LAYOUT, MANIFEST)}
+    elif path.is_file() and tarfile.is_tarfile(path):
+        with tarfile.open(path) as archive:
+            names = {name.removeprefix("./") for name in archive.getnames()}
+        inside = {name: name in names for name in (LAYOUT, MANIFEST)}
+    else:
+        return None
+    layout, manifest = ("oci:", "dir:") if path.is_dir() else ("oci-archive:", "docker-archive:")
+    return f"{layout}{text}" if inside[LAYOUT] else f"{manifest}{text}" if inside[MANIFEST] else None
 
 
 def bring(store: Store, name: str) -> str:
@@ -35,12 +55,12 @@ def bring(store: Store, name: str) -> str:
         done = process.run(argv, check=False)
         if done.returncode != 0:
             why = tuple(line.partition("msg=")[2] or line for line in done.stderr.splitlines())[-process.LINES_THAT_MATTER :]
-            raise unable(
-                "OCI007", "image-not-brought", f"`{name}` cannot be read as an image", why=why, hints=(f"try `skopeo inspect {name}`",)
-            )
+            others = _others(name)
+            hints = (f"name one of {', '.join(others)}",) if others else (f"try `skopeo inspect {name}`",)
+            raise unable("OCI007", "image-not-brought", f"`{name}` cannot be read as an image", why=why, hints=hints)
         manifest = digest(folder / "manifest.json")
-        if (named := _named(name)) and manifest not in named:
-            why = (f"its index names {', '.join(sorted(named))}, the manifest has {manifest}",)
+        if (listed := _named(name)) and manifest not in listed:
+            why = (f"its index names {', '.join(sorted(listed))}, the manifest has {manifest}",)
             raise unable("OCI006", "part-damaged", f"`{name}`: the manifest is not the one that the layout's index names", why=why)
         (folder / "manifest.json").rename(folder / manifest)
         for part in folder.iterdir():
@@ -57,11 +77,21 @@ def _named(name: str) -> set[str]:
 
     skopeo checks every link but this one.
     """
-    transport, _, rest = name.partition(":")
-    file = Path(rest.partition(":")[0]) / "index.json"
-    if transport != "oci" or not file.is_file():
-        return set()
-    named = json.loads(file.read_bytes()).get("manifests", [])
+    named = _index(name)
     if any("index" in one.get("mediaType", "") or "list" in one.get("mediaType", "") for one in named):
         return set()
     return {str(one["digest"]).removeprefix("sha256:") for one in named}
+
+
+def _others(name: str) -> list[str]:
+    """The images of a layout folder where what was named is none of them."""
+    _, folder, tag = (*name.split(":", 2), "")[:3]
+    tags = [one.get("annotations", {}).get("org.opencontainers.image.ref.name", "") for one in _index(name)]
+    return [f"oci:{folder}:{other}" for other in sorted(tags) if other and tag not in tags]
+
+
+def _index(name: str) -> list[dict[str, Any]]:
+    """What the index of a layout folder lists; nothing for other transports."""
+    transport, _, rest = name.partition(":")
+    file = Path(rest.partition(":")[0]) / "index.json"
+    return list(json.loads(file.read_bytes()).get("manifests", [])) if transport == "oci" and file.is_file() else []

@@ -83,18 +83,19 @@ def _free(filesystem: Filesystem, tree: Tree, name: str) -> Iterator[str]:
     if all(module_name(path) != name for path in tree.modules):
         yield "built into the kernel"
         return
-    if _kept(filesystem, name, EVERYWHERE, filesystem):
+    if name in kept_away(filesystem):
         inside = filesystem.initramfs.get(f"{tree.folder}/initramfs.img")
-        if inside and any(module_name(path) == name for path in inside.modules) and not _kept(inside, name, IN_INITRAMFS, filesystem):
+        if inside and any(module_name(path) == name for path in inside.modules) and name not in kept_away(inside, IN_INITRAMFS, filesystem):
             yield "in the initramfs not blacklisted"
     else:
         yield "not blacklisted"
 
 
-def _kept(filesystem: Filesystem, name: str, words: tuple[str, ...], image: Filesystem) -> bool:
-    """Whether a module is not loaded for a device: by modprobe's configuration in a file system, or by the image's kernel arguments."""
+def kept_away(filesystem: Filesystem, words: tuple[str, ...] = EVERYWHERE, image: Filesystem | None = None) -> frozenset[str]:
+    """The modules that are not loaded for a device: by modprobe's configuration in a file system, or by its image's kernel arguments."""
     settings = configuration(filesystem)
-    return name in settings.blacklist or bool(NOTHING.fullmatch(settings.install.get(name, ""))) or name in _listed(image, words)
+    nothing = {name for name, command in settings.install.items() if NOTHING.fullmatch(command)}
+    return settings.blacklist | nothing | _listed(image or filesystem, words)
 
 
 def _listed(filesystem: Filesystem, words: tuple[str, ...]) -> set[str]:

@@ -18,7 +18,7 @@ from aistack.facts.kernel_files import PERMITTED, Export, Module, module_name
 NO_KERNEL = "there is no kernel in /usr/lib/modules"
 
 
-USED = re.compile(rf"{MODULES}/.*|.*/(?:bin|sbin|libexec)/.*|.*\.so[.\d]*")
+USED = re.compile(rf"{MODULES}/.*|/usr/lib/firmware/.*|.*/(?:bin|sbin|libexec)/.*|.*\.so[.\d]*")
 """Binaries that are loaded or run; others may be damaged to test programs with."""
 
 

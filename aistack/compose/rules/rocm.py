@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aistack.compose.rules.situation import Finding, Path, Situation, code_rule
+from aistack.facts.gfx import covers
 from aistack.facts.snapshot import Words, listed, seen_frameworks
 
 
@@ -22,12 +23,7 @@ def _gfx_in_build(situation: Situation) -> Iterator[Finding]:
     built += [(name, one.arch_list, ("frameworks", name, "arch_list")) for name, one in seen_frameworks(situation.seen).items()]
     for what, words, path in built:
         targets = [word.partition(":")[0].lower() for word in listed(words) or ()]
-        if (
-            not any(target.startswith("gfx") for target in targets)
-            or gfx.text is None
-            or gfx.text in targets
-            or any("generic" in target for target in targets)
-        ):
+        if not any(target.startswith("gfx") for target in targets) or gfx.text is None or covers(targets, gfx.text):
             continue
         yield Finding(
             message=f"{what} has no code for {gfx.text}",

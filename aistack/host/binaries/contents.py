@@ -11,14 +11,16 @@ import io
 import re
 import tempfile
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from aistack.diagnostics import DiagnosticError
+from aistack.facts import fatbin
 from aistack.facts.binary import Binary
+from aistack.facts.fatbin import DeviceCode
 from aistack.facts.files import APP
 from aistack.facts.filesystem import Entry, Filesystem
 from aistack.facts.kernel_files import MODULE_FILE, Kernel, Module
@@ -46,7 +48,7 @@ FIRMWARE = re.compile(r"/usr/lib/firmware/nvidia/[^/]+/gsp[^/]*\.bin")
 PACKAGED = ("/usr/", "/etc/", "/lib", "/bin/", "/sbin/", "/boot/")
 """Where an OS's packages have their files; what else an image holds may be very large."""
 UNREAD = (f"{APP}/", "/models/")
-"""Where an app's wheels are and a model: nothing here asks what is in them."""
+"""Where an app's wheels are and a model: nothing here asks more of them than for which accelerators they hold code."""
 
 LARGEST_KEY = 64 << 10
 PEM_KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----\r?\n[A-Za-z0-9+/]")
@@ -81,6 +83,7 @@ class Contents:
         lower = lower or Filesystem(entries={}, texts={})
         self.texts = dict(lower.texts)
         self.keys = set(lower.keys)
+        self.code = dict(lower.code)
         known: dict[str, Value] = {**lower.binaries, **lower.modules, **lower.kernels, **lower.initramfs}
         known |= {path: Damage(why) for path, why in lower.damaged.items()}
         self.values = {path: _kept(value) for path, value in known.items()}
@@ -90,6 +93,7 @@ class Contents:
         """A path is gone, or becomes something else."""
         self.keys.discard(path)
         self.texts.pop(path, None)
+        self.code.pop(path, None)
         self.values.pop(path, None)
 
     def link(self, path: str, target: str) -> None:
@@ -100,6 +104,8 @@ class Contents:
             self.texts[path] = self.texts.get(target, b"")
         if target in self.values:
             self.values[path] = self.values[target]
+        if target in self.code:
+            self.code[path] = self.code[target]
 
     def take(self, path: str, entry: Entry, stream: IO[bytes]) -> Entry:
         """Reads a file; its entry comes back with the checksum."""
@@ -111,6 +117,8 @@ class Contents:
         data = head + stream.read()
         if self.wanted(path):
             self.texts[path] = data
+        if not ours and head.startswith(elf.MAGIC):
+            self._hold(path, fatbin.read((data,)))
         if len(data) <= LARGEST_KEY and (PEM_KEY.search(data) or DER_KEY.match(data)):
             self.keys.add(path)
         md5 = _md5(data).hexdigest() if binary or path.startswith(PACKAGED) else ""
@@ -128,23 +136,38 @@ class Contents:
         self.waiting.append((promise, len(data)))
         return promise
 
+    def _hold(self, path: str, code: DeviceCode) -> None:
+        if code != DeviceCode():
+            self.code[path] = code
+
     def _take_large(self, path: str, entry: Entry, head: bytes, stream: IO[bytes], *, read: bool) -> Entry:
-        if not read and not path.startswith(PACKAGED):
+        holds, hashed = head.startswith(elf.MAGIC), read or path.startswith(PACKAGED)
+        if not (holds or hashed):
             return entry
-        md5 = _md5(head)
+        md5 = _md5()
         with tempfile.NamedTemporaryFile(dir=self.scratch) as file:
-            file.write(head)
-            while chunk := stream.read(CHUNK):
-                md5.update(chunk)
-                if read:
-                    file.write(chunk)
+
+            def pieces() -> Iterator[bytes]:
+                piece = head
+                while piece:
+                    if hashed:
+                        md5.update(piece)
+                    if read:
+                        file.write(piece)
+                    yield piece
+                    piece = stream.read(CHUNK)
+
+            if holds:
+                self._hold(path, fatbin.read(pieces()))
+            else:
+                deque(pieces(), maxlen=0)
             if INITRAMFS.fullmatch(path):
                 file.flush()
                 self.values[path] = _kept(self._initramfs(Path(file.name)))
             elif read:
                 file.seek(0)
                 self.values[path] = _kept(_value(path, file, entry.size))
-        return replace(entry, md5=md5.hexdigest())
+        return replace(entry, md5=md5.hexdigest()) if hashed else entry
 
     def _initramfs(self, file: Path) -> Value:
         inner = Contents(self.wanted, self.scratch, self.pool, read=self.read)
@@ -169,6 +192,7 @@ class Contents:
             kernels={path: value for path, value in values.items() if isinstance(value, Kernel)},
             initramfs={path: value for path, value in values.items() if isinstance(value, Filesystem)},
             damaged={path: value.why for path, value in values.items() if isinstance(value, Damage)},
+            code=self.code,
         )
 
 
@@ -194,5 +218,5 @@ def _kept(value: Value | None) -> Promise:
     return promise
 
 
-def _md5(data: bytes) -> hashlib._Hash:
+def _md5(data: bytes = b"") -> hashlib._Hash:
     return hashlib.md5(data, usedforsecurity=False)

@@ -18,6 +18,8 @@ from aistack.host.binaries.elf import DamagedError
 
 MAGIC = (b"070701", b"070702")
 HEADER = 110
+MICROCODE = "/kernel/"
+"""Where the first archives have what the processor itself takes."""
 LAST = "TRAILER!!!"
 KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 
@@ -31,14 +33,19 @@ def members(file: Path, log: Path) -> Iterator[Member]:
     Raises DamagedError for what is none, ends too early or cannot be decompressed.
     """
     with file.open("rb") as stream:
+        starts = False
         while head := stream.read(len(MAGIC[0])):
             stream.seek(-len(head.lstrip(b"\0")), 1)
             if head in MAGIC:
-                yield from _archive(stream)
+                for member in _archive(stream):
+                    starts |= not f"{member[0]}/".startswith(MICROCODE)
+                    yield member
             elif not head.startswith(b"\0"):
                 break
         start = stream.tell()
     if not head:
+        if not starts:
+            raise DamagedError("it ends before what starts the system does")
         return
     try:
         with compression.opened(file, log, start) as inside:

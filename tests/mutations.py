@@ -1,0 +1,397 @@
+"""Faults as they happen to images, planted by a seed: in a module, a library, firmware, a unit or a configuration that chance picks.
+
+Each works on any image's files, as they were read (`Base.files`) and as bytes, and says by which check it must be found and what is named.
+"""
+
+from __future__ import annotations
+
+import lzma
+import re
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+
+import elf_samples
+from images_read import Files
+from kernel_samples import CLAIM
+
+from aistack.compose.checks import driver, packages, references
+from aistack.compose.checks.tree import trees
+from aistack.compose.verify import LOCK_PATH, QUADLETS
+from aistack.facts.filesystem import Filesystem
+from aistack.facts.kernel_files import module_name
+from aistack.host.layers import Entry
+
+OTHER = "111.22.33"
+"""A version of no driver, as long as some and different from all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """An image without a fault, and the bytes of the files that may be broken."""
+
+    files: Filesystem
+    data: Mapping[str, bytes]
+
+    def module(self, random: Random, *, packed: bool) -> str:
+        """A module, compressed or not."""
+        return random.choice([path for path in self.modules() if path.endswith(".xz") is packed])
+
+    def modules(self) -> list[str]:
+        """The modules that chance may pick."""
+        return [path for tree in trees(self.files) for path in sorted(tree.modules) if path in self.data]
+
+    def text(self, random: Random, pattern: str, says: str) -> str:
+        """A file whose path and content match."""
+        return random.choice([path for path, data in sorted(self.data.items()) if re.fullmatch(pattern, path) and says.encode() in data])
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is laid over an image, the check that must find it, and what that must name. Others of the `company` may speak up as well."""
+
+    check: str
+    named: str
+    files: Files
+    company: frozenset[str] = frozenset()
+
+
+Kind = Callable[[Random, Base], Fault]
+Neighbour = Callable[[Random, Base], Files]
+PACKAGE = frozenset({"package-files"})
+MODULE = PACKAGE | {"initramfs-modules"}
+WITHOUT = frozenset({"module-symbols", "module-indexes", "driver-rivals", "driver-versions", "driver-enabled"})
+"""What speaks up where a module is gone, or as good as gone."""
+
+
+def gone(path: str) -> Files:
+    """A file removed."""
+    folder, _, name = path.rpartition("/")
+    return {f"{folder}/.wh.{name}": b""}
+
+
+def _short(path: str) -> str:
+    return re.sub(r"^/usr/lib/modules/[^/]+/", "", path)
+
+
+def _flipped(random: Random, data: bytes, last: int | None = None) -> bytes:
+    place = random.randrange(len(data) if last is None else last)
+    return data[:place] + bytes([data[place] ^ 1 << random.randrange(8)]) + data[place + 1 :]
+
+
+def flipped_module(random: Random, base: Base) -> Fault:
+    path = base.module(random, packed=True)
+    files: Files = {path: _flipped(random, base.data[path])}
+    return Fault("readable-binaries", path, files, MODULE | WITHOUT)
+
+
+def cut_module(random: Random, base: Base) -> Fault:
+    path = base.module(random, packed=random.random() < 0.5)
+    data = base.data[path]
+    files: Files = {path: data[: random.randrange(1, len(data))]}
+    return Fault("readable-binaries", path, files, MODULE | WITHOUT)
+
+
+def _versioned(random: Random, base: Base) -> tuple[str, bytes, int, str]:
+    """A module that states a checksum for a symbol: its path, its bytes as they are loaded, where the checksum stands, the symbol."""
+    for path in random.sample(base.modules(), len(base.modules())):
+        raw = lzma.decompress(base.data[path]) if path.endswith(".xz") else base.data[path]
+        needs = {symbol: crc for symbol, crc in base.files.modules[path].needs.items() if crc is not None and symbol != "module_layout"}
+        places = {symbol: raw.find(struct.pack("<Q56s", crc, symbol.encode())) for symbol, crc in needs.items()}
+        if found := sorted(symbol for symbol, place in places.items() if place >= 0):
+            symbol = random.choice(found)
+            return path, raw, places[symbol], symbol
+    raise IndexError("no module states a checksum")
+
+
+def _packed(path: str, data: bytes) -> Files:
+    return {path: lzma.compress(data) if path.endswith(".xz") else data}
+
+
+def other_checksum(random: Random, base: Base) -> Fault:
+    path, raw, place, symbol = _versioned(random, base)
+    changed = raw[:place] + _flipped(random, raw[place : place + 4]) + raw[place + 4 :]
+    return Fault("module-symbols", f"{_short(path)} was built against other versions of {symbol}", _packed(path, changed), MODULE)
+
+
+def no_checksum(random: Random, base: Base) -> Fault:
+    path, raw, place, symbol = _versioned(random, base)
+    changed = raw[: place + 8] + b"?" * len(symbol) + raw[place + 8 + len(symbol) :]
+    return Fault("module-symbols", f"{_short(path)} states no checksum for {symbol}", _packed(path, changed), MODULE)
+
+
+def other_kernel(random: Random, base: Base) -> Fault:
+    path = random.choice(base.modules())
+    raw = lzma.decompress(base.data[path]) if path.endswith(".xz") else base.data[path]
+    at = raw.index(b"vermagic=") + len(b"vermagic=")
+    number = raw[at + 2 : at + 3]
+    return Fault("vermagic", _short(path), _packed(path, raw[: at + 2] + bytes([number[0] ^ 1]) + raw[at + 3 :]), MODULE)
+
+
+def exchanged_modules(random: Random, base: Base) -> Fault:
+    """Two modules of a driver in each other's place: both are whole, fit the kernel, and are of the right version."""
+    own = sorted(driver.modules(base.files).keys() & base.data.keys())
+    one, other = random.sample(own, 2)
+    return Fault("module-indexes", module_name(one), {one: base.data[other], other: base.data[one]}, MODULE)
+
+
+def lost_module(random: Random, base: Base) -> Fault:
+    """A module that others need is not there."""
+    modules = {path: base.files.modules[path] for path in base.modules()}
+    needed = {symbol for module in modules.values() for symbol in module.needs}
+    lost = random.choice([path for path, module in modules.items() if module.exports.keys() & needed])
+    needs = next(path for path, module in modules.items() if module.needs.keys() & modules[lost].exports.keys())
+    return Fault("module-symbols", _short(needs), gone(lost), MODULE | WITHOUT)
+
+
+def foreign_module(random: Random, base: Base) -> Fault:
+    """A module that somebody put beside the others after depmod."""
+    folder = trees(base.files)[0].folder
+    name = f"extra{random.randrange(1000)}"
+    magic = base.files.modules[base.modules()[0]].vermagic
+    return Fault("module-indexes", name, {f"{folder}/extra/{name}.ko": elf_samples.module(name, vermagic=magic, in_tree=False)})
+
+
+def rival(random: Random, base: Base) -> Fault:
+    folder, name = trees(base.files)[0].folder, random.choice(("nova_core", "nouveau2", "nvidiafb"))
+    magic = base.files.modules[base.modules()[0]].vermagic
+    made = elf_samples.module(name, vermagic=magic, more=[("alias", CLAIM)])
+    return Fault("driver-rivals", name, {f"{folder}/kernel/{name}.ko": made}, frozenset({"module-indexes", "module-signers"}))
+
+
+def second_kernel(random: Random, base: Base) -> Fault:
+    version = f"6.1.{random.randrange(99)}"
+    path = random.choice(base.modules())
+    files: Files = {f"/usr/lib/modules/{version}/kernel/{path.rpartition('/')[2]}": base.data[path]}
+    return Fault("one-kernel-tree", version, files, frozenset({"locked-kernel"}))
+
+
+def broken_index(random: Random, base: Base) -> Fault:
+    tree = trees(base.files)[0]
+    path = f"{tree.folder}/modules.dep"
+    lines = base.data[path].splitlines(keepends=True)
+    lost = random.choice(lines)
+    return Fault("module-indexes", lost.decode().partition(":")[0], {path: b"".join(line for line in lines if line != lost)})
+
+
+def _firmware(random: Random, base: Base) -> str:
+    return random.choice([path for path in sorted(base.data) if driver.FIRMWARE.fullmatch(path)])
+
+
+def cut_firmware(random: Random, base: Base) -> Fault:
+    path = _firmware(random, base)
+    data = base.data[path]
+    return Fault("readable-binaries", path, {path: data[: random.randrange(64, len(data))]}, PACKAGE)
+
+
+def lost_firmware(random: Random, base: Base) -> Fault:
+    path = _firmware(random, base)
+    return Fault("module-firmware", path.removeprefix("/usr/lib/firmware/"), gone(path), PACKAGE)
+
+
+def other_firmware(random: Random, base: Base) -> Fault:
+    path = _firmware(random, base)
+    version = path.split("/")[5].encode()
+    assert base.data[path].count(version) >= 1
+    return Fault(
+        "driver-versions", path, {path: base.data[path].replace(version, OTHER.encode()[: len(version)].ljust(len(version), b"3"))}, PACKAGE
+    )
+
+
+def _driver_libraries(base: Base) -> list[str]:
+    return [path for path in sorted(base.data) if driver.LIBRARY.fullmatch(path)]
+
+
+def other_library(random: Random, base: Base) -> Fault:
+    """A library of another driver in the place of the right one, or beside it."""
+    path = random.choice(_driver_libraries(base))
+    match = driver.LIBRARY.fullmatch(path)
+    assert match
+    other = path.replace(match["version"], "535.247.01")
+    return Fault("driver-versions", other, {other: base.data[path]})
+
+
+def lost_library(random: Random, base: Base) -> Fault:
+    """A library that something needs is not there."""
+    needed = {name for binary in base.files.binaries.values() for name in binary.needed}
+    path = random.choice([path for path in sorted(base.data) if path.rpartition("/")[2] in needed])
+    return Fault("library-needs", path.rpartition("/")[2], gone(path), PACKAGE)
+
+
+def cut_program(random: Random, base: Base) -> Fault:
+    path = random.choice([path for path, binary in sorted(base.files.binaries.items()) if path in base.data and binary.interpreter])
+    data = base.data[path]
+    return Fault("readable-binaries", path, {path: data[: random.randrange(64, len(data))]}, PACKAGE)
+
+
+def lost_program(random: Random, base: Base) -> Fault:
+    path = base.text(random, rf"(?:{'|'.join(references.UNITS)})[^/]+\.service", "ExecStart=/")
+    program = f"/usr/bin/gone{random.randrange(100)}"
+    text = re.sub(rb"(?m)^ExecStart=[^\s]+", b"ExecStart=" + program.encode(), base.data[path])
+    return Fault("unit-programs", f"{path}: ExecStart names {program}", {path: text}, PACKAGE)
+
+
+def helper_of_udev(random: Random, base: Base) -> Fault:
+    path = f"/usr/lib/udev/rules.d/{random.randrange(10, 99)}-more.rules"
+    return Fault("udev-programs", path, {path: b'KERNEL=="nvidia*", RUN+="/usr/bin/nvidia-gone"\n'})
+
+
+def lent_file(random: Random, base: Base) -> Fault:
+    path, lent = "/etc/cdi/nvidia.json", f"/usr/lib/libgone.so.{random.randrange(9)}"
+    return Fault("cdi-files", f"{path} lends {lent}", {path: f'{{"containerEdits": {{"mounts": [{{"hostPath": "{lent}"}}]}}}}'.encode()})
+
+
+def not_blacklisted(random: Random, base: Base) -> Fault:
+    """Whoever keeps a rival away by modprobe's configuration no longer does."""
+    files: Files = {
+        path: re.sub(rb"(?m)^(?:blacklist|install) nouveau\b.*$", b"", data)
+        for path, data in base.data.items()
+        if path.startswith(("/etc/modprobe.d/", "/usr/lib/modprobe.d/")) and b"nouveau" in data
+    }
+    return Fault("driver-rivals", "nouveau", files, PACKAGE)
+
+
+def own_driver_off(random: Random, base: Base) -> Fault:
+    name = random.choice(sorted(module_name(path) for path in driver.modules(base.files)))
+    word = random.choice(("blacklist {}", "install {} /bin/false", "blacklist  {}  # for a test"))
+    return Fault("driver-enabled", name, {f"/etc/modprobe.d/{random.randrange(100)}.conf": word.format(name).encode() + b"\n"})
+
+
+def _file(random: Random, base: Base) -> str:
+    return random.choice([path for path in sorted(base.data) if path.startswith(("/usr/bin/", "/usr/lib/systemd/", "/etc/modprobe.d"))])
+
+
+def writable(random: Random, base: Base) -> Fault:
+    path = _file(random, base)
+    entry = Entry(path=path.lstrip("/"), mode=random.choice((0o666, 0o777, 0o622, 0o602)))
+    company = {"unit-programs", "driver-rivals", "driver-versions", "driver-enabled"}  # an entry has no content here
+    return Fault("no-world-writable", path, {path: entry}, PACKAGE | company)
+
+
+def set_id(random: Random, base: Base) -> Fault:
+    path = f"/usr/bin/more{random.randrange(100)}"
+    return Fault("set-id", path, {path: Entry(path=path.lstrip("/"), mode=random.choice((0o4755, 0o2755)))})
+
+
+def strange_owner(random: Random, base: Base) -> Fault:
+    path = f"/usr/share/more{random.randrange(100)}"
+    return Fault("owners", path, {path: Entry(path=path.lstrip("/"), mode=0o644, uid=random.randrange(1000, 60000))})
+
+
+def changed_package(random: Random, base: Base) -> Fault:
+    """A file that only its checksum tells, as a script or a text."""
+    path = random.choice([path for path in _packaged(base) if path in base.data and path not in base.files.binaries])
+    return Fault("package-files", path, {path: _flipped(random, base.data[path]) + b"\n"}, frozenset({"unit-programs"}))
+
+
+def lost_file(random: Random, base: Base) -> Fault:
+    path = random.choice([path for path in _packaged(base) if path in base.data and path not in base.files.binaries])
+    return Fault("package-files", path, gone(path), frozenset({"unit-programs"}))
+
+
+def _packaged(base: Base) -> list[str]:
+    lists = (data.decode() for path, data in sorted(base.data.items()) if packages.LIST.fullmatch(path))
+    return [f"/{line.partition('  ')[2]}" for text in lists for line in text.splitlines()]
+
+
+def other_digest(random: Random, base: Base) -> Fault:
+    path = base.text(random, rf"{QUADLETS}/[^/]+\.container", "@sha256:")
+    text = base.data[path].decode()
+    name = re.search(r"^Image=(?:\S*/)?(\S+)@sha256:([0-9a-f]{64})", text, re.MULTILINE)
+    assert name
+    digest = f"{random.getrandbits(256):064x}"
+    return Fault("bound-images", f"{name[1]} is bound as sha256:{digest}", {path: text.replace(name[2], digest).encode()})
+
+
+def edited_lock(random: Random, base: Base) -> Fault:
+    text = base.data[LOCK_PATH].decode()
+    wrong = text.replace('"memory_mib": ', f'"memory_mib": {random.randrange(1, 9)}')
+    return Fault("lock", LOCK_PATH, {LOCK_PATH: wrong.encode()})
+
+
+def left_key(random: Random, base: Base) -> Fault:
+    path = f"/etc/{random.choice(('tls', 'app', 'ssl/private'))}/{random.randrange(100)}.pem"
+    key = b"-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
+    return Fault("no-identity", path, {path: key})
+
+
+def left_compiler(random: Random, base: Base) -> Fault:
+    path = f"/usr/bin/{random.choice(('gcc', 'clang', 'x86_64-linux-gnu-g++'))}-{random.randrange(9, 15)}"
+    return Fault("no-build-tools", path, {path: b"#!/bin/sh\n"})
+
+
+def cut_initramfs(random: Random, base: Base) -> Fault:
+    path = f"{trees(base.files)[0].folder}/initramfs.img"
+    data = base.data[path]
+    return Fault("readable-binaries", path, {path: data[: random.randrange(200, len(data) - 1)]}, frozenset({"initramfs-modules"}))
+
+
+def older_initramfs(random: Random, base: Base) -> Fault:
+    """A module outside was compiled anew, and the initramfs has the old one."""
+    tree = trees(base.files)[0]
+    inside = base.files.initramfs[f"{tree.folder}/initramfs.img"].modules
+    path = random.choice([path for path in base.modules() if path in inside])
+    raw = lzma.decompress(base.data[path]) if path.endswith(".xz") else base.data[path]
+    return Fault("initramfs-modules", _short(path), _packed(path, raw + bytes(random.randrange(1, 9))), PACKAGE)
+
+
+KINDS: tuple[Kind, ...] = (
+    flipped_module, cut_module, other_checksum, no_checksum, other_kernel, exchanged_modules, lost_module, foreign_module, rival,
+    second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
+    helper_of_udev, lent_file, not_blacklisted, own_driver_off, writable, set_id, strange_owner, changed_package, lost_file, other_digest,
+    edited_lock, left_key, left_compiler, cut_initramfs, older_initramfs,
+)  # fmt: skip
+"""Every kind of fault."""
+
+
+def again_packed(random: Random, base: Base) -> Files:
+    """A module that another compressor wrote: what is loaded is the same."""
+    path = base.module(random, packed=True)
+    return {path: lzma.compress(lzma.decompress(base.data[path]), preset=random.randrange(1, 6))}
+
+
+def remark(random: Random, base: Base) -> Files:
+    path = random.choice([path for path in sorted(base.data) if path.startswith("/etc/modprobe.d/")])
+    return {path: base.data[path] + f"# blacklist nvidia {random.randrange(100)}\n".encode()}
+
+
+def unused_unit(random: Random, base: Base) -> Files:
+    return {f"/usr/lib/systemd/system/more{random.randrange(100)}.service": b"[Service]\nExecStart=/usr/bin/gone\n"}
+
+
+def optional_program(random: Random, base: Base) -> Files:
+    text = b"[Service]\nExecStart=-/usr/bin/gone\n[Install]\nWantedBy=multi-user.target\n"
+    return {f"/usr/lib/systemd/system/more{random.randrange(100)}.service": text}
+
+
+def more_firmware(random: Random, base: Base) -> Files:
+    return {f"/usr/lib/firmware/more/{random.randrange(100)}.bin": random.randbytes(100)}
+
+
+def more_library(random: Random, base: Base) -> Files:
+    return {f"/usr/lib/x86_64-linux-gnu/libmore{random.randrange(100)}.so.1": elf_samples.binary(soname="libmore.so.1")}
+
+
+def other_folder(random: Random, base: Base) -> Files:
+    return {f"/usr/lib/modules/6.1.{random.randrange(99)}/modules.order": b"", "/usr/lib/modules/kabi-current/symvers.gz": b""}
+
+
+def public_key(random: Random, base: Base) -> Files:
+    return {f"/etc/ssl/certs/{random.randrange(100)}.pem": b"-----BEGIN CERTIFICATE-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n"}
+
+
+def own_service(random: Random, base: Base) -> Files:
+    path = f"/usr/lib/udev/rules.d/{random.randrange(10, 99)}-more.rules"
+    return {path: b'TEST=="/usr/bin/nvidia-gone", RUN+="/usr/bin/nvidia-gone"\n'}
+
+
+def readable(random: Random, base: Base) -> Files:
+    path = f"/usr/share/more{random.randrange(100)}"
+    return {path: Entry(path=path.lstrip("/"), mode=random.choice((0o644, 0o755, 0o600, 0o664)))}
+
+
+NEIGHBOURS: tuple[Neighbour, ...] = (
+    again_packed, remark, unused_unit, optional_program, more_firmware, more_library, other_folder, public_key, own_service, readable,
+)  # fmt: skip
+"""Changes that are near a fault and are none."""

@@ -1,0 +1,141 @@
+"""An image as a snapshot: what its files say, judged as a machine is; and what the checks found as an in-toto statement."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import elf_samples
+import pytest
+import yaml
+from images_read import DIGEST, LOCK, Files, healthy, read
+from judged_snapshots import judged
+from kernel_samples import DRIVER, KERNEL, LIBRARIES, NVIDIA, OTHER_CLAIM, at, driver, driver_module, initramfs
+from test_accelerator_code import SITE, TORCH, library, nvidia
+
+from aistack.compose import image_snapshot
+from aistack.compose.findings import Finding, Outcome
+from aistack.compose.lock import LockedAccelerator
+from aistack.compose.statement import FINDINGS, statement
+from aistack.diagnostics import Severity
+from aistack.facts.catalog import Catalog
+
+STATUS = "Package: {}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {}\n\n"
+PACKAGES = {"libc6": "2.41-12+deb13u1", "podman": "5.4.2+ds1-2+b1", "nvidia-container-toolkit": "1.18.0-1", "dash": "0.5.12-12"}
+ON_L4 = dataclasses.replace(LOCK, accelerator=LockedAccelerator(product="nvidia/l4", count=2))
+OPEN = [("version", DRIVER), ("alias", OTHER_CLAIM), ("license", "Dual MIT/GPL")]
+
+
+def node() -> Files:
+    status = "".join(STATUS.format(name, version) for name, version in PACKAGES.items()).encode()
+    config = at("config", b'CONFIG_DRM=m\nCONFIG_CC_VERSION_TEXT="x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0"\n')
+    return {**healthy(), **driver(), **at(NVIDIA, driver_module(more=OPEN)), **config, "/usr/lib/sysimage/dpkg/status": status}
+
+
+def shown(tmp_path: Path, *layers: Files, catalog: Catalog, **how: Any) -> dict[str, Any]:
+    how = {"lock": ON_L4, "bootable": True, "arch": "amd64", "environment": {}, "reference": "", **how}
+    return image_snapshot.snapshot(read(tmp_path, layers), catalog, **how)
+
+
+def rules(document: dict[str, Any], catalog: Catalog) -> list[str]:
+    """The errors of the judge, who reads what is printed."""
+    text = yaml.safe_dump({name: block for name, block in document.items() if name != "schema"}, sort_keys=False)
+    return [found.rule for found in judged(text, catalog) if found.severity is Severity.ERROR]
+
+
+def test_a_node_says_what_it_has_and_the_judge_has_nothing_against_it(tmp_path: Path, catalog: Catalog) -> None:
+    document = shown(tmp_path, node(), catalog=catalog)
+    assert document["accelerator"] == {"product": "nvidia/l4", "count": 2}
+    assert document["platform"] == {
+        "os": "debian-13",
+        "glibc": "2.41",
+        "kernel": KERNEL,
+        "cmdline": "quiet",
+        "blacklist": ["nouveau"],
+        "kernel_config": {**dict.fromkeys((f"CONFIG_{name}" for name in image_snapshot.SETTINGS), "n"), "CONFIG_DRM": "m"},
+        "kernel_compiler": "gcc-14.2",
+        "module_signature": "none",
+        "arch": "amd64",
+    }
+    module = {"version": DRIVER, "flavor": "open", "built_for": KERNEL}
+    assert document["driver"] == {"version": DRIVER, "module": module, "gsp_firmware": DRIVER}
+    assert document["fabric"] == {"manager": {"state": "absent"}}
+    assert document["runtime"] == {"podman": "5.4.2", "container_toolkit": "1.18.0"}
+    assert rules(document, catalog) == []
+
+
+def test_the_judge_finds_what_does_not_fit(tmp_path: Path, catalog: Catalog) -> None:
+    newer = "550.90.07"
+    other: Files = {
+        f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b"",
+        f"{LIBRARIES}/libcuda.so.{newer}": elf_samples.binary(soname="libcuda.so.1", behind=f"\0{newer}\0".encode()),
+    }
+    document = shown(tmp_path, node(), other, catalog=catalog)
+    assert document["driver"]["version"] == newer
+    assert "MO101" in rules(document, catalog)
+    inside = at("initramfs.img", initramfs({NVIDIA: driver_module(more=[("version", newer), ("alias", OTHER_CLAIM)])}))
+    document = shown(tmp_path / "inside", node(), inside, catalog=catalog)
+    assert document["driver"]["initramfs_version"] == newer
+    assert rules(document, catalog) != []
+    free: Files = {"/etc/modprobe.d/nvidia.conf": b"", "/usr/lib/modprobe.d/nouveau.conf": b""}
+    assert shown(tmp_path / "free", node(), free, catalog=catalog)["platform"]["blacklist"] == []
+
+
+def test_a_container_says_what_its_programs_were_built_for(tmp_path: Path, catalog: Catalog) -> None:
+    files: Files = {
+        f"{SITE}/torch-2.10.0.dist-info/RECORD": b"",
+        f"{SITE}/torch/version.py": b"__version__ = '2.10.0+cu128'\ncuda: Optional[str] = '12.8'\nhip: Optional[str] = None\n",
+        TORCH: library(nvidia("8.0", "9.0a")),
+        f"{SITE}/vllm-0.19.1.dist-info/RECORD": b"",
+        f"{SITE}/sums-1.0.dist-info/RECORD": b"",
+        "/usr/lib/python3/dist-packages/torch-2.6.0.egg-info/PKG-INFO": b"",
+        "/usr/local/cuda-12.8/compat/libcuda.so.570.124.06": b"",
+    }
+    how = {"bootable": False, "lock": None, "environment": {"CUDA_VERSION": "12.8.1", "NVIDIA_REQUIRE_CUDA": "cuda>=12.8"}}
+    document = shown(tmp_path, files, catalog=catalog, reference="example.org/a:1", **how)
+    assert document["image"] == {
+        "arch": "amd64",
+        "ref": "example.org/a:1",
+        "cuda": "12.8.1",
+        "requires": "cuda>=12.8",
+        "cuda_compat": "570.124.06",
+    }
+    torch = {"version": "2.10.0", "build": "cu128", "arch_list": ["8.0", "9.0a"]}
+    assert document["frameworks"] == {"torch": torch, "vllm": {"version": "0.19.1"}}
+    assert "platform" not in document and rules(document, catalog) == []
+    volta = {**document, "accelerator": {"product": "nvidia/v100-16gb"}}
+    assert rules(volta, catalog) != []
+
+
+def finding(name: str, outcome: Outcome, **how: Any) -> Finding:
+    return Finding(name=name, outcome=outcome, message="words", **how)
+
+
+@pytest.mark.parametrize(
+    ("findings", "strict", "result", "lists"),
+    [
+        ([finding("a", Outcome.YES)], True, "PASSED", (["system/a"], [], [])),
+        ([finding("a", Outcome.YES), finding("b", Outcome.UNKNOWN)], True, "WARNED", (["system/a"], ["system/b"], [])),
+        ([finding("a", Outcome.NO, fatal=False)], False, "WARNED", ([], ["system/a"], [])),
+        ([finding("a", Outcome.NO, fatal=False)], True, "FAILED", ([], [], ["system/a"])),
+        ([finding("a", Outcome.NO, accepted="so it is")], True, "WARNED", ([], ["system/a"], [])),
+    ],
+)
+def test_the_statement_has_three_outcomes(
+    findings: list[Finding], strict: bool, result: str, lists: tuple[list[str], list[str], list[str]]
+) -> None:
+    text = statement(DIGEST, {"system": findings}, version="1.0", lock="sha256:" + "2" * 64, strict=strict)
+    document = json.loads(text)
+    assert (document["_type"], document["predicateType"]) == (
+        "https://in-toto.io/Statement/v1",
+        "https://in-toto.io/attestation/test-result/v0.1",
+    )
+    assert document["subject"] == [{"name": "image", "digest": {"sha256": "1" * 64}}]
+    predicate = document["predicate"]
+    assert predicate["result"] == result
+    assert (predicate["passedTests"], predicate["warnedTests"], predicate["failedTests"]) == lists
+    assert predicate["configuration"] == [{"uri": "pkg:pypi/aistack@1.0"}, {"name": "lock", "digest": {"sha256": "2" * 64}}]
+    assert [one["message"] for one in predicate[FINDINGS]["system"]] == ["words"] * len(findings)
+    assert text == statement(DIGEST, {"system": findings}, version="1.0", lock="sha256:" + "2" * 64, strict=strict)
