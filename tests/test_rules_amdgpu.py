@@ -45,6 +45,58 @@ CASES: Cases = {
         AMD + platform(os="ubuntu-24.04", kernel="6.8.0-40-generic") + "driver: {module: {install: dkms}}\ntoolkit: {rocm: 6.2.0}\n",
         {},
     ),
+    "Ubuntu 16.04's first kernel": (
+        AMD + platform(os="ubuntu-16.04", kernel="4.4.0-139-generic") + "driver: {module: {version: 1.9-307, install: dkms}}\n",
+        {"AM201": ERROR},
+    ),
+    "Ubuntu 16.04's later kernel": (
+        AMD + platform(os="ubuntu-16.04", kernel="4.15.0-43-generic") + "driver: {module: {version: 1.9-307, install: dkms}}\n",
+        {},
+    ),
+    "a kernel of RHEL with newer graphics code": (
+        AMD + platform(os="centos-7.6", kernel="3.10.0-957.el7.x86_64") + "driver: {module: {version: 1.9-307, install: dkms}}\n",
+        {},
+    ),
+    "before it followed": (
+        AMD + platform(os="ubuntu-18.04", kernel="4.18.0-15-generic") + "driver: {module: {version: 1.9-307, install: dkms}}\n",
+        {"AM201": ERROR},
+    ),
+    "a fault of one release": (
+        AMD + platform(os="ubuntu-18.04", kernel="4.18.0-16-generic") + "driver: {module: {version: 2.2-31, install: dkms}}\n",
+        {"AM201": ERROR},
+    ),
+    "a release that goes with it": (
+        AMD + platform(os="ubuntu-18.04", kernel="5.0.0-37-generic") + "driver: {module: {version: 2.10-14, install: dkms}}\n",
+        {},
+    ),
+    "the next kernel": (
+        AMD + platform(os="ubuntu-18.04", kernel="5.3.0-40-generic") + "driver: {module: {version: 2.10-14, install: dkms}}\n",
+        {"AM201": ERROR},
+    ),
+    "the next release": (
+        AMD + platform(os="ubuntu-18.04", kernel="5.3.0-40-generic") + "driver: {module: {version: 3.3-19, install: dkms}}\n",
+        {},
+    ),
+    "beyond what it is made for": (
+        AMD + platform(os="ubuntu-20.04", kernel="5.8.0-43-generic") + "driver: {module: {version: 4.0-23, install: dkms}}\n",
+        {"AM201": ERROR},
+    ),
+    "what it is made for": (
+        AMD + platform(os="ubuntu-20.04", kernel="5.4.0-65-generic") + "driver: {module: {version: 4.0-23, install: dkms}}\n",
+        {},
+    ),
+    "older than it wants": (
+        AMD + platform(os="ubuntu-18.04", kernel="4.15.0-140-generic") + "driver: {module: {version: 4.1-26, install: dkms}}\n",
+        {"AM201": ERROR},
+    ),
+    "a mainline kernel of Ubuntu": (
+        AMD + platform(os="ubuntu-24.04", kernel="6.18.14-061814-generic") + "driver: {module: {version: 6.16.13, install: dkms}}\n",
+        {"AM202": ERROR},
+    ),
+    "the distribution's own kernel": (
+        AMD + platform(os="ubuntu-24.04", kernel="6.17.0-23-generic") + "driver: {module: {version: 6.16.13, install: dkms}}\n",
+        {},
+    ),
     "the kernel's own": (
         AMD + platform(kernel="7.0.0-14-generic") + "driver: {module: {name: amdgpu, flavor: in-tree}}\ntoolkit: {rocm: 7.2.1}\n",
         {},
