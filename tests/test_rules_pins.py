@@ -74,6 +74,15 @@ CASES = {
     "jaxlib that is too old": Case("PN101", with_("jax 0.4.35", "jaxlib 0.4.30"), with_("jaxlib 0.4.34"), "frameworks/jax/version"),
     "jaxlib that is too new": Case("PN101", with_("jax 0.4.38", "jaxlib 0.5.0"), with_("jaxlib 0.4.38"), "frameworks/jaxlib/version"),
     "NumPy 2": Case("PN112", with_("torch 2.2.2", "numpy 2.0.1"), with_("numpy 1.26.4"), "frameworks/torch/version"),
+    "libraries of another CUDA than the build's": Case(
+        "PN107", with_("onnxruntime-gpu 1.18.0 cu118", toolkit__cuda="12.4"), {"toolkit.cuda": "11.8"}, "toolkit.cuda"
+    ),
+    "another program lends them": Case(
+        "PN107",
+        with_("onnxruntime-gpu 1.18.0 cu118", toolkit__cuda="12.4"),
+        with_("torch 2.3.1 cu118"),
+        "frameworks/onnxruntime-gpu/build",
+    ),
 }
 
 
