@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from program_snapshots import Case, explained, hold, on, with_
+from program_snapshots import Case, explained, hold, on, serving, with_
 
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Catalog
@@ -87,6 +87,31 @@ CASES = {
         {"toolkit.cuda": "12.8"},
         "toolkit.cuda",
         Severity.WARNING,
+    ),
+    "JAX's code for servers on a Jetson": Case(
+        "AC105",
+        on("sm_87", platform__arch="aarch64") | with_("jax 0.11.1 cuda12"),
+        {"accelerator.arch": "sm_86"},
+        "frameworks/jax/build",
+    ),
+    "JAX for CUDA 13 on Volta": Case("AC105", on("sm_70") | with_("jax 0.8.0 cuda13"), with_("jax 0.8.0 cuda12"), "accelerator.arch"),
+    "a target that nvcc has dropped": Case(
+        "NV110",
+        {"toolkit.cuda": "12.2", "frameworks.mine": {"arch_list": ["sm_35", "sm_50", "sm_70"]}},
+        {"toolkit.cuda": "11.8"},
+        "toolkit.cuda",
+    ),
+    "a target that nvcc does not know yet": Case(
+        "NV112",
+        {"toolkit.cuda": "12.6", "frameworks.mine": {"arch_list": ["8.0", "12.0+PTX"]}},
+        {"toolkit.cuda": "12.8"},
+        "toolkit.cuda",
+    ),
+    "experts and an old C library": Case(
+        "BD117",
+        serving("vllm 0.10.0", "nvidia/h100-sxm-80gb", "Qwen/Qwen3-30B-A3B", platform__glibc="2.28", platform__arch="x86_64"),
+        {"platform.glibc": "2.34"},
+        "platform.glibc",
     ),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from program_snapshots import Case, explained, hold, serving, with_
+from program_snapshots import Case, explained, hold, on, serving, with_
 
 from aistack.compose.programs import served
 from aistack.diagnostics import Severity
@@ -170,6 +170,18 @@ CASES = {
         "ME102",
         serving("vllm 0.11.0", "nvidia/l40", "google/gemma-3-27b-it", accelerator__count=1),
         {"accelerator.product": "nvidia/h100-sxm-80gb"},
+        "model.id",
+    ),
+    "MXFP4 before Ampere, by the day of the build": Case(
+        "PR102",
+        on("sm_75") | {"frameworks.vllm": {"as_of": "2025-08-05"}, "model.id": "openai/gpt-oss-120b"},
+        {"accelerator.arch": "sm_80"},
+        "accelerator.arch",
+    ),
+    "heads of an older model": Case(
+        "MD105",
+        serving("vllm 0.5.1", "nvidia/a100-sxm-80gb", "Qwen/Qwen2-57B-A14B-Instruct", accelerator__count=8, model__tensor_parallel=8),
+        {"model.tensor_parallel": 4},
         "model.id",
     ),
 }
