@@ -107,6 +107,12 @@ CASES = {
         {"toolkit.cuda": "12.8"},
         "toolkit.cuda",
     ),
+    "a library of a wheel and an old C library": Case(
+        "BD118",
+        with_("bitsandbytes 0.45.3", "torch 2.6.0 cu126", platform__glibc="2.31", platform__arch="x86_64"),
+        with_("torch 2.6.0 cu124"),
+        "platform.glibc",
+    ),
     "experts and an old C library": Case(
         "BD117",
         serving("vllm 0.10.0", "nvidia/h100-sxm-80gb", "Qwen/Qwen3-30B-A3B", platform__glibc="2.28", platform__arch="x86_64"),
