@@ -139,6 +139,20 @@ ROWS = (
     ),
     Row(
         rule="PM102",
+        says="was compiled against 5.4-1.0.3.0, but the InfiniBand modules are those of MLNX_OFED_LINUX-5.8-3.0.7.0",
+        fires="fabric: {ofed: MLNX_OFED_LINUX-5.8-3.0.7.0, peermem: {module: nv_peer_mem, built_against: 5.4-1.0.3.0}}",
+        silent="fabric: {ofed: MLNX_OFED_LINUX-5.8-3.0.7.0, peermem: {module: nv_peer_mem, built_against: 5.8-3.0.7.0}}",
+        lacking="fabric: {peermem: {module: nv_peer_mem, built_against: 5.4-1.0.3.0}}",
+    ),
+    Row(
+        rule="PM104",
+        says="nv_peer_mem was compiled for kernel 5.4.0-97-generic, the machine runs 5.4.0-116-generic",
+        fires="platform: {kernel: 5.4.0-116-generic}; fabric: {peermem: {module: nv_peer_mem, built_against: 5.4.0-97-generic}}",
+        silent="platform: {kernel: 5.4.0-97-generic}; fabric: {ofed: 5.4-1.0.3.0, peermem: {built_against: 5.4.0-97-generic}}",
+        lacking="fabric: {peermem: {module: nv_peer_mem, built_against: 5.4.0-97-generic}}",
+    ),
+    Row(
+        rule="PM102",
         says="does not load without an OFED",
         fires="platform: {os: rhel-9.4}; fabric: {ofed: absent, peermem: {module: nvidia-peermem}}",
         silent="platform: {os: rhel-9.4}; fabric: {ofed: absent, peermem: {module: nvidia-peermem, loaded: true}}",

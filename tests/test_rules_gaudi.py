@@ -21,10 +21,18 @@ ROWS = (
     ),
     Row(
         rule="GD101",
-        says="the software is of Gaudi release 1.16.0, but the driver of 1.16.1",
-        fires=f"{GAUDI}; driver: {{version: 1.16.1-7}}; toolkit: {{gaudi: 1.16.0.526}}",
-        silent=f"{GAUDI}; driver: {{version: '1.16'}}; toolkit: {{gaudi: 1.16.0.526}}",
-        lacking=f"{GAUDI}; driver: {{version: 1.16.1-7}}",
+        says="the software is of Gaudi release 1.21.0, but the driver of 1.21.2",
+        severity=Severity.WARNING,
+        fires=f"{GAUDI}; driver: {{version: 1.21.2}}; toolkit: {{gaudi: 1.21.0.555}}",
+        silent=f"{GAUDI}; driver: {{version: '1.21'}}; toolkit: {{gaudi: 1.21.0.555}}",
+        lacking=f"{GAUDI}; driver: {{version: 1.21.2}}",
+    ),
+    Row(
+        rule="GD105",
+        says="Gaudi software 1.16.0.526 does not acquire devices through driver 1.16.1-7",
+        fires="driver: {version: 1.16.1-7}; frameworks: {habana-torch-plugin: {version: 1.16.0.526}}",
+        silent="driver: {version: 1.16.0-2}; frameworks: {habana-torch-plugin: {version: 1.16.0.526}}",
+        lacking="frameworks: {habana-torch-plugin: {version: 1.16.0.526}}",
     ),
     Row(
         rule="GD101",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_rules_programs import Case, Keys, said, with_
+from program_snapshots import Case, Keys, said, with_
 
 from aistack.compose.refresh_wheels import entered, newest, spans
 from aistack.diagnostics import Severity
@@ -37,6 +37,12 @@ CASES = {
         "WH101",
         machine(platform__os="ubuntu-20.04") | with_("flash-attn 2.8.2 cu12torch2.7"),
         with_("flash-attn 2.7.4.post1 cu12torch2.6"),
+        "platform.os",
+    ),
+    "a library that needs more than the wheel's name says": Case(
+        "WH101",
+        machine(platform__os="ubuntu-20.04", platform__arch="x86_64") | with_("vllm 0.5.2"),
+        with_("vllm 0.5.3.post1"),
         "platform.os",
     ),
     "neither wheel nor sources for the processor": Case(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_rules_programs import Case, of, said, serving
+from program_snapshots import Case, of, said, serving
 
 from aistack.compose.rules import find
 from aistack.diagnostics import Severity

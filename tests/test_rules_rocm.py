@@ -10,6 +10,8 @@ from aistack.diagnostics import Severity
 from aistack.facts.catalog import Catalog
 
 MI300X = "accelerator: {product: amd/mi300x, arch: gfx942}"
+MI50 = "accelerator: {product: amd/mi50-32gb}"
+MI250X = "accelerator: {product: amd/mi250x, arch: gfx90a}"
 MI350P = "accelerator: {product: amd/mi350p}"
 
 ROWS = (
@@ -19,6 +21,13 @@ ROWS = (
         fires=f"{MI300X}; toolkit: {{rocm: 7.0.0, kmd: 6.1.2}}",
         silent=f"{MI300X}; toolkit: {{rocm: 6.4.1, kmd: 6.1.2}}",
         lacking=f"{MI300X}; toolkit: {{rocm: 7.0.0}}",
+    ),
+    Row(
+        rule="RC101",
+        says="ROCm 5.4.3 is too new for kernel driver of ROCm 5.1.3",
+        fires=f"{MI250X}; toolkit: {{rocm: 5.4.3, kmd: 5.1.3}}",
+        silent=f"{MI250X}; toolkit: {{rocm: 5.3.0, kmd: 5.1.3}}",
+        lacking=f"{MI250X}; toolkit: {{kmd: 5.1.3}}",
     ),
     Row(
         rule="RC101",
@@ -160,6 +169,36 @@ ROWS = (
         fires="accelerator: {arch: gfx1010}; frameworks: {vllm: {version: 0.9.0, build: rocm6.4}}",
         silent="accelerator: {arch: gfx942}; frameworks: {vllm: {version: 0.9.0, build: rocm6.4}}",
         lacking="frameworks: {vllm: {version: 0.9.0, build: rocm6.4}}",
+    ),
+    Row(
+        rule="GX102",
+        says="PyTorch's wheels for ROCm 7.0 have no code for gfx1151",
+        fires="accelerator: {product: amd/ryzen-ai-max-395}; frameworks: {torch: {version: 2.10.0.dev20250930, build: rocm7.0}}",
+        silent="accelerator: {product: amd/ryzen-ai-max-395}; frameworks: {torch: {version: 2.10.0.dev20251101, build: rocm7.0}}",
+        lacking="accelerator: {product: amd/ryzen-ai-max-395}; frameworks: {torch: {build: rocm7.0}}",
+    ),
+    Row(
+        rule="GX102",
+        says="PyTorch's wheels for ROCm 6.2 have no code for gfx1102",
+        fires="accelerator: {product: amd/rx-7600}; frameworks: {torch: {version: 2.5.1, build: rocm6.2}}",
+        silent="accelerator: {product: amd/rx-7600}; frameworks: {torch: {version: 2.7.1, build: rocm6.2.4}}",
+        lacking="accelerator: {product: amd/rx-7600}; frameworks: {torch: {build: rocm6.2}}",
+    ),
+    Row(
+        rule="RC114",
+        says="ROCm 4.3 refuses amd/mi50-32gb",
+        fires=f"{MI50}; platform: {{os: rocky-8.4}}; driver: {{module: {{flavor: in-tree}}}}; toolkit: {{rocm: '4.3'}}",
+        silent=f"{MI50}; platform: {{os: rocky-8.6}}; driver: {{module: {{flavor: in-tree}}}}; toolkit: {{rocm: '4.3'}}",
+        lacking=f"{MI50}; driver: {{module: {{flavor: in-tree}}}}; toolkit: {{rocm: '4.3'}}",
+    ),
+    Row(
+        rule="RC114",
+        says="ROCm 5.3 refuses amd/radeon-vii",
+        fires="accelerator: {product: amd/radeon-vii}; platform: {kernel: 5.4.0-131-generic}; driver: {module: {flavor: in-tree}}; "
+        "toolkit: {rocm: '5.3'}",
+        silent="accelerator: {product: amd/radeon-vii}; platform: {kernel: 5.15.0-25-generic}; driver: {module: {flavor: in-tree}}; "
+        "toolkit: {rocm: '5.3'}",
+        lacking="accelerator: {product: amd/radeon-vii}; platform: {kernel: 5.4.0-131-generic}; toolkit: {rocm: '5.3'}",
     ),
     Row(
         rule="GX106",

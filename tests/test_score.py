@@ -27,11 +27,9 @@ TOPICS = {
 """What failures are filed under."""
 
 
-LEAST = {"blind": 0.94, "blind-2": 0.78, "blind-3": 0.59}
+LEAST = {"blind-2": 0.80, "blind-3": 0.86}
 """Recall below what is aimed at. Those in the blind ones were collected without sight of the rules: they show what is still missing,
 and the number may only grow."""
-ALARMS: dict[str, list[str]] = {"blind-3": ["D043"]}
-"""Cases that work and are called broken all the same: the fewer the better."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +41,7 @@ def about(catalog: Catalog) -> dict[str, tuple[str, ...]]:
 def test_the_rate_of_errors(file: Path, catalog: Catalog, about: dict[str, tuple[str, ...]]) -> None:
     judged = [score.judge(case, catalog, about) for case in score.cases([file])]
     errors = [one for one in judged if one.expected == "error"]
-    assert [one.id for one in judged if one.expected == "ok" and one.reported == "error"] == ALARMS.get(file.stem, [])
+    assert [one.id for one in judged if one.expected == "ok" and one.reported == "error"] == []
     assert sum(one.reported == "error" and one.reasoned for one in errors) >= LEAST.get(file.stem, 0.95) * len(errors)
 
 

@@ -6,7 +6,9 @@
 | `forward-compat` | `true` where an image brings driver libraries of a newer branch than the machine's driver |
 | `runtime.NAME` | the version of a part of the runtime, also where more than its version is told |
 | `torch-rocm` | the ROCm that torch was built with |
+| `compiled-oldest`, `compiled-newest` | the least and the highest compute capability for which a program is compiled with the toolkit |
 | `environment-cuda` | the CUDA whose libraries programs find that bring none along |
+| `gaudi` | the release of Gaudi's software, also where only a part of it is told |
 | `amd-driver` | AMD's kernel driver: its version, or the ROCm release that it came with |
 | `runtime.cdi.spec_version` | where it is not said: the least version that has the fields which the specification uses |
 | `gaudi-firmware` | the firmware's own number: `53.1.1.1` of `hl-1.18.0-fw-53.1.1.1`; not the release of the software that it came with |
@@ -14,6 +16,7 @@
 | `cdi-devices` | `true` where a container asks that engine for devices of a CDI specification, without NVIDIA's runtime in between |
 | `cdi-switch` | beside `cdi-devices`: `on` or `off` where it is known whether the engine is told to read such specifications |
 | `amd-os` | the system in the words of AMD's matrices: `ubuntu-22.04`, `rhel-9.4`, `sles-15.6` |
+| `rhel-release` | the point release of RHEL, or the one that a rebuild is of: `8.4` of `centos-8.4.2105` |
 """
 
 from __future__ import annotations
@@ -24,17 +27,22 @@ from collections.abc import Mapping
 from aistack.compose import requirement
 from aistack.compose.rules.situation import Path, Value
 from aistack.facts import cdi as specification
+from aistack.facts.capability import normal
 from aistack.facts.catalog import Catalog
-from aistack.facts.snapshot import SeenPart, Snapshot, listed, stated
+from aistack.facts.snapshot import SeenPart, Snapshot, listed, seen_frameworks, stated
+from aistack.facts.version import Scheme, key
 
 COMPONENTS = frozenset(
     {
         "driver-branch",
         "forward-compat",
         "torch-rocm",
+        "compiled-oldest",
+        "compiled-newest",
         "environment-cuda",
         "amd-driver",
         "amd-os",
+        "rhel-release",
         "gaudi-firmware",
         "cdi-engine",
         "cdi-engine-version",
@@ -50,8 +58,14 @@ BRINGING = re.compile(r"torch|pytorch|jax|nvidia-|vllm|sglang|cupy|conda|cuda-")
 GAUDI_RELEASE = re.compile(r"1\.\d+(\.\d+)*$")
 """What the releases of Gaudi's software look like; the numbers of its firmware begin far above."""
 
+GAUDI_PROGRAMS = "habana"
+"""How the names of programs begin that are parts of Gaudi's software, and have the number of its release."""
+
 AMD_SYSTEMS = {"ubuntu": 2, "debian": 1, "rhel": 2, "sles": 2, "ol": 1, "oracle": 1, "oraclelinux": 1, "azurelinux": 2}
 """The systems that AMD's matrices name, and how many numbers of their version count there."""
+
+REBUILDS = re.compile(r"(?:rhel|centos|rocky|almalinux|ol|oraclelinux)-(\d+\.\d+)")
+"""RHEL and the systems that are built from its sources, with their point release."""
 
 
 def node_values(snapshot: Snapshot, driver: Value | None) -> dict[str, Value]:
@@ -74,6 +88,9 @@ def node_values(snapshot: Snapshot, driver: Value | None) -> dict[str, Value]:
     system = amd_system(snapshot.platform.os or "")
     if system is not None:
         found["amd-os"] = Value(text=system, path=("platform", "os"))
+    rebuilt = REBUILDS.match(snapshot.platform.os or "")
+    if rebuilt is not None:
+        found["rhel-release"] = Value(text=rebuilt[1], path=("platform", "os"))
     return found
 
 
@@ -89,10 +106,27 @@ def program_values(snapshot: Snapshot, catalog: Catalog, node: Mapping[str, Valu
     if rocm:
         path: Path = ("frameworks", "torch", "build") if build else ("frameworks", "torch", "version")
         found["torch-rocm"] = Value(text=rocm[1], path=path, because=f"torch is built for ROCm {rocm[1]}")
+    if snapshot.image.gaudi is None and snapshot.toolkit.gaudi is None:
+        for name, seen in seen_frameworks(snapshot).items():
+            if name.lower().startswith(GAUDI_PROGRAMS) and seen.version is not None:
+                found["gaudi"] = Value(text=seen.version, path=("frameworks", name), because=f"this is {name} {seen.version}")
     environment = _environment_cuda(snapshot)
     if environment is not None:
         found["environment-cuda"] = environment
-    return found
+    return found | _compiled_here(snapshot, catalog)
+
+
+def _compiled_here(snapshot: Snapshot, catalog: Catalog) -> dict[str, Value]:
+    """Of a program that no project publishes compiled, as far as is known: for what the toolkit compiles it."""
+    for name, seen in seen_frameworks(snapshot).items():
+        plain = name.lower().replace("_", "-")
+        asked = {built.partition("+")[0].rstrip("af") for word in listed(seen.arch_list) or () if (built := normal(word))}
+        if asked and not seen.build and not catalog.framework(plain) and not catalog.component(plain) and plain not in catalog.wheels:
+            ranked = sorted(asked, key=lambda text: key(text, Scheme.RELEASE))
+            told = f"{name} is compiled for {', '.join(listed(seen.arch_list) or ())}"
+            ends = {"compiled-oldest": ranked[0], "compiled-newest": ranked[-1]}
+            return {end: Value(text=text, path=("frameworks", name, "arch_list"), because=told) for end, text in ends.items()}
+    return {}
 
 
 def _environment_cuda(snapshot: Snapshot) -> Value | None:

@@ -120,7 +120,7 @@ def _preemptible(snapshot: Snapshot, arch: Value | None) -> Value | None:
 
 
 def _ubuntu_kernel(snapshot: Snapshot) -> Value | None:
-    found = re.fullmatch(r"(\d+\.\d+\.\d+)-(\d{1,4})-[a-z0-9-]+", snapshot.platform.kernel or "")
+    found = re.fullmatch(r"(\d+\.\d+\.\d+)-(\d{1,4})(?:-[a-z0-9-]+)?", snapshot.platform.kernel or "")
     ubuntu = PATCHING.match(snapshot.platform.os or "") and not (snapshot.platform.os or "").startswith("debian")
     return Value(text=f"{found[1]}.{found[2]}", path=("platform", "kernel")) if found and ubuntu else None
 
@@ -143,8 +143,10 @@ def _amdgpu(snapshot: Snapshot, values: Mapping[str, Value]) -> dict[str, Value]
 
 
 def _dkms_version(text: str | None) -> tuple[str | None, str | None]:
-    """A version of amdgpu-dkms, and the ROCm release that its last number may hold: `6.12.12.60401` is of 6.4.1."""
+    """A version of amdgpu-dkms, and the ROCm release that it is of, where it tells: `6.12.12.60401` is of 6.4.1, `4.0-23` of 4.0."""
     found = re.match(r"(\d+\.\d+(?:\.\d+)?)(?:\.(\d)(\d\d)(\d\d)\b)?", text or "")
     if found is None:
         return None, None
+    if int(found[1].partition(".")[0]) < 5:  # up to 4.3 the modules had the number of their release
+        return found[1], found[1]
     return found[1], f"{found[2]}.{int(found[3])}.{int(found[4])}" if found[2] else None

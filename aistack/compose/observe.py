@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from aistack.compose import programs
-from aistack.compose.between import node_values, program_values
+from aistack.compose.between import GAUDI_PROGRAMS, node_values, program_values
 from aistack.compose.building import build_values
 from aistack.compose.referred import AT, Referred, refer
 from aistack.compose.rules.situation import Part, Path, Situation, Value
@@ -159,9 +159,10 @@ def _common(products: Sequence[Accelerator], name: str) -> Accelerator:
 def vendor(snapshot: Snapshot) -> str | None:
     """Whose accelerator and driver these are, by what only that vendor has; None where nothing tells."""
     seen, module = snapshot.accelerator, snapshot.driver.module.name or ""
+    plugin = any(name.lower().startswith(GAUDI_PROGRAMS) for name in snapshot.frameworks)
     signs = {
         "amd": (snapshot.toolkit.rocm, snapshot.image.rocm, module.startswith("amdgpu"), (seen.arch or "").startswith("gfx")),
-        "intel": (snapshot.toolkit.gaudi, snapshot.image.gaudi, module.startswith("habana"), (seen.arch or "").startswith("gaudi")),
+        "intel": (snapshot.toolkit.gaudi, snapshot.image.gaudi, module.startswith("habana"), (seen.arch or "").startswith("gaudi"), plugin),
         "nvidia": (
             snapshot.toolkit.cuda,
             snapshot.image.cuda,

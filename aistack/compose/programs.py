@@ -113,12 +113,24 @@ def part(snapshot: Snapshot, catalog: Catalog, vendor: str | None, node: Mapping
 def _version(one: Program) -> Value:
     version = one.seen.version
     if not version:
-        known = tuple(release.version for release in one.owner.releases) if one.owner is not None else ()
+        known = _around(one.owner.releases, one.seen.as_of) if one.owner is not None else ()
         return Value(text=None, path=one.path, because=f"the version of {one.name} is not said", among=known)
     if one.owner is not None and one.owner.versions is Scheme.RELEASE:
         version = re.sub(r"^[vb](?=\d)", "", version)  # as tags are written: `b4589`, `v0.5.7`
     series = re.fullmatch(r"\d+(\.\d+)?", version) is not None and (one.owner is None or one.owner.versions is Scheme.PEP440)
     return Value(text=version, path=(*one.path, "version"), series=series)
+
+
+def _around(releases: Sequence[Release], day: str | None) -> tuple[str, ...]:
+    """The releases, the newest first, that a program without a version may be: all, or those next to the day of its build."""
+    first, last = 0, len(releases)
+    for place, release in enumerate(releases):
+        if day and release.date and release.date > day:
+            first = place
+        elif day and release.date:
+            last = place + 1
+            break
+    return tuple(release.version for release in releases[first:last])
 
 
 def _compiled(one: Program, catalog: Catalog) -> Literal["somehow", "listed"] | None:

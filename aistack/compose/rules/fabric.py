@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from aistack.compose.rules.situation import Finding, Path, Situation, code_rule
 from aistack.compose.rules.vendor import BOARD, GUIDE
 from aistack.diagnostics import Severity
+from aistack.facts.kernel_name import same_kernel
 from aistack.facts.snapshot import listed, stated
 from aistack.facts.version import agree, upstream
 
 MANAGER: Path = ("fabric", "manager", "state")
 UP = ("enabled", "running", "active")
+KERNEL = re.compile(r"\d+\.\d+\.\d+-\d+[.\w-]*[a-z]")
+"""What the name of a kernel looks like, and the number of no OFED (`5.8-1.1.2`, `23.07-0.5.1.2`)."""
 DOWN = ("absent", "stopped", "inactive", "disabled", "failed", "missing")
 
 
@@ -251,9 +254,9 @@ def _peermem(situation: Situation) -> Iterator[Finding]:
     module = (peer.module or "nvidia-peermem").replace("_", "-")
     if running is None or stated(peer.loaded) is True or module not in ("nvidia-peermem", "nv-peer-mem"):
         return
-    if peer.built_against is not None:
+    if peer.built_against is not None and KERNEL.match(peer.built_against) is None:
         built, loaded = peer.built_against, running
-        other = _family(built) != _family(loaded)
+        other = not (built[0].isdigit() or loaded[0].isdigit()) and _family(built) != _family(loaded)  # a bare number names no OFED
         one, two = _release(built), _release(loaded)
         if other or (one is not None and two is not None and one != two):
             yield Finding(
@@ -276,6 +279,27 @@ def _peermem(situation: Situation) -> Iterator[Finding]:
             checked="2026-11-26",
             hints=("use DMA-BUF: open kernel modules and a kernel of 5.12 or newer",),
         )
+
+
+def _peermem_kernel(situation: Situation) -> Iterator[Finding]:
+    """A module for peer access fits the kernel that it was compiled for, as the InfiniBand modules beside it do, and no other.
+
+    After an update of the kernel both have to be compiled anew: the kernel compares the versions of their symbols and refuses them
+    ("disagrees about version of symbol").
+    """
+    peer, kernel = situation.seen.fabric.peermem, situation.seen.platform.kernel
+    built = peer.built_against or ""
+    if kernel is None or stated(peer.loaded) is True or KERNEL.match(built) is None or same_kernel(built, kernel) is not False:
+        return
+    yield Finding(
+        message=f"{peer.module or 'the module for peer access'} was compiled for kernel {built}, the machine runs {kernel}",
+        path=("fabric", "peermem", "built_against"),
+        label=f"needs {kernel}",
+        also=((("platform", "kernel"), "the kernel"),),
+        source="https://github.com/Mellanox/nv_peer_memory/issues/39",
+        checked="2026-11-26",
+        hints=(f"compile the OFED's modules and it for {kernel}, or boot {built}",),
+    )
 
 
 def _legacy(situation: Situation) -> Iterator[Finding]:
@@ -313,5 +337,13 @@ RULES = (
     code_rule(_needless, "FB106", "fabric-manager-needless", "stack", of="snapshot", severity=Severity.WARNING, topics=TOPICS),
     code_rule(_two_cores, "PM101", "two-ib-cores", "stack", of="snapshot", topics=("peermem-or-ofed", "fabric")),
     code_rule(_peermem, "PM102", "peermem-ib-core", "stack", of="snapshot", topics=("peermem-or-ofed",)),
+    code_rule(
+        _peermem_kernel,
+        "PM104",
+        "peermem-kernel",
+        "stack",
+        of="snapshot",
+        topics=("peermem-or-ofed", "module-built-for-other-kernel"),
+    ),
     code_rule(_legacy, "PM103", "peermem-legacy", "stack", of="snapshot", topics=("peermem-or-ofed",)),
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from aistack.compose.between import GAUDI_RELEASE
+from aistack.compose.between import GAUDI_PROGRAMS, GAUDI_RELEASE
 from aistack.compose.rules.situation import Finding, Path, Situation, code_rule
+from aistack.diagnostics import Severity
 from aistack.facts.snapshot import Snapshot, seen_frameworks
 from aistack.facts.version import agree
 
@@ -34,7 +35,7 @@ def parts(snapshot: Snapshot) -> Iterator[tuple[str, str, Path]]:
     for name, seen in seen_frameworks(snapshot).items():
         for text, field in ((seen.build, "build"), (seen.version, "version")):
             built = re.search(r"(?:gaudi|synapse|habana|hpu)[-_.]?\d", (text or "").lower())
-            if built or (field == "version" and name.lower().startswith("habana")):
+            if built or (field == "version" and name.lower().startswith(GAUDI_PROGRAMS)):
                 told.append((f"the build of {name}", (text or "")[built.start() if built else 0 :], ("frameworks", name, field)))
     for what, text, path in told:
         found = release(text)
@@ -42,25 +43,22 @@ def parts(snapshot: Snapshot) -> Iterator[tuple[str, str, Path]]:
             yield what, found, path
 
 
-def _is_told(snapshot: Snapshot) -> bool:
-    """Whether one of the programs is Gaudi's own, which no other accelerator has."""
-    return any(name.lower().startswith("habana") for name in snapshot.frameworks)
-
-
 def _one_release(situation: Situation) -> Iterator[Finding]:
     """Gaudi's driver, firmware, software and the frameworks' builds must be of one release.
 
-    Intel tests and publishes them together, and a program of one release does not acquire devices through a driver of another, be it only
-    another last number (1.16.0 with 1.16.1). What follows the release, like `-2427ed8` or `-526`, is a build and does not count.
+    Intel tests and publishes them together, and a program of one release does not acquire devices through a driver of another. What follows
+    the release, like `-2427ed8` or `-526`, is a build and does not count. Where only the last number differs, Intel's own programs do not
+    even warn; some such pairs run (1.21.0 on 1.21.2), one is known not to (GD105), so that is a warning.
     """
     seen = situation.seen
-    if situation.text("vendor") != "intel" and not (seen.toolkit.gaudi or seen.image.gaudi or _is_told(seen)):
+    if situation.text("vendor") != "intel" and not (seen.toolkit.gaudi or seen.image.gaudi):
         return
     told = list(parts(seen))
     for what, found, path in told[1:]:
         first, reference, at = told[0]
         if agree(found, reference) is False:
             yield Finding(
+                severity=Severity.WARNING if found.split(".")[:2] == reference.split(".")[:2] else None,
                 message=f"{what} is of Gaudi release {found}, but {first} of {reference}",
                 path=path,
                 label=f"must be {reference}",

@@ -21,6 +21,9 @@ EXTENSIONS = frozenset(
 )
 """Programs with compiled parts that load into torch."""
 
+LOADING = ("ctranslate2", "llama-cpp-python", "onnxruntime-gpu")
+"""Programs that load CUDA's libraries from where they find them, and whose builds say for which CUDA they are."""
+
 REFUSING = frozenset({("jax", "jaxlib")})
 """Programs that look at another's version when they are imported, and stop where it is not one that they pin."""
 
@@ -198,6 +201,30 @@ def _one_cuda(situation: Situation) -> Iterator[Finding]:
         )
 
 
+def _environment_cuda(situation: Situation) -> Iterator[Finding]:
+    """A program that brings no CUDA libraries along must find those of the major version for which it was built.
+
+    It loads them by name: a build for CUDA 11 looks for `libcublasLt.so.11`, and where only CUDA 12 is installed it stops, or computes on
+    the processor. Minor versions of one major version get along. Programs that bring the libraries (torch, JAX, NVIDIA's own packages)
+    lend them to others in their environment, so where one of these is, nothing is said.
+    """
+    part, environment = situation.part, situation.value("environment-cuda")
+    if part is None or environment is None or environment.text is None:
+        return
+    have = environment.text.partition(".")[0]
+    for name in LOADING:
+        mine = _cuda(situation, name, part.pulled.get(name))
+        if mine is None or mine.assumed or mine.text is None or mine.text == have:
+            continue
+        yield Finding(
+            message=f"{name} is built for CUDA {mine.text} and loads its libraries, but those of CUDA {environment.text} are there",
+            path=mine.path,
+            label=f"needs a build for CUDA {have}",
+            also=((environment.path, f"CUDA {environment.text}"),),
+            hints=(f"install its build for CUDA {have}, or the libraries of CUDA {mine.text} beside it",),
+        )
+
+
 def _cuda(situation: Situation, name: str, release: Release | None) -> Value | None:
     """The major version of the CUDA that a program is built for; assumed where only PyPI's usual wheel tells."""
     value = situation.value(name)
@@ -259,6 +286,20 @@ RULES = (
         checked="2026-11-26",
     ),
     code_rule(_one_cuda, "PN104", "one-cuda-major", "app", of="snapshot", topics=PINS),
+    code_rule(
+        _environment_cuda,
+        "PN107",
+        "environment-cuda",
+        "app",
+        of="snapshot",
+        topics=PINS,
+        source=(
+            "https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider",
+            "https://github.com/microsoft/onnxruntime/issues/20944",
+            "https://github.com/abetlen/llama-cpp-python",
+        ),
+        checked="2026-11-26",
+    ),
     code_rule(
         _installed_toolkit,
         "PN105",
