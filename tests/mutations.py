@@ -247,7 +247,7 @@ def not_blacklisted(random: Random, base: Base) -> Fault:
     files: Files = {
         path: re.sub(rb"(?m)^(?:blacklist|install) nouveau\b.*$", b"", data)
         for path, data in base.data.items()
-        if path.startswith(("/etc/modprobe.d/", "/usr/lib/modprobe.d/")) and b"nouveau" in data
+        if path.endswith(".conf") and b"blacklist nouveau" in data
     }
     return Fault("driver-rivals", "nouveau", files, PACKAGE)
 

@@ -66,6 +66,11 @@ def faults(filesystem: Filesystem) -> dict[str, Finding]:
     return {finding.name: finding for finding in found if finding.outcome is not Outcome.YES}
 
 
+def plain(text: str) -> str:
+    """A module's name is told with `_`, its file's may have `-`."""
+    return text.replace("_", "-")
+
+
 def test_the_image_has_no_fault(base: Base) -> None:
     assert faults(base.files) == {}
 
@@ -77,7 +82,7 @@ def test_a_fault_that_a_seed_plants_is_named(kind: Kind, seed: int, base: Base, 
     found = faults(read(tmp_path, [fault.files], base.files))
     assert found.keys() - (fault.company - {fault.check}) == {fault.check}
     assert found[fault.check].outcome is Outcome.NO
-    assert fault.named in found[fault.check].message
+    assert plain(fault.named) in plain(found[fault.check].message)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -118,4 +123,4 @@ def test_a_fault_in_a_real_image_is_named(kind: Kind, seed: int, real: Base, tmp
     fault = kind(Random(f"{kind.__name__} {seed}"), real)
     found = {finding.name: finding for finding in verifying.judged(read(tmp_path, [fault.files], real.files), {})[1]}
     assert found[fault.check].outcome is Outcome.NO
-    assert fault.named in found[fault.check].message
+    assert plain(fault.named) in plain(found[fault.check].message)
