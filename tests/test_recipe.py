@@ -121,6 +121,7 @@ BAD = [
     ("nvidia/l4", "l4", ("DOC024", 6)),
     ("flavor: open", "flavor: free", ("DOC024", 7)),
     ('"550.*"', "550.x", ("DOC024", 7)),
+    ("flavor: open", "signing: {key: 'pkcs11:token=a?pin-value=1234', certificate: a.pem}", ("DOC024", 7)),
     ("{vllm:", "{VLLM:", ("DOC024", 10)),
     ("[Qwen/Qwen3-8B]", "[Qwen3-8B]", ("DOC024", 11)),
     ("[Qwen/Qwen3-8B]", "[../../etc]", ("DOC024", 11)),

@@ -67,6 +67,7 @@ def boot(
         memory_mib=max(LEAST_MEMORY_MIB, lock.memory_mib),
         forwards=(22, *(app.port for app in lock.apps if app.port is not None)),
         credentials=tuple(credentials),
+        trusted=(lock.signing.certificate,) if lock.signing else (),
     )
 
     def ask_all(running: Running) -> None:

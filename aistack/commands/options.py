@@ -17,7 +17,7 @@ ModelsFrom = Annotated[
 WithoutModels = Annotated[bool, typer.Option("--without-models", help="Build everything that needs no weights.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", readable=False, help="The recipe.")]
-FirmwareName = Annotated[Literal["uefi", "bios"], typer.Option("--firmware", help="How the machine starts.")]
+FirmwareName = Annotated[Literal["uefi", "uefi-secure", "bios"], typer.Option("--firmware", help="How the machine starts.")]
 
 
 def _reference(text: str) -> str:

@@ -96,7 +96,14 @@ PackageName = Annotated[
 SigningKey = Annotated[
     str, Text(pattern=r"[^\x00]*\S[^\x00]*", what="a file that holds a public key, or the armoured key", example="vendor.asc")
 ]
-KeyName = Annotated[str, Text(pattern=r"[^\s\x00]+", what="a file beside the recipe, or a PKCS#11 URI", example="keys/modules.pem")]
+KeyName = Annotated[
+    str,
+    Text(
+        pattern=r"(?!pkcs11:.*pin-value)[^\s\x00]+",
+        what="a file beside the recipe, or a PKCS#11 URI without its PIN",
+        example="keys/modules.pem",
+    ),
+]
 
 SSH_PORT = 22
 

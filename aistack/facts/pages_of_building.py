@@ -198,5 +198,11 @@ A recipe says what is wanted and begins with `schema: aistack/recipe/v1`; a snap
     Page(
         "QEM002", "architecture-not-booted", "Boot tests start a virtual amd64 machine; nodes of other architectures are built, not booted."
     ),
+    Page(
+        "QEM003",
+        "certificate-not-enrolled",
+        "A boot with Secure Boot starts a virtual machine whose owner trusts the recipe's certificate; the program that writes it into the "
+        "firmware's variables is not installed.",
+    ),
     Page("QEM001", "firmware-missing", "QEMU boots by UEFI with a firmware file that is not installed."),
 )

@@ -129,6 +129,7 @@ class _State:
     qmp: Qmp
     channel: socket.socket
     limits: Limits
+    agreed: int
     progress: Callable[[str], None]
     phases: list[Phase] = field(default_factory=list)
     reports: list[dict[str, Any]] = field(default_factory=list)
@@ -205,7 +206,10 @@ def _boot(
             qmp = stack.enter_context(Qmp(connect(folder / "qmp", alive=lambda: running.poll() is None)))
             channel.setblocking(False)
             qmp.execute("qmp_capabilities")
-            state = _State(start=start, console=console_log, process=running, qmp=qmp, channel=channel, limits=limits, progress=progress)
+            state = _State(
+                start=start, console=console_log, process=running, qmp=qmp, channel=channel, limits=limits,
+                agreed=hardware.exit_code, progress=progress,
+            )  # fmt: skip
             ports = qemu.forwarded(str(qmp.execute("human-monitor-command", {"command-line": "info usernet"})))
             qmp.execute("cont")
             _watch(state, on_gates_passed, Running(ports=ports, console=console_log))
@@ -423,7 +427,7 @@ def _judge_exit(state: _State | None, running: subprocess.Popen[bytes], talk: Pa
     if state.shutdown == "host-signal":
         return _Ended(End.QEMU, "QEMU was ended by a signal from this machine", said)
     finished = state.finishing is not None and any(report["phase"] == "finished" for report in state.reports)
-    if code == qemu.EXIT_CODE and finished:
+    if code == state.agreed and finished:
         return _Ended(End.FINISHED, "the guest reported healthy gates and ended as agreed")
     if code == qemu.EXIT_CODE:
         return _Ended(End.EARLY_EXIT, "the guest ended with the agreed code, but without the report that belongs to it")

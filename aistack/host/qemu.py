@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -17,6 +20,9 @@ BINARY = "qemu-system-x86_64"
 REPORT_PORT = "org.aistack.report"
 EXIT_PORT, EXIT_CODE = 0xF4, 123
 """A byte b written to the port ends QEMU with (b << 1) | 1; the node writes 0x3d at the end of a completed report."""
+
+OWNER = "605dab50-e046-4300-abb6-3dd810dd8b23"
+"""Who put a certificate into the firmware's lists: shim's own GUID, as mokutil has it."""
 
 # mov dx, 0xf4; mov al, 0x3d; out dx, al; hlt; jmp $-1: a whole operating system that ends QEMU with 123.
 PROBE = bytes.fromhex("baf400b03deef4ebfd").ljust(510, b"\0") + b"\x55\xaa"
@@ -49,7 +55,8 @@ class Accelerator(StrEnum):
 class Hardware:
     """The virtual machine: `disk` and `kernel` are what it starts (either may be absent), `forwards` are the guest's TCP ports to reach.
 
-    `credentials` go in by SMBIOS through files, so that none of them shows in a list of processes.
+    `credentials` go in by SMBIOS through files, so that none of them shows in a list of processes. `trusted` are certificates (PEM) that
+    the machine's owner has enrolled: with `UEFI_SECURE`, what they sign counts beside what Microsoft and Debian sign.
     """
 
     disk: Path | None = None
@@ -62,7 +69,13 @@ class Hardware:
     processors: int = 2
     forwards: tuple[int, ...] = ()
     credentials: tuple[tuple[str, bytes], ...] = ()
+    trusted: tuple[str, ...] = ()
     watchdog: bool | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """QEMU's at the end of a completed report. A kernel under Secure Boot lets nobody write to ports: then it is a power off."""
+        return 0 if self.firmware is Firmware.UEFI_SECURE else EXIT_CODE
 
 
 def find_accelerator(device: Path = Path("/dev/kvm"), processors: Path = Path("/proc/cpuinfo")) -> tuple[Accelerator, str]:
@@ -94,12 +107,13 @@ def find_accelerator(device: Path = Path("/dev/kvm"), processors: Path = Path("/
 
 def find_firmware(firmware: Firmware) -> tuple[Path, Path]:
     """OVMF's code and the template of its variables; exit 3 where it is not installed."""
-    for code, variables in SECURE_FIRMWARE if firmware is Firmware.UEFI_SECURE else FIRMWARE:
+    places = SECURE_FIRMWARE if firmware is Firmware.UEFI_SECURE else FIRMWARE
+    for code, variables in places:
         if Path(code).exists() and Path(variables).exists():
             return Path(code), Path(variables)
     raise unable(
         "QEM001", "firmware-missing", "UEFI firmware for QEMU is not installed",
-        why=tuple(f"no {code}" for code, _ in FIRMWARE),
+        why=tuple(f"no {code}" for code, _ in places),
         hints=("apt-get install ovmf", "or boot by BIOS: `--firmware bios`"),
     )  # fmt: skip
 
@@ -121,7 +135,7 @@ def command(hardware: Hardware, accelerator: Accelerator, folder: Path, console:
     if hardware.firmware is not Firmware.BIOS:
         code, variables = find_firmware(hardware.firmware)
         own = folder / "variables.fd"
-        own.write_bytes(variables.read_bytes())
+        _make_variables(hardware.trusted if secure else (), variables, own)
         if secure:
             argv += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
         argv += ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={code}"]
@@ -156,6 +170,22 @@ def _credentials(credentials: Sequence[tuple[str, bytes]], folder: Path) -> list
         file.write_text(f"io.systemd.credential.binary:{name}={base64.b64encode(value).decode()}")
         argv += ["-smbios", f"type=11,path={file}"]
     return argv
+
+
+def _make_variables(trusted: Sequence[str], template: Path, target: Path) -> None:
+    """The firmware's variables: the template's, and the certificates where `mokutil --import` and a yes at the console put them."""
+    if not trusted:
+        shutil.copyfile(template, target)
+        return
+    if importlib.util.find_spec("virt") is None:
+        message, hints = "virt-firmware is not installed", ("pip install virt-firmware", "apt-get install python3-virt-firmware")
+        raise unable("QEM003", "certificate-not-enrolled", message, hints=hints)
+    argv = [sys.executable, "-m", "virt.firmware.vars", "--input", str(template), "--output", str(target)]
+    for number, certificate in enumerate(trusted):
+        file = target.with_name(f"owner-{number}.pem")
+        file.write_text(certificate)
+        argv += ["--add-mok", OWNER, str(file)]
+    process.run(argv)
 
 
 def make_overlay(hardware: Hardware, folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Signing kernel modules, as the kernel's own build does it (Documentation/admin-guide/module-signing.rst), with the builder's openssl.
 
-The private key is used where it is, a file or a token, and copied nowhere.
+The private key is used where it is, a file or a token, and copied nowhere. Tokens are reached through openssl's engine `pkcs11`.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ def fingerprint(certificate: str) -> str:
 def sign(store: Store, module: bytes, signing: Signing, folder: Path) -> bytes:
     """The module with its signature appended; a key that is a file lies at its path from `folder`.
 
-    An RSA key gives the same bytes each time. Raises DiagnosticError (exit 3) when openssl refuses.
+    An RSA key gives the same bytes each time. Raises DiagnosticError (exit 3) when openssl refuses, or would have to ask for a PIN.
     """
+    token = signing.key.startswith("pkcs11:")
+    if token and PIN not in os.environ:
+        way_out = f"put the token's PIN into {PIN}; for a token that asks for none, set it to nothing"
+        raise unable("KMD002", "module-not-signed", f"`{signing.key}` needs a PIN, and {PIN} is not set", hints=(way_out,))
     with store.scratch() as scratch:
         file, certificate, signature = scratch / "module", scratch / "certificate", scratch / "signature"
         file.write_bytes(module)
         certificate.write_text(signing.certificate)
         argv = (
             process.require("openssl", "openssl"), "cms", "-sign", "-binary", "-noattr", "-nocerts", "-nosmimecap", "-md", "sha256",
-            "-outform", "DER", "-in", str(file), "-out", str(signature), "-signer", str(certificate), *_key(signing.key, folder),
+            "-outform", "DER", "-in", str(file), "-out", str(signature), "-signer", str(certificate), "-passin", f"env:{PIN}",
+            *(("-keyform", "engine", "-engine", "pkcs11", "-inkey", signing.key) if token else ("-inkey", str(folder / signing.key))),
         )  # fmt: skip
         try:
-            process.run(argv)
+            process.run(argv, env={PIN: "", **os.environ})  # with no word given, openssl would ask whoever sits at the terminal
         except DiagnosticError as error:
             (said,) = error.diagnostics
-            raise unable("KMD002", "module-not-signed", "a module could not be signed with the recipe's key", why=said.why) from error
+            message = "a module could not be signed with the recipe's key"
+            hints = ("openssl needs its engine for tokens: apt-get install libengine-pkcs11-openssl",) if token else ()
+            raise unable("KMD002", "module-not-signed", message, why=said.why, hints=hints) from error
         made = signature.read_bytes()
     # struct module_signature: algorithm, hash, kind, lengths of signer and key id (0: the PKCS#7 message tells), padding, length.
     return module + made + struct.pack(">BBBBB3xI", 0, 0, PKCS7, 0, 0, len(made)) + MAGIC
-
-
-def _key(key: str, folder: Path) -> tuple[str, ...]:
-    pin = ("-passin", f"env:{PIN}") if PIN in os.environ else ()
-    if key.startswith("pkcs11:"):
-        return ("-keyform", "engine", "-engine", "pkcs11", "-inkey", key, *pin)
-    return ("-inkey", str(folder / key), *pin)

@@ -87,6 +87,8 @@ ExecStart=-/usr/sbin/modprobe nvidia
 ExecStart=-/bin/sh -c 'cd /proc/driver/nvidia/gpus 2>/dev/null || exit 0; \
   nvidia-modprobe -c 255 $$(sed -n "s/^Device Minor:[[:space:]]*/-c /p" */information); nvidia-modprobe -u -c 0'
 TimeoutStartSec=120
+StandardOutput=journal+console
+StandardError=journal+console
 SyslogIdentifier=aistack
 """
 
