@@ -96,13 +96,13 @@ CASES = {
     ),
     "JAX for CUDA 13 on Volta": Case("AC105", on("sm_70") | with_("jax 0.8.0 cuda13"), with_("jax 0.8.0 cuda12"), "accelerator.arch"),
     "a target that nvcc has dropped": Case(
-        "NV110",
+        "BD119",
         {"toolkit.cuda": "12.2", "frameworks.mine": {"arch_list": ["sm_35", "sm_50", "sm_70"]}},
         {"toolkit.cuda": "11.8"},
         "toolkit.cuda",
     ),
     "a target that nvcc does not know yet": Case(
-        "NV112",
+        "BD120",
         {"toolkit.cuda": "12.6", "frameworks.mine": {"arch_list": ["8.0", "12.0+PTX"]}},
         {"toolkit.cuda": "12.8"},
         "toolkit.cuda",
