@@ -223,6 +223,14 @@ def test_what_weighs_more_decides_and_each_cell_only_once() -> None:
     assert cells.numbered(3) == ((error, warning), [[[0, 1, 0]], [[2, 2, 2]]])
 
 
+def test_reasons_of_one_rank_stand_in_the_order_in_which_they_were_found() -> None:
+    found = [Reason(rule="A", name="a", severity=Severity.ERROR, message="x", why=(f"because of {number}",)) for number in range(9)]
+    cells = Cells([[1] for _ in found])
+    for number, reason in enumerate(found):
+        cells.decide({"accelerator": 1, "release": 1 << number, "model": 1}, reason)
+    assert cells.numbered(1)[0] == tuple(found)
+
+
 def test_runs_of_releases() -> None:
     one = Reason(rule="A", name="a", severity=Severity.ERROR, message="x")
     same, other = replace(one, message="y"), replace(one, severity=Severity.WARNING)

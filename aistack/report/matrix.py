@@ -34,7 +34,7 @@ def as_json(grids: Sequence[Grid], question: Question, today: str) -> str:
 
     There are many cells: it has no white space, and they are joined as text.
     """
-    reasons = _reasons(grids)[:-1]
+    reasons = grids[0].rows[0].reasons[:-1]
     numbers = [*map(str, range(len(reasons))), "null"]
     head = {
         "schema": SCHEMA,
@@ -56,12 +56,8 @@ def _grid_as_json(grid: Grid, numbers: Sequence[str]) -> str:
     return f'{_json({"framework": grid.framework, "releases": grid.releases})[:-1]},"rows":[{",".join(rows)}]}}'
 
 
-_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
-def _reasons(grids: Sequence[Grid]) -> tuple[Reason | None, ...]:
-    """All that decide, and None."""
-    return grids[0].rows[0].reasons if grids else (None,)
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def lines(grids: Sequence[Grid]) -> Iterator[str]:
