@@ -13,7 +13,7 @@ check: $(venv)
 	.venv/bin/ruff format --check aistack bench tests
 	.venv/bin/ruff check aistack bench tests
 	.venv/bin/mypy
-	.venv/bin/pytest -q -n auto -m "not system"
+	.venv/bin/pytest -q -n auto --dist worksteal -m "not system"
 
 test: check
 	.venv/bin/pytest -v -m system --durations=15

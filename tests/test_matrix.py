@@ -15,12 +15,13 @@ import pytest
 
 from aistack.commands import fit as fit_verb
 from aistack.commands import matrix as matrix_verb
+from aistack.compose.decided import Cells
 from aistack.compose.fitting import COUNTS, Server, answer, holding
 from aistack.compose.grid import WEIGHTS, Grid, Question, Reason, runs
 from aistack.compose.judge_snapshot import judge_snapshot
 from aistack.compose.matrix import matrix
 from aistack.compose.memory import fit, visible
-from aistack.compose.partial import Column, Left, Open, OpenValues, UndecidedError, explore
+from aistack.compose.partial import Column, Left, Open, OpenValues, Table, UndecidedError, bits, explore, lowest, numbers, only
 from aistack.compose.rules.situation import Finding, Situation, Value, code_rule
 from aistack.diagnostics import DiagnosticError, ExitCode, Severity
 from aistack.facts.catalog import Catalog
@@ -77,9 +78,10 @@ def test_and_so_are_those_of_several_accelerators_with_shorter_requests(catalog:
     assert disagreements(list(matrix(catalog, TODAY, some, question)), catalog, question, 300) == []
 
 
-def test_a_cell_says_what_the_head_says(catalog: Catalog) -> None:
+def test_a_cell_says_what_the_head_says(everything: list[Grid], catalog: Catalog) -> None:
     """One accelerator is said, not assumed, and the model's own longest request: what cannot fit is an error and does not run."""
-    small = grid_of(catalog, "nvidia/a2")
+    (vllm,) = (grid for grid in everything if grid.framework == "vllm")
+    small = replace(vllm, rows=tuple(row for row in vllm.rows if row.accelerator == "nvidia/a2"))
     newest = {row.model: row.cells[0] for row in small.rows}
     misfit = newest["deepseek-ai/DeepSeek-R1"]
     assert misfit is not None and (misfit.rule, misfit.severity) == ("ME102", Severity.ERROR)
@@ -89,18 +91,20 @@ def test_a_cell_says_what_the_head_says(catalog: Catalog) -> None:
     (line,) = shown.summary([small])
     fits = sum(reason is None or reason.severity is Severity.WARNING for reason in newest.values())
     assert f"{fits} of {len(newest)} models run" in line and fits < len(newest) // 2
-    short = grid_of(catalog, "nvidia/l4", question=Question(context=8192))
-    assert {row.model: row.cells[0] for row in short.rows}["meta-llama/Llama-3.1-8B-Instruct"] is None
+    llama = "meta-llama/Llama-3.1-8B-Instruct"
+    short = grid_of(replace(catalog, models={llama: catalog.models[llama]}), "nvidia/l4", question=Question(context=8192))
+    assert [(row.model, row.cells[0]) for row in short.rows] == [(llama, None)]
 
 
 def test_what_memory_is_not_known_is_not_said_to_run(catalog: Catalog) -> None:
-    grid = grid_of(catalog, "nvidia/b100")
-    reason = {row.model: row.cells[0] for row in grid.rows}["openai/gpt-oss-120b"]
+    grid = grid_of(replace(catalog, models={"openai/gpt-oss-120b": catalog.models["openai/gpt-oss-120b"]}), "nvidia/b100")
+    (reason,) = (row.cells[0] for row in grid.rows)
     assert reason is not None and (reason.rule, reason.severity) == ("ME102", Severity.UNKNOWN)
 
 
 def test_all_verdicts_occur(everything: list[Grid]) -> None:
-    assert {shown.verdict(reason) for grid in everything for row in grid.rows for reason in row.cells} == set(shown.SIGNS)
+    decided = {row.reasons[number] for grid in everything for row in grid.rows for number in set(row.numbers)}
+    assert {shown.verdict(reason) for reason in decided} == set(shown.SIGNS)
 
 
 def test_a_rule_that_nobody_thought_of_is_asked_too(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,25 +149,41 @@ def value(text: str, because: str = "") -> Value:
 
 def test_values_answer_where_what_is_left_agrees() -> None:
     cuda = Column("release", [value("12.8", "torch 2.9"), value("12.8", "torch 2.10"), value("13.0", "torch 2.11"), None])
-    undecided = UndecidedError("accelerator")
-    values = OpenValues({"a": value("1")}, {"cuda": cuda}, {"release": (0, 1)}, {"ptx": undecided})
+    ptx = Table("accelerator", [cuda, cuda, Column("release", [None] * 4)])
+
+    def left(*releases: int, accelerators: int = 0b001) -> Left:
+        return {"release": bits(releases), "accelerator": accelerators}
+
+    values = OpenValues({"a": value("1")}, {"cuda": cuda, "ptx": ptx}, left(0, 1))
     assert values["a"].text == "1" and "a" in values and "c" not in values and values.get("c") is None
     assert "cuda" in values and (values["cuda"].text, values["cuda"].path) == ("12.8", ("there",))
     with pytest.raises(UndecidedError) as told:
         values["cuda"].because  # noqa: B018
-    assert [told.value.key(number) for number in (0, 1)] == ["torch 2.9", "torch 2.10"]
+    assert told.value.parts == (0b0001, 0b0010, 0b0100, 0b1000)
+    assert list(values) == ["a", "cuda", "ptx"] and len(values) == 3 and values["ptx"].text == "12.8"
+    assert "ptx" not in OpenValues({}, {"ptx": ptx}, left(0, 1, accelerators=0b100))
+    values = OpenValues({}, {"ptx": ptx}, left(0, 1, accelerators=0b111))
     for ask in (lambda: values["ptx"], lambda: "ptx" in values, lambda: list(values), lambda: len(values)):
-        with pytest.raises(UndecidedError):
+        with pytest.raises(UndecidedError) as told:
             ask()
-    assert "cuda" not in OpenValues({}, {"cuda": cuda}, {"release": (3,)})
+        assert (told.value.axis, told.value.parts) == ("accelerator", (0b011, 0b100))
+    assert "cuda" not in OpenValues({}, {"cuda": cuda}, left(3))
     with pytest.raises(UndecidedError) as told:
-        OpenValues({}, {"cuda": cuda}, {"release": (2, 3)}).get("cuda")
-    assert [told.value.key(number) for number in (2, 3)] == [True, False]
-    some = OpenValues({}, {"cuda": cuda}, {"release": (0, 1, 2)})["cuda"]
+        OpenValues({}, {"cuda": cuda}, left(2, 3)).get("cuda")
+    assert list(told.value.split(left(2, 3))) == [left(2), left(3)]
+    some = OpenValues({}, {"cuda": cuda}, left(0, 1, 2))["cuda"]
     assert some.fits(">=12", Scheme.RELEASE) is True
     with pytest.raises(UndecidedError) as told:
         some.fits(">=13", Scheme.RELEASE)
-    assert [told.value.key(number) for number in (0, 1, 2)] == [False, False, True], "split by the answer, not by the version"
+    assert list(told.value.split(left(0, 1, 2))) == [left(0, 1), left(2)], "split by the answer, not by the version"
+
+
+def test_a_part_of_an_axis_is_the_bits_of_its_numbers() -> None:
+    for some in ((0,), (3,), (0, 1, 2), (1, 64, 200)):
+        part = bits(some)
+        assert (numbers(part), lowest(part), only(part)) == (some, some[0], some[0] if len(some) == 1 else None)
+    assert numbers(0) == ()
+    assert list(UndecidedError("a").split({"a": 0b1010, "b": 1})) == [{"a": 0b0010, "b": 1}, {"a": 0b1000, "b": 1}]
 
 
 def test_a_rule_is_run_only_as_often_as_it_must() -> None:
@@ -183,11 +203,32 @@ def test_a_rule_is_run_only_as_often_as_it_must() -> None:
     def view(left: Left) -> Any:
         return OpenValues({}, columns, left)
 
-    everything = {"first": (0, 1, 2), "second": tuple(range(1000))}
+    everything = {"first": 0b111, "second": (1 << 1000) - 1}
     found = list(explore(rule, view, everything))
-    assert [(left["first"], len(left["second"]), finding.message) for left, (finding,) in found] == [((1, 2), 1000, "two")]
+    assert [(left, finding.message) for left, (finding,) in found] == [({**everything, "first": 0b110}, "two")]
     assert len(ran) == 3
-    assert list(explore(rule, view, everything, wanted=lambda left: left["first"] == (0,))) == [] and len(ran) == 5
+    assert list(explore(rule, view, everything, wanted=lambda left: left["first"] == 0b001)) == [] and len(ran) == 5
+
+
+def test_what_weighs_more_decides_and_each_cell_only_once() -> None:
+    """Two releases of one model on three accelerators, the last of which has no builds of the second release."""
+    cells = Cells([[0b111], [0b011]])
+    error = Reason(rule="B", name="b", severity=Severity.ERROR, message="x")
+    warning, never = replace(error, rule="A", severity=Severity.WARNING), replace(error, rule="C")
+    some: Left = {"accelerator": 0b101, "release": 0b11, "model": 1}
+    assert cells.are_open(some) and not cells.are_open({**some, "accelerator": 0b100, "release": 0b10})
+    for reason, accelerators in ((error, 0b101), (never, 0b100), (warning, 0b111)):
+        cells.decide({**some, "accelerator": accelerators, "release": 0b01}, reason)
+    assert not cells.are_open({**some, "release": 0b01}) and cells.are_open(some)
+    assert cells.numbered(3) == ((error, warning), [[[0, 1, 0]], [[2, 2, 2]]])
+
+
+def test_reasons_of_one_rank_stand_in_the_order_in_which_they_were_found() -> None:
+    found = [Reason(rule="A", name="a", severity=Severity.ERROR, message="x", why=(f"because of {number}",)) for number in range(9)]
+    cells = Cells([[1] for _ in found])
+    for number, reason in enumerate(found):
+        cells.decide({"accelerator": 1, "release": 1 << number, "model": 1}, reason)
+    assert cells.numbered(1)[0] == tuple(found)
 
 
 def test_runs_of_releases() -> None:
@@ -217,8 +258,8 @@ class _Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_needs_nothing_beside_itself_and_every_cell_leads_to_its_reason(catalog: Catalog) -> None:
-    grids = list(matrix(catalog, TODAY, [catalog.accelerators["nvidia/l4"]], Question()))
+def test_the_page_needs_nothing_beside_itself_and_every_cell_leads_to_its_reason(everything: list[Grid]) -> None:
+    grids = [replace(grid, rows=rows) for grid in everything if (rows := tuple(row for row in grid.rows if row.accelerator == "nvidia/l4"))]
     page = _Page()
     page.feed(shown.page(grids, Question(), TODAY))
     assert page.open == []
@@ -340,7 +381,7 @@ def test_every_accelerator_but_processors_and_the_unconfirmed_has_memory(catalog
     assert without == {"cpu/aarch64", "cpu/x86-64", "amd/mi308x", "nvidia/b100", "nvidia/l2", *several}
 
 
-def test_what_is_not_known_of_a_framework_does_not_run(catalog: Catalog) -> None:
+def test_what_is_not_known_of_a_framework_does_not_run(everything: list[Grid]) -> None:
     """A model of which no document speaks, a release of which it is not known whether it has builds, weights stored in an unnamed way."""
     told = {
         ("nvidia/h100-sxm-80gb", "tgi", "Qwen/Qwen3-8B", "3.3.7"): "MD109",
@@ -351,13 +392,13 @@ def test_what_is_not_known_of_a_framework_does_not_run(catalog: Catalog) -> None
         ("nvidia/l4", "llama.cpp", "Qwen/Qwen3-32B", "0.7.0"): "ME102",
         ("nvidia/l4", "sglang", "meta-llama/Llama-3.1-8B-Instruct", "0.5.23"): "ME102",
     }
+    rows = {(grid.framework, row.accelerator, row.model): (grid.releases, row) for grid in everything for row in grid.rows}
     for (product, framework, model, release), rule in told.items():
-        grids = {grid.framework: grid for grid in matrix(catalog, TODAY, [catalog.accelerators[product]], Question())}
         if rule == "not there":
-            assert framework not in grids
+            assert not any(key[:2] == (framework, product) for key in rows)
             continue
-        grid = grids[framework]
-        (cell,) = [row.cells[grid.releases.index(release)] for row in grid.rows if row.model == model]
+        releases, row = rows[framework, product, model]
+        cell = row.cells[releases.index(release)]
         if rule is not None:
             assert cell is not None and (cell.rule, cell.severity) == (rule, Severity.UNKNOWN), (product, framework, model, cell)
 

@@ -1,64 +1,52 @@
-"""From what speaks against which cells to what decides each: releases are bits, so that a million of them are a few thousand numbers."""
+"""From what speaks against which cells to what decides each: accelerators are bits, so that millions of cells are some thousand numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 from aistack.compose.grid import Reason
-from aistack.compose.partial import Left
+from aistack.compose.partial import Left, numbers
 
 ACCELERATOR, RELEASE, MODEL = "accelerator", "release", "model"
 
-Found = list[tuple[Left, Reason]]
-"""What speaks against which cells."""
 
+class Cells:
+    """All cells by release and model: the accelerators, as bits, for which nothing is decided yet, and what decides for the others."""
 
-def bits(numbers: Sequence[int]) -> int:
-    """Numbers as the bits of one."""
-    return sum(1 << number for number in numbers)
+    def __init__(self, undecided: list[list[int]]) -> None:
+        self._undecided = undecided
+        self._decided: list[list[list[tuple[int, int]]]] = [[[] for _ in row] for row in undecided]
+        self._reasons: dict[Reason, int] = {}
 
+    def are_open(self, left: Left) -> bool:
+        """Whether any of these cells is undecided."""
+        accelerators, models = left[ACCELERATOR], numbers(left[MODEL])
+        return any(self._undecided[release][model] & accelerators for release in numbers(left[RELEASE]) for model in models)
 
-def decided(found: Found, reasons: Sequence[Reason], undecided: Sequence[Sequence[int]]) -> list[list[list[int]]]:
-    """By accelerator and model: in turn releases as bits and the number of the reason that decides, each release only once."""
-    number = {reason: index for index, reason in enumerate(reasons)}
-    open_cells = [list(row) for row in undecided]
-    table: list[list[list[int]]] = [[[] for _ in row] for row in undecided]
-    for left, reason in sorted(found, key=lambda one: number[one[1]]):
-        mask, mine = bits(left[RELEASE]), number[reason]
-        for a in left[ACCELERATOR]:
-            row = open_cells[a]
-            for m in left[MODEL]:
-                hit = row[m] & mask
+    def decide(self, left: Left, reason: Reason) -> None:
+        """The reason decides for those of these cells for which none did before."""
+        accelerators, number = left[ACCELERATOR], self._reasons.setdefault(reason, len(self._reasons))
+        for release in numbers(left[RELEASE]):
+            undecided, decided = self._undecided[release], self._decided[release]
+            for model in numbers(left[MODEL]):
+                hit = undecided[model] & accelerators
                 if hit:
-                    row[m] ^= hit
-                    table[a][m] += (hit, mine)
-    return table
+                    undecided[model] ^= hit
+                    decided[model].append((hit, number))
 
+    def numbered(self, accelerators: int) -> tuple[tuple[Reason, ...], list[list[list[int]]]]:
+        """The reasons by rank, and by release and model for each of so many accelerators the number of the one that decides.
 
-def spread(table: Sequence[Sequence[Sequence[int]]], count: int, fine: int) -> list[list[tuple[int, ...]]]:
-    """By accelerator and model a number for each of `count` releases: of the reason that decides, or `fine`.
+        Where none does, the number is one more than the last.
+        """
+        used = {number for row in self._decided for cell in row for _, number in cell}
+        reasons = sorted((reason for reason, number in self._reasons.items() if number in used), key=lambda reason: reason.rank)
+        place = {self._reasons[reason]: index for index, reason in enumerate(reasons)}
 
-    Accelerators of which the same is told share one row.
-    """
-    rows: dict[tuple[int, ...], tuple[int, ...]] = {}
+        def line(cell: list[tuple[int, int]]) -> list[int]:
+            found = [len(reasons)] * accelerators
+            for hit, number in cell:
+                mine = place[number]
+                for accelerator in numbers(hit):
+                    found[accelerator] = mine
+            return found
 
-    def row(one: tuple[int, ...]) -> tuple[int, ...]:
-        if one not in rows:
-            cells = [fine] * count
-            for mask, number in zip(one[::2], one[1::2], strict=True):
-                for start, length in _runs(mask):
-                    cells[start : start + length] = [number] * length
-            rows[one] = tuple(cells)
-        return rows[one]
-
-    return [[row(tuple(one)) for one in line] for line in table]
-
-
-def _runs(mask: int) -> Iterator[tuple[int, int]]:
-    """(start, length) of each run of set bits."""
-    while mask:
-        start = (mask & -mask).bit_length() - 1
-        ones = mask >> start
-        length = (~ones & (ones + 1)).bit_length() - 1
-        yield start, length
-        mask &= -1 << (start + length)
+        return tuple(reasons), [[line(cell) for cell in row] for row in self._decided]

@@ -7,14 +7,16 @@ of all frameworks are one axis, so what has nothing to do with the framework is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import fields
 from typing import Any
 
-from aistack.compose.decided import ACCELERATOR, MODEL, RELEASE, Found, bits, decided, spread
+from aistack.compose.decided import ACCELERATOR, MODEL, RELEASE, Cells
 from aistack.compose.grid import WEIGHTS, Grid, Question, Reason, Row, deciding
 from aistack.compose.judge import sourced
 from aistack.compose.observe import observe, observed_programs
-from aistack.compose.partial import Column, Columns, Left, Open, OpenValues, UndecidedError, explore, rest
+from aistack.compose.partial import Alike, Column, Columns, Left, Open, OpenValues, Table, bits, explore, lowest, only
+from aistack.compose.recipe import AppWish
 from aistack.compose.referred import refer
 from aistack.compose.resolve import severity
 from aistack.compose.rules import rules
@@ -23,13 +25,10 @@ from aistack.diagnostics import Severity
 from aistack.facts.catalog import Accelerator, Catalog, Framework, Model
 from aistack.facts.snapshot import Snapshot
 from aistack.facts.version import newest_first
-from aistack.values import dataclass
-
-FEW = 1024
-"""So many pairs of accelerators and models are looked through to save a rule the question about them."""
 
 OPEN_RELEASE: Any = Open(RELEASE)
 OPEN_MODEL: Any = Open(MODEL)
+NO_WISH = AppWish()
 
 Kind = tuple[str | None, ...]
 """What of an accelerator decides how programs are built for it."""
@@ -48,7 +47,7 @@ def matrix(
     ]
     models = [model for model in catalog.models.values() if any(serves(framework, model) for framework in frameworks)]
     if frameworks:
-        yield from _Cells(
+        yield from _Matrix(
             catalog, today, frameworks, accelerators, sorted(models, key=lambda model: model.id.lower()), question, without
         ).grids()
 
@@ -59,21 +58,7 @@ def serves(framework: Framework, model: Model) -> bool:
     return (model.format in framework.formats or converted) and (not framework.kinds or model.kind in framework.kinds)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Programs:
-    """What is concluded of the programs on accelerators of some kinds.
-
-    `shapes` numbers by kind, for each release, what it is there; `asked` are the components in which the kinds may differ.
-    """
-
-    columns: Columns
-    constants: Mapping[str, Value]
-    asked: Mapping[str, UndecidedError]
-    parts: Sequence[Part]
-    shapes: Sequence[Sequence[int]]
-
-
-class _Cells:
+class _Matrix:
     """All cells: what the rules see of any part of them, and what they say."""
 
     def __init__(
@@ -99,89 +84,74 @@ class _Cells:
             MODEL: [self._observed(model=model) for model in models],
         }
         self.kinds = [_kind(product) for product in products]
-        self.parts = {kind: self._built_for(self.kinds.index(kind)) for kind in dict.fromkeys(self.kinds)}
-        self.shapes = _numbered(self.parts)
+        self.programs = {kind: self._built_for(self.kinds.index(kind)) for kind in dict.fromkeys(self.kinds)}
+        self.shapes = self._shapes()
         self.node_columns = self._columns(lambda seen: seen.values)
         self.node_constants = {name: value for name, value in self.alone[MODEL][0].values.items() if name not in self.node_columns}
-        self.part_columns = self._columns(lambda seen: seen.parts[0].values)
-        self.joint = self._joint()
-        self.asked = {name: UndecidedError(ACCELERATOR, self._alike(name)) for name in self.joint}
-        known = self.part_columns.keys() | self.joint
-        self.part_constants = {name: value for name, value in self.alone[RELEASE][0].parts[0].values.items() if name not in known}
+        self.part_columns = {**self._columns(lambda seen: seen.parts[0].values), **self._joint()}
+        programs = self.alone[RELEASE][0].parts[0].values
+        self.part_constants = {name: value for name, value in programs.items() if name not in self.part_columns}
         self.seen_products = Column(ACCELERATOR, [one.accelerator for one in self.alone[ACCELERATOR]])
         self.seen_frameworks = Column(RELEASE, [framework for framework, _ in self.releases])
+        nothing = Snapshot(schema="aistack/snapshot/v1")
+        self.unsaid: dict[str, Any] = {field.name: getattr(nothing, field.name) for field in fields(nothing)}
         self.blocks = {
             "accelerator": Column(ACCELERATOR, [one.seen.accelerator for one in self.alone[ACCELERATOR]]),
             "model": Column(MODEL, [one.seen.model for one in self.alone[MODEL]]),
         }
-        self.programs: dict[tuple[int, ...], _Programs] = {}
 
     # The answers.
 
     def grids(self) -> Iterator[Grid]:
         """The grid of each framework, with the models that it serves and the accelerators that it has builds for."""
-        served = [self._served(model) for model in self.models]
-        built = {product.platform: self._mask(framework.runs_on(product) for framework, _ in self.releases) for product in self.products}
-        undecided = [[built[product.platform] & mask for mask in served] for product in self.products]
-        found = self._reasons([list(row) for row in undecided])
-        reasons: tuple[Reason, ...] = tuple(sorted({reason for _, reason in found}, key=lambda reason: reason.rank))
-        cells = spread(decided(found, reasons, undecided), len(self.releases), len(reasons))
+        reasons, numbers = self._decided().numbered(len(self.products))
         shown, first = (*reasons, None), 0
         for framework in self.frameworks:
             last = first + len(framework.releases)
+            served = [number for number, model in enumerate(self.models) if serves(framework, model)]
+            cells = {m: list(zip(*(numbers[release][m] for release in range(first, last)), strict=True)) for m in served}
             rows = tuple(
                 Row(
                     accelerator=product.id,
-                    model=model.id,
+                    model=self.models[m].id,
                     delivered=framework.delivered_on(product),
                     reasons=shown,
-                    numbers=cells[a][m][first:last],
+                    numbers=cells[m][a],
                 )
                 for a, product in enumerate(self.products)
                 if framework.runs_on(product)
-                for m, model in enumerate(self.models)
-                if serves(framework, model)
+                for m in served
             )
             releases = tuple(release for _, release in self.releases[first:last])
             first = last
             yield Grid(framework=framework.id, name=framework.name, releases=releases, rows=rows)
 
-    def _served(self, model: Model) -> int:
-        return self._mask(serves(framework, model) for framework, _ in self.releases)
+    def _decided(self) -> Cells:
+        """What decides each cell: the heaviest that any rule has against it.
 
-    def _mask(self, flags: Iterable[bool]) -> int:
-        """The numbers of the releases for which the flag is set, as bits."""
-        return sum(1 << number for number, flag in enumerate(flags) if flag)
-
-    def _reasons(self, undecided: list[list[int]]) -> Found:
-        """What speaks against which cells, the most that any rule has for them.
-
-        Of errors the one with the lowest code decides, so what has one need not be asked of the rules that come after it: `undecided` has
-        the releases for which nothing has one, by accelerator and model.
+        Of errors the one with the lowest code decides, so what has one is not asked of the rules that come after it.
         """
-        found: Found = []
-
-        def wanted(left: Left) -> bool:
-            mask, models = bits(left[RELEASE]), left[MODEL]
-            many = len(left[ACCELERATOR]) * len(models) > FEW
-            return many or any(undecided[a][m] & mask for a in left[ACCELERATOR] for m in models)
-
-        everything = {axis: tuple(range(len(seen))) for axis, seen in self.alone.items()}
+        built = {
+            framework.id: bits(a for a, product in enumerate(self.products) if framework.runs_on(product)) for framework in self.frameworks
+        }
+        cells = Cells([[built[framework.id] * serves(framework, model) for model in self.models] for framework, _ in self.releases])
+        everything = {axis: (1 << len(seen)) - 1 for axis, seen in self.alone.items()}
+        lighter: list[tuple[Left, Reason]] = []
         for rule in rules(self.catalog):
             if rule.of == "recipe" or rule.code in self.without:
                 continue
             view = self._app_view if rule.about == "app" else self._node_view
-            for left, findings in explore(rule, view, everything, wanted):
+            for left, findings in explore(rule, view, everything, cells.are_open):
                 reason = deciding(_judged(rule, findings, self.catalog))
                 if reason is None:
                     continue
-                found.append((left, reason))
                 if reason.severity is Severity.ERROR:
-                    others = ~bits(left[RELEASE])
-                    for a in left[ACCELERATOR]:
-                        for m in left[MODEL]:
-                            undecided[a][m] &= others
-        return found
+                    cells.decide(left, reason)
+                else:
+                    lighter.append((left, reason))
+        for left, reason in sorted(lighter, key=lambda one: WEIGHTS[one[1].severity]):
+            cells.decide(left, reason)
+        return cells
 
     # What the rules see.
 
@@ -194,6 +164,15 @@ class _Cells:
         snapshots = (self.question.snapshot(product, framework.id, release) for framework, release in self.releases)
         return [observed_programs(refer(snapshot, self.catalog), self.catalog, node) for snapshot in snapshots]
 
+    def _shapes(self) -> list[Alike]:
+        """By release: on which accelerators it is the same, and pulls in the same."""
+        found = []
+        for parts in zip(*self.programs.values(), strict=True):
+            shapes = [(part.release, part.pulled) for part in parts]
+            first = {kind: shapes.index(shape) for kind, shape in zip(self.programs, shapes, strict=True)}
+            found.append(Alike(ACCELERATOR, [first[kind] for kind in self.kinds]))
+        return found
+
     def _columns(self, values: Callable[[Situation], Mapping[str, Value]]) -> Columns:
         """By component: what the axis decides that has it; what no axis decides is left out."""
         found: dict[str, Column] = {}
@@ -204,20 +183,20 @@ class _Cells:
                 found[name] = Column(axis, columns[axis])
         return found
 
-    def _joint(self) -> frozenset[str]:
+    def _joint(self) -> dict[str, Table]:
         """The components of the program that accelerator and release decide together."""
         alone = [one.parts[0].values for one in self.alone[RELEASE]]
-        together = [(own, part.values) for parts in self.parts.values() for own, part in zip(alone, parts, strict=True)]
-        names = {name for own, values in together for name in (*own, *values)}
-        return frozenset(name for name in names if any(own.get(name) != values.get(name) for own, values in together))
+        together = [(own, part.values) for parts in self.programs.values() for own, part in zip(alone, parts, strict=True)]
+        names = {name for own, values in together for name in (*own, *values) if own.get(name) != values.get(name)}
+        return {name: self._table(name) for name in sorted(names)}
 
-    def _alike(self, name: str) -> Callable[[int], Hashable]:
-        """A number for each accelerator, the same where the component has the same values with all releases."""
-        columns: dict[tuple[Value | None, ...], int] = {}
-        kinds = {
-            kind: columns.setdefault(tuple(part.values.get(name) for part in parts), len(columns)) for kind, parts in self.parts.items()
-        }
-        return lambda number: kinds[self.kinds[number]]
+    def _table(self, name: str) -> Table:
+        seen: dict[tuple[Value | None, ...], Column] = {}
+        columns = {}
+        for kind, parts in self.programs.items():
+            values = tuple(part.values.get(name) for part in parts)
+            columns[kind] = seen.setdefault(values, Column(RELEASE, values))
+        return Table(ACCELERATOR, [columns[kind] for kind in self.kinds])
 
     def _node_view(self, left: Left) -> Situation:
         """What rules about the node see of the cells that are left."""
@@ -234,7 +213,7 @@ class _Cells:
             today=self.today,
             snapshot=self._snapshot(left),
             os=None,
-            accelerator=rest(self.seen_products, left),
+            accelerator=self.seen_products.rest(left),
             values=OpenValues(self.node_constants, self.node_columns, left),
             parts=(part,),
             part=judged,
@@ -242,73 +221,38 @@ class _Cells:
 
     def _snapshot(self, left: Left) -> Snapshot:
         """The snapshot of the cells that are left."""
-        releases = left[RELEASE]
-        return Snapshot(
-            schema="aistack/snapshot/v1",
-            frameworks=self.alone[RELEASE][releases[0]].seen.frameworks if len(releases) == 1 else OPEN_RELEASE,
-            **{name: rest(column, left) for name, column in self.blocks.items()},
-        )
+        release = only(left[RELEASE])
+        frameworks: Any = OPEN_RELEASE if release is None else self.alone[RELEASE][release].seen.frameworks
+        blocks = {name: column.rest(left) for name, column in self.blocks.items()}
+        return Snapshot(**{**self.unsaid, **blocks, "frameworks": frameworks})
 
     def _part(self, left: Left) -> Part:
         """The program of the cells that are left."""
-        known = self._programs(left[ACCELERATOR])
+        model, number = only(left[MODEL]), only(left[RELEASE])
         models = paths = OPEN_MODEL
         release = pulled = OPEN_RELEASE
-        if len(left[MODEL]) == 1:
-            served = self.alone[MODEL][left[MODEL][0]].parts[0]
+        if model is not None:
+            served = self.alone[MODEL][model].parts[0]
             models, paths = served.models, served.model_paths
-        if len(left[RELEASE]) == 1:
-            (number,) = left[RELEASE]
-            release, pulled = known.parts[number].release, known.parts[number].pulled
-            if len({shapes[number] for shapes in known.shapes}) > 1:
-                release = pulled = Open(ACCELERATOR, lambda a: self.shapes[self.kinds[a]][number])
+        if number is not None:
+            shape, own = self.shapes[number], self.programs[self.kinds[lowest(left[ACCELERATOR])]][number]
+            release, pulled = (own.release, own.pulled) if shape.agree(left) else (Open(ACCELERATOR, shape.parts),) * 2
         return Part(
             name="",
-            framework=rest(self.seen_frameworks, left),
+            wish=NO_WISH,
+            framework=self.seen_frameworks.rest(left),
             root=None,
             models=models,
             model_paths=paths,
-            values=OpenValues(known.constants, known.columns, left, known.asked),
+            values=OpenValues(self.part_constants, self.part_columns, left),
             release=release,
             pulled=pulled,
         )
-
-    def _programs(self, products: tuple[int, ...]) -> _Programs:
-        if products not in self.programs:
-            kinds = dict.fromkeys(self.kinds[a] for a in products)
-            parts = self.parts[self.kinds[products[0]]]
-            together = {name: Column(RELEASE, [own.values.get(name) for own in parts]) for name in self.joint}
-            self.programs[products] = _Programs(
-                columns={**self.part_columns, **together},
-                constants=self.part_constants,
-                asked={name: error for name, error in self.asked.items() if len({error.key(a) for a in products}) > 1},
-                parts=parts,
-                shapes=[self.shapes[kind] for kind in kinds],
-            )
-        return self.programs[products]
 
 
 def _kind(product: Accelerator) -> Kind:
     """What of a product can matter to how programs are built for it; products of one kind share what is concluded of programs."""
     return product.vendor, product.compute_capability, product.host
-
-
-def _numbered(parts: Mapping[Kind, Sequence[Part]]) -> dict[Kind, list[int]]:
-    """For each kind and release a number that is the same where release and what it pulls in are."""
-    shapes: list[tuple[Any, Any]] = []
-
-    def number(part: Part) -> int:
-        shape = (part.release, part.pulled)
-        if shape not in shapes:
-            shapes.append(shape)
-        return shapes.index(shape)
-
-    found: dict[Kind, list[int]] = {kind: [] for kind in parts}
-    for same in zip(*parts.values(), strict=True):
-        shapes.clear()
-        for kind, part in zip(parts, same, strict=True):
-            found[kind].append(number(part))
-    return found
 
 
 def _judged(rule: Rule, findings: Iterable[Finding], catalog: Catalog) -> Iterator[Reason]:

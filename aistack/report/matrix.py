@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from html import escape
 from itertools import groupby
-from typing import Any
 
 from aistack.compose.grid import Grid, Question, Reason, Row, runs
 from aistack.report.text import printable
@@ -17,6 +16,9 @@ SCHEMA = "aistack/matrix/v1"
 SIGNS: Mapping[str, str] = {"ok": "✓", "warning": "!", "error": "✗", "unknown": "?"}
 """By verdict: what stands in a cell, so that nobody needs to see its colour."""
 
+
+REASON = tuple(field.name for field in fields(Reason))
+"""The keys of a reason."""
 
 NOT_DELIVERED = "known, not delivered"
 """Said of what no recipe can ask for: aistack does not install the framework, or not in a build for that accelerator."""
@@ -27,41 +29,35 @@ def verdict(reason: Reason | None) -> str:
     return reason.severity.value if reason else "ok"
 
 
-def document(grids: Sequence[Grid], question: Question, today: str) -> dict[str, Any]:
-    """The document of `--json`: each cell is the index of what decides it in `reasons`, or null where nothing is against it."""
-    used = sorted({number for grid in grids for row in grid.rows for number in row.numbers})
-    everything: tuple[Reason | None, ...] = grids[0].rows[0].reasons if grids else ()
-    reasons = [reason for number in used if (reason := everything[number])]
-    place = {number: index if everything[number] else None for index, number in enumerate(used)}
-    return {
+def as_json(grids: Sequence[Grid], question: Question, today: str) -> str:
+    """The document of `--json`: each cell is the index of what decides it in `reasons`, or null where nothing is against it.
+
+    There are many cells: it has no white space, and they are joined as text.
+    """
+    reasons = grids[0].rows[0].reasons[:-1]
+    numbers = [*map(str, range(len(reasons))), "null"]
+    head = {
         "schema": SCHEMA,
         "today": today,
         "count": question.count,
         "context": question.context,
         "cells": sum(grid.size for grid in grids),
-        "reasons": [asdict(reason) for reason in reasons],
-        "grids": [
-            {
-                "framework": grid.framework,
-                "releases": grid.releases,
-                "rows": [
-                    {
-                        "accelerator": row.accelerator,
-                        "model": row.model,
-                        "delivered": row.delivered,
-                        "cells": [place[number] for number in row.numbers],
-                    }
-                    for row in grid.rows
-                ],
-            }
-            for grid in grids
-        ],
     }
+    told = _json({**head, "reasons": [{name: getattr(reason, name) for name in REASON} for reason in reasons], "grids": []})
+    return f"{told[:-2]}{','.join(_grid_as_json(grid, numbers) for grid in grids)}]}}\n"
 
 
-def as_json(grids: Sequence[Grid], question: Question, today: str) -> str:
-    """The same as text, without white space: there are many cells."""
-    return json.dumps(document(grids, question, today), ensure_ascii=False, separators=(",", ":")) + "\n"
+def _grid_as_json(grid: Grid, numbers: Sequence[str]) -> str:
+    rows = (
+        _json({"accelerator": row.accelerator, "model": row.model, "delivered": row.delivered})[:-1]
+        + f',"cells":[{",".join([numbers[number] for number in row.numbers])}]}}'
+        for row in grid.rows
+    )
+    return f'{_json({"framework": grid.framework, "releases": grid.releases})[:-1]},"rows":[{",".join(rows)}]}}'
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def lines(grids: Sequence[Grid]) -> Iterator[str]:
