@@ -21,9 +21,11 @@ test: check
 demo: $(venv)
 	.venv/bin/aistack up recipes/cpu-embeddings.yaml
 
-# By hand, hours: forty builds killed at random moments instead of three; write what came out into docs/evidence/.
+# By hand, hours, days on a small machine: forty builds killed at random moments instead of three, every kernel with every NVIDIA driver
+# that Debian's archives offer really compiled; write what came out into docs/evidence/.
 endurance: $(venv)
 	AISTACK_TEST_KILLS=40 .venv/bin/pytest -v tests/test_interrupted.py
+	$(python) tests/module_table.py
 
 # How often the rules are right about documented failures and known-good stacks.
 score: $(venv)

@@ -33,7 +33,10 @@ def compiled(
         log=log,
     )
     progress.say(f"    compiling the modules of driver {driver} for {kernel}")
-    ended = modules.compile_modules(places.store, unpacked, script=debian.module_script(), kernel=kernel, log=log)
+    try:
+        ended = modules.compile_modules(places.store, unpacked, script=debian.module_script(), kernel=kernel, log=log)
+    finally:
+        rootfs.remove_root(unpacked)
     errors = texts.errors(ended.log) if ended.exit_code else ()
     if ended.exit_code and not errors:
         raise process.failure(("dkms", "build"), ended.exit_code, ended.log, log=log)
