@@ -266,6 +266,10 @@ CASES = {
         {"NV201": ERROR},
     ),
     "550 on Debian's own": (platform(os="debian-13", kernel="6.12.107+deb13-amd64") + driver("550.163.01", "install: dkms"), {}),
+    "open 550 on Debian's newer 6.12": (
+        platform(os="debian-13", kernel="6.12.118+deb13-amd64") + driver("550.163.01", "flavor: open, install: dkms"),
+        {"NV201": ERROR},
+    ),
     "superseded on Ubuntu's 6.8": (
         platform(os="ubuntu-22.04", kernel="6.8.0-40-generic") + driver("535.54.03", "install: dkms"),
         {"NV201": ERROR},

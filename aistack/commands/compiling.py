@@ -11,8 +11,10 @@ from aistack.commands.fetching import fetched
 from aistack.commands.pinning import Places
 from aistack.compose import modules as texts
 from aistack.compose.distros import debian
+from aistack.diagnostics import DiagnosticError, refuse
 from aistack.facts.files import RenderedFile
 from aistack.facts.pins import LockedFile, LockedRoot, Signing
+from aistack.facts.version import Scheme, newest_first
 from aistack.host import modules, process, rootfs, sharing, signing, uses
 from aistack.host.store import Store
 from aistack.report.progress import Progress
@@ -53,6 +55,14 @@ def known(store: Store, sources: Mapping[str, str]) -> dict[str, Mapping[str, An
         if document.get("sources") == sources:
             found[document["kernel"]] = document
     return found
+
+
+def refused(store: Store, step: str, output: Mapping[str, Any], driver: str) -> DiagnosticError:
+    """The refusal (exit 1) for a compilation, the output of that step, against which errors stand; what else was tried here is told."""
+    others = known(store, output["sources"])
+    tried = {kernel: not others[kernel]["errors"] for kernel in newest_first(others, Scheme.KERNEL)}
+    log = store.path / "outputs" / step / output["files"]["log"]
+    return refuse(texts.do_not_compile(driver, output["kernel"], output["errors"], str(log), tried))
 
 
 def files(store: Store, output: Mapping[str, Any], kernel: str, signer: Signing | None, folder: Path) -> Iterator[RenderedFile]:

@@ -6,7 +6,7 @@ They are compiled for exactly the kernel of the base, from locked packages, in a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from aistack.compose.distros import debian
 from aistack.compose.stack import Stack
@@ -46,18 +46,19 @@ def errors(log: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_errors(log)))[:MOST]
 
 
-def do_not_compile(driver: str, kernel: str, errors: Sequence[str], log: str, works: Sequence[str] = ()) -> Diagnostic:
+def do_not_compile(driver: str, kernel: str, errors: Sequence[str], log: str, tried: Mapping[str, bool]) -> Diagnostic:
     """The modules of a driver do not compile for a kernel: what the compiler said first, and where all of it is.
 
-    `works` are the kernels for which they did compile here, newest first.
+    `tried` are the kernels that the same sources were compiled for here, newest first, each with whether they compile for it.
     """
-    tried = f"of the kernels tried here, the newest for which they compile is {works[0]}" if works else ""
+    told = ", ".join(f"{name} ({'compiles' if compiles else 'does not compile'})" for name, compiles in tried.items())
+    works = next((name for name, compiles in tried.items() if compiles), "none")
     return Diagnostic(
         rule="KMD001",
         name="modules-do-not-compile",
         severity=Severity.ERROR,
         message=f"the modules of driver {driver} do not compile for kernel {kernel}",
-        why=(*errors, *filter(None, (tried,)), f"everything that the compiler said: {log}"),
+        why=(*errors, f"tried here: {told}", f"newest of these that works: {works}", f"everything that the compiler said: {log}"),
         hints=("`aistack kernels RECIPE` finds the newest kernel for which they do",),
     )
 
