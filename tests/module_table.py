@@ -1,6 +1,6 @@
 """Every kernel × every NVIDIA driver package that Debian's archives offer: what the rules predict, and what compiling really comes to.
 
-    python tests/module_table.py [--kernels REGEX] [--drivers REGEX] [--minutes N] [--jobs N] [--to NAME]
+    python tests/module_table.py [--kernels REGEX] [--drivers REGEX] [--minutes N] [--to NAME]
 
 Each pair is compiled as `aistack kernels --prove` does, in a root of the kernel's release with that driver package from its own suite.
 The most telling come first: the newest and the oldest kernel of each series, drivers of the same release, and of these the ones against
@@ -18,9 +18,8 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from aistack.commands import judging, proving
@@ -161,29 +160,30 @@ def predicted(pair: Pair, catalog: Catalog, about: Mapping[str, tuple[str, ...]]
     return tuple(f"{found.rule} {found.severity}" for found in graded)
 
 
-def tried(pair: Pair, store: Store) -> tuple[str, str]:
-    """What compiling comes to, in two words, and why."""
+def tried(pair: Pair, said: tuple[str, ...], store: Store) -> Row:
+    """What compiling comes to."""
     kernel, driver = pair.kernel, pair.driver
     suites = dict.fromkeys((*SUITES[kernel.os], *SUITES[driver.os]))
     taken = (f"{driver.package}={driver.version}",)
     archives = [Archive(suite=one, components=COMPONENTS, packages=taken if one == driver.suite else ()) for one in suites]
     there = Places(store=store, environment=os.environ)
     progress = Progress(stream=io.StringIO())
+    row = Row(kernel=kernel.kernel, suite=kernel.suite, driver=driver.package, version=driver.version, said=said, truth="compiles", why="")
     try:
         wanted = (debian.kernel_headers(kernel.kernel), driver.package)
         root = apt.resolve(store, archives, wanted, "amd64", kernel.os, environment=os.environ)
         output = proving.prove(root, kernel.kernel, release_of(driver.version), there, progress)[1]
     except DiagnosticError as error:
-        return "not tried", error.diagnostics[0].message
-    return ("refused", output["errors"][0]) if output["errors"] else ("compiles", "")
+        return replace(row, truth="not tried", why=error.diagnostics[0].message)
+    return replace(row, truth="refused", why=output["errors"][0]) if output["errors"] else row
 
 
 def read(file: Path) -> dict[str, Row]:
-    """The rows of an earlier run, by their pairs' names."""
+    """What an earlier run compiled, by the pairs' names."""
     if not file.exists():
         return {}
-    rows = [Row(**{**row, "said": tuple(row["said"])}) for row in json.loads(file.read_text())["rows"]]
-    return {f"{row.kernel} {row.driver} {row.version}": row for row in rows}
+    rows = [Row(**{**row, "said": tuple(row["said"])}) for row in json.loads(file.read_text())]
+    return {f"{row.kernel} {row.driver} {row.version}": row for row in rows if row.truth != "not tried"}
 
 
 def document(rows: Sequence[Row], everything: Sequence[Pair], today: str) -> str:
@@ -219,57 +219,41 @@ def _line(row: Row) -> str:
     return f"| {row.kernel} | {row.suite} | {row.driver} | {row.version} | {said} | {truth.replace('|', '/')} |"
 
 
-def results(chosen: Iterable[Pair], store: Store, *, jobs: int, until: float) -> Iterator[tuple[Pair, tuple[str, str]]]:
-    """The pairs as they are tried, none begun after `until` (seconds of the monotonic clock)."""
-    with ThreadPoolExecutor(jobs) as pool:
-
-        def work(pair: Pair) -> tuple[Pair, tuple[str, str]] | None:
-            return (pair, tried(pair, store)) if time.monotonic() < until else None
-
-        yield from filter(None, pool.map(work, chosen))
-
-
 def main() -> None:
     """Compile what is not known yet, and write both files after each pair."""
     today = judging.today(os.environ)
     parser = argparse.ArgumentParser()
     parser.add_argument("--kernels", default="", help="only those whose version string matches")
     parser.add_argument("--drivers", default="", help="only those whose `PACKAGE VERSION` matches")
-    parser.add_argument("--minutes", type=float, default=24 * 60, help="begin nothing after that time")
-    parser.add_argument("--jobs", type=int, default=1, help="how many to compile beside one another, each on all processors")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after that time")
     parser.add_argument("--to", type=Path, default=Path(f"docs/evidence/modules-{today}"))
     given = parser.parse_args()
+    until = time.monotonic() + given.minutes * 60
     store, catalog = Store(default_path(os.environ)), load_catalog(os.environ)
     about = {rule.code: rule.topics for rule in rules(catalog)}
-    offered = [*pairs(offers(store, HEADERS), offers(store, DRIVERS))]
-    said = {pair.name: predicted(pair, catalog, about, today) for pair in offered}
-    everything = sorted(offered, key=lambda pair: telling(pair, said[pair.name]))
+    everything = [*pairs(offers(store, HEADERS), offers(store, DRIVERS))]
     earlier = read(given.to.with_suffix(".json"))
-    found = {pair.name: (earlier[pair.name].truth, earlier[pair.name].why) for pair in everything if pair.name in earlier}
-
-    def write() -> None:
-        rows = [
-            Row(
-                kernel=pair.kernel.kernel, suite=pair.kernel.suite, driver=pair.driver.package, version=pair.driver.version,
-                said=said[pair.name], truth=found[pair.name][0], why=found[pair.name][1],
-            )
-            for pair in everything if pair.name in found
-        ]  # fmt: skip
-        given.to.with_suffix(".json").write_text(json.dumps({"pairs": len(everything), "rows": [asdict(row) for row in rows]}, indent=1))
-        given.to.with_suffix(".md").write_text(document(rows, everything, today))
-
     chosen = [
         pair
         for pair in everything
-        if pair.name not in found
-        and re.search(given.kernels, pair.kernel.kernel)
-        and re.search(given.drivers, f"{pair.driver.package} {pair.driver.version}")
+        if pair.name in earlier
+        or (re.search(given.kernels, pair.kernel.kernel) and re.search(given.drivers, f"{pair.driver.package} {pair.driver.version}"))
     ]
+    said = {pair.name: predicted(pair, catalog, about, today) for pair in chosen}
+    order = sorted(chosen, key=lambda pair: telling(pair, said[pair.name]))
+    rows = {name: replace(row, said=said[name]) for name, row in earlier.items() if name in said}
+
+    def write() -> None:
+        found = [rows[pair.name] for pair in order if pair.name in rows]
+        given.to.with_suffix(".json").write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n")
+        given.to.with_suffix(".md").write_text(document(found, everything, today))
+
     write()
-    for pair, truth in results(chosen, store, jobs=given.jobs, until=time.monotonic() + given.minutes * 60):
-        found[pair.name] = truth
-        print(f"{time.strftime('%H:%M:%S')} {pair.name}: {', '.join(said[pair.name]) or 'nothing'}; {' '.join(truth)}", file=sys.stderr)
-        write()
+    for pair in order:
+        if pair.name not in rows and time.monotonic() < until:
+            rows[pair.name] = row = tried(pair, said[pair.name], store)
+            print(f"{time.strftime('%H:%M:%S')} {pair.name}: {row.predicted}, {row.truth} {row.why}", file=sys.stderr)
+            write()
 
 
 if __name__ == "__main__":
