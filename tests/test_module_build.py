@@ -77,6 +77,11 @@ def test_a_refusal_is_told_and_kept(root: LockedRoot, places: Places, tmp_path: 
     assert not unpacked.exists(), "the root is thrown away, whatever came of it"
     assert document["modules"] == []
     assert re.match(r"main\.c:\d+: implicit declaration of function .strlcpy_from_another_kernel.", document["errors"][0])
-    told = modules.do_not_compile("1", kernel_of(root), document["errors"], "log", {kernel_of(root): False, "6.12.1": True})
-    tried = f"tried here: {kernel_of(root)} (does not compile), 6.12.1 (compiles)"
-    assert told.why[0] == document["errors"][0] and told.why[-3:-1] == (tried, "newest of these that works: 6.12.1")
+    tried = [modules.Tried(kernel=kernel, sources=f"{SOURCES} 1", compiles=kernel == "6.12.1") for kernel in (kernel_of(root), "6.12.1")]
+    told = modules.do_not_compile("1", kernel_of(root), document["errors"], "log", tried)
+    assert told.why[0] == document["errors"][0]
+    assert told.why[-3:] == (
+        f"tried here: {kernel_of(root)} with {SOURCES} 1: does not compile",
+        f"tried here: 6.12.1 with {SOURCES} 1: compiles",
+        "newest kernel that was tried here and works: 6.12.1",
+    )

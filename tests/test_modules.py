@@ -55,6 +55,7 @@ def package(name: str, source: str, sha256: str) -> LockedPackage:
 def test_what_shapes_modules_is_kernel_sources_and_compiler() -> None:
     packages = [
         package("linux-headers-6.12.1-amd64", "linux", "a"),
+        package("linux-image-6.12.1-amd64", "linux", "f"),
         package("nvidia-kernel-dkms", "nvidia-graphics-drivers", "b"),
         package("gcc-14", "gcc-14", "c"),
         package("nvidia-alternative", "nvidia-graphics-drivers", "d"),

@@ -49,18 +49,29 @@ def compiled(
 
 def known(store: Store, sources: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
     """What compiling those packages (name → version) came to here before, by the kernel's version string."""
-    found = {}
+    return {document["kernel"]: document for document in _compilations(store) if document["sources"] == sources}
+
+
+def _compilations(store: Store) -> Iterator[Mapping[str, Any]]:
     for file in (store.path / "outputs").glob("*/output.json"):
         document = uses.read_output(store, file.parent.name)
-        if document.get("sources") == sources:
-            found[document["kernel"]] = document
-    return found
+        if "sources" in document:
+            yield document
 
 
 def refused(store: Store, step: str, output: Mapping[str, Any], driver: str) -> DiagnosticError:
-    """The refusal (exit 1) for a compilation, the output of that step, against which errors stand; what else was tried here is told."""
-    others = known(store, output["sources"])
-    tried = {kernel: not others[kernel]["errors"] for kernel in newest_first(others, Scheme.KERNEL)}
+    """The refusal (exit 1) for a compilation, the output of that step, against which errors stand; with all that was tried here."""
+    tried = [
+        texts.Tried(
+            kernel=one["kernel"],
+            sources=" ".join(f"{name} {version}" for name, version in one["sources"].items()),
+            compiles=not one["errors"],
+        )
+        for one in _compilations(store)
+        if one["step"] == output["step"]
+    ]
+    order = newest_first({one.kernel for one in tried}, Scheme.KERNEL)
+    tried.sort(key=lambda one: (order.index(one.kernel), one.sources))
     log = store.path / "outputs" / step / output["files"]["log"]
     return refuse(texts.do_not_compile(driver, output["kernel"], output["errors"], str(log), tried))
 
