@@ -14,7 +14,6 @@ from tools_needed import needs
 
 from aistack.commands import compiling
 from aistack.commands.pinning import Places
-from aistack.compose import modules
 from aistack.compose.distros import debian
 from aistack.facts.files import RenderedFile
 from aistack.facts.pins import Archive, LockedRoot
@@ -77,11 +76,3 @@ def test_a_refusal_is_told_and_kept(root: LockedRoot, places: Places, tmp_path: 
     assert not unpacked.exists(), "the root is thrown away, whatever came of it"
     assert document["modules"] == []
     assert re.match(r"main\.c:\d+: implicit declaration of function .strlcpy_from_another_kernel.", document["errors"][0])
-    tried = [modules.Tried(kernel=kernel, sources=f"{SOURCES} 1", compiles=kernel == "6.12.1") for kernel in (kernel_of(root), "6.12.1")]
-    told = modules.do_not_compile("1", kernel_of(root), document["errors"], "log", tried)
-    assert told.why[0] == document["errors"][0]
-    assert told.why[-3:] == (
-        f"tried here: {kernel_of(root)} with {SOURCES} 1: does not compile",
-        f"tried here: 6.12.1 with {SOURCES} 1: compiles",
-        "newest kernel that was tried here and works: 6.12.1",
-    )
