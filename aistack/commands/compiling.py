@@ -47,9 +47,9 @@ def compiled(
     return {"kernel": kernel, "sources": sources, "modules": made, "errors": errors, "files": {"log": log.name}}
 
 
-def known(store: Store, sources: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
-    """What compiling those packages (name → version) came to here before, by the kernel's version string."""
-    return {document["kernel"]: document for document in _compilations(store) if document["sources"] == sources}
+def was_tried(store: Store, kernel: str, packages: Sequence[str]) -> bool:
+    """Whether modules were compiled here for a kernel from packages of those names, whatever their versions."""
+    return any(document["kernel"] == kernel and set(document["sources"]) == set(packages) for document in _compilations(store))
 
 
 def _compilations(store: Store) -> Iterator[Mapping[str, Any]]:

@@ -29,6 +29,11 @@ def prove(root: LockedRoot, kernel: str, driver: str, places: Places, progress: 
             return step.id, building.finish(step, document, folder)
 
 
+def known(root: LockedRoot, kernel: str, driver: str, places: Places) -> Mapping[str, Any] | None:
+    """What compiling in that root came to here before."""
+    return building.output(places.store, plan.compilation(root, kernel, driver, making.surroundings()))
+
+
 def require(lock: Lock, places: Places, progress: Progress) -> None:
     """Raises DiagnosticError (exit 1) when the driver's modules do not compile for the lock's kernel."""
     root = dict(lock.roots).get(modules.ROOT)
