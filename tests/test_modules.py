@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from aistack.commands import compiling
 from aistack.compose import modules
 from aistack.compose.distros import debian
 from aistack.compose.kernels import offered, upstream
@@ -55,6 +57,7 @@ def package(name: str, source: str, sha256: str) -> LockedPackage:
 def test_what_shapes_modules_is_kernel_sources_and_compiler() -> None:
     packages = [
         package("linux-headers-6.12.1-amd64", "linux", "a"),
+        package("linux-image-6.12.1-amd64", "linux", "f"),
         package("nvidia-kernel-dkms", "nvidia-graphics-drivers", "b"),
         package("gcc-14", "gcc-14", "c"),
         package("nvidia-alternative", "nvidia-graphics-drivers", "d"),
@@ -62,6 +65,33 @@ def test_what_shapes_modules_is_kernel_sources_and_compiler() -> None:
     ]
     root = LockedRoot(arch="amd64", os="debian-13", packages=tuple(packages))
     assert modules.shaping(root, ("nvidia-kernel-dkms",)) == ["a", "b", "c"]
+
+
+def test_a_refusal_names_what_was_tried_with_either_flavour(tmp_path: Path) -> None:
+    store = Store(path=tmp_path)
+    outputs = {
+        "a": {
+            "step": "modules 550.163.01",
+            "kernel": "7.3.4-amd64",
+            "sources": {"open": "2"},
+            "errors": ["x.c:1: gone"],
+            "files": {"log": "log"},
+        },
+        "b": {"step": "modules 550.163.01", "kernel": "6.12.118-amd64", "sources": {"proprietary": "2"}, "errors": []},
+        "c": {"step": "modules 535.274.02", "kernel": "7.3.5-amd64", "sources": {"other": "1"}, "errors": []},
+    }
+    for step, document in outputs.items():
+        (tmp_path / "outputs" / step).mkdir(parents=True)
+        (tmp_path / "outputs" / step / "output.json").write_text(json.dumps(document))
+    (found,) = compiling.refused(store, "a", outputs["a"], "550.163.01").diagnostics
+    assert found.message == "the modules of driver 550.163.01 do not compile for kernel 7.3.4-amd64"
+    assert found.why == (
+        "x.c:1: gone",
+        f"everything that the compiler said: {tmp_path}/outputs/a/log",
+        "tried here: 7.3.4-amd64 with open 2: does not compile",
+        "tried here: 6.12.118-amd64 with proprietary 2: compiles",
+        "newest kernel that was tried here and works: 6.12.118-amd64",
+    )
 
 
 CLOUD = Kernel(flavor="cloud", version="6.12.1", suite="s", packages=("linux-image-cloud-{arch}",), drm=False)

@@ -27,6 +27,18 @@ CASES: Cases = {
         {"NV201": ERROR},
     ),
     "550 on Debian's own": (platform(os="debian-13", kernel="6.12.107+deb13-amd64") + driver("550.163.01", "install: dkms"), {}),
+    "open 550 on Debian's newer 6.12": (
+        platform(os="debian-13", kernel="6.12.118+deb13-amd64") + driver("550.163.01", "flavor: open, install: dkms"),
+        {"NV201": ERROR},
+    ),
+    "535.274 as Debian patches it": (
+        platform(os="debian-14", kernel="7.2.13+deb14-amd64") + driver("535.274.02", "install: dkms"),
+        {"NV201": WARNING},
+    ),
+    "535.274 from NVIDIA on Debian": (
+        platform(os="debian-14", kernel="7.2.13+deb14-amd64") + driver("535.274.02", "install: runfile"),
+        {"NV201": ERROR},
+    ),
     "superseded on Ubuntu's 6.8": (
         platform(os="ubuntu-22.04", kernel="6.8.0-40-generic") + driver("535.54.03", "install: dkms"),
         {"NV201": ERROR},

@@ -11,8 +11,10 @@ from aistack.commands.fetching import fetched
 from aistack.commands.pinning import Places
 from aistack.compose import modules as texts
 from aistack.compose.distros import debian
+from aistack.diagnostics import DiagnosticError, refuse
 from aistack.facts.files import RenderedFile
 from aistack.facts.pins import LockedFile, LockedRoot, Signing
+from aistack.facts.version import Scheme, newest_first
 from aistack.host import modules, process, rootfs, sharing, signing, uses
 from aistack.host.store import Store
 from aistack.report.progress import Progress
@@ -33,7 +35,10 @@ def compiled(
         log=log,
     )
     progress.say(f"    compiling the modules of driver {driver} for {kernel}")
-    ended = modules.compile_modules(places.store, unpacked, script=debian.module_script(), kernel=kernel, log=log)
+    try:
+        ended = modules.compile_modules(places.store, unpacked, script=debian.module_script(), kernel=kernel, log=log)
+    finally:
+        rootfs.remove_root(unpacked)
     errors = texts.errors(ended.log) if ended.exit_code else ()
     if ended.exit_code and not errors:
         raise process.failure(("dkms", "build"), ended.exit_code, ended.log, log=log)
@@ -42,14 +47,33 @@ def compiled(
     return {"kernel": kernel, "sources": sources, "modules": made, "errors": errors, "files": {"log": log.name}}
 
 
-def known(store: Store, sources: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
-    """What compiling those packages (name → version) came to here before, by the kernel's version string."""
-    found = {}
+def was_tried(store: Store, kernel: str, packages: Sequence[str]) -> bool:
+    """Whether modules were compiled here for a kernel from packages of those names, whatever their versions."""
+    return any(document["kernel"] == kernel and set(document["sources"]) == set(packages) for document in _compilations(store))
+
+
+def _compilations(store: Store) -> Iterator[Mapping[str, Any]]:
     for file in (store.path / "outputs").glob("*/output.json"):
         document = uses.read_output(store, file.parent.name)
-        if document.get("sources") == sources:
-            found[document["kernel"]] = document
-    return found
+        if "sources" in document:
+            yield document
+
+
+def refused(store: Store, step: str, output: Mapping[str, Any], driver: str) -> DiagnosticError:
+    """The refusal (exit 1) for a compilation, the output of that step, against which errors stand; with all that was tried here."""
+    tried = [
+        texts.Tried(
+            kernel=one["kernel"],
+            sources=" ".join(f"{name} {version}" for name, version in one["sources"].items()),
+            compiles=not one["errors"],
+        )
+        for one in _compilations(store)
+        if one["step"] == output["step"]
+    ]
+    order = newest_first({one.kernel for one in tried}, Scheme.KERNEL)
+    tried.sort(key=lambda one: (order.index(one.kernel), one.sources))
+    log = store.path / "outputs" / step / output["files"]["log"]
+    return refuse(texts.do_not_compile(driver, output["kernel"], output["errors"], str(log), tried))
 
 
 def files(store: Store, output: Mapping[str, Any], kernel: str, signer: Signing | None, folder: Path) -> Iterator[RenderedFile]:

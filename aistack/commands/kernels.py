@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -22,8 +21,6 @@ from aistack.compose.sources import archives
 from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
 from aistack.facts.catalog import Catalog
-from aistack.facts.pins import Archive
-from aistack.facts.version import Scheme, newest_first
 from aistack.host import apt
 from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store, default_path
@@ -45,8 +42,6 @@ class Verdict(StrEnum):
 WORKS = (Verdict.PROVED, Verdict.FITS)
 ABOUT_KERNELS = "KR"
 """How the codes of the rules begin that doubt a kernel."""
-
-Versions = Callable[[tuple[Archive, ...], tuple[str, ...], str], tuple[tuple[str, str], ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +96,8 @@ def _show(tried: Sequence[Tried], works: Tried | None, untried: Sequence[Tried],
 
 def until_one_works(question: Question) -> Iterator[Tried]:
     """The kernels that the recipe's OS offers in its flavour, newest first, down to the first for which all is known to be well."""
-    versions = functools.cache(functools.partial(_versions, question.places))
     for one in _offered(question):
-        verdict, why = _verdict(question, one, versions)
+        verdict, why = _verdict(question, one)
         yield Tried(kernel=one.kernel, suite=one.suite, verdict=verdict, why=why)
         if verdict in WORKS:
             return
@@ -126,38 +120,30 @@ def _offered(question: Question) -> tuple[Offered, ...]:
     return offers.offered((one for one in listed if one[1].startswith("linux-image-")), (name for _, name, _ in listed))
 
 
-def _verdict(question: Question, one: Offered, versions: Versions) -> tuple[Verdict, tuple[str, ...]]:
+def _verdict(question: Question, one: Offered) -> tuple[Verdict, tuple[str, ...]]:
     """What rules say of a kernel; where they allow it, whether the driver's modules compile for it."""
     recipe, catalog = offers.with_kernel(question.source.recipe, question.catalog, one)
     judged = judging.judge_source(recipe, question.source.root, question.places.environment, catalog, fixes=False)
     told = [(found.severity, f"{found.rule}: {found.message}") for found in judged.diagnostics]
     if judged.stack is None:
         return Verdict.BREAKS, tuple(text for severity, text in told if severity is Severity.ERROR)
-    verdict, why = _compiles(question, judged.stack, one, versions)
+    verdict, why = _compiles(question, judged.stack, one)
     doubts = [text for severity, text in told if severity is Severity.WARNING and text.startswith(ABOUT_KERNELS)]
     return verdict, (*why, *(doubts if verdict is Verdict.UNTRIED else ()))
 
 
-def _compiles(question: Question, stack: Stack, one: Offered, versions: Versions) -> tuple[Verdict, tuple[str, ...]]:
+def _compiles(question: Question, stack: Stack, one: Offered) -> tuple[Verdict, tuple[str, ...]]:
     """Whether the driver's modules compile for a kernel, from what was tried before, or by trying."""
     wishes, driver, places = seal.roots_for(stack, one.kernel), stack.driver, question.places
     if not wishes or driver is None:
         return Verdict.FITS, ("no module has to be compiled for it",)
-    output: Mapping[str, Any] | None
-    if question.prove:
+    output: Mapping[str, Any] | None = None
+    if question.prove or compiling.was_tried(places.store, one.kernel, driver.modules):
         root = pinning.pinned_root(wishes[0], None, frozenset(), places, question.progress)
-        output = proving.prove(root, one.kernel, driver.version, places, question.progress)[1]
-    else:
-        offered = versions(wishes[0].archives, driver.modules, stack.arch)
-        output = compiling.known(places.store, dict(offered)).get(one.kernel)
+        asked = (root, one.kernel, driver.version, places)
+        output = proving.prove(*asked, question.progress)[1] if question.prove else proving.known(*asked)
     if output is None:
         return Verdict.UNTRIED, ("nobody has compiled for it here",)
     if output["errors"]:
         return Verdict.BREAKS, tuple(output["errors"])
     return Verdict.PROVED, (f"the {len(output['modules'])} modules of driver {driver.version} compile for it",)
-
-
-def _versions(places: Places, named: tuple[Archive, ...], packages: tuple[str, ...], arch: str) -> tuple[tuple[str, str], ...]:
-    """The newest version of each of the packages that the archives offer."""
-    found = apt.versions(places.store, named, packages, arch, environment=places.environment)
-    return tuple((name, newest_first(versions, Scheme.DEBIAN)[0]) for name, versions in found.items())

@@ -17,7 +17,6 @@ from aistack.compose import modules as module_text
 from aistack.compose.distros import debian as debian_text
 from aistack.compose.lock import Lock, LockedApp, LockedModel, identity
 from aistack.compose.plan import Step, Surroundings
-from aistack.diagnostics import refuse
 from aistack.facts import fatbin
 from aistack.facts.files import Rendered, RenderedFile
 from aistack.facts.pins import LockedFile, LockedRoot
@@ -173,9 +172,8 @@ class Maker:
         store, kernel = self.places.store, self.lock.component("kernel")
         made: list[Rendered] = []
         for one in step.inputs:
-            if errors := self.outputs[one].get("errors"):
-                log = store.path / "outputs" / one / "log"
-                raise refuse(module_text.do_not_compile(self.lock.component("driver"), kernel, errors, str(log)))
+            if self.outputs[one].get("errors"):
+                raise compiling.refused(store, one, self.outputs[one], self.lock.component("driver"))
             if "modules" in self.outputs[one]:
                 made += compiling.files(store, self.outputs[one], kernel, self.lock.signing, self.places.folder)
         return made

@@ -10,9 +10,7 @@ from aistack.commands import compiling, making
 from aistack.commands.pinning import Places
 from aistack.compose import modules, plan
 from aistack.compose.lock import Lock
-from aistack.diagnostics import refuse
 from aistack.facts.pins import LockedRoot
-from aistack.facts.version import Scheme, newest_first
 from aistack.host import sharing
 from aistack.report.progress import Progress
 
@@ -31,6 +29,11 @@ def prove(root: LockedRoot, kernel: str, driver: str, places: Places, progress: 
             return step.id, building.finish(step, document, folder)
 
 
+def known(root: LockedRoot, kernel: str, driver: str, places: Places) -> Mapping[str, Any] | None:
+    """What compiling in that root came to here before."""
+    return building.output(places.store, plan.compilation(root, kernel, driver, making.surroundings()))
+
+
 def require(lock: Lock, places: Places, progress: Progress) -> None:
     """Raises DiagnosticError (exit 1) when the driver's modules do not compile for the lock's kernel."""
     root = dict(lock.roots).get(modules.ROOT)
@@ -39,7 +42,4 @@ def require(lock: Lock, places: Places, progress: Progress) -> None:
     kernel, driver = lock.component("kernel"), lock.component("driver")
     step, output = prove(root, kernel, driver, places, progress)
     if output["errors"]:
-        known = compiling.known(places.store, output["sources"])
-        works = newest_first((name for name, one in known.items() if not one["errors"]), Scheme.KERNEL)
-        log = str(places.store.path / "outputs" / step / output["files"]["log"])
-        raise refuse(modules.do_not_compile(driver, kernel, output["errors"], log, works))
+        raise compiling.refused(places.store, step, output, driver)

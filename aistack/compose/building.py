@@ -70,10 +70,10 @@ def _driver_sources(snapshot: Snapshot, catalog: Catalog, driver: Value | None) 
         return None
     branch = catalog.branches.get(driver.text.partition(".")[0])
     os = snapshot.platform.os or ""
-    last = branch is not None and branch.newest in (driver.text, None)
+    mended = branch is not None and (branch.newest in (driver.text, None) or (os.startswith("debian") and driver.text in branch.debian))
     pristine = snapshot.driver.module.install in ("runfile", "driver-container") or _mainline(snapshot)
     carried = PATCHING if branch is None or branch.id not in LEGACY else CARRYING
-    patched = carried.match(os) is not None and not pristine and (last or driver.series)
+    patched = carried.match(os) is not None and not pristine and (mended or driver.series)
     told = f"the driver package of {snapshot.platform.os} may carry patches that NVIDIA's sources lack" if patched else ""
     return Value(text="vendor", path=driver.path, because=told, assumed=patched)
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from aistack.compose.distros import debian
 from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, Severity
-from aistack.facts.pins import LockedRoot
+from aistack.facts.pins import LockedPackage, LockedRoot
+from aistack.values import dataclass
 
 ROOT = "modules"
 """The name of the root in which modules are compiled."""
@@ -19,7 +20,8 @@ ROOT = "modules"
 CERTIFICATE = "/usr/share/aistack/modules.der"
 """Where a base carries the certificate that its compiled modules are signed with: to enrol it, and to compare."""
 
-_SHAPING = re.compile(r"(linux(-signed-\w+)?|gcc-\d+|binutils|make-dfsg|dkms|kmod|dwarves|xz-utils)$")
+_KERNEL = re.compile(r"linux-(headers|kbuild|compiler)-")
+_TOOLS = re.compile(r"gcc-\d+|binutils|make-dfsg|dkms|kmod|dwarves|xz-utils")
 _ERROR = re.compile(r"^(?:[^\s:]*/)?(?P<file>[\w.+-]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<said>.+)$")
 _MODPOST = re.compile(r"^(?:ERROR: modpost: |ERROR: )(?P<said>.+)$")
 _EXCLUDED = re.compile(r"^for module (?P<name>\S+) includes a BUILD_EXCLUSIVE directive")
@@ -34,11 +36,15 @@ def packages(stack: Stack, kernel: str) -> tuple[str, ...]:
 
 
 def shaping(root: LockedRoot, sources: tuple[str, ...]) -> list[str]:
-    """The digests of the root's packages that shape modules: kernel, sources (by the packages' names), compiler and its tools.
+    """The digests of the packages that shape modules: the kernel's headers, sources (by the packages' names), compiler and its tools.
 
-    What else the root holds, a shell or a library, may change without anything being compiled again.
+    What else the root holds, a shell, a library or a kernel's image, may change without anything being compiled again.
     """
-    return [one.sha256 for one in root.packages if one.name in sources or _SHAPING.fullmatch(one.source.partition(" ")[0])]
+    return [one.sha256 for one in root.packages if one.name in sources or _KERNEL.match(one.name) or _TOOLS.fullmatch(_source(one))]
+
+
+def _source(package: LockedPackage) -> str:
+    return package.source.partition(" ")[0]
 
 
 def errors(log: str) -> tuple[str, ...]:
@@ -46,19 +52,30 @@ def errors(log: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_errors(log)))[:MOST]
 
 
-def do_not_compile(driver: str, kernel: str, errors: Sequence[str], log: str, works: Sequence[str] = ()) -> Diagnostic:
-    """The modules of a driver do not compile for a kernel: what the compiler said first, and where all of it is.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """A kernel for which a driver's modules were compiled here: the packages of sources, as `NAME VERSION`, and whether they compile."""
 
-    `works` are the kernels for which they did compile here, newest first.
-    """
-    tried = f"of the kernels tried here, the newest for which they compile is {works[0]}" if works else ""
+    kernel: str
+    sources: str
+    compiles: bool
+
+
+def do_not_compile(driver: str, kernel: str, errors: Sequence[str], log: str, tried: Sequence[Tried]) -> Diagnostic:
+    """The modules of a driver do not compile for a kernel: what the compiler said first, and all that was `tried`, newest first."""
+    works = next((one.kernel for one in tried if one.compiles), "none")
     return Diagnostic(
         rule="KMD001",
         name="modules-do-not-compile",
         severity=Severity.ERROR,
         message=f"the modules of driver {driver} do not compile for kernel {kernel}",
-        why=(*errors, *filter(None, (tried,)), f"everything that the compiler said: {log}"),
-        hints=("`aistack kernels RECIPE` finds the newest kernel for which they do",),
+        why=(
+            *errors,
+            f"everything that the compiler said: {log}",
+            *(f"tried here: {one.kernel} with {one.sources}: {'compiles' if one.compiles else 'does not compile'}" for one in tried[:MOST]),
+            f"newest kernel that was tried here and works: {works}",
+        ),
+        hints=("`aistack kernels RECIPE --prove` tries every kernel that the OS offers, from the newest to the first that works",),
     )
 
 

@@ -152,6 +152,7 @@ class Branch:
     `cuda` is the newest CUDA that it carries itself (what `nvidia-smi` prints). `oldest` is the oldest architecture that it drives.
     `eol` is NVIDIA's day where its pages name one, else the one that endoflife.date concludes from NVIDIA's policy and the first release.
     `kernels` says, by the driver version that brought it, up to which kernel series the sources ask the kernel for its interfaces.
+    `debian` are releases, beside the newest, whose sources Debian's archives carry with patches for newer kernels.
     """
 
     schema: Literal["aistack/branch/v1"] = "aistack/branch/v1"
@@ -163,5 +164,6 @@ class Branch:
     cuda: str | None = None
     oldest: str | None = None
     kernels: Mapping[str, str] = field(default_factory=dict)
+    debian: tuple[str, ...] = ()
     source: Source
     checked: Checked

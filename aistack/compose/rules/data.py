@@ -58,7 +58,8 @@ def as_rule(rule: DataRule, catalog: Catalog) -> Rule:
 
     def judge(situation: Situation) -> Iterator[Finding]:
         found = [one for number, case in enumerate(rule.cases) for one in _judge_case(rule, case, number, situation)]
-        certain = {(one.message, one.path): one for one in reversed(found) if one.severity is not Severity.UNKNOWN}
+        gravest_first = sorted(found, key=lambda one: one.severity is not None)
+        certain = {(one.message, one.path): one for one in reversed(gravest_first) if one.severity is not Severity.UNKNOWN}
         known = {path for _, path in certain}
         doubts = [one for one in found if one.severity is Severity.UNKNOWN and one.path not in known]
         # what is wrong is said once, however many cases say it, and so is what is not known
