@@ -16,7 +16,7 @@ check: $(venv)
 	.venv/bin/pytest -q -n auto --dist worksteal -m "not system"
 
 test: check
-	.venv/bin/pytest -v -m system --durations=15
+	.venv/bin/pytest -v -n 2 --dist loadfile -m system --durations=15
 
 demo: $(venv)
 	.venv/bin/aistack up recipes/cpu-embeddings.yaml

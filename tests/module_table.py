@@ -47,7 +47,6 @@ SUITES = {
     "debian-13": ("trixie", "trixie-updates", "trixie-security", "trixie-backports"),
     "debian-14": ("forky", "sid", "experimental"),
 }
-COMPONENTS = ("main", "contrib", "non-free")
 HEADERS = r"linux-headers-\d[0-9A-Za-z.+~]*(?:-\d+|-0\.deb\d+\.\d+)?(?:-cloud|-rt)?-amd64"
 DRIVERS = r"nvidia-(?:[a-z0-9]+-)*kernel-dkms"
 META = 100_000
@@ -116,14 +115,19 @@ class Row:
         return (self.predicted, self.truth) in (("nothing", "refused"), ("error", "compiles"))
 
 
+def archive(suite: str, packages: tuple[str, ...] = ()) -> Archive:
+    """The suite with all components that a driver's packages may need, and what has to be taken from it."""
+    components = ("main", "contrib", "non-free", *(() if suite.startswith("bullseye") else ("non-free-firmware",)))
+    return Archive(suite=suite, components=components, packages=packages)
+
+
 def offers(store: Store, pattern: str) -> list[Offer]:
     """The packages of that name in any suite, each version once."""
     found: dict[tuple[str, str], Offer] = {}
     for os_id, suites in SUITES.items():
-        archives = [Archive(suite=suite, components=COMPONENTS) for suite in suites]
-        for archive, package in apt.matching(store, archives, pattern, "amd64", environment=os.environ):
+        for found_in, package in apt.matching(store, [*map(archive, suites)], pattern, "amd64", environment=os.environ):
             if package.name.startswith("nvidia") or package.size > META:
-                offer = Offer(os=os_id, suite=archive.suite, package=package.name, version=package.version)
+                offer = Offer(os=os_id, suite=found_in.suite, package=package.name, version=package.version)
                 found.setdefault((package.name, package.version), offer)
     return list(found.values())
 
@@ -165,7 +169,7 @@ def tried(pair: Pair, said: tuple[str, ...], store: Store) -> Row:
     kernel, driver = pair.kernel, pair.driver
     suites = dict.fromkeys((*SUITES[kernel.os], *SUITES[driver.os]))
     taken = (f"{driver.package}={driver.version}",)
-    archives = [Archive(suite=one, components=COMPONENTS, packages=taken if one == driver.suite else ()) for one in suites]
+    archives = [archive(one, taken if one == driver.suite else ()) for one in suites]
     there = Places(store=store, environment=os.environ)
     progress = Progress(stream=io.StringIO())
     row = Row(kernel=kernel.kernel, suite=kernel.suite, driver=driver.package, version=driver.version, said=said, truth="compiles", why="")
