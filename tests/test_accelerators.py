@@ -298,6 +298,9 @@ def test_slow_memory_and_a_slow_bus_are_told(bench: Bench) -> None:
         seen = replace(recorded(), devices=Reading(source="NVML", value=(slow,)))
         (found,) = (result for result in bench.judge(H100, seen, count=1) if result.outcome is not Outcome.HEALTHY)
         assert found.outcome is Outcome.DEGRADED and words in found.message
+        busy = Device(values={**slow.values, "programs": Reading(source="nvmlDeviceGetComputeRunningProcesses", value=1)})
+        results = bench.judge(H100, replace(seen, devices=Reading(source="NVML", value=(busy,))), count=1)
+        assert verdict(results).outcome is Outcome.HEALTHY
 
 
 def test_the_stand_in_says_what_a_real_h100_says(bench: Bench) -> None:

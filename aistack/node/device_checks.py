@@ -270,6 +270,8 @@ def _copies(wanted: Promise, device: Device) -> Result | None:
     evidence = _evidence(device, "copies.to-device-gbps", "copies.from-device-gbps", "copies.inside-gbps")
     floors = (("floor-gbps", f"{least:.1f}, {why}" if least else "none"), ("floor-inside-gbps", str(within or "none")))
     evidence = (*evidence, *floors, *_sources(wanted))
+    if programs := device.number("programs"):
+        return good(COPIES, f"{said}; beside {programs:.0f} programs no floor holds", *evidence)
     if least is not None and min(to, back) < least:
         action = "look at the link's width, at the slot's processor (NUMA), and at what else uses the bus"
         return worse(COPIES, f"copies are slow: {said}; at least {least:.1f} GB/s are expected ({why})", *evidence, action=action)
