@@ -25,13 +25,13 @@ from aistack.facts.catalog import Catalog
 STATUS = "Package: {}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {}\n\n"
 PACKAGES = {"libc6": "2.41-12+deb13u1", "podman": "5.4.2+ds1-2+b1", "nvidia-container-toolkit": "1.18.0-1", "dash": "0.5.12-12"}
 ON_L4 = dataclasses.replace(LOCK, accelerator=LockedAccelerator(product="nvidia/l4", count=2))
-OPEN = [("version", DRIVER), ("alias", OTHER_CLAIM), ("license", "Dual MIT/GPL")]
+PROPRIETARY = [("version", DRIVER), ("alias", OTHER_CLAIM), ("license", "NVIDIA")]  # the open ones do not compile for that kernel
 
 
 def node() -> Files:
     status = "".join(STATUS.format(name, version) for name, version in PACKAGES.items()).encode()
     config = at("config", b'CONFIG_DRM=m\nCONFIG_CC_VERSION_TEXT="x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0"\n')
-    return {**healthy(), **driver(), **at(NVIDIA, driver_module(more=OPEN)), **config, "/usr/lib/sysimage/dpkg/status": status}
+    return {**healthy(), **driver(), **at(NVIDIA, driver_module(more=PROPRIETARY)), **config, "/usr/lib/sysimage/dpkg/status": status}
 
 
 def shown(tmp_path: Path, *layers: Files, catalog: Catalog, **how: Any) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def test_a_node_says_what_it_has_and_the_judge_has_nothing_against_it(tmp_path: 
         "module_signature": "none",
         "arch": "amd64",
     }
-    module = {"version": DRIVER, "flavor": "open", "built_for": KERNEL}
+    module = {"version": DRIVER, "flavor": "proprietary", "built_for": KERNEL}
     assert document["driver"] == {"version": DRIVER, "module": module, "gsp_firmware": DRIVER}
     assert document["fabric"] == {"manager": {"state": "absent"}}
     assert document["runtime"] == {"podman": "5.4.2", "container_toolkit": "1.18.0"}
