@@ -64,7 +64,7 @@ class Plugin:
 
 
 PLUGINS = {
-    "gguf": Plugin(name="vllm-gguf-plugin", releases=">=0.24", source="https://pypi.org/project/vllm-gguf-plugin/"),
+    "gguf": Plugin(name="vllm-gguf-plugin", releases=">=0.24", source="PyPI: vllm-gguf-plugin"),
     "bitsandbytes": Plugin(name="vllm-bnb-plugin", releases=">=0.28", source="https://github.com/vllm-project/vllm/pull/43529"),
 }
 """By the format of the weights."""
