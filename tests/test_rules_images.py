@@ -14,6 +14,8 @@ from aistack.facts.catalog import Catalog
 from aistack.facts.images import Image, expression, placeholders, told
 from aistack.facts.version import Scheme
 
+R570 = "driver: {version: 570.172.08}"
+
 ROWS = (
     Row(
         rule="RQ101",
@@ -43,6 +45,20 @@ ROWS = (
         fires="accelerator: {product: nvidia/rtx-4090}; driver: {version: 535.171.04}; image: {ref: 'nvcr.io/nvidia/pytorch:24.10-py3'}",
         silent="accelerator: {product: nvidia/rtx-4090}; driver: {version: 560.35.03}; image: {ref: 'nvcr.io/nvidia/pytorch:24.10-py3'}",
         lacking="driver: {version: 535.171.04}; image: {ref: 'nvcr.io/nvidia/pytorch:24.10-py3'}",
+    ),
+    Row(
+        rule="NV101",
+        says="driver 570.172.08 is too old for CUDA 13.0",
+        fires=f"accelerator: {{product: nvidia/rtx-5090}}; {R570}; image: {{ref: 'nvcr.io/nvidia/pytorch:25.09-py3'}}",
+        silent=f"accelerator: {{product: nvidia/rtx-5090}}; {R570}; image: {{ref: 'nvcr.io/nvidia/pytorch:25.06-py3'}}",
+        lacking=f"accelerator: {{product: nvidia/h100}}; {R570}; image: {{ref: 'nvcr.io/nvidia/pytorch:25.09-py3'}}",
+    ),
+    Row(
+        rule="NV101",
+        says="driver 560.35.03 is too old for CUDA 13.0",
+        fires="accelerator: {product: nvidia/h100}; driver: {version: 560.35.03}; image: {ref: 'nvcr.io/nvidia/pytorch:25.09-py3'}",
+        silent=f"accelerator: {{product: nvidia/h100}}; {R570}; image: {{ref: 'nvcr.io/nvidia/pytorch:25.09-py3'}}",
+        lacking="accelerator: {product: nvidia/h100}; image: {ref: 'nvcr.io/nvidia/pytorch:25.09-py3'}",
     ),
     Row(
         rule="NV101",

@@ -23,6 +23,8 @@ def served(program: str, product: str, model: str, count: int = 1) -> str:
     return f"accelerator: {{product: nvidia/{product}, count: {count}}}; frameworks: {{{program}}}; model: {{{model}}}"
 
 
+SPLIT = "id: Qwen/Qwen3-235B-A22B-FP8, max_model_len: 16384, tensor_parallel: 8"
+
 ROWS = (
     Row(
         rule="MD104",
@@ -120,6 +122,36 @@ ROWS = (
         fires=served("vllm: 0.14.0", "h100-sxm-80gb", "id: MiniMaxAI/MiniMax-M2.5, tensor_parallel: 8", 8),
         silent=served("vllm: 0.14.0", "h200-sxm-141gb", "id: MiniMaxAI/MiniMax-M2.5, tensor_parallel: 4", 4),
         lacking=served("vllm: 0.14.0", "h100-sxm-80gb", "id: MiniMaxAI/MiniMax-M2.5", 8),
+    ),
+    Row(
+        rule="MD106",
+        says="each expert of `Qwen/Qwen3-235B-A22B-FP8` is 1536 wide",
+        fires=served("vllm: 0.8.5", "h200-sxm-141gb", f"{SPLIT}, expert_parallel: false", 8),
+        silent=served("vllm: 0.8.5", "h200-sxm-141gb", f"{SPLIT}, expert_parallel: true", 8),
+        lacking=served("vllm: 0.29.0", "h200-sxm-141gb", f"{SPLIT}, expert_parallel: false", 8),
+    ),
+    Row(
+        rule="MD106",
+        says="each expert of `Qwen/Qwen3-235B-A22B-FP8` is 1536 wide",
+        severity=Severity.WARNING,
+        fires=served("vllm: 0.28.0", "h200-sxm-141gb", SPLIT, 8),
+        silent=served("vllm: 0.29.0", "h200-sxm-141gb", SPLIT, 8),
+        lacking=served("vllm: 0.28.0", "h200-sxm-141gb", "id: Qwen/Qwen3-235B-A22B-FP8, expert_parallel: false", 8),
+    ),
+    Row(
+        rule="MD110",
+        says="transformers 4.49.0 does not know Qwen3ForCausalLM",
+        fires="frameworks: {transformers: 4.49.0}; model: {id: Qwen/Qwen3-8B}",
+        silent="frameworks: {transformers: 4.51.0.dev0}; model: {id: Qwen/Qwen3-8B}",
+        lacking="frameworks: {transformers: {}}; model: {id: Qwen/Qwen3-8B}",
+    ),
+    Row(
+        rule="MD111",
+        says="transformers 4.50.3 does not know DeepseekV3ForCausalLM by itself",
+        severity=Severity.WARNING,
+        fires="frameworks: {transformers: 4.50.3}; model: {id: deepseek-ai/DeepSeek-R1}",
+        silent="frameworks: {transformers: 4.51.0}; model: {id: deepseek-ai/DeepSeek-R1}",
+        lacking="frameworks: {transformers: 4.50.3}; model: {id: somebody/else}",
     ),
     Row(
         rule="MD107",

@@ -25,6 +25,7 @@ import re
 from collections.abc import Mapping
 
 from aistack.compose import requirement
+from aistack.compose.rules.data import fits
 from aistack.compose.rules.situation import Path, Value
 from aistack.facts import cdi as specification
 from aistack.facts.capability import normal
@@ -194,6 +195,8 @@ def _libraries(snapshot: Snapshot, catalog: Catalog, node: Mapping[str, Value]) 
     """The driver libraries that an image brings, where programs load those instead of the machine's."""
     image, newer = snapshot.image, node.get("forward-compat")
     if image.cuda_compat is not None and newer is not None and newer.text == "true":
+        if newer.assumed and _refused(node, catalog):
+            return None  # with them or without them: what the machine's own driver cannot do, nothing can
         told = f"the image brings the driver libraries {image.cuda_compat}"
         at: Path = ("image", "cuda_compat")
         return _of_branch(image.cuda_compat, catalog, at, told) or Value(text=image.cuda_compat, path=at, because=told)
@@ -214,6 +217,16 @@ def _libraries(snapshot: Snapshot, catalog: Catalog, node: Mapping[str, Value]) 
         told = "the image allows this driver's branch, for which such images bring newer driver libraries"
         return _of_branch(branch, catalog, ("image", "requires"), told)
     return None
+
+
+def _refused(node: Mapping[str, Value], catalog: Catalog) -> bool:
+    """Whether a rule says for sure that newer driver libraries of an image do not run on this machine."""
+    cases = (case for rule in catalog.rules.values() if rule.severity == "error" for case in rule.cases if "forward-compat" in case.when)
+
+    def fit(wanted: Mapping[str, str | tuple[str, ...]]) -> list[bool | None]:
+        return [fits(node.get(name), asked, catalog.scheme(name)) for name, asked in wanted.items()]
+
+    return any(all(fit(case.when)) and False in fit(case.needs) for case in cases)
 
 
 def _of_branch(branch: str | None, catalog: Catalog, path: Path, told: str) -> Value | None:

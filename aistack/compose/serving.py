@@ -39,7 +39,7 @@ def values(name: str | None, model: Model | None, said: Mapping[str, str | None]
     if cache and cache != "auto":
         found["kv-cache-dtype"] = Value(text=cache.lower(), path=paths["kv-cache-dtype"])
     if model is not None and model.architecture is not None:
-        found["model-architecture"] = Value(text=model.architecture, path=at)
+        found["model-architecture"] = Value(text=model.architecture, path=at, because=f"{name} is a {model.architecture}")
     experts = model.experts is not None if model is not None and model.architecture else checkpoint.has_experts(name or "") or None
     if experts is not None:
         found["moe"] = Value(text=str(experts).lower(), path=at)

@@ -407,15 +407,21 @@ class Catalog:
         return ()
 
     def distribution(self, name: str) -> System | None:
-        """The system that a snapshot calls so; a point release (`ubuntu-22.04.5`, `rhel-9.4`) belongs to its release."""
+        """The system that a snapshot calls so, hyphens apart; a point release (`ubuntu-22.04.5`, `rhel9.4`) belongs to its release."""
         aliases = {alias: system for system in self.distributions.values() for alias in system.aliases}
-        known: dict[str, System] = {**aliases, **self.distributions, **self.systems}
+        every: dict[str, System] = {**aliases, **self.distributions, **self.systems}
+        known = {_joined(called): system for called, system in every.items()}
         stem = name.lower()
-        while stem and stem not in known:
+        while stem and _joined(stem) not in known:
             stem = stem[: max(stem.rfind("."), stem.rfind("-"), 0)]
-        return known.get(stem)
+        return known.get(_joined(stem))
 
     def model(self, name: str) -> Model | None:
         """The model of that id, matched without case as the hub does."""
         found = self.models.get(name)
         return found or next((model for model in self.models.values() if model.id.lower() == name.lower()), None)
+
+
+def _joined(name: str) -> str:
+    """A system's name without what joins its words: `sles15sp6` of `SLES 15-SP6`."""
+    return re.sub(r"[-_ ]", "", name)

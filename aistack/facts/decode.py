@@ -217,7 +217,7 @@ def _decode_class(kind: type[Any], node: Node, at: Place, where: str, problems: 
             if guess:
                 meant.add(guess)
             if getattr(kind, "OPEN", False):
-                problems.append(_not_read(key, guess, where))
+                problems.append(_not_read(key, value, guess, where))
                 continue
             hint = f"did you mean `{guess}`?" if guess else "known keys: " + ", ".join(f"`{name}`" for name in known)
             inside = f" in `{where}`" if where else ""
@@ -348,10 +348,12 @@ def _wrong_type(wanted: str, node: Node, at: Place, where: str, *, hints: tuple[
     return _problem("DOC023", "wrong-type", f"{_subject(where)} {verb} {wanted}{tail}", place, hints=hints)
 
 
-def _not_read(key: Scalar, guess: str | None, where: str) -> Diagnostic:
+def _not_read(key: Scalar, value: Node, guess: str | None, where: str) -> Diagnostic:
+    """Of a whole block under a misspelt name it is a warning: what is in it was meant to be judged."""
+    severity = Severity.WARNING if guess and isinstance(value, Mapping) else Severity.INFO
     message = f"`{_join(where, key.text)}` is not read: no rule asks for it"
     hints = (f"did you mean `{guess}`?",) if guess else ()
-    return Diagnostic(rule="DOC025", name="key-not-read", severity=Severity.INFO, message=message, place=key.place, hints=hints)
+    return Diagnostic(rule="DOC025", name="key-not-read", severity=severity, message=message, place=key.place, hints=hints)
 
 
 def _limits(limit: Number) -> str:

@@ -67,7 +67,12 @@ Unknown keys are errors, not ignored: a misspelt key would otherwise be a wish t
         """A value of another shape is expected: one value, a list, a mapping, a number.
 Numbers and `true`/`false` are written without quotes.""",
     ),
-    Page("DOC025", "key-not-read", "A snapshot may hold more than the rules ask for; a key that none of them reads changes no verdict."),
+    Page(
+        "DOC025",
+        "key-not-read",
+        """A snapshot may hold more than the rules ask for; a key that none of them reads changes no verdict.
+A whole block whose name is nearly that of a known one is a warning: it was meant to be judged.""",
+    ),
     Page("DOC024", "bad-value", "The value has the right shape, but is not one that is allowed there."),
     Page(
         "REC001",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, ClassVar, Literal
 
-from aistack.facts.decode import Text
+from aistack.facts.decode import Number, Text
 from aistack.values import dataclass
 
 Word = Annotated[str, Text(what="a word", loose=True)]
@@ -29,10 +29,10 @@ class SeenAccelerator:
     family: Word | None = None
     arch: Annotated[str | None, "`sm_90`, `gfx942`, `gaudi2`"] = None
     brand: Annotated[Word | None, "`datacenter`, `workstation`, `consumer` or `embedded`"] = None
-    count: int | None = None
-    memory_gib: float | None = None
+    count: Annotated[int | None, Number(minimum=0)] = None
+    memory_gib: Annotated[float | None, Number(minimum=0)] = None
     interconnect: Annotated[Word | None, "`nvswitch`, `nvlink-bridge`, `nvl72`, `pcie` or `none`"] = None
-    nvlink_generation: int | None = None
+    nvlink_generation: Annotated[int | None, Number(minimum=1)] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,11 +218,12 @@ class SeenModel:
     dtype: Word | None = None
     quantization: Word | None = None
     kv_cache_dtype: Word | None = None
-    max_model_len: int | None = None
-    gpu_memory_utilization: float | None = None
-    tensor_parallel: int | None = None
-    weights_gib_per_gpu: float | None = None
-    activation_peak_gib: float | None = None
+    max_model_len: Annotated[int | None, Number(minimum=-1), "-1: as long as fits"] = None
+    gpu_memory_utilization: Annotated[float | None, Number(minimum=0, maximum=1)] = None
+    tensor_parallel: Annotated[int | None, Number(minimum=1)] = None
+    expert_parallel: Annotated[bool | None, "whether whole experts are shared out, instead of a part of each"] = None
+    weights_gib_per_gpu: Annotated[float | None, Number(minimum=0)] = None
+    activation_peak_gib: Annotated[float | None, Number(minimum=0)] = None
     rope_scaling: Annotated[Settings | None, "how the positions are scaled, or `none`"] = None
     hf_overrides: Annotated[Settings | None, "what is changed of the model's own configuration"] = None
 

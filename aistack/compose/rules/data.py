@@ -9,7 +9,7 @@ from aistack.compose.rules.situation import Finding, Rule, Situation, Value
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Catalog
 from aistack.facts.data_rules import Case, DataRule
-from aistack.facts.version import Range, Scheme, VersionFormatError, parse_range
+from aistack.facts.version import Range, Scheme, VersionFormatError, key, parse_range
 
 NODE = frozenset(
     {
@@ -99,7 +99,7 @@ def in_words(wanted: str | tuple[str, ...]) -> str:
         parts = parse_range(wanted, Scheme.DEBIAN).parts
     except VersionFormatError:
         return wanted
-    return " and ".join(_WORDS[operator].format(bound) for operator, bound in parts)
+    return " and ".join(_WORDS[operator].format(bound.removesuffix(".dev0")) for operator, bound in parts)
 
 
 def fits(value: Value | None, wanted: str | tuple[str, ...], scheme: Scheme) -> bool | None:
@@ -124,10 +124,10 @@ def _judge_case(rule: DataRule, case: Case, number: int, situation: Situation) -
             continue  # whether a component must be there at all is another rule's question
         answer = fits(value, wanted, situation.catalog.scheme(component))
         if answer is None or (answer is False and unknown):
-            missing = " and ".join(sorted({*unknown, *([component] if answer is None else [])}))
+            missing = sorted({*unknown, *([component] if answer is None else [])})
             yield Finding(
                 severity=Severity.UNKNOWN,
-                message=f"could not tell whether {component} is {in_words(wanted)}: {missing} is not known",
+                message=f"could not tell whether {component} is {in_words(wanted)}: {_undecided(missing, situation)}",
                 path=value.path,
                 place=f"rules/{rule.id}/{number}",
                 why=story(situation, (*case.when, *case.needs)),
@@ -156,6 +156,24 @@ def _judge_case(rule: DataRule, case: Case, number: int, situation: Situation) -
                 checked=rule.checked if case.source else None,
                 place=f"rules/{rule.id}/{number}",
             )
+
+
+def _undecided(components: list[str], situation: Situation) -> str:
+    """Why nothing can be said of components: what is said of them cannot be read, or is not known well enough."""
+    unread = {
+        name: value.text for name in components if (value := situation.value(name)) is not None and _is_unreadable(name, value, situation)
+    }
+    unknown = [name for name in components if name not in unread]
+    said = [f"{name} `{text}` cannot be read as a version" for name, text in unread.items()]
+    return " and ".join((*said, *([f"{' and '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not known"] if unknown else [])))
+
+
+def _is_unreadable(component: str, value: Value, situation: Situation) -> bool:
+    try:
+        key(value.text or "0", situation.catalog.scheme(component))
+    except VersionFormatError:
+        return True
+    return False
 
 
 def story(situation: Situation, components: tuple[str, ...]) -> tuple[str, ...]:

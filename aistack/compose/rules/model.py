@@ -50,6 +50,12 @@ REFUSALS = {
 """By server; SGLang took longer limits, with a warning, before."""
 BLOCK = 128
 """How many neighbours share one scale in published FP8 weights (`weight_block_size`), and nearly always in those of AWQ and GPTQ."""
+CUTTING, FINER = "<0.29", ">=0.29"
+"""The releases of vLLM that refuse to cut the blocks of experts, and those that make their scales finer for it."""
+EXPERTS = "https://github.com/vllm-project/vllm/issues/17569"
+"""What happens where the blocks of experts are cut; read beside it: vLLM's and SGLang's own code, which the rule names."""
+EXPERT_ARGS = frozenset({"enable-expert-parallel", "expert-parallel-size", "ep-size", "ep"})
+"""Options by which servers share out whole experts."""
 GROUPED = frozenset({"awq", "awq-marlin", "gptq", "gptq-marlin"})
 """Formats in which neighbours share a scale along what tensor parallelism splits; servers split such experts into smaller groups."""
 
@@ -302,8 +308,10 @@ def _blocks(situation: Situation) -> Iterator[Finding]:
     Tensor parallelism splits each layer's perceptron, or each expert of a mixture of experts: its width, divided by the accelerators,
     must be a multiple of 128 for FP8 with one scale for each block of 128 x 128, and where there are no experts of the group's size for AWQ
     and GPTQ, which is nearly always 128. Else the server stops while it loads ("is not divisible by weight quantization block_n", "not
-    aligned with the quantized weight shape").
-    Sharing out whole experts (expert parallelism) avoids the split.
+    aligned with the quantized weight shape"). vLLM splits the blocks of experts since 0.29, and makes their scales finer for that.
+
+    Sharing out whole experts (expert parallelism) avoids the split. A server does that only where it is told to: a recipe says so by its
+    `args`, a snapshot by `expert_parallel`, and where that says nothing it is a warning.
     """
     part = situation.part
     parallel = whole(part, "tensor-parallel") if part else None
@@ -313,18 +321,37 @@ def _blocks(situation: Situation) -> Iterator[Finding]:
         shared = stored == "fp8-block" or (stored in GROUPED and model is not None and model.experts is None)
         if part is None or model is None or not parallel or not width or not shared:
             continue
+        whole_experts = _shares_experts(situation) if model.expert_size else None
+        if whole_experts or (model.expert_size and fits(situation.value("vllm"), FINER, situation.catalog.scheme("vllm"))):
+            continue
         if width % BLOCK == 0 and width % (parallel * BLOCK):
             possible = [number for number in range(1, parallel) if width % (number * BLOCK) == 0 and uneven(model, number) is None]
             split = "each expert" if model.expert_size else "the perceptron"
             yield Finding(
+                severity=Severity.ERROR if whole_experts is False and _refuses_parts(situation) else None,
                 message=f"{split} of `{model.id}` is {width} wide: a split by {parallel} cuts the groups of {BLOCK} that share a scale",
                 path=situation.where("tensor-parallel"),
                 label=f"at most {possible[-1]}{', or experts that are not split' if model.expert_size else ''}" if possible else None,
                 also=((part.model_paths[index], "named here"),),
                 why=(f"the weights are stored as {stored}",),
+                source=EXPERTS if model.expert_size else None,
+                checked=CHECKED if model.expert_size else None,
                 place=f"models/{model.id}",
                 hints=("share out whole experts: `--enable-expert-parallel`",) if model.expert_size else (),
             )
+
+
+def _refuses_parts(situation: Situation) -> bool:
+    """Whether the server is known to stop where a block is cut; SGLang may pad experts on AMD's accelerators."""
+    before = fits(situation.value("vllm"), CUTTING, situation.catalog.scheme("vllm"))
+    return before is True or (situation.value("sglang") is not None and situation.text("vendor") == "nvidia")
+
+
+def _shares_experts(situation: Situation) -> bool | None:
+    """Whether whole experts are shared out; None where a snapshot does not say."""
+    if situation.snapshot is not None:
+        return situation.snapshot.model.expert_parallel
+    return situation.part is not None and not EXPERT_ARGS.isdisjoint(situation.part.wish.args)
 
 
 def _plugin(situation: Situation) -> Iterator[Finding]:
@@ -371,7 +398,9 @@ RULES = (
         of="both",
         topics=("precision-or-quantization", "memory-fit"),
         source=(
-            "PyPI: vllm 0.33.0 (vllm/model_executor/layers/quantization/utils/fp8_utils.py)",
+            "PyPI: vllm 0.8.5 to 0.28.0 (vllm/model_executor/layers/quantization/fp8.py)",
+            "PyPI: vllm 0.29.0 and 0.33.0 (vllm/model_executor/layers/fused_moe/oracle/fp8.py and layers/quantization/utils/fp8_utils.py)",
+            "PyPI: sglang 0.5.23 (sglang/srt/layers/quantization/fp8.py)",
             "PyPI: vllm 0.20.2 (vllm/model_executor/layers/quantization/awq.py, gptq.py)",
         ),
         checked=CHECKED,

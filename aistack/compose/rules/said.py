@@ -34,13 +34,8 @@ WORDS = {
 }
 """By the place of a value: the words that rules know."""
 
-NUMBERS = {
-    "accelerator.count": (1.0, None),
-    "model.max_model_len": (1.0, None),
-    "model.tensor_parallel": (1.0, None),
-    "model.gpu_memory_utilization": (0.0, 1.0),
-}
-"""By the place of a number: the least and the most that it can be."""
+KERNEL = re.compile(r"\d+\.\d")
+"""How the version of a kernel begins."""
 
 
 def _nothing(situation: Situation) -> Iterator[Finding]:
@@ -85,29 +80,44 @@ def _architecture(situation: Situation) -> Iterator[Finding]:
         )
 
 
-def _meant(word: str, known: Iterable[str]) -> tuple[str, ...]:
+def _system(situation: Situation) -> Iterator[Finding]:
+    """The operating system must be one that the catalog has, and the kernel be called by a version, as `uname -r` prints it.
+
+    Of any other system nothing is known that comes with it: its C library, its compiler, its kernels and their backports.
+    """
+    platform, catalog = situation.seen.platform, situation.catalog
+    if platform.os is not None and situation.system is None:
+        yield Finding(
+            message=f"no system `{platform.os}` is known: of it only what else the snapshot says was judged",
+            path=("platform", "os"),
+            hints=_meant(platform.os.lower(), {*catalog.distributions, *catalog.systems}, "os"),
+        )
+    if platform.kernel is not None and not KERNEL.match(platform.kernel):
+        yield Finding(
+            message=f"`{platform.kernel}` is no kernel's version: nothing could be judged that depends on it",
+            path=("platform", "kernel"),
+            label="like `6.8.0-79-generic` or `6.8`",
+        )
+
+
+def _meant(word: str, known: Iterable[str], kind: str = "accelerators") -> tuple[str, ...]:
     near = nearest(word, known)
-    return (f"did you mean {' or '.join(f'`{name}`' for name in near)}?",) if near else ("`aistack list accelerators` shows what is known",)
+    return (f"did you mean {' or '.join(f'`{name}`' for name in near)}?",) if near else (f"`aistack list {kind}` shows what is known",)
 
 
 def _values(situation: Situation) -> Iterator[Finding]:
-    """A word must be one that rules know, and a number one that can be."""
+    """A word must be one that rules know."""
     for place, known in WORDS.items():
         value = situation.values.get(place)
         if value is not None and value.text is not None and value.text not in known:
             message = f"`{'.'.join(map(str, value.path))}: {value.text}` says nothing to any rule"
             yield Finding(message=message, path=value.path, label=f"known: {', '.join(known)}")
-    for place, (least, most) in NUMBERS.items():
-        value = situation.values.get(place)
-        if value is not None and value.text is not None and (float(value.text) < least or (most is not None and float(value.text) > most)):
-            limit = f"at least {least:g}" if most is None else f"between {least:g} and {most:g}"
-            message = f"`{'.'.join(map(str, value.path))}: {value.text}` cannot be"
-            yield Finding(message=message, path=value.path, label=f"must be {limit}")
 
 
 RULES = (
     code_rule(_nothing, "SN101", "snapshot-says-nothing", "node", of="snapshot", severity=Severity.UNKNOWN),
     code_rule(_product, "SN102", "snapshot-product-unknown", "node", of="snapshot", severity=Severity.UNKNOWN),
     code_rule(_architecture, "SN104", "snapshot-architecture-unknown", "node", of="snapshot", severity=Severity.UNKNOWN),
+    code_rule(_system, "SN105", "snapshot-system-unknown", "node", of="snapshot", severity=Severity.UNKNOWN),
     code_rule(_values, "SN103", "snapshot-value-unknown", "node", of="snapshot", severity=Severity.UNKNOWN),
 )
