@@ -22,7 +22,7 @@ def check(
     paths: Annotated[list[Path], typer.Argument(metavar="RECIPE|SNAPSHOT...", readable=False, help="Files to judge.")],
     as_json: AsJson = False,
     as_sarif: Annotated[bool, typer.Option("--sarif", help="Print a SARIF log, which code hosts show on the changed lines.")] = False,
-    fix: Annotated[bool, typer.Option("--fix", help="Make the best proved change in each recipe that has one.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Make the best proved fix in each recipe that has one.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings and unknowns fail too.")] = False,
     locked: Annotated[bool, typer.Option("--locked", help="The lock beside each recipe must be the one that would be made.")] = False,
     licences: Annotated[Path | None, typer.Option("--licences", metavar="FILE", help="Licences that are admitted in the locks.")] = None,

@@ -121,8 +121,7 @@ def _notes(diagnostic: Diagnostic, margin: int, paint: Paint) -> Iterator[str]:
         notes.append(("rule", f"{place.file}:{place.line} `{diagnostic.name}`{checked}"))
     if diagnostic.source:
         notes.append(("source", f"<{diagnostic.source}>" if re.match("https?://", diagnostic.source) else diagnostic.source))
-    for fix in diagnostic.fixes:
-        notes.append(("fix", fix.text + (" (checked: the recipe then resolves)" if fix.proved else "")))
+    notes += [("fix", str(fix)) for fix in diagnostic.fixes]
     notes += [("hint", hint) for hint in dict.fromkeys(diagnostic.hints)]
     for word, text in notes:
         first, *rest = text.splitlines() or [""]
