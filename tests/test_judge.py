@@ -208,6 +208,14 @@ def test_two_problems_are_both_told_each_with_the_change_that_mends_it_alone(cat
     assert str(driver[1]) == "set `vllm: 0.19.1` (checked: mends this one; MD104 remains)"
 
 
+def test_a_release_that_the_catalog_does_not_list_has_a_neighbour_that_it_lists(catalog: Catalog) -> None:
+    missing = found(judged(L4.replace(">=0.11", "0.19.7"), catalog), "RS101")
+    assert missing.message == "app `chat`: the catalog lists no release `0.19.7` of vllm"
+    assert [fix.text for fix in missing.fixes] == ["set `vllm: 0.19.1`"]
+    old = found(judged(L4.replace(">=0.11", "0.8.5"), catalog), "RS101")
+    assert "did you mean `0.8.5.post1`?" in old.hints  # its wheels are for an older Python than the system's
+
+
 def test_where_nothing_that_is_offered_fits_that_is_said(catalog: Catalog) -> None:
     judgement = judged(L4.replace("nvidia/l4", "nvidia/b200"), catalog)
     diagnostic = found(judgement, "NV201")

@@ -226,7 +226,8 @@ def _mended(
 ) -> Diagnostic:
     """The diagnostic with the single changes that were tried and help; a hint where none of those tried does."""
     if mends:
-        hints = tuple(hint for hint in diagnostic.hints if not hint.startswith("did you mean"))  # the fix says it
+        offered = {f"did you mean `{mend.proposal.value}`?" for mend in mends}
+        hints = tuple(hint for hint in diagnostic.hints if hint not in offered)  # the fix says it
         return replace(diagnostic, fixes=(*diagnostic.fixes, *(mend.fix for mend in mends)), hints=hints)
     if diagnostic.severity is not Severity.ERROR:
         return diagnostic
