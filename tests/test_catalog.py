@@ -99,6 +99,13 @@ def test_every_entry_has_source_and_date(catalog: Catalog) -> None:
             assert re.fullmatch(r"20\d\d-\d\d-\d\d", entry.checked), name
 
 
+def test_the_end_of_life_of_a_system_has_a_source_of_its_own(catalog: Catalog) -> None:
+    """An index of packages, by which the other facts were read, holds no such day."""
+    for system in (*catalog.systems.values(), *catalog.distributions.values()):
+        assert bool(system.lifecycle_source) is bool(system.eol), system.id
+        assert all(source.startswith("https://") for source in system.lifecycle_source), system.id
+
+
 def test_ids_are_unique_without_case_and_with_aliases(catalog: Catalog) -> None:
     for kind in (catalog.models, catalog.accelerators):
         names = [name.lower() for name in kind]

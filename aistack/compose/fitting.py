@@ -39,8 +39,8 @@ class Server:
 class Holding:
     """`count` accelerators that share the model's tensors; `fit` is for one request of `context` tokens, the longest that finds room.
 
-    `whole` says whether that is the longest that the model was made for. `precision` is how the weights are stored, else the number format in
-    which they are loaded.
+    `whole` says whether that is the longest that the model was made for. `precision` is how the weights are stored, else the number format
+    in which they are loaded.
     """
 
     accelerator: Accelerator
