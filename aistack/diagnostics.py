@@ -56,17 +56,32 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fix:
-    """A change that would mend the problem.
+class Change:
+    """Another value in a document: `replacement` stands then at `place`, or is added under the keys of `path` where there is no place."""
 
-    `place` and `replacement` say what text to replace when the fix can be applied in place.
-    `proved` is true only when the change was applied to a copy and everything was checked again.
+    path: tuple[str | int, ...]
+    replacement: str
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fix:
+    """What would mend the problem; `changes` say how to make it in the text, where that is known.
+
+    `proved` is true only when the changes were made in a copy and everything was checked again; `leaves` are the codes of the other
+    errors that were there before and still are.
     """
 
     text: str
-    place: Place | None = None
-    replacement: str | None = None
+    changes: tuple[Change, ...] = ()
     proved: bool = False
+    leaves: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.proved:
+            return self.text
+        left = f"mends this one; {', '.join(self.leaves)} remain{'s' * (len(self.leaves) == 1)}"
+        return f"{self.text} (checked: {left if self.leaves else 'the recipe then resolves'})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ def check(
     paths: Annotated[list[Path], typer.Argument(metavar="RECIPE|SNAPSHOT...", readable=False, help="Files to judge.")],
     as_json: AsJson = False,
     as_sarif: Annotated[bool, typer.Option("--sarif", help="Print a SARIF log, which code hosts show on the changed lines.")] = False,
-    fix: Annotated[bool, typer.Option("--fix", help="Make the best proved change in each recipe that has one.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Make the best proved fix in each recipe that has one.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings and unknowns fail too.")] = False,
     locked: Annotated[bool, typer.Option("--locked", help="The lock beside each recipe must be the one that would be made.")] = False,
     licences: Annotated[Path | None, typer.Option("--licences", metavar="FILE", help="Licences that are admitted in the locks.")] = None,
@@ -111,6 +111,9 @@ def matrix(
 def fit(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Qwen/Qwen3-8B, …")],
     accelerator: Annotated[str | None, typer.Argument(metavar="ACCELERATOR", help="Only this one, with the arithmetic.")] = None,
+    kind: Annotated[
+        Literal["data-centre", "workstation", "consumer", "embedded"] | None, typer.Option("--kind", help="Only accelerators of this kind.")
+    ] = None,
     as_json: AsJson = False,
 ) -> ExitCode:
     """Say which accelerators hold a model, how many it takes, and how long requests may be."""
@@ -118,7 +121,7 @@ def fit(
     from aistack.commands.judging import today
     from aistack.host.catalog_files import load_catalog
 
-    return command.fit(model, accelerator, catalog=load_catalog(), today=today(os.environ), as_json=as_json)
+    return command.fit(model, accelerator, catalog=load_catalog(), today=today(os.environ), as_json=as_json, kind=kind)
 
 
 def schema(

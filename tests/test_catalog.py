@@ -24,6 +24,7 @@ from aistack.facts.catalog_text import compile_texts, dump, load
 from aistack.facts.decode import fields_of, unwrap
 from aistack.facts.licences import normal
 from aistack.facts.snapshot import Snapshot
+from aistack.facts.systems import Distribution, Os
 from aistack.facts.version import key, parse_range
 from aistack.host.catalog_files import compile_catalog, read_texts
 
@@ -97,6 +98,14 @@ def test_every_entry_has_source_and_date(catalog: Catalog) -> None:
             assert entry.source, name
             assert all(re.match(r"https://|PyPI: \S|Debian: \S", source) for source in entry.source), (name, entry.source)
             assert re.fullmatch(r"20\d\d-\d\d-\d\d", entry.checked), name
+
+
+def test_the_end_of_life_of_a_system_has_a_source_of_its_own(catalog: Catalog) -> None:
+    """An index of packages, by which the other facts were read, holds no such day."""
+    systems: list[Os | Distribution] = [*catalog.systems.values(), *catalog.distributions.values()]
+    for system in systems:
+        assert bool(system.lifecycle_source) is bool(system.eol), system.id
+        assert all(source.startswith("https://") for source in system.lifecycle_source), system.id
 
 
 def test_ids_are_unique_without_case_and_with_aliases(catalog: Catalog) -> None:

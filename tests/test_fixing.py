@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from aistack import cli
 from aistack.commands import fixing
-from aistack.diagnostics import Diagnostic, DiagnosticError, Fix, Place, Severity
+from aistack.diagnostics import Change, Diagnostic, DiagnosticError, Fix, Place, Severity
 
 INPUTS = Path(__file__).parent / "golden" / "inputs"
 Check = Callable[..., tuple[object, str, str]]
@@ -77,13 +78,42 @@ def test_a_file_that_somebody_else_wrote_is_left_alone(tmp_path: Path) -> None:
 
 def test_an_error_goes_before_a_warning_and_only_proved_changes_are_made() -> None:
     def found(severity: Severity, text: str, proved: bool) -> Diagnostic:
-        fix = Fix(text=text, place=Place(file="r", line=1, column=1), replacement=text, proved=proved)
+        made = Change(path=("name",), replacement=text, place=Place(file="r", line=1, column=1))
+        fix = Fix(text=text, changes=(made,), proved=proved)
         return Diagnostic(rule="XX001", name="x", severity=severity, message=text, fixes=(fix,))
 
     warning, error = found(Severity.WARNING, "w", True), found(Severity.ERROR, "e", True)
-    assert fixing.best([warning, error]) is error.fixes[0]
-    assert fixing.best([warning]) is warning.fixes[0]
-    assert fixing.best([found(Severity.ERROR, "e", False), warning]) is None
+    assert fixing.best("r", [warning, error]) == (error.fixes[0], "e")
+    assert fixing.best("r", [warning]) == (warning.fixes[0], "w")
+    assert fixing.best("r", [found(Severity.ERROR, "e", False), warning]) is None
+    half = replace(error, fixes=(replace(error.fixes[0], leaves=("XX002",)),))
+    assert fixing.best("r", [half]) is None
+
+
+def test_changes_that_mend_only_together_are_made_together(check: Check) -> None:
+    file = Path("recipe.yaml")
+    shutil.copy(INPUTS / "two-conflicts.yaml", file)
+    before = file.read_text()
+    code, _, talk = check("recipe.yaml", "--fix")
+    assert code == 0 and "add `max-model-len: 21504` to `apps.chat.args` and set `vllm: 0.19.1`" in talk
+    after = before.replace('vllm: "0.33.0"', "vllm: 0.19.1").replace("    port:", "    args: {max-model-len: 21504}\n    port:")
+    assert file.read_text() == after != before
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("a: {b: 1}  # one\n", "a: {c: {d: 2}, b: 1}  # one\n"),
+        ("a:\r\n  x: 1\r\n  b: 2  # two\r\n", "a:\r\n  x: 1\r\n  c: {d: 2}\r\n  b: 2  # two\r\n"),
+        ("a:\n  c:\n    e: 1\n", "a:\n  c:\n    d: 2\n    e: 1\n"),
+        ("a:\n  ? b\n  : 2\n", None),
+        ("a: {}\n", None),
+        ("a: text\n", None),
+    ],
+)
+def test_a_value_is_added_where_there_is_room_for_it(before: str, after: str | None) -> None:
+    fix = Fix(text="add", changes=(Change(path=("a", "c", "d"), replacement="2"),), proved=True)
+    assert fixing.applied(before, fix) == after
 
 
 def log(text: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:

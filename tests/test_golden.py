@@ -32,6 +32,7 @@ CASES = {
     "check-later": ["check", "later.yaml"],
     "check-json": ["check", "--json", "contradictions.yaml"],
     "check-cuda-too-new": ["check", "cuda-too-new.yaml"],
+    "check-two-conflicts": ["check", "two-conflicts.yaml"],
     "check-limited": ["check", "limited.yaml"],
     "check-licences-wrong": ["check", "limited.yaml", "--licences", "licences.yaml"],
     "check-licences-unlocked": ["check", "limited.yaml", "--licences", "site.yaml"],

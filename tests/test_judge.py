@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from aistack.commands.fixing import applied
 from aistack.compose.fixes import change, minimal_conflict
 from aistack.compose.judge import Judgement, judge
 from aistack.compose.recipe import Recipe, read
@@ -172,13 +173,9 @@ def test_offered_fixes_work(name: str, catalog: Catalog) -> None:
     for diagnostic in judged(text, catalog).diagnostics:
         for fix in diagnostic.fixes:
             assert fix.proved
-            if fix.place is None or fix.replacement is None:
-                continue
-            lines = text.split("\n")
-            line, start = lines[fix.place.line - 1], fix.place.column - 1
-            lines[fix.place.line - 1] = line[:start] + fix.replacement + line[start + fix.place.length :]
-            mended = judged("\n".join(lines), catalog)
-            assert errors(mended) == [], (fix, errors(mended))
+            after = applied(text, fix)
+            assert after is not None
+            assert set(errors(judged(after, catalog))) == set(fix.leaves), fix
 
 
 @pytest.mark.parametrize(
@@ -200,11 +197,30 @@ def test_fixes_that_are_found(name: str, fix: str, catalog: Catalog) -> None:
     assert fix in [offered.text for offered in found(judged(L4.replace(old, new), catalog), rule).fixes]
 
 
-def test_two_problems_are_both_told_and_no_half_fix_is_offered(catalog: Catalog) -> None:
-    judgement = judged(L4.replace(">=0.11", "0.33.*").replace("16384", "65536"), catalog)
-    assert {"NV101", "MD104"} <= set(errors(judgement))
-    assert all(diagnostic.fixes == () for diagnostic in judgement.diagnostics)
-    assert any("no single change" in hint for hint in found(judgement, "NV101").hints)
+def test_two_problems_are_both_told_each_with_the_change_that_mends_it_alone(catalog: Catalog) -> None:
+    text = L4.replace(">=0.11", "0.33.*").replace("Qwen3-8B", "Qwen3-0.6B").replace("16384", "65536")
+    judgement = judged(text, catalog)
+    assert errors(judgement) == ["NV101", "MD104"]
+    driver, context = (found(judgement, rule).fixes for rule in ("NV101", "MD104"))
+    assert driver[0] == context[0] and not driver[0].leaves and len(driver[0].changes) == 2
+    assert [(fix.text, fix.leaves) for fix in driver[1:]] == [("set `vllm: 0.19.1`", ("MD104",))]
+    assert [(fix.text, fix.leaves) for fix in context[1:]] == [("set `max-model-len: 40960`", ("NV101",))]
+    assert str(driver[1]) == "set `vllm: 0.19.1` (checked: mends this one; MD104 remains)"
+
+
+def test_a_release_that_the_catalog_does_not_list_has_a_neighbour_that_it_lists(catalog: Catalog) -> None:
+    missing = found(judged(L4.replace(">=0.11", "0.19.7"), catalog), "RS101")
+    assert missing.message == "app `chat`: the catalog lists no release `0.19.7` of vllm"
+    assert [fix.text for fix in missing.fixes] == ["set `vllm: 0.19.1`"]
+    old = found(judged(L4.replace(">=0.11", "0.8.5"), catalog), "RS101")
+    assert "did you mean `0.8.5.post1`?" in old.hints  # its wheels are for an older Python than the system's
+
+
+def test_where_nothing_that_is_offered_fits_that_is_said(catalog: Catalog) -> None:
+    judgement = judged(L4.replace("nvidia/l4", "nvidia/b200"), catalog)
+    diagnostic = found(judgement, "NV201")
+    assert "AC103" in errors(judgement) and diagnostic.fixes == ()
+    assert any(hint.startswith("nothing that Debian 13 (trixie) offers fits") for hint in diagnostic.hints)
 
 
 def test_minimal_conflict_names_only_what_matters(catalog: Catalog) -> None:
@@ -424,5 +440,5 @@ def test_accelerators_that_nobody_uses(args: str, idle: int | None, catalog: Cat
 
 def test_what_is_proposed_has_room_for_the_forward_pass(catalog: Catalog) -> None:
     (fix,) = [fix for fix in found(judged(L4.replace("16384", "32768"), catalog), "ME101").fixes if "max-model-len" in fix.text]
-    assert fix.replacement == "18432"
+    assert fix.changes[0].replacement == "18432"
     assert not [one for one in judged(L4.replace("16384", "18432"), catalog).diagnostics if one.rule == "ME101"]

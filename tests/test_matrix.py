@@ -365,6 +365,20 @@ def test_the_verb_fit(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> N
     assert fit_verb.fit("deepseek-ai/DeepSeek-R1", "nvidia/t4", catalog=catalog, today=TODAY, as_json=False) is ExitCode.NO
 
 
+def test_the_precision_is_one_that_check_does_not_refuse(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = [catalog.accelerators[name] for name in ("nvidia/t4", "nvidia/l4")]
+
+    def precisions(name: str) -> dict[tuple[str, int], str | None]:
+        return {(one.accelerator.id, one.count): one.precision for one in answer(catalog.models[name], asked, catalog, TODAY).holdings}
+
+    assert precisions("Qwen/Qwen3-8B")["nvidia/t4", 4] == "float16" and precisions("Qwen/Qwen3-8B")["nvidia/l4", 1] == "bfloat16"
+    gemma = precisions("google/gemma-3-4b-it")
+    assert gemma["nvidia/t4", 8] == "float32" and gemma["nvidia/l4", 8] == "bfloat16", "float16 does not hold its numbers"
+    assert fit_verb.fit("Qwen/Qwen3-8B", None, catalog=catalog, today=TODAY, as_json=False, kind="data-centre") is ExitCode.OK
+    rows = [line.split()[0] for line in capsys.readouterr().out.splitlines() if re.match("(nvidia|amd|intel)/", line)]
+    assert "nvidia/t4" in rows and {catalog.accelerators[name].kind for name in rows} == {"data-centre"}
+
+
 def test_what_fits_is_not_told_without_geometry(catalog: Catalog) -> None:
     unknown = next(model for model in catalog.models.values() if model.kv_bytes_per_token is None)
     with pytest.raises(DiagnosticError) as stopped:

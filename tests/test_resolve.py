@@ -189,6 +189,14 @@ def test_a_conflict_is_minimal(catalog: Catalog, drivers: str, frameworks: list[
         assert not conflicting(conflict - {wish})
 
 
+def judged(text: str, catalog: Catalog) -> tuple[Diagnostic, ...]:
+    root, problems = parse(text, "recipe.yaml")
+    assert root is not None and not problems
+    recipe, more = read(root)
+    assert recipe is not None, more
+    return judge(recipe, catalog, places(root), TODAY).diagnostics
+
+
 @settings(max_examples=60, deadline=None)
 @given(catalogs(), st.sampled_from(["550.*", ">=535", "<580", "470.256.02"]), st.lists(RANGES.filter(bool), min_size=1, max_size=2))
 def test_a_fix_that_is_called_proved_works_in_the_file(catalog: Catalog, drivers: str, frameworks: list[str]) -> None:
@@ -199,18 +207,32 @@ def test_a_fix_that_is_called_proved_works_in_the_file(catalog: Catalog, drivers
     )
     text = RECIPE.strip().partition("apps:")[0] + f"driver: {{version: '{drivers}'}}  # as the fleet has it\napps:\n{apps}"
 
-    def judged(text: str) -> tuple[Diagnostic, ...]:
-        root, problems = parse(text, "recipe.yaml")
-        assert root is not None and not problems
-        recipe, more = read(root)
-        assert recipe is not None, more
-        return judge(recipe, catalog, places(root), TODAY).diagnostics
+    def errors(text: str) -> set[tuple[str, str]]:
+        return {(one.rule, one.message) for one in judged(text, catalog) if one.severity is Severity.ERROR}
 
-    found = judged(text)
-    fixes = [fix for one in found if one.severity is Severity.ERROR for fix in one.fixes]
-    assert all(fix.proved for fix in fixes)
-    for fix in fixes:
-        if fix.place is not None:
+    for error in judged(text, catalog):
+        for fix in error.fixes if error.severity is Severity.ERROR else ():
             after = applied(text, fix)
-            assert "# as the fleet has it" in after
-            assert not [one for one in judged(after) if one.severity is Severity.ERROR], (fix.text, after)
+            assert fix.proved and after is not None and "# as the fleet has it" in after
+            assert {rule for rule, _ in errors(after)} == set(fix.leaves), (fix.text, after)
+            assert errors(after) <= errors(text) - {(error.rule, error.message)}, (fix.text, after)
+
+
+@settings(max_examples=60, deadline=None)
+@given(catalogs(), st.sampled_from(["550.*", "<580", "470.256.02"]), RANGES, st.sampled_from(["65536", "100000"]))
+def test_independent_conflicts_do_not_hide_the_fixes_of_each_other(catalog: Catalog, drivers: str, vllm: str | None, longest: str) -> None:
+    """What mends each of two conflicts where it is alone is offered where both are, and both together."""
+    clean = RECIPE.strip() + "\ndriver: {version: '" + drivers + "'}\n"
+    clean = clean.replace("{vllm: null}", f"{{vllm: '{vllm or '>=0'}'}}, args: {{max-model-len: 1024}}")
+    long = clean.replace("1024", longest)
+
+    alone, both = ([one for one in judged(text, catalog) if one.severity is Severity.ERROR] for text in (clean, long))
+    assert {one.rule for one in both} == {*(one.rule for one in alone), "MD104"}
+    if len(alone) != 1:
+        return
+    (first,) = (one for one in both if one.rule != "MD104")
+    (second,) = (one for one in both if one.rule == "MD104")
+    assert [(fix.text, ("MD104",)) for fix in alone[0].fixes] == [(fix.text, fix.leaves) for fix in first.fixes if fix.leaves]
+    assert (first.rule,) in [fix.leaves for fix in second.fixes]
+    together = [fix for fix in second.fixes if not fix.leaves]
+    assert together == [fix for fix in first.fixes if not fix.leaves] and len(together) == bool(alone[0].fixes)

@@ -43,7 +43,7 @@ def check(
     """Prints what was found in all files; exit 0 when every recipe can be built.
 
     Findings go to stdout, the summary to stderr. With `strict`, warnings and unknowns fail too; with `locked`, so does a recipe
-    without its lock. With `fix`, the best proved change is made in each file that has one, and the file is judged again. `licences` is
+    without its lock. With `fix`, the best proved fix is made in each file that has one, and the file is judged again. `licences` is
     a site's list of licences, against which the locks beside the recipes are held.
     """
 
@@ -103,18 +103,19 @@ def check(
 
 
 def _judged(path: Path, judge: Callable[[str], tuple[Diagnostic, ...]], *, fix: bool) -> tuple[Diagnostic, ...]:
-    """What is found in a file; with `fix`, in what is left of it when one proved change was made."""
+    """What is found in a file; with `fix`, in what is left of it when the best proved fix was made."""
     text = read_text(path)
     found = judge(text)
     if fix:
         from aistack.commands import fixing
 
-        change = fixing.best(found)
-        if change is not None and change.place is not None:
-            after = fixing.applied(text, change)
+        mended = fixing.best(text, found)
+        if mended is not None:
+            made, after = mended
             found = judge(after)
             fixing.write(path, text, after)
-            print(f"{path}:{change.place.line}: {change.text}", file=sys.stderr)
+            line = next((f"{change.place.line}: " for change in made.changes if change.place), "")
+            print(f"{path}:{line or ' '}{made.text}", file=sys.stderr)
     return found
 
 

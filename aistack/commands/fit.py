@@ -13,19 +13,24 @@ from aistack.compose.fitting import COUNTS, Answer, Holding, Server, answer
 from aistack.compose.memory import RESERVE, in_gib
 from aistack.diagnostics import ExitCode, unable
 from aistack.facts.catalog import Accelerator, Catalog, Model
+from aistack.facts.version import newest_first
 from aistack.report.matrix import NOT_DELIVERED, sentence
 from aistack.report.text import printable
 
 SCHEMA = "aistack/fit/v1"
 
 
-def fit(wanted: str, accelerator: str | None, *, catalog: Catalog, today: str, as_json: bool) -> ExitCode:
-    """Prints what holds the model; exit 1 where nothing that was asked about does, 3 where facts are missing to tell."""
+def fit(wanted: str, accelerator: str | None, *, catalog: Catalog, today: str, as_json: bool, kind: str | None = None) -> ExitCode:
+    """Prints what holds the model, of accelerators of a `kind` where one is given.
+
+    Exit 1 where nothing that was asked about does, 3 where facts are missing to tell.
+    """
     model = naming.model(wanted, catalog)
     if model.weights_bytes is None or model.kv_bytes_per_token is None or model.max_context is None:
         message = f"could not tell what holds `{model.id}`: its size or its attention geometry is not in the catalog"
         raise unable("CLI006", "fit-unknown", message, hints=(f"`aistack show {model.id}` shows what is known",))
     products = naming.accelerators(accelerator, catalog) if accelerator else tuple(catalog.accelerators.values())
+    products = tuple(product for product in products if kind in (None, product.kind))
     found = answer(model, sorted(products, key=lambda product: product.id), catalog, today)
     if as_json:
         print(json.dumps(document(model, found), indent=2, ensure_ascii=False))
@@ -56,6 +61,7 @@ def document(model: Model, found: Answer) -> dict[str, Any]:
                 "accelerator": one.accelerator.id,
                 "count": one.count,
                 "tensor_parallel": one.count,
+                "precision": one.precision,
                 "longest_context": one.context,
                 "whole_context": one.whole,
                 "framework": one.server.framework.id,
@@ -103,7 +109,8 @@ def _head(model: Model, found: Sequence[Holding]) -> str:
     for one in found:
         takes.setdefault((one.server.framework.name, one.server.fraction), []).append(one.server)
     shares = [
-        f"{name} ({', '.join(dict.fromkeys(one.release for one in servers))}) takes {part:g}" for (name, part), servers in takes.items()
+        f"{name} ({', '.join(newest_first({one.release for one in servers}, servers[0].framework.versions))}) takes {part:g}"
+        for (name, part), servers in takes.items()
     ]
     memory = f"{'; '.join(shares)} of the memory that programs see; " if shares else ""
     window = f" and {model.window_kv_bytes_per_token} in layers that see {model.window} of them" if model.window_kv_bytes_per_token else ""
@@ -118,20 +125,20 @@ def _grid(model: Model, found: Sequence[Holding]) -> str:
     """One line for each accelerator: the longest request with 1, 2, 4 and 8 of them that share the model's tensors."""
     if not found:
         return ""
-    counts = {str(count): f"{count} of them" for count in COUNTS}
-    rows = {"": {"id": "longest request with", "precision": "precision", **counts, "server": "by"}}
+    counts = {str(count): f"TP {count}" for count in COUNTS}
+    rows = {"": {"id": "longest request at", "precision": "precision", **counts, "server": "by"}}
     for one in found:
         empty: Row = {
             "id": one.accelerator.id,
-            "precision": precision(model) or "?",
+            "precision": one.precision or "?",
             **dict.fromkeys(counts, "-"),
             "server": _by(one.server),
         }
         rows.setdefault(one.accelerator.id, empty)[str(one.count)] = f"{one.context} (all)" if one.whole else str(one.context)
     used = [one.server for one in found]
-    notes = f"\n* {NOT_DELIVERED}: no recipe can ask for it there\n" if any(not server.delivered for server in used) else ""
+    notes = f"* {NOT_DELIVERED}: no recipe can ask for it there\n" if any(not server.delivered for server in used) else ""
     doubts = "! with a warning: `aistack matrix ACCELERATOR` says which\n" if any(server.doubt for server in used) else ""
-    return table(list(rows.values())) + notes + doubts
+    return table(list(rows.values())) + "\nTP: that many of them, which share the model's tensors (tensor parallelism)\n" + notes + doubts
 
 
 def _by(server: Server) -> str:
@@ -144,7 +151,7 @@ def _arithmetic(model: Model, found: Answer) -> str:
     for one in found.holdings:
         each = "" if one.count == 1 else f" on each of {one.count}, tensor parallel {one.count}"
         whole = ", all that the model was made for" if one.whole else ""
-        at = f" at {precision(model)}" if precision(model) else ""
+        at = f" at {one.precision}" if one.precision else ""
         lines.append(f"{one.count} x {one.accelerator.id}{at}: requests up to {one.context} tokens{whole}\n")
         lines.append(
             f"    weights {in_gib(one.fit.weights)} + cache {in_gib(one.fit.cache)}{each} = {in_gib(one.fit.least)}, "

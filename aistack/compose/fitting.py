@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from aistack.compose import memory
 from aistack.compose.grid import Question, Reason
+from aistack.compose.judge_snapshot import judge_snapshot
 from aistack.compose.matrix import matrix
 from aistack.compose.memory import Fit, fit
 from aistack.compose.rules.model import uneven
@@ -38,7 +39,8 @@ class Server:
 class Holding:
     """`count` accelerators that share the model's tensors; `fit` is for one request of `context` tokens, the longest that finds room.
 
-    `whole` says whether that is the longest that the model was made for.
+    `whole` says whether that is the longest that the model was made for. `precision` is how the weights are stored, else the number format
+    in which they are loaded.
     """
 
     accelerator: Accelerator
@@ -46,6 +48,7 @@ class Holding:
     count: int
     context: int
     whole: bool
+    precision: str | None
     fit: Fit
 
 
@@ -70,8 +73,9 @@ def answer(model: Model, accelerators: Sequence[Accelerator], catalog: Catalog, 
     found = servers(model, others, catalog, today)
     filling = {name: server for name, these in found.items() for server in reversed(these) if server.fraction is not None}
     served = [product for product in others if product.id in filling]
+    loaded = _loaded(model, [(product, filling[product.id]) for product in served], catalog, today)
     holdings = {
-        product.id: [one for count in COUNTS if (one := holding(model, product, count, filling[product.id])) is not None]
+        product.id: [one for count in COUNTS if (one := holding(loaded[product.id], product, count, filling[product.id])) is not None]
         for product in served
     }
     return Answer(
@@ -81,6 +85,41 @@ def answer(model: Model, accelerators: Sequence[Accelerator], catalog: Catalog, 
         unserved=tuple(product for product in others if product.id not in filling),
         processors=tuple(product for product in accelerators if product.is_processor),
     )
+
+
+def _loaded(model: Model, served: Iterable[tuple[Accelerator, Server]], catalog: Catalog, today: str) -> Mapping[str, Model]:
+    """By accelerator the model in the number format in which it is loaded there: its own unless the rules of `check` refuse that."""
+    found: dict[str, Model] = {}
+    known: dict[tuple[str | None, str, str], Model] = {}
+    for product, server in served:
+        alike = (product.compute_capability or product.target or product.id, server.framework.id, server.release)
+        if alike not in known:
+            usable = (
+                dtype
+                for dtype in dict.fromkeys((model.dtype, "float16", "float32"))
+                if not _refused(model, dtype, product, server, catalog, today)
+            )
+            known[alike] = _as(model, model.dtype if model.quantization or model.dtype != "bfloat16" else next(usable, model.dtype))
+        found[product.id] = known[alike]
+    return found
+
+
+def _refused(model: Model, dtype: str | None, product: Accelerator, server: Server, catalog: Catalog, today: str) -> bool:
+    """Whether a rule speaks against a server that is told to load the model in a number format."""
+    snapshot = Question().snapshot(product.id, server.framework.id, server.release, model)
+    asked = replace(snapshot, model=replace(snapshot.model, dtype=dtype))
+    return any(one.severity is Severity.ERROR and one.rule not in MEMORY for one in judge_snapshot(asked, catalog, {}, today))
+
+
+def _as(model: Model, dtype: str | None) -> Model:
+    if dtype == model.dtype or dtype != "float32":
+        return replace(model, dtype=dtype)
+    twice = {
+        name: size * 2
+        for name in ("weights_bytes", "kv_bytes_per_token", "window_kv_bytes_per_token")
+        if (size := getattr(model, name)) is not None
+    }
+    return replace(model, dtype=dtype, **twice)
 
 
 def _effort(holdings: Sequence[Holding]) -> tuple[float, int, str]:
@@ -128,4 +167,12 @@ def holding(model: Model, accelerator: Accelerator, count: int, server: Server) 
     found = fit(model, accelerator, context=context, parallel=count, fraction=fraction, windowed=windowed) if context else None
     if found is None:
         return None
-    return Holding(accelerator=accelerator, server=server, count=count, context=context, whole=context == longest, fit=found)
+    return Holding(
+        accelerator=accelerator,
+        server=server,
+        count=count,
+        context=context,
+        whole=context == longest,
+        precision=model.quantization or model.dtype,
+        fit=found,
+    )

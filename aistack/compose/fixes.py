@@ -1,4 +1,7 @@
-"""One-step fixes: a single change of the recipe, offered only when the changed recipe was judged again and has no error."""
+"""One-step fixes: a single change of the recipe, offered only when the changed recipe was judged again.
+
+It mends the whole recipe, or, where no single change does, one of its errors without bringing another.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,24 @@ from typing import Any
 from aistack.compose.recipe import Recipe
 from aistack.compose.resolve import Resolution, resolve
 from aistack.compose.rules.situation import Path, Proposal
-from aistack.diagnostics import Fix, Place
+from aistack.diagnostics import Change, Fix, Place
 from aistack.facts.catalog import Catalog, Framework
 from aistack.facts.version import Scheme, VersionFormatError, newest_first
+from aistack.values import dataclass
 
 ATTEMPTS = 60
 """How many changes of one value are tried before the search for a fix stops."""
 
-Works = Callable[[Recipe], bool]
-"""Whether a changed recipe has no error (and no longer the finding that is to be mended)."""
+Leaves = Callable[[Recipe], tuple[str, ...] | None]
+"""The codes of the errors that a changed recipe still has; None where what is to be mended is among them, or one that was not there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mend:
+    """A proposal that was tried, and how it is told."""
+
+    proposal: Proposal
+    fix: Fix
 
 
 def change(recipe: Recipe, path: Path, value: str) -> Recipe | None:
@@ -109,29 +121,37 @@ def _series(versions: Iterator[str]) -> list[str]:
         return []
 
 
-def proved(recipe: Recipe, proposals: Sequence[Proposal], places: Mapping[Path, Place], works: Works) -> tuple[Fix, ...]:
-    """The first change for each place of the recipe that works; one for each place is enough to read."""
-    found: list[Fix] = []
-    done: set[Path] = set()
+def proved(recipe: Recipe, proposals: Sequence[Proposal], places: Mapping[Path, Place], leaves: Leaves) -> tuple[Mend, ...]:
+    """The first change for each place of the recipe after which it has no error; where there is none, the first that leaves only others.
+
+    One for each place is enough to read.
+    """
+    whole: dict[Path, Mend] = {}
+    partly: dict[Path, Mend] = {}
     for proposal in proposals:
-        if proposal.path in done:
+        if proposal.path in whole:
             continue
         changed = change(recipe, proposal.path, proposal.value)
-        if changed is not None and changed != recipe and works(changed):
-            done.add(proposal.path)
-            found.append(_fix(proposal, places))
-    return tuple(found)
+        left = leaves(changed) if changed is not None and changed != recipe else None
+        if left is not None:
+            (partly if left else whole).setdefault(proposal.path, Mend(proposal=proposal, fix=_fix(proposal, places, left)))
+    return tuple((whole or partly).values())
 
 
-def _fix(proposal: Proposal, places: Mapping[Path, Place]) -> Fix:
+def joined(mends: Sequence[Mend]) -> Fix:
+    """Several changes as one fix, after which the recipe has no error; of two changes of one value the later one holds."""
+    fixes = list({mend.proposal.path: mend.fix for mend in mends}.values())
+    text = " and ".join(filter(None, (", ".join(fix.text for fix in fixes[:-1]), fixes[-1].text)))
+    return Fix(text=text, changes=tuple(change for fix in fixes for change in fix.changes), proved=True)
+
+
+def _fix(proposal: Proposal, places: Mapping[Path, Place], leaves: tuple[str, ...]) -> Fix:
     name = str(proposal.path[-1]) if isinstance(proposal.path[-1], str) else ""
-    text = written(proposal.value)
-    place = places.get(proposal.path)
-    line = f"{name}: {text}" if name else text
-    if place is None:
-        owner = ".".join(str(step) for step in proposal.path[:-1])
-        return Fix(text=f"add `{line}`{f' to `{owner}`' if owner else ''}", proved=True)
-    return Fix(text=f"set `{line}`", place=place, replacement=text, proved=True)
+    made = Change(path=proposal.path, replacement=written(proposal.value), place=places.get(proposal.path))
+    line = f"{name}: {made.replacement}" if name else made.replacement
+    owner = ".".join(str(step) for step in proposal.path[:-1])
+    text = f"set `{line}`" if made.place else f"add `{line}`{f' to `{owner}`' if owner else ''}"
+    return Fix(text=text, changes=(made,), proved=True, leaves=leaves)
 
 
 def written(value: str) -> str:

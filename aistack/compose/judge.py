@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from aistack.compose.assemble import assemble
-from aistack.compose.fixes import alternatives, minimal_conflict, proved
+from aistack.compose.fixes import Mend, alternatives, change, joined, minimal_conflict, proved, requirements
 from aistack.compose.recipe import Allowance, Recipe
 from aistack.compose.resolve import Resolution, Verdict, findings, resolve, severity
 from aistack.compose.rules import find, rules
-from aistack.compose.rules.situation import Finding, Path, Rule
+from aistack.compose.rules.situation import Finding, Path, Proposal, Rule
 from aistack.compose.rules.wish import ALLOW_EXPIRED, ALLOW_FATAL, ALLOW_UNKNOWN, ALLOW_UNUSED, NO_RELEASE
 from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, Label, Place, Severity, in_order
@@ -35,8 +36,30 @@ class Judgement:
 def judge(recipe: Recipe, catalog: Catalog, places: Mapping[Path, Place], today: str, *, fixes: bool = True) -> Judgement:
     """Everything there is to say about a recipe on the day `today` (`2026-11-22`); `places` has the place of each of its values.
 
-    With `fixes`, single changes are tried for each error and warning, and those that help are attached.
+    With `fixes`, single changes are tried for each error and warning, and those that help are attached. Where none mends the whole
+    recipe, but several do together, these are attached to each error too.
     """
+    judgement, step = _judge(recipe, catalog, places, today, fixes=fixes)
+    steps = []
+    while step is not None and step.fix.leaves:  # each takes an error away and brings none
+        steps.append(step)
+        changed = change(recipe, step.proposal.path, step.proposal.value)
+        assert changed is not None
+        recipe = changed
+        _, step = _judge(recipe, catalog, places, today, fixes=True)
+    if not steps or step is None:
+        return judgement
+    together = joined((*steps, step))
+    return replace(
+        judgement,
+        diagnostics=tuple(
+            replace(found, fixes=(together, *found.fixes)) if found.severity is Severity.ERROR else found for found in judgement.diagnostics
+        ),
+    )
+
+
+def _judge(recipe: Recipe, catalog: Catalog, places: Mapping[Path, Place], today: str, *, fixes: bool) -> tuple[Judgement, Mend | None]:
+    """The verdict, and the best of the changes that mend an error."""
     allowed, complaints = _allowances(recipe, catalog, today)
     resolution = resolve(recipe, catalog, today, allowed=frozenset(allowed))
     verdicts = _verdicts(resolution, catalog)
@@ -47,19 +70,27 @@ def judge(recipe: Recipe, catalog: Catalog, places: Mapping[Path, Place], today:
             message = f"nothing was found that `allow` of {rule.code} `{rule.name}` would accept"
             complaints.append((ALLOW_UNUSED, Finding(message=message, path=("allow", index, "rule"), hints=("remove the entry",))))
     conflict = _conflict(resolution, recipe, catalog, today, frozenset(allowed)) if fixes else ()
+    pairs = [(finding, diagnostic_of(rule, finding, places, catalog, allowed.get(rule.code))) for rule, finding in (*verdicts, *complaints)]
+    before = _errors(diagnostic for _, diagnostic in pairs)
     diagnostics = []
-    for rule, finding in (*verdicts, *complaints):
-        accepted = allowed.get(rule.code)
-        diagnostic = diagnostic_of(rule, finding, places, catalog, accepted)
-        constrained = any(rule.code == code.code and _same(finding, other) for code, other in resolution.violations)
+    mends: list[Mend] = []
+    for finding, diagnostic in pairs:
+        constrained = any(rule.code == diagnostic.rule and _same(finding, other) for rule, other in resolution.violations)
+        found = diagnostic
         if constrained:
-            diagnostic = _with_conflict(diagnostic, conflict, places)
-        if fixes and accepted is None and diagnostic.severity in (Severity.ERROR, Severity.WARNING):
-            diagnostic = _mended(diagnostic, rule, finding, resolution, conflict if constrained else (), catalog, places, today)
-        diagnostics.append(diagnostic)
-    failed = any(diagnostic.severity is Severity.ERROR for diagnostic in diagnostics)
-    stack = None if failed else assemble(resolution, catalog)
-    return Judgement(stack=stack, diagnostics=in_order(dict.fromkeys(diagnostics)), resolution=resolution)
+            found = _with_conflict(found, conflict, places)
+        if fixes and diagnostic.severity in (Severity.ERROR, Severity.WARNING):
+            proposals = finding.proposals
+            if constrained:
+                proposals += tuple(alternatives(resolution, catalog, _most_likely(conflict, finding, recipe)))
+            leaves = partial(_left, catalog=catalog, places=places, today=today, before=before, mended=diagnostic)
+            made = proved(recipe, proposals, places, leaves)
+            found = _mended(found, finding, resolution, conflict, proposals, made)
+            mends += made if diagnostic.severity is Severity.ERROR else ()
+        diagnostics.append(found)
+    stack = None if before else assemble(resolution, catalog)
+    judgement = Judgement(stack=stack, diagnostics=in_order(dict.fromkeys(diagnostics)), resolution=resolution)
+    return judgement, min(mends, key=lambda mend: bool(mend.fix.leaves), default=None)
 
 
 def _verdicts(resolution: Resolution, catalog: Catalog) -> tuple[Verdict, ...]:
@@ -158,36 +189,56 @@ def _with_conflict(diagnostic: Diagnostic, conflict: tuple[Path, ...], places: M
     return replace(diagnostic, labels=(*diagnostic.labels, *more))
 
 
-def _mended(
-    diagnostic: Diagnostic,
-    rule: Rule,
-    finding: Finding,
-    resolution: Resolution,
-    conflict: tuple[Path, ...],
+_Error = tuple[str, str, Place | None]
+
+
+def _errors(found: Iterable[Diagnostic]) -> dict[_Error, str]:
+    """The errors among findings as they are known again in a changed recipe, each with its code."""
+    return {(one.rule, one.message, one.place): one.rule for one in found if one.severity is Severity.ERROR}
+
+
+def _left(
+    changed: Recipe,
+    *,
     catalog: Catalog,
     places: Mapping[Path, Place],
     today: str,
+    before: Mapping[_Error, str],
+    mended: Diagnostic,
+) -> tuple[str, ...] | None:
+    """The codes of the errors that a changed recipe still has; None where it is not `mended`, or another is new."""
+    found = _judge(changed, catalog, places, today, fixes=False)[0].diagnostics
+    after = _errors(found)
+    if mended.severity is Severity.WARNING:
+        return None if after or any(one.rule == mended.rule and one.severity is Severity.WARNING for one in found) else ()
+    if not after.keys() <= before.keys() - _errors((mended,)).keys():
+        return None
+    return tuple(dict.fromkeys(after.values()))
+
+
+def _mended(
+    diagnostic: Diagnostic,
+    finding: Finding,
+    resolution: Resolution,
+    conflict: tuple[Path, ...],
+    proposals: Sequence[Proposal],
+    mends: Sequence[Mend],
 ) -> Diagnostic:
     """The diagnostic with the single changes that were tried and help; a hint where none of those tried does."""
-    recipe = resolution.situation.wish
-    proposals = (*finding.proposals, *alternatives(resolution, catalog, _most_likely(conflict, finding)))
-
-    def works(changed: Recipe) -> bool:
-        after = judge(changed, catalog, {}, today, fixes=False).diagnostics
-        severities = (Severity.ERROR,) if diagnostic.severity is Severity.ERROR else (Severity.ERROR, Severity.WARNING)
-        return not any(found.severity in severities and (found.severity is Severity.ERROR or found.rule == rule.code) for found in after)
-
-    if not proposals and diagnostic.severity is Severity.ERROR and resolution.violations and finding.path[:1] in (("kernel",), ("driver",)):
-        name = resolution.situation.os.name if resolution.situation.os else recipe.os
+    if mends:
+        offered = {f"did you mean `{mend.proposal.value}`?" for mend in mends}
+        hints = tuple(hint for hint in diagnostic.hints if hint not in offered)  # the fix says it
+        return replace(diagnostic, fixes=(*diagnostic.fixes, *(mend.fix for mend in mends)), hints=hints)
+    if diagnostic.severity is not Severity.ERROR:
+        return diagnostic
+    if resolution.violations and not conflict and finding.path[:1] in (("kernel",), ("driver",)):
+        name = resolution.situation.os.name if resolution.situation.os else resolution.situation.wish.os
         hint = f"nothing that {name} offers fits: another OS, accelerator or framework is needed"
         return replace(diagnostic, hints=(*diagnostic.hints, hint))
-    found = proved(recipe, proposals, places, works)
-    if found or not proposals or diagnostic.severity is not Severity.ERROR:
-        hints = tuple(hint for hint in diagnostic.hints if not (found and hint.startswith("did you mean")))  # the fix says it
-        return replace(diagnostic, fixes=(*diagnostic.fixes, *found), hints=hints)
-    return replace(diagnostic, hints=(*diagnostic.hints, "no single change that was tried makes the recipe resolve"))
+    return replace(diagnostic, hints=(*diagnostic.hints, "no single change that was tried mends this")) if proposals else diagnostic
 
 
-def _most_likely(conflict: tuple[Path, ...], finding: Finding) -> tuple[Path, ...]:
-    """The wishes in conflict, the one at which the finding points first; its own too where the recipe admits nothing at all."""
-    return tuple(dict.fromkeys((*(path for path in conflict if path == finding.path), *conflict)))
+def _most_likely(conflict: tuple[Path, ...], finding: Finding, recipe: Recipe) -> tuple[Path, ...]:
+    """The wishes whose change may mend a finding: those at which it points, then those in conflict."""
+    pointed = (finding.path, *(path for path, _ in finding.also))
+    return tuple(dict.fromkeys((*(path for path in pointed if path in requirements(recipe)), *conflict)))

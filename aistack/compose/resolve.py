@@ -13,14 +13,14 @@ from aistack.compose import serving, sources
 from aistack.compose.recipe import AppWish, Recipe
 from aistack.compose.rules import rules
 from aistack.compose.rules.data import SEEN, UPPER, fits
-from aistack.compose.rules.situation import Finding, Part, Path, Rule, Situation, Value
+from aistack.compose.rules.situation import Finding, Part, Path, Proposal, Rule, Situation, Value
 from aistack.compose.rules.wish import NO_RELEASE
 from aistack.compose.search import Assignment, Conflict, Domain, least_bad, search
 from aistack.compose.search import Outcome as SearchOutcome
 from aistack.diagnostics import Severity
 from aistack.facts.catalog import Catalog, Framework, Model, Release
 from aistack.facts.systems import Driver, Kernel, Os
-from aistack.facts.version import Scheme, key
+from aistack.facts.version import Scheme, closest_version, key
 from aistack.values import dataclass
 
 Candidate = Kernel | Driver | Release | None
@@ -403,11 +403,15 @@ class _Problem:
             return Finding(message=message, path=path, label=label, place=f"systems/{recipe.os}")
         name = variable.split("/")[1]
         app = recipe.apps[name]
+        path = ("apps", name, "framework", app.framework_id)
+        meant = closest_version(app.framework_range or "", texts)
         return Finding(
-            message=f"app `{name}`: no known release of {app.framework_id} is `{app.framework_range}`",
-            path=("apps", name, "framework", app.framework_id),
-            label=f"known: {listed}",
+            message=f"app `{name}`: the catalog lists no release `{app.framework_range}` of {app.framework_id}",
+            path=path,
+            label=f"listed: {listed}",
             place=f"frameworks/{app.framework_id}",
+            proposals=(Proposal(path=path, value=meant),) if meant else (),
+            hints=(f"did you mean `{meant}`?",) if meant else (),
         )
 
 

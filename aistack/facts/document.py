@@ -93,13 +93,42 @@ def split_lines(text: str) -> list[str]:
 
 def replaced(text: str, place: Place, replacement: str) -> str:
     """The text with other words at a place of it; all else, comments and line ends included, stays as it is."""
+    start = _offset(text, place)
+    return text[:start] + replacement + text[start + place.length :]
+
+
+def added(text: str, root: Node, path: tuple[str | int, ...], value: str) -> str | None:
+    """The text with a value under keys that it has not all yet, before the last entry of what has room for them; None where nothing has.
+
+    `root` is what `parse` made of the text; all else in it stays as it is.
+    """
+    node, keys = root, list(path)
+    while isinstance(node, Mapping) and keys and (inner := node.get(str(keys[0]))) is not None:
+        node = inner
+        keys.pop(0)
+    if not isinstance(node, Mapping) or not node.entries or not keys:
+        return None
+    *outer, last = (str(key) for key in keys)
+    entry = "".join(f"{key}: {{" for key in outer) + f"{last}: {value}" + "}" * len(outer)
+    before = node.entries[-1][0].place
+    start = _offset(text, before)
+    if text[_offset(text, node.place)] == "{":
+        between = ", "
+    elif split_lines(text[:start])[-1].strip(" -"):
+        return None  # a key that is written in an uncommon way, after `?`
+    else:
+        end = LINE_END.search(text)
+        between = (end[0] if end else "\n") + " " * (before.column - 1)
+    return text[:start] + entry + between + text[start:]
+
+
+def _offset(text: str, place: Place) -> int:
     start = 1 if text.startswith("\ufeff") else 0
     for _ in range(place.line - 1):
         end = LINE_END.search(text, start)
         assert end is not None
         start = end.end()
-    start += place.column - 1
-    return text[:start] + replacement + text[start + place.length :]
+    return start + place.column - 1
 
 
 def parse(text: str, file: str) -> tuple[Node | None, tuple[Diagnostic, ...]]:

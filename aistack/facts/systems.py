@@ -10,6 +10,7 @@ from aistack.facts.decode import Text
 from aistack.values import dataclass
 
 Checked = Annotated[str, Text(pattern=r"\d{4}-\d{2}-\d{2}", what="a date", example="2026-11-22"), "the day on which the source was read"]
+Lifecycle = Annotated[tuple[str, ...], "where `released`, `eol` and `extended-eol` stand"]
 Source = Annotated[
     tuple[str, ...], "where the facts stand: addresses of public documents, or `PyPI: NAME VERSION`, `Debian: SUITE PACKAGE VERSION`"
 ]
@@ -89,6 +90,7 @@ class Os:
     released: str | None = None
     eol: str | None = None
     extended_eol: str | None = None
+    lifecycle_source: Lifecycle = ()
     source: Source
     checked: Checked
 
@@ -123,6 +125,7 @@ class Distribution:
     released: str | None = None
     eol: str | None = None
     extended_eol: str | None = None
+    lifecycle_source: Lifecycle = ()
     aliases: tuple[str, ...] = ()
     source: Source
     checked: Checked

@@ -159,6 +159,18 @@ def newest_first(versions: Iterable[str], scheme: Scheme) -> tuple[str, ...]:
     return tuple(sorted(sorted(versions), key=lambda text: key(text, scheme), reverse=True))
 
 
+def closest_version(wanted: str, known: Iterable[str]) -> str | None:
+    """The known version that begins most like a wanted one (`0.8.5`: `0.8.5.post1`), the first of several; None without two parts alike."""
+    parts = re.split("[.+-]", wanted)
+
+    def alike(version: str) -> int:
+        pairs = zip(parts, re.split("[.+-]", version), strict=False)
+        return next((index for index, (mine, its) in enumerate(pairs) if mine != its), len(parts))
+
+    best = max(known, key=alike, default=None)
+    return best if best is not None and alike(best) > 1 else None
+
+
 @functools.lru_cache(maxsize=4096)
 def _specifiers(parts: tuple[tuple[str, str], ...]) -> SpecifierSet:
     from packaging.specifiers import SpecifierSet

@@ -28,7 +28,9 @@ class Finding:
     rule_place: Annotated[Place | None, "where the rule is written"]
     checked: Annotated[str | None, "the day on which the source was last read"]
     hints: Annotated[tuple[str, ...], "ways out that nobody tried"]
-    fixes: Annotated[tuple[Fix, ...], "changes that mend it; `proved`: applied to a copy, and everything checked again"]
+    fixes: Annotated[
+        tuple[Fix, ...], "what mends it; `proved`: made in a copy, and all checked again; `leaves`: codes of errors that remain"
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

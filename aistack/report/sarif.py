@@ -54,7 +54,7 @@ def _result(found: Diagnostic, number: int) -> dict[str, Any]:
     words = [found.message]
     words += [f"why: {text}" for text in found.why]
     words += [f"source: {found.source}"] if found.source else []
-    words += [f"fix: {fix.text}" for fix in found.fixes] + [f"hint: {text}" for text in found.hints]
+    words += [f"fix: {fix}" for fix in found.fixes] + [f"hint: {text}" for text in found.hints]
     result: dict[str, Any] = {
         "ruleId": found.rule,
         "ruleIndex": number,
@@ -70,8 +70,8 @@ def _result(found: Diagnostic, number: int) -> dict[str, Any]:
             {"id": index, "physicalLocation": _location(label.place), "message": {"text": label.text}}
             for index, label in enumerate(found.labels)
         ]
-    if fixes := [_fix(fix) for fix in found.fixes if fix.place is not None and fix.replacement is not None]:
-        result["fixes"] = fixes
+    if fixes := [fix for fix in found.fixes if fix.changes and all(change.place for change in fix.changes)]:
+        result["fixes"] = [_fix(fix) for fix in fixes]
     return result
 
 
@@ -91,7 +91,12 @@ def _uri(file: str) -> str:
 
 
 def _fix(fix: Fix) -> dict[str, Any]:
-    assert fix.place is not None
-    replacement = {"deletedRegion": _region(fix.place), "insertedContent": {"text": fix.replacement}}
-    change = {"artifactLocation": {"uri": _uri(fix.place.file)}, "replacements": [replacement]}
-    return {"description": {"text": fix.text}, "artifactChanges": [change]}
+    changes = [
+        {
+            "artifactLocation": {"uri": _uri(change.place.file)},
+            "replacements": [{"deletedRegion": _region(change.place), "insertedContent": {"text": change.replacement}}],
+        }
+        for change in fix.changes
+        if change.place is not None
+    ]
+    return {"description": {"text": str(fix)}, "artifactChanges": changes}

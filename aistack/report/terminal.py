@@ -115,14 +115,14 @@ def _mark(line: str, start: int, mark: Label, main: bool, severity: Severity, pa
 
 def _notes(diagnostic: Diagnostic, margin: int, paint: Paint) -> Iterator[str]:
     notes = [("why", reason) for reason in diagnostic.why]
-    if diagnostic.rule_place is not None:
-        place = diagnostic.rule_place
+    place = diagnostic.rule_place
+    if place is not None or diagnostic.checked:
+        written = f"{place.file}:{place.line} " if place is not None else ""
         checked = f", checked {diagnostic.checked}" if diagnostic.checked else ""
-        notes.append(("rule", f"{place.file}:{place.line} `{diagnostic.name}`{checked}"))
+        notes.append(("rule", f"{written}`{diagnostic.name}`{checked}"))
     if diagnostic.source:
         notes.append(("source", f"<{diagnostic.source}>" if re.match("https?://", diagnostic.source) else diagnostic.source))
-    for fix in diagnostic.fixes:
-        notes.append(("fix", fix.text + (" (checked: the recipe then resolves)" if fix.proved else "")))
+    notes += [("fix", str(fix)) for fix in diagnostic.fixes]
     notes += [("hint", hint) for hint in dict.fromkeys(diagnostic.hints)]
     for word, text in notes:
         first, *rest = text.splitlines() or [""]

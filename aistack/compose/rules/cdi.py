@@ -46,8 +46,6 @@ def _fields(situation: Situation) -> Iterator[Finding]:
                 path=(*AT, "spec_version"),
                 label=f"needs {needed} or newer",
                 also=(((*AT, "fields"), "used here"),),
-                source=SPECIFICATION,
-                checked=CHECKED,
                 hints=("generate the specification anew: `nvidia-ctk cdi generate` names the least version that fits",),
             )
 
@@ -72,8 +70,6 @@ def _stale(situation: Situation) -> Iterator[Finding]:
                 path=(*AT, name),
                 label=f"must be {driver}",
                 also=((where, f"driver {driver}"),),
-                source=GUIDE,
-                checked=CHECKED,
                 hints=("`nvidia-ctk cdi generate --output=/var/run/cdi/nvidia.yaml`, or restart nvidia-cdi-refresh.service",),
             )
             return
@@ -96,8 +92,6 @@ def _mounts(situation: Situation) -> Iterator[Finding]:
             path=(*AT, "mounts"),
             label="not on the host",
             also=(((*AT, "host_libraries"), "what the host has"),),
-            source=GUIDE,
-            checked=CHECKED,
             hints=("generate the specification anew after each change of the driver",),
         )
 
@@ -146,8 +140,6 @@ def _search_path(situation: Situation) -> Iterator[Finding]:
             path=(*AT, "library_search_path"),
             label=f"needs {place}",
             also=((("driver", "lib_path"), "they lie here"),),
-            source="https://github.com/NVIDIA/nvidia-container-toolkit/issues/735",
-            checked=CHECKED,
             hints=(f"`nvidia-ctk cdi generate --library-search-path={place}` (toolkit 1.15 and newer)",),
         )
 
@@ -155,9 +147,32 @@ def _search_path(situation: Situation) -> Iterator[Finding]:
 TOPICS = ("cdi",)
 
 RULES = (
-    code_rule(_fields, "CD101", "cdi-fields", "stack", of="snapshot", topics=("cdi", "runtime-minimum")),
-    code_rule(_stale, "CD102", "cdi-driver", "stack", of="snapshot", topics=TOPICS),
-    code_rule(_mounts, "CD103", "cdi-mounts", "stack", of="snapshot", topics=TOPICS),
-    code_rule(_devices, "CD104", "cdi-devices", "stack", of="snapshot", topics=TOPICS),
-    code_rule(_search_path, "CD105", "cdi-library-path", "stack", of="snapshot", topics=TOPICS),
+    code_rule(
+        _fields, "CD101", "cdi-fields", "stack", of="snapshot", topics=("cdi", "runtime-minimum"), source=(SPECIFICATION,), checked=CHECKED
+    ),
+    code_rule(_stale, "CD102", "cdi-driver", "stack", of="snapshot", topics=TOPICS, source=(GUIDE,), checked=CHECKED),
+    code_rule(_mounts, "CD103", "cdi-mounts", "stack", of="snapshot", topics=TOPICS, source=(GUIDE,), checked=CHECKED),
+    code_rule(
+        _devices,
+        "CD104",
+        "cdi-devices",
+        "stack",
+        of="snapshot",
+        topics=TOPICS,
+        source=(
+            GUIDE,
+            "https://github.com/NVIDIA/nvidia-container-toolkit/issues/1239",
+        ),
+        checked=CHECKED,
+    ),
+    code_rule(
+        _search_path,
+        "CD105",
+        "cdi-library-path",
+        "stack",
+        of="snapshot",
+        topics=TOPICS,
+        source=("https://github.com/NVIDIA/nvidia-container-toolkit/issues/735",),
+        checked=CHECKED,
+    ),
 )

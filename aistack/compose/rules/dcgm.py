@@ -61,8 +61,6 @@ def _package(situation: Situation) -> Iterator[Finding]:
         path=path,
         label=f"needs the package for CUDA {wanted}",
         also=((situation.where("driver"), f"carries CUDA {least}"),),
-        source=GUIDE,
-        checked="2026-11-26",
         hints=(f"install datacenter-gpu-manager-4-cuda{wanted} (DCGM 4.4 and newer have one for CUDA 13)",),
     )
 
@@ -86,8 +84,6 @@ def _volta(situation: Situation) -> Iterator[Finding]:
             path=("runtime", "dcgm", "level"),
             label="level 1 works",
             also=((path, "the plugins that this architecture needs"),),
-            source="https://github.com/NVIDIA/DCGM/issues/254",
-            checked="2026-11-26",
             hints=("run `dcgmi diag -r 1`, or name the tests without `pcie`; or stay with a driver that carries CUDA 12 itself",),
         )
 
@@ -107,8 +103,6 @@ def _pulse(situation: Situation) -> Iterator[Finding]:
             message=f"the pulse test of DCGM {dcgm.version} does not know compute capability {capability}",
             path=("runtime", "dcgm", "plugins"),
             label="fails on this product",
-            source="https://github.com/NVIDIA/DCGM/issues/238",
-            checked="2026-11-26",
             hints=("leave pulse_test out, or use a newer DCGM",),
         )
 
@@ -116,7 +110,25 @@ def _pulse(situation: Situation) -> Iterator[Finding]:
 TOPICS = ("dcgm",)
 
 RULES = (
-    code_rule(_package, "DC101", "dcgm-cuda-package", "stack", of="snapshot", topics=TOPICS),
-    code_rule(_volta, "DC102", "dcgm-pcie-test", "stack", of="snapshot", topics=TOPICS),
-    code_rule(_pulse, "DC103", "dcgm-pulse-test", "stack", of="snapshot", topics=TOPICS),
+    code_rule(_package, "DC101", "dcgm-cuda-package", "stack", of="snapshot", topics=TOPICS, source=(GUIDE,), checked="2026-11-26"),
+    code_rule(
+        _volta,
+        "DC102",
+        "dcgm-pcie-test",
+        "stack",
+        of="snapshot",
+        topics=TOPICS,
+        source=("https://github.com/NVIDIA/DCGM/issues/254",),
+        checked="2026-11-26",
+    ),
+    code_rule(
+        _pulse,
+        "DC103",
+        "dcgm-pulse-test",
+        "stack",
+        of="snapshot",
+        topics=TOPICS,
+        source=("https://github.com/NVIDIA/DCGM/issues/238",),
+        checked="2026-11-26",
+    ),
 )

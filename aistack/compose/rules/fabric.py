@@ -94,8 +94,6 @@ def _unavailable(situation: Situation) -> Iterator[Finding]:
             + (f" on {arch}" if wrong else ""),
             path=("fabric", "manager", "asset"),
             label=f"made for {machine}" if wrong else "not published",
-            source="https://github.com/siderolabs/pkgs/issues/720",
-            checked="2026-11-26",
             hints=("choose a driver release of a data-centre branch: those have a fabric manager of the same version",),
         )
 
@@ -119,8 +117,6 @@ def _same_release(situation: Situation) -> Iterator[Finding]:
                 path=("fabric", "manager", key),
                 label=f"must be {driver}",
                 also=((_driver_path(situation), f"driver {driver}"),),
-                source=GUIDE,
-                checked="2026-11-22",
                 hints=("pin both packages to one version and upgrade them together",),
             )
             return
@@ -198,8 +194,6 @@ def _needless(situation: Situation) -> Iterator[Finding]:
             message="the fabric manager finds no NVSwitch here" + (": those of the rack stand in trays of their own" if rack else ""),
             path=MANAGER,
             label=f"{state}, but fails when it starts",
-            source="https://github.com/NVIDIA/gpu-operator/issues/610",
-            checked="2026-11-26",
             hints=("disable nvidia-fabricmanager" + (" and enable nvidia-imex" if rack else ""),),
         )
 
@@ -220,8 +214,6 @@ def _two_cores(situation: Situation) -> Iterator[Finding]:
         message="`ib_core` comes from the kernel and from an OFED" + (", and the fabric manager does not start" if stops else ""),
         path=("fabric", "ib_core"),
         label="one of the two must go",
-        source="https://docs.nvidia.com/cuda/archive/13.2.2/cuda-toolkit-release-notes/index.html",
-        checked="2026-11-22",
         hints=("keep the kernel's `ib_core` from being loaded, or remove the OFED: /etc/modprobe.d, then a new initramfs",),
     )
 
@@ -296,8 +288,6 @@ def _peermem_kernel(situation: Situation) -> Iterator[Finding]:
         path=("fabric", "peermem", "built_against"),
         label=f"needs {kernel}",
         also=((("platform", "kernel"), "the kernel"),),
-        source="https://github.com/Mellanox/nv_peer_memory/issues/39",
-        checked="2026-11-26",
         hints=(f"compile the OFED's modules and it for {kernel}, or boot {built}",),
     )
 
@@ -320,8 +310,6 @@ def _legacy(situation: Situation) -> Iterator[Finding]:
         path=("fabric", "peermem", "module"),
         label="use nvidia-peermem",
         also=((("fabric", "ofed"), "newer than the last nv_peer_mem"),) if newer else (),
-        source="https://github.com/Mellanox/nv_peer_memory",
-        checked="2026-11-26",
         hints=("remove nvidia-peer-memory-dkms and load nvidia-peermem",),
     )
 
@@ -329,14 +317,80 @@ def _legacy(situation: Situation) -> Iterator[Finding]:
 TOPICS = ("fabric",)
 
 RULES = (
-    code_rule(_missing, "FB101", "fabric-manager-missing", "stack", of="snapshot", topics=TOPICS),
-    code_rule(_unavailable, "FB102", "fabric-manager-unavailable", "stack", of="snapshot", topics=("fabric", "package-arch")),
-    code_rule(_same_release, "FB103", "fabric-manager-release", "stack", of="snapshot", topics=TOPICS),
-    code_rule(_management, "FB104", "nvlink5-management", "stack", of="snapshot", topics=TOPICS),
-    code_rule(_rack, "FB105", "rack-imex", "stack", of="snapshot", topics=TOPICS),
-    code_rule(_needless, "FB106", "fabric-manager-needless", "stack", of="snapshot", severity=Severity.WARNING, topics=TOPICS),
-    code_rule(_two_cores, "PM101", "two-ib-cores", "stack", of="snapshot", topics=("peermem-or-ofed", "fabric")),
-    code_rule(_peermem, "PM102", "peermem-ib-core", "stack", of="snapshot", topics=("peermem-or-ofed",)),
+    code_rule(_missing, "FB101", "fabric-manager-missing", "stack", of="snapshot", topics=TOPICS, source=(GUIDE,), checked="2026-11-22"),
+    code_rule(
+        _unavailable,
+        "FB102",
+        "fabric-manager-unavailable",
+        "stack",
+        of="snapshot",
+        topics=("fabric", "package-arch"),
+        source=("https://github.com/siderolabs/pkgs/issues/720",),
+        checked="2026-11-26",
+    ),
+    code_rule(
+        _same_release, "FB103", "fabric-manager-release", "stack", of="snapshot", topics=TOPICS, source=(GUIDE,), checked="2026-11-22"
+    ),
+    code_rule(
+        _management,
+        "FB104",
+        "nvlink5-management",
+        "stack",
+        of="snapshot",
+        topics=TOPICS,
+        source=(
+            "https://github.com/NVIDIA/gpu-operator/issues/2781",
+            GUIDE,
+        ),
+        checked="2026-11-26",
+    ),
+    code_rule(
+        _rack,
+        "FB105",
+        "rack-imex",
+        "stack",
+        of="snapshot",
+        topics=TOPICS,
+        source=(
+            "https://docs.nvidia.com/dgx/dgxgb300nvl72-release-notes/package-contents.html",
+            "https://docs.nvidia.com/multi-node-nvlink-systems/imex-guide",
+        ),
+        checked="2026-11-26",
+    ),
+    code_rule(
+        _needless,
+        "FB106",
+        "fabric-manager-needless",
+        "stack",
+        of="snapshot",
+        severity=Severity.WARNING,
+        topics=TOPICS,
+        source=("https://github.com/NVIDIA/gpu-operator/issues/610",),
+        checked="2026-11-26",
+    ),
+    code_rule(
+        _two_cores,
+        "PM101",
+        "two-ib-cores",
+        "stack",
+        of="snapshot",
+        topics=("peermem-or-ofed", "fabric"),
+        source=("https://docs.nvidia.com/cuda/archive/13.2.2/cuda-toolkit-release-notes/index.html",),
+        checked="2026-11-22",
+    ),
+    code_rule(
+        _peermem,
+        "PM102",
+        "peermem-ib-core",
+        "stack",
+        of="snapshot",
+        topics=("peermem-or-ofed",),
+        source=(
+            "https://github.com/NVIDIA/gpu-operator/issues/2868",
+            "https://docs.nvidia.com/datacenter/cloud-native/gpu-operator/latest/gpu-operator-rdma.html",
+        ),
+        checked="2026-11-26",
+    ),
     code_rule(
         _peermem_kernel,
         "PM104",
@@ -344,6 +398,17 @@ RULES = (
         "stack",
         of="snapshot",
         topics=("peermem-or-ofed", "module-built-for-other-kernel"),
+        source=("https://github.com/Mellanox/nv_peer_memory/issues/39",),
+        checked="2026-11-26",
     ),
-    code_rule(_legacy, "PM103", "peermem-legacy", "stack", of="snapshot", topics=("peermem-or-ofed",)),
+    code_rule(
+        _legacy,
+        "PM103",
+        "peermem-legacy",
+        "stack",
+        of="snapshot",
+        topics=("peermem-or-ofed",),
+        source=("https://github.com/Mellanox/nv_peer_memory",),
+        checked="2026-11-26",
+    ),
 )

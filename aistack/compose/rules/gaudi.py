@@ -63,11 +63,20 @@ def _one_release(situation: Situation) -> Iterator[Finding]:
                 path=path,
                 label=f"must be {reference}",
                 also=((at, f"release {reference}"),),
-                source=MATRIX,
-                checked="2026-11-22",
                 hints=(f"take the image or the packages of release {reference}, or upgrade driver and firmware to {found} first",),
             )
             return
 
 
-RULES = (code_rule(_one_release, "GD101", "gaudi-one-release", "stack", of="snapshot", topics=("gaudi-one-version",)),)
+RULES = (
+    code_rule(
+        _one_release,
+        "GD101",
+        "gaudi-one-release",
+        "stack",
+        of="snapshot",
+        topics=("gaudi-one-version",),
+        source=(MATRIX,),
+        checked="2026-11-22",
+    ),
+)

@@ -176,7 +176,23 @@ def _enforced(snapshot: Snapshot) -> tuple[str, Path] | None:
 
 
 RULES = (
-    code_rule(_competing, "MO201", "competing-driver", "node", of="snapshot", topics=("competing-driver",)),
+    code_rule(
+        _competing,
+        "MO201",
+        "competing-driver",
+        "node",
+        of="snapshot",
+        topics=("competing-driver",),
+    ),
     code_rule(_forbidden, "MO202", "driver-blacklisted", "node", of="snapshot", topics=("competing-driver",)),
-    code_rule(_signature, "MO203", "module-signature", "node", of="snapshot", topics=("secure-boot-signature",)),
+    code_rule(
+        _signature,
+        "MO203",
+        "module-signature",
+        "node",
+        of="snapshot",
+        topics=("secure-boot-signature",),
+        source=("https://docs.kernel.org/admin-guide/module-signing.html",),
+        checked=CHECKED,
+    ),
 )

@@ -284,7 +284,16 @@ RULES = (
     code_rule(_initramfs, "MO102", "initramfs-module", "node", of="snapshot", topics=("initramfs-module", "module-user-mismatch")),
     code_rule(_built_for, "MO103", "module-built-for-other-kernel", "node", of="snapshot", topics=("module-built-for-other-kernel",)),
     code_rule(_headers, "MO104", "kernel-headers-missing", "node", of="snapshot", topics=("headers-or-precompiled-missing",)),
-    code_rule(_precompiled, "MO105", "precompiled-missing", "node", of="snapshot", topics=("headers-or-precompiled-missing",)),
+    code_rule(
+        _precompiled,
+        "MO105",
+        "precompiled-missing",
+        "node",
+        of="snapshot",
+        topics=("headers-or-precompiled-missing",),
+        source=(PRECOMPILED,),
+        checked=CHECKED,
+    ),
     code_rule(
         _compiler,
         "MO106",
@@ -302,5 +311,14 @@ RULES = (
         ),
         checked=CHECKED,
     ),
-    code_rule(_gsp_firmware, "MO107", "gsp-firmware", "node", of="snapshot", topics=("gsp-firmware",)),
+    code_rule(
+        _gsp_firmware,
+        "MO107",
+        "gsp-firmware",
+        "node",
+        of="snapshot",
+        topics=("gsp-firmware",),
+        source=("https://github.com/NVIDIA/open-gpu-kernel-modules/issues/820",),
+        checked=CHECKED,
+    ),
 )

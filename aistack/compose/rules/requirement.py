@@ -90,4 +90,15 @@ def _why(groups: Sequence[Group], asked: Machine, situation: Situation) -> tuple
     return tuple(sentences)
 
 
-RULES = (code_rule(_requirement, "RQ101", "image-cuda-requirement", "stack", of="snapshot", topics=("image-cuda-requirement",)),)
+RULES = (
+    code_rule(
+        _requirement,
+        "RQ101",
+        "image-cuda-requirement",
+        "stack",
+        of="snapshot",
+        topics=("image-cuda-requirement",),
+        source=(SOURCE,),
+        checked="2026-11-26",
+    ),
+)

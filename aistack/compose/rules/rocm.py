@@ -30,10 +30,19 @@ def _gfx_in_build(situation: Situation) -> Iterator[Finding]:
             path=path,
             label=f"lacks {gfx.text}",
             also=((gfx.path, "named here"),),
-            source="https://rocm.docs.amd.com/en/latest/compatibility/compatibility-matrix.html",
-            checked="2026-11-26",
             hints=(f"use a build for {gfx.text}, or compile one with that target",),
         )
 
 
-RULES = (code_rule(_gfx_in_build, "GX101", "gfx-in-build", "stack", of="snapshot", topics=("gfx-not-in-build",)),)
+RULES = (
+    code_rule(
+        _gfx_in_build,
+        "GX101",
+        "gfx-in-build",
+        "stack",
+        of="snapshot",
+        topics=("gfx-not-in-build",),
+        source=("https://rocm.docs.amd.com/en/latest/compatibility/compatibility-matrix.html",),
+        checked="2026-11-26",
+    ),
+)

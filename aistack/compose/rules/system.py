@@ -76,6 +76,8 @@ def _os_supported(situation: Situation) -> Iterator[Finding]:
         severity=Severity.INFO if carried_on and situation.snapshot else None,
         message=f"{system.name} reached its end of life on {system.eol}{longer}",
         path=situation.where("os"),
+        source=next(iter(system.lifecycle_source), None),
+        checked=system.checked,
         place=situation.system_place,
     )
 

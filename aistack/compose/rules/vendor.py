@@ -105,6 +105,8 @@ RULES = (
         "driver",
         severity=Severity.WARNING,
         topics=("fabric",),
+        source=(GUIDE,),
+        checked="2026-11-26",
     ),
     code_rule(_driver_elsewhere, "DV101", "driver-elsewhere", "node", "accelerator", "os"),
 )
