@@ -19,7 +19,7 @@ from aistack.diagnostics import ExitCode
 
 
 def check(
-    paths: Annotated[list[Path], typer.Argument(metavar="RECIPE|SNAPSHOT...", readable=False, help="Files to judge.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="RECIPE|SNAPSHOT...", readable=False, help="Files; `-` is standard input.")],
     as_json: AsJson = False,
     as_sarif: Annotated[bool, typer.Option("--sarif", help="Print a SARIF log, which code hosts show on the changed lines.")] = False,
     fix: Annotated[bool, typer.Option("--fix", help="Make the best proved fix in each recipe that has one.")] = False,
@@ -32,7 +32,10 @@ def check(
 
     if as_json and as_sarif:
         raise typer.BadParameter("--json and --sarif are two ways to print the same; choose one")
+    if fix and Path("-") in paths:
+        raise typer.BadParameter("--fix writes into files; name one instead of `-`")
     output: Literal["text", "json", "sarif"] = "json" if as_json else "sarif" if as_sarif else "text"
+    paths = [Path("/dev/stdin") if path == Path("-") else path for path in paths]
     return command.check(paths, output=output, strict=strict, locked=locked, fix=fix, environment=os.environ, licences=licences)
 
 

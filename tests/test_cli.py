@@ -202,3 +202,16 @@ print(*sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True)
     assert {"huggingface_hub", "podman", "aistack.host.process", "http.client"} & set(done.stdout.split()) == set()
+
+
+def test_check_reads_standard_input() -> None:
+    text = (ROOT / "recipes" / "cpu-embeddings.yaml").read_text()
+    argv = [sys.executable, "-m", "aistack", "check", "-"]
+    good = subprocess.run(argv, cwd=ROOT, input=text, capture_output=True, text=True, timeout=120, check=False)
+    assert good.returncode == 0 and good.stdout == ""
+    bad = subprocess.run(
+        argv, cwd=ROOT, input=text.replace("arch: amd64", "arch: amd46"), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert bad.returncode == 1 and "/dev/stdin:" in bad.stdout
+    fixing = subprocess.run([*argv, "--fix"], cwd=ROOT, input=text, capture_output=True, text=True, timeout=120, check=False)
+    assert fixing.returncode == 2 and "name one instead of" in fixing.stderr

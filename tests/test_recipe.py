@@ -248,3 +248,9 @@ def test_damaged_recipes_give_diagnostics(damages: list[tuple[int, str]]) -> Non
         return
     recipe, more = read(root)
     assert (recipe is None) is bool(more)
+
+
+def test_a_key_by_another_word_is_told_once() -> None:
+    """`reason` for `because`: one diagnostic that joins what is missing with what is unknown."""
+    text = WHOLE.replace("because: lab node", "reason: lab node")
+    assert [code for code, _ in codes(text)] == ["DOC021"]

@@ -9,7 +9,7 @@ import datetime
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from aistack.diagnostics import Diagnostic, Label, Severity
 from aistack.facts.decode import Number, Text, decode
@@ -215,6 +215,7 @@ class SourceWish:
 class Allowance:
     """A finding that is known and accepted, for a reason and for a time."""
 
+    OTHER_WORDS: ClassVar[Mapping[str, str]] = {"reason": "because", "expires": "until"}
     rule: Annotated[str, Text(pattern=r"[A-Z]{2,6}[0-9]{3}|[a-z][a-z0-9-]+", what="a rule's code or name", example="NV140"), "code or name"]
     because: Annotated[Reason, "why it is acceptable here"]
     until: Annotated[datetime.date, "the last day on which it is accepted"]

@@ -213,7 +213,7 @@ def _decode_class(kind: type[Any], node: Node, at: Place, where: str, problems: 
     for key, value in node:
         field = known.get(key.text)
         if field is None:
-            guess = closest(key.text, known.keys() - written)
+            guess = closest(key.text, known.keys() - written) or getattr(kind, "OTHER_WORDS", {}).get(key.text)
             if guess:
                 meant.add(guess)
             if getattr(kind, "OPEN", False):
