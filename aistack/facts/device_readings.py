@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, TypeAlias
 
@@ -77,10 +77,9 @@ def from_plain(plain: Mapping[str, Any]) -> dict[str, Reading[Plain]]:
     return {name: Reading(source=item["source"], value=item.get("value"), error=item.get("error")) for name, item in plain.items()}
 
 
-def to_plain(values: Values, *, without: Iterable[str] = ()) -> dict[str, dict[str, Plain]]:
-    """The JSON form of readings, less the names in `without`."""
-    left_out = set(without)
-    return {name: _plain(reading) for name, reading in values.items() if name not in left_out}
+def to_plain(values: Values) -> dict[str, dict[str, Plain]]:
+    """The JSON form of readings."""
+    return {name: _plain(reading) for name, reading in values.items()}
 
 
 def _plain(reading: Reading[Plain]) -> dict[str, Plain]:

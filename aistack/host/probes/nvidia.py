@@ -1,6 +1,6 @@
 """What NVIDIA's driver says of itself and of each device, through NVML.
 
-A program of its own (`python3 -m aistack.host.probes.nvidia [--serial]`), because NVML hangs where the driver does. It prints one JSON
+A program of its own (`python3 -m aistack.host.probes.nvidia`), because NVML hangs where the driver does. It prints one JSON
 object: `driver` and `devices`, each reading under its name (docs/node.md has the list) with the NVML function that was asked.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -170,7 +170,6 @@ DEVICE: dict[str, tuple[str, Ask]] = {
     "links.all": ("nvmlDeviceGetNvLinkState", lambda device: links(device)[1]),
     "links.errors": ("nvmlDeviceGetNvLinkErrorCounter", link_errors),
 }
-SERIAL = {"serial": _call("nvmlDeviceGetSerial")}
 
 DRIVER: dict[str, tuple[str, Callable[[], Any]]] = {
     "version": ("nvmlSystemGetDriverVersion", lambda: nvml.nvmlSystemGetDriverVersion()),
@@ -202,7 +201,7 @@ def reading(source: str, ask: Callable[[], Any]) -> dict[str, Any]:
     return {"source": source, "value": value.decode(errors="replace") if isinstance(value, bytes) else value}
 
 
-def devices(wanted: dict[str, tuple[str, Ask]]) -> Iterator[dict[str, Any]]:
+def devices() -> Iterator[dict[str, Any]]:
     """The readings of each device that the driver counts; of one that is lost, only why."""
     for index in range(nvml.nvmlDeviceGetCount()):
         try:
@@ -210,24 +209,24 @@ def devices(wanted: dict[str, tuple[str, Ask]]) -> Iterator[dict[str, Any]]:
         except nvml.NVMLError as error:
             yield {"device": {"source": "nvmlDeviceGetHandleByIndex", "error": told(error)}}
             continue
-        yield {name: reading(source, partial(ask, device)) for name, (source, ask) in wanted.items()}
+        yield {name: reading(source, partial(ask, device)) for name, (source, ask) in DEVICE.items()}
 
 
-def everything(*, serial: bool) -> dict[str, Any]:
+def everything() -> dict[str, Any]:
     """All readings; `error` where NVML itself could not be used."""
     try:
         nvml.nvmlInit()
         driver = {name: reading(source, ask) for name, (source, ask) in DRIVER.items()}
-        return {"driver": driver, "devices": list(devices(DEVICE | SERIAL if serial else DEVICE))}
+        return {"driver": driver, "devices": list(devices())}
     except nvml.NVMLError as error:
         return {"error": told(error)}
 
 
-def main(arguments: Sequence[str]) -> int:
+def main() -> int:
     """Print what was read; the exit code is 0 whatever it was."""
-    print(json.dumps(everything(serial="--serial" in arguments)))
+    print(json.dumps(everything()))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
