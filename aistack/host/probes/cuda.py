@@ -28,6 +28,25 @@ LEVELS = {"quick": 0.0, "standard": 0.1, "thorough": 0.9}
 
 PATTERNS = (0x00000000, 0xFFFFFFFF, 0xA5A5A5A5)
 
+WALK = b"""\
+    mov.u32 %a, %ctaid.x;
+    mov.u32 %b, %ntid.x;
+    mov.u32 %c, %tid.x;
+    mad.wide.u32 %i, %a, %b, 0;
+    cvt.u64.u32 %at, %c;
+    add.u64 %i, %i, %at;
+    mov.u32 %a, %nctaid.x;
+    mul.wide.u32 %step, %a, %b;
+again:
+    setp.ge.u64 %done, %i, %count;
+    @%done bra end;
+    cvt.u32.u64 %index, %i;
+    call (%v), value, (%index, %seed);
+    shl.b64 %at, %i, 2;
+    add.u64 %at, %words, %at;
+"""
+"""How both kernels come to the words, each of them one in `%step`: its index in `%i`, its value in `%v`, its address in `%at`."""
+
 # Both kernels walk over `count` words in a grid of any size. A word's value is made of its own index, so that a wrong address shows too:
 # value(i) = (i * 2654435761) xor (i >> 7) xor seed xor f(i), where f(i) = 6561 * (i mod 1000) + 3280 is made by eight steps of
 # x = 3 x + 1 in single precision, exact in each step.
@@ -70,21 +89,7 @@ PTX = b"""
     ld.param.u64 %count, [count];
     ld.param.u32 %seed, [seed];
     cvta.to.global.u64 %words, %words;
-    mov.u32 %a, %ctaid.x;
-    mov.u32 %b, %ntid.x;
-    mov.u32 %c, %tid.x;
-    mad.wide.u32 %i, %a, %b, 0;
-    cvt.u64.u32 %at, %c;
-    add.u64 %i, %i, %at;
-    mov.u32 %a, %nctaid.x;
-    mul.wide.u32 %step, %a, %b;
-again:
-    setp.ge.u64 %done, %i, %count;
-    @%done bra end;
-    cvt.u32.u64 %index, %i;
-    call (%v), value, (%index, %seed);
-    shl.b64 %at, %i, 2;
-    add.u64 %at, %words, %at;
+<walk>
     st.global.u32 [%at], %v;
     add.u64 %i, %i, %step;
     bra again;
@@ -103,21 +108,7 @@ end:
     ld.param.u64 %wrong, [wrong];
     cvta.to.global.u64 %words, %words;
     cvta.to.global.u64 %wrong, %wrong;
-    mov.u32 %a, %ctaid.x;
-    mov.u32 %b, %ntid.x;
-    mov.u32 %c, %tid.x;
-    mad.wide.u32 %i, %a, %b, 0;
-    cvt.u64.u32 %at, %c;
-    add.u64 %i, %i, %at;
-    mov.u32 %a, %nctaid.x;
-    mul.wide.u32 %step, %a, %b;
-again:
-    setp.ge.u64 %done, %i, %count;
-    @%done bra end;
-    cvt.u32.u64 %index, %i;
-    call (%v), value, (%index, %seed);
-    shl.b64 %at, %i, 2;
-    add.u64 %at, %words, %at;
+<walk>
     ld.volatile.global.u32 %seen, [%at];
     setp.eq.u32 %same, %seen, %v;
     @%same bra next;
@@ -128,7 +119,7 @@ next:
 end:
     ret;
 }
-\0"""
+\0""".replace(b"<walk>\n", WALK)
 
 
 def value(index: int, seed: int) -> int:
