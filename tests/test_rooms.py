@@ -39,7 +39,14 @@ EFFECTS = {
     "pynvml",
     "requests",
 }
-PURE_MODULES = {"node/accelerators.py", "node/decide.py", "node/device_checks.py", "node/health.py", "node/results.py"}
+PURE_MODULES = {
+    "node/accelerators.py",
+    "node/decide.py",
+    "node/device_checks.py",
+    "node/health.py",
+    "node/machine_snapshot.py",
+    "node/results.py",
+}
 
 
 def modules() -> list[Path]:
