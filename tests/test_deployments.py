@@ -47,9 +47,9 @@ for name in "ab":
         sysroot.deploy(opened, commit, digest=digest, reference="x", kernel_arguments=["quiet"])
 said = {}
 deployments = OstreeDeployments(root=root)
-said["before"] = deployments.present()
+said["before"] = [one.digest for one in deployments.listed()]
 deployments.make_default("sha256:" + "a" * 64)
-said["after"] = deployments.present()
+said["after"] = [one.digest for one in deployments.listed()]
 environment = str(root / "boot/grub/grubenv")
 subprocess.run(["grub-editenv", environment, "set", "boot_counter=2"], check=True)
 deployments.stop_counting()

@@ -144,7 +144,7 @@ def _read_first_gate(root: Path) -> tuple[Result, ...]:
 
 def _situation(root: Path, deployments: Deployments, remembered: State, attempt: int) -> Situation:
     booted = _booted(root)
-    present = read("deployments", deployments.present).value or ()
+    present = [one.digest for one in read("deployments", deployments.listed).value or () if not one.staged]
     newer = present[0] if present and present[0] != booted else None
     return Situation(booted=booted, confirmed_is_here=remembered.confirmed in present, newer=newer, attempt=attempt)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from aistack.diagnostics import unable
 from aistack.host import sysroot
 from aistack.host.process import run
+from aistack.node.deployments import Listed
 from aistack.values import dataclass
 
 GRUB_ENVIRONMENT = "boot/grub/grubenv"
@@ -19,10 +20,21 @@ class OstreeDeployments:
 
     root: Path = Path("/")
 
-    def present(self) -> tuple[str, ...]:
-        """The digests in the bootloader's order, staged ones left out; one that promises no digest is shown as its commit."""
+    def listed(self) -> tuple[Listed, ...]:
+        """As OSTree has them: staged, then in the menu's order."""
         with sysroot.opened(self.root) as opened:
-            return tuple(one.promised or one.checksum for one in sysroot.deployments(opened) if not one.staged)
+            return tuple(
+                Listed(
+                    digest=one.promised or one.checksum,
+                    reference=one.reference,
+                    version=one.version,
+                    booted=one.booted,
+                    default=one.default,
+                    staged=one.staged,
+                    pinned=one.pinned,
+                )
+                for one in sysroot.deployments(opened)
+            )
 
     def make_default(self, digest: str) -> None:
         """Let OSTree write the bootloader's entries anew with this deployment first; nothing is written when it is first already."""
