@@ -21,7 +21,7 @@ from aistack.host.probes.deployment import deployment
 from aistack.host.probes.images import bound_images
 from aistack.node import agent, models, report, second_gate, state
 from aistack.node.decide import Experiment, State
-from aistack.node.deployments import Advance, Fetched, Image, Listed
+from aistack.node.deployments import Advance, Difference, Fetched, Image, Listed
 
 
 @dataclass(slots=True)
@@ -40,6 +40,12 @@ class Bootloader:
 
     def stage(self, image: Image, keep: Collection[str]) -> None:
         raise NotImplementedError
+
+    def lock(self, image: Image) -> bytes | None:
+        return None
+
+    def difference(self) -> Difference | None:
+        return None
 
     def discard(self) -> None:
         raise NotImplementedError

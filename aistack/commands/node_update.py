@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from aistack.commands.node import not_a_node
-from aistack.compose.lock import Lock
+from aistack.compose.lock import Lock, decode
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse
 from aistack.facts import following as words
 from aistack.host.probes.reading import inside
-from aistack.node import following, state
+from aistack.node import admission, following, gate, live, state
 from aistack.node import update as node
+from aistack.node.agent import publish
 from aistack.node.deployments import Deployments, Fetched, Listed
 from aistack.node.deployments.ostree import OstreeDeployments
 from aistack.node.first_gate import lock_text, read_lock
@@ -60,7 +61,7 @@ def update(
             stack.enter_context(node.alone(root))
             stack.enter_context(_failures_kept(root))
         if extent.in_window:
-            stack.callback(_reboot_in_window, root, lock, engine)
+            stack.callback(_apply_in_window, root, lock, engine)
         listed = engine.listed()
         current = node.followed(root, listed)
         reference = to or current
@@ -83,16 +84,19 @@ def update(
         if judged.step is Step.AVAILABLE and not extent.check:
             fetched, outcome = engine.download(offer.image, Progress(stream=sys.stderr, terminal=sys.stderr.isatty()).advance), "downloaded"
             if not extent.download:
+                if (text := engine.lock(offer.image)) is not None:
+                    admission.require_admitted(root, decode(text))
                 engine.stage(offer.image, [remembered.confirmed] if remembered.confirmed else [])
                 outcome = "staged"
+        if outcome == "staged" and extent.apply:
+            outcome = _applied(root, engine)
         document = _document(outcome, judged.because, offer, listed, fetched)
         if not extent.check:
             node.remember(root, document)
-        reboots = extent.apply and outcome == "staged"
-        code = _said({**document, "reboots": reboots}, _lines(document, reboots=reboots), as_json)
-        if reboots:
+        code = _said(document, _lines(document), as_json)
+        if outcome == "reboots":
             engine.reboot()
-        return code
+        return ExitCode.NO if outcome == "undone" else code
 
 
 def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, deployments: Deployments | None = None) -> ExitCode:
@@ -153,10 +157,37 @@ def _failures_kept(root: Path) -> Iterator[None]:
         raise
 
 
-def _reboot_in_window(root: Path, lock: Lock, engine: Deployments) -> None:
+def _applied(root: Path, engine: Deployments, *, may_reboot: bool = True) -> str:
+    """Puts what is staged in force where no reboot is needed; the outcome: `live`, `undone`, `reboots` (is to), or `staged` as it was."""
+    difference = engine.difference()
+    reasons = live.needs_reboot(root, difference) if difference else ("this engine cannot tell",)
+    if difference is None or reasons:
+        return "reboots" if may_reboot else "staged"
+    if reasons is None:
+        return "live"
+    switched = live.go(root, difference, lambda text: print(text, file=sys.stderr, flush=True))
+    publish("confirm", switched.back or switched.results, root)
+    if switched.ok:
+        return "live"
+    for line in gate.lines("live", switched.results):
+        print(line, file=sys.stderr)
+    staged = next((one.digest for one in engine.listed() if one.staged), None)
+    remembered = state.load(inside(root, state.PATH))
+    if staged is not None and staged not in remembered.quarantined:
+        state.save(inside(root, state.PATH), replace(remembered, quarantined=(*remembered.quarantined, staged)))
+    engine.discard()
+    return "undone"
+
+
+def _apply_in_window(root: Path, lock: Lock, engine: Deployments) -> None:
+    """What a timer does with a staged image: reboots in a window alone; apps and models are replaced there, or where none is set."""
     window = node.credential(root, "aistack.window") or dict(lock.node).get("window")
-    if window and any(one.staged for one in engine.listed()) and words.is_open(window, datetime.datetime.now()):  # local
-        print(f"rebooting: something is staged, and the window {window} is open")
+    is_open = window is not None and words.is_open(window, datetime.datetime.now())  # local
+    if not any(one.staged for one in engine.listed()) or (window and not is_open):
+        return
+    outcome = _applied(root, engine, may_reboot=is_open)
+    print(f"what is staged: {outcome}, window {window or 'none'}")
+    if outcome == "reboots":
         engine.reboot()
 
 
@@ -174,7 +205,7 @@ def _document(outcome: str, because: str, offer: Offer, listed: Sequence[Listed]
     }
 
 
-def _lines(document: dict[str, Any], *, reboots: bool) -> Iterator[str]:
+def _lines(document: dict[str, Any]) -> Iterator[str]:
     """The document in words."""
     yield f"{document['reference']} is {document['digest']}, version {document['version'] or 'unknown'}"
     if fetched := document["fetched"]:
@@ -185,7 +216,13 @@ def _lines(document: dict[str, Any], *, reboots: bool) -> Iterator[str]:
         case "downloaded":
             yield "it is on this node whole; `aistack node update` stages it"
         case "staged":
-            yield "rebooting into it" if reboots else "staged: the next orderly reboot starts it, on trial"
+            yield "staged: the next orderly reboot starts it, on trial"
+        case "reboots":
+            yield "rebooting into it"
+        case "live":
+            yield "in force: only apps and models differ, so no reboot was needed; the next one starts it, on trial"
+        case "undone":
+            yield "undone: its apps did not pass the gates, and those before it run again; its digest is quarantined"
         case outcome:
             yield f"{outcome}: {document['because']}"
 

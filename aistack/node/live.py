@@ -1,23 +1,26 @@
 """A system image whose apps and models alone are new, in force without a reboot: its own layer is laid over that of the booted one.
 
-The new deployment is staged as any other, so the next boot starts it, on trial. Until then its lock, quadlets and list of bound images are
-mounted over those of the booted system: whatever reads them (gates, podman's generator, `node status`) sees the new ones, and a reboot at
-any moment leaves nothing of it. Why not systemd's soft-reboot: docs/updates.md.
+The new deployment is staged as any other, so the next boot starts it, on trial. Until then a copy of its lock, quadlets and list of bound
+images is mounted over those of the booted system: whatever reads them (gates, podman's generator, `node status`) sees the new ones, and a
+reboot at any moment leaves nothing of it. Why not systemd's soft-reboot: docs/updates.md.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from aistack.compose.lock import LockFormatError, decode
 from aistack.compose.render.system import LOCK_PATH, MOUNTED_MODELS, QUADLETS, app_unit
 from aistack.diagnostics import DiagnosticError, unable
-from aistack.host import sysroot
 from aistack.host.probes.deployment import LIVE
 from aistack.host.probes.images import promised_images
 from aistack.host.probes.reading import inside
 from aistack.host.process import run
+from aistack.node.deployments import Difference
 from aistack.node.first_gate import look
 from aistack.node.live_plan import LAYER, Side, Switch, is_live, switch
 from aistack.node.models import mount_models
@@ -25,8 +28,10 @@ from aistack.node.results import Cause, Outcome, Result, verdict
 from aistack.node.second_gate import ANSWER_SECONDS, second_gate
 from aistack.values import dataclass
 
+LAYERS = "/run/aistack/layers"
+"""One folder for each layer that is or was in force, under its commit's checksum: paths as in the image, and `deployment.json`."""
 UNFINISHED = "/run/aistack/switching"
-DEPLOYMENTS = f"/ostree/deploy/{sysroot.STATEROOT}/deploy"
+"""The checksum whose layer was in force before a switch that has not ended; empty: the booted system's own."""
 GOOD = (Outcome.HEALTHY, Outcome.DEGRADED)
 
 Say = Callable[[str], None]
@@ -45,38 +50,28 @@ class Switched:
         return verdict(self.results).outcome in GOOD
 
 
-def needs_reboot(root: Path) -> tuple[str, ...] | None:
-    """What of the staged deployment only a reboot can bring: changed paths, kernel arguments; None where nothing is staged."""
-    with sysroot.opened(root) as opened:
-        listed = sysroot.deployments(opened)
-    booted = next((one for one in listed if one.booted), None)
-    staged = next((one for one in listed if one.staged), None)
-    if booted is None or staged is None:
+def needs_reboot(root: Path, difference: Difference) -> tuple[str, ...] | None:
+    """What of the staged deployment only a reboot can bring: paths, kernel arguments; None where its layer is in force already."""
+    if _in_force(root) == difference.deployment.commit:
         return None
-    said = run(["ostree", f"--repo={inside(root, '/ostree/repo')}", "diff", booted.checksum, staged.checksum], timeout=600).stdout
-    paths = tuple(line.split(maxsplit=1)[1] for line in said.splitlines() if line)
-    elsewhere = tuple(path for path in paths if not is_live((path,)))
+    elsewhere = tuple(path for path in difference.paths if not is_live((path,)))
     absent = tuple(path for path in LAYER if not inside(root, path).exists())
-    arguments = sorted(set(_arguments(booted)) ^ set(_arguments(staged)))
-    return (*elsewhere, *absent, *arguments)
+    return (*elsewhere, *absent, *difference.arguments)
 
 
-def go(root: Path, say: Say) -> Switched:
-    """Put the staged deployment's apps and models in force; where they do not pass both gates, the former ones are started again.
+def go(root: Path, new: Difference, say: Say) -> Switched:
+    """Put the apps and models of the staged deployment in force; where they fail a gate, go back to the former ones.
 
-    Raises DiagnosticError where nothing is staged, or a mount or systemd refuses; then too the former ones are back, as far as they can be.
+    Raises DiagnosticError where a mount or systemd refuses on the way back as well.
     """
     finish_interrupted(root, say)
-    with sysroot.opened(root) as opened:
-        staged = next((one for one in sysroot.deployments(opened) if one.staged), None)
-    if staged is None:
-        raise unable("NODE020", "nothing-staged", "no system image is staged on this node", hints=("aistack node update",))
-    before, new = _in_force(root), inside(root, f"{DEPLOYMENTS}/{staged.name}")
-    inside(root, UNFINISHED).write_text(f"{before or ''}\n")
-    old_side, new_side = _side(root), _side(new)
+    before, name = _in_force(root), new.deployment.commit
+    _keep(root, new)
+    old_side, new_side = _side(root), _side(_layer(root, name))
+    inside(root, UNFINISHED).write_text(before)
     try:
         say("the new apps and models replace those that run")
-        results = _change(root, new, switch(old_side, new_side), new_side)
+        results = _change(root, name, switch(old_side, new_side), new_side)
     except DiagnosticError as error:
         results = (Result(name="live", outcome=Outcome.UNHEALTHY, cause=Cause.SOFTWARE, message=_words(error)),)
     switched = Switched(results=results)
@@ -93,23 +88,24 @@ def finish_interrupted(root: Path, say: Say) -> None:
     if not mark.exists():
         return
     say("an earlier switch was interrupted; the apps before it are started again")
-    before = Path(text) if (text := mark.read_text().strip()) else None
-    now = _side(root)
+    before, now = mark.read_text(), _side(root)
     _lay(root, before)
     old = _side(root)
-    _change(root, before, switch(now, old), old)
+    # Any of them may have been stopped; starting one that runs does nothing.
+    steps = replace(switch(now, old), start=tuple(app.name for app in old.lock.apps))
+    _change(root, before, steps, old)
     mark.unlink()
 
 
-def _change(root: Path, tree: Path | None, steps: Switch, to: Side) -> tuple[Result, ...]:
-    """Take the steps, with the layer of `tree` (None: the booted one's own) in force, and look at what came of it."""
+def _change(root: Path, layer: str, steps: Switch, to: Side) -> tuple[Result, ...]:
+    """Take the steps, with that layer (empty: the booted system's own) in force, and look at what came of it."""
     if steps.stop:
         run(["systemctl", "stop", *map(app_unit, steps.stop)], timeout=600)
     for model in steps.unmount:
         target = inside(root, f"{MOUNTED_MODELS}/{model}")
         if target.is_mount():
             run(["umount", str(target)], timeout=120)
-    _lay(root, tree)
+    _lay(root, layer)
     run(["systemctl", "daemon-reload"], timeout=300)
     mount_models(root)
     first = look(root, "quick").results
@@ -121,18 +117,43 @@ def _change(root: Path, tree: Path | None, steps: Switch, to: Side) -> tuple[Res
     return (*first, *second_gate(to.lock, seconds=ANSWER_SECONDS))
 
 
-def _lay(root: Path, tree: Path | None) -> None:
-    """Show the layer of a deployment's tree over the booted one's; None takes away what was laid over it."""
+def _keep(root: Path, new: Difference) -> None:
+    """Copy a deployment's own layer: its tree may go while the layer is in force, when a newer image is staged."""
+    layer = _layer(root, new.deployment.commit)
+    shutil.rmtree(layer, ignore_errors=True)
+    for path in LAYER:
+        source, target = inside(root, f"{new.tree}{path}"), inside(layer, path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True)
+        else:
+            shutil.copy2(source, target)
+    (layer / "deployment.json").write_text(json.dumps(asdict(new.deployment)) + "\n")
+
+
+def _lay(root: Path, layer: str) -> None:
+    """Show that layer over the booted system's own; empty: take away what was laid over it."""
     for path in LAYER:
         target = inside(root, path)
         while _is_mounted(target):
             run(["umount", str(target)], timeout=120)
-        if tree is not None:
-            run(["mount", "-o", "bind,ro", str(inside(tree, path)), str(target)], timeout=120)
-    link = inside(root, LIVE)
-    link.unlink(missing_ok=True)
-    if tree is not None:
-        link.symlink_to(tree)
+        if layer:
+            run(["mount", "-o", "bind,ro", str(inside(_layer(root, layer), path)), str(target)], timeout=120)
+    live = inside(root, LIVE)
+    if layer:
+        shutil.copyfile(_layer(root, layer) / "deployment.json", live)
+    else:
+        live.unlink(missing_ok=True)
+
+
+def _layer(root: Path, name: str) -> Path:
+    return inside(root, f"{LAYERS}/{name}")
+
+
+def _in_force(root: Path) -> str:
+    """The checksum of the deployment whose layer lies over the booted system's; empty where none does."""
+    live = inside(root, LIVE)
+    return str(json.loads(live.read_text())["commit"]) if live.exists() else ""
 
 
 def _is_mounted(target: Path) -> bool:
@@ -141,13 +162,8 @@ def _is_mounted(target: Path) -> bool:
     return any(line.split()[4] == str(target) for line in lines)
 
 
-def _in_force(root: Path) -> Path | None:
-    link = inside(root, LIVE)
-    return link.readlink() if link.is_symlink() else None
-
-
 def _side(root: Path) -> Side:
-    """What a tree's own layer says."""
+    """What the layer below a root says."""
     promised = promised_images(root)
     if promised.value is None:
         raise unable("NODE004", "bound-images-unreadable", f"cannot read the bound images: {promised.error}", why=(promised.source,))
@@ -157,12 +173,8 @@ def _side(root: Path) -> Side:
         quadlets = {file.name: file.read_text() for file in folder.iterdir()} if folder.is_dir() else {}
     except (OSError, LockFormatError) as error:
         message = f"the layer of {root} cannot be read"
-        raise unable("NODE021", "layer-unreadable", message, why=(str(error),), hints=("ostree fsck",)) from error
+        raise unable("NODE007", "layer-unreadable", message, why=(str(error),), hints=("ostree fsck",)) from error
     return Side(lock=lock, quadlets=quadlets, images={image.name: image.digest for image in promised.value})
-
-
-def _arguments(deployment: sysroot.Deployment) -> tuple[str, ...]:
-    return tuple(argument for argument in deployment.kernel_arguments if not argument.startswith("ostree="))
 
 
 def _words(error: DiagnosticError) -> str:

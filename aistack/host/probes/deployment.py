@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from aistack.host.process import run
 
 MANIFEST_KEY = "ostree.manifest-digest"
 LOCK_KEY = "aistack.lock"
-LIVE = "/run/aistack/live"
-"""A link to the deployment whose own layer (lock and quadlets) is in force over the booted one's; absent after each start."""
+LIVE = "/run/aistack/live.json"
+"""The deployment whose own layer (lock and quadlets) is in force over the booted one's; absent after each start."""
 
 
 def deployment(root: Path) -> Reading[Deployment]:
@@ -21,16 +22,17 @@ def deployment(root: Path) -> Reading[Deployment]:
 
 
 def _deployment(root: Path) -> Deployment:
-    link = inside(root, LIVE)
-    if not link.is_symlink():
-        named = re.search(r"(?:^|\s)ostree=(\S+)", inside(root, "/proc/cmdline").read_text())
-        if named is None:
-            raise ValueError("no `ostree=` on the kernel command line")
-        link = inside(root, named.group(1))
-    target = link.readlink().as_posix()
-    found = re.search(r"deploy/([^/]+)/deploy/([0-9a-f]{64})\.(\d+)/?$", target)
+    live = inside(root, LIVE)
+    if live.exists():
+        return Deployment(**json.loads(live.read_text()))
+    named = re.search(r"(?:^|\s)ostree=(\S+)", inside(root, "/proc/cmdline").read_text())
+    if named is None:
+        raise ValueError("no `ostree=` on the kernel command line")
+    booted = named.group(1)
+    link = inside(root, booted).readlink().as_posix()
+    found = re.search(r"deploy/([^/]+)/deploy/([0-9a-f]{64})\.(\d+)/?$", link)
     if found is None:
-        raise ValueError(f"{link} leads to {target}")
+        raise ValueError(f"{booted} leads to {link}")
     stateroot, commit, serial = found.group(1), found.group(2), int(found.group(3))
     origin = inside(root, f"/ostree/deploy/{stateroot}/deploy/{commit}.{serial}.origin").read_text()
     promised = re.search(r"^manifest-digest=(sha256:[0-9a-f]{64})$", origin, re.MULTILINE)

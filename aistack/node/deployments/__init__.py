@@ -6,8 +6,10 @@ An engine keeps bootable system versions and knows nothing of gates, quarantine 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Protocol
 
+from aistack.facts.readings import Deployment
 from aistack.values import dataclass
 
 Advance = Callable[[str, int, int | None], None]
@@ -55,6 +57,16 @@ class Fetched:
     bytes: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """What the staged `deployment`, whose files lie at `tree`, has otherwise than the booted one: paths, and kernel arguments."""
+
+    deployment: Deployment
+    tree: Path
+    paths: tuple[str, ...]
+    arguments: tuple[str, ...]
+
+
 class Deployments(Protocol):
     """The bootable system versions on a node, known by their system image's manifest digest.
 
@@ -76,6 +88,12 @@ class Deployments(Protocol):
         Refuses while anything that the image binds is not on the node. /etc is merged, the image's kernel arguments are applied. The
         deployments of `keep` (digests) survive that reboot.
         """
+
+    def lock(self, image: Image) -> bytes | None:
+        """The lock inside a downloaded image; None where the engine cannot show it before it is booted."""
+
+    def difference(self) -> Difference | None:
+        """What sets the staged deployment apart; None where nothing is staged, or the engine cannot tell."""
 
     def discard(self) -> None:
         """Drop the staged deployment; nothing happens where there is none."""

@@ -6,12 +6,13 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from aistack.compose.render.system import LOCK_PATH
 from aistack.diagnostics import unable
-from aistack.facts.readings import PromisedImage
-from aistack.host import bound_images, grub, ostree, room, sysroot
+from aistack.facts.readings import Deployment, PromisedImage
+from aistack.host import bound_images, grub, ostree, ostree_commit, room, sysroot
 from aistack.host.blobs import UNPACKED_SIZE
 from aistack.host.process import run
-from aistack.node.deployments import Advance, Fetched, Image, Listed
+from aistack.node.deployments import Advance, Difference, Fetched, Image, Listed
 from aistack.values import dataclass
 
 GRUB_ENVIRONMENT = "boot/grub/grubenv"
@@ -111,6 +112,37 @@ class OstreeDeployments:
             sysroot.discard_staged(opened)
             name = sysroot.deploy(opened, commit, digest=image.digest, reference=image.reference, kernel_arguments=arguments, staged=True)
         grub.set_trial(grub.Trial(deployment=name, tries=TRIES), self.root / GRUB_ENVIRONMENT)
+
+    def lock(self, image: Image) -> bytes | None:
+        """Read from the image's commit."""
+        folder, _, name = LOCK_PATH.rpartition("/")
+        with sysroot.opened(self.root) as opened:
+            repo = opened.repo()
+            return ostree_commit.files_in(repo, repo.resolve_rev(ostree.image_ref(image.digest), False)[1], folder).get(name)
+
+    def difference(self) -> Difference | None:
+        """OSTree compares the two commits; folders that are the same in both are not looked into."""
+        with sysroot.opened(self.root) as opened:
+            listed = sysroot.deployments(opened)
+        booted = next((one for one in listed if one.booted), None)
+        staged = next((one for one in listed if one.staged), None)
+        if booted is None or staged is None:
+            return None
+        said = run(["ostree", f"--repo={self._repository}", "diff", booted.checksum, staged.checksum], timeout=600).stdout
+        before, after = ({one for one in side.kernel_arguments if not one.startswith("ostree=")} for side in (booted, staged))
+        return Difference(
+            deployment=Deployment(
+                stateroot=sysroot.STATEROOT,
+                commit=staged.checksum,
+                serial=staged.serial,
+                promised_manifest=staged.promised,
+                manifest=staged.digest,
+                lock_identity=staged.lock,
+            ),
+            tree=Path(f"/ostree/deploy/{sysroot.STATEROOT}/deploy/{staged.name}"),
+            paths=tuple(line.split(maxsplit=1)[1] for line in said.splitlines() if line),
+            arguments=tuple(sorted(before ^ after)),
+        )
 
     def discard(self) -> None:
         """The trial's note stays: it names a deployment that the menu will never have first."""
