@@ -89,6 +89,24 @@ def running(folder: Path, *, secure: bool) -> Iterator[Registry]:
         process.wait(timeout=30)
 
 
+def admit(home: Path, *hosts: str) -> None:
+    """Says in registries.conf that these registries speak plain HTTP."""
+    (home / "registries.conf").write_text("".join(f'[[registry]]\nlocation = "{host}"\ninsecure = true\n' for host in hosts))
+
+
+def trust(home: Path, server: Registry) -> None:
+    """Lets a user's skopeo take the registry's certificate."""
+    folder = home / ".config/containers/certs.d" / server.host
+    folder.mkdir(parents=True)
+    (folder / "ca.crt").write_bytes((server.folder / "ca.crt").read_bytes())
+
+
+def log_in(server: Registry) -> None:
+    """Keeps ACCOUNT in the user's auth.json."""
+    argv = ["skopeo", "login", "--username", ACCOUNT[0], "--password-stdin", server.host]
+    subprocess.run(argv, input=ACCOUNT[1], text=True, check=True, capture_output=True, timeout=60)
+
+
 def _certificates(folder: Path) -> None:
     new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
     ca = ["-subj", "/CN=test CA", "-keyout", f"{folder}/ca.key", "-out", f"{folder}/ca.crt"]

@@ -10,11 +10,10 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from registry_server import ACCOUNT, Registry, cut_wire, free_port, running
+from registry_server import ACCOUNT, Registry, admit, cut_wire, free_port, log_in, trust
 from tools_needed import needs
 
 from aistack.commands.lock import lock_path, read_lock
@@ -55,51 +54,6 @@ def web_image(store: Store, busybox: bytes, page: bytes, *, arch: str = "amd64",
     settings = oci.Settings(entrypoint=ENTRYPOINT, command=("-f", "-p", str(port), "-h", "/www"))
     labels = {"org.opencontainers.image.licenses": "GPL-2.0-only"}
     return oci.write_image(store, [program, content], arch=arch, settings=settings, labels=labels)
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user of their own: nothing of this machine's credentials, certificates and registries counts."""
-    folder = tmp_path / "home"
-    (folder / ".config/containers").mkdir(parents=True)
-    monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(folder / "auth.json"))
-    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(folder / "registries.conf"))
-    (folder / "registries.conf").write_text("")
-    return folder
-
-
-def admit(home: Path, *hosts: str) -> None:
-    """Says in registries.conf that these registries speak plain HTTP."""
-    (home / "registries.conf").write_text("".join(f'[[registry]]\nlocation = "{host}"\ninsecure = true\n' for host in hosts))
-
-
-def trust(home: Path, server: Registry) -> None:
-    folder = home / ".config/containers/certs.d" / server.host
-    folder.mkdir(parents=True)
-    (folder / "ca.crt").write_bytes((server.folder / "ca.crt").read_bytes())
-
-
-def log_in(server: Registry) -> None:
-    argv = ["skopeo", "login", "--username", ACCOUNT[0], "--password-stdin", server.host]
-    subprocess.run(argv, input=ACCOUNT[1], text=True, check=True, capture_output=True, timeout=60)
-
-
-@pytest.fixture
-def secure(tmp_path: Path, home: Path) -> Iterator[Registry]:
-    needs("docker-registry", "skopeo", "openssl")
-    (tmp_path / "registry").mkdir()
-    with running(tmp_path / "registry", secure=True) as server:
-        yield server
-
-
-@pytest.fixture
-def plain(tmp_path: Path, home: Path) -> Iterator[Registry]:
-    needs("docker-registry", "skopeo")
-    (tmp_path / "registry").mkdir()
-    with running(tmp_path / "registry", secure=False) as server:
-        admit(home, server.host)
-        yield server
 
 
 @pytest.fixture

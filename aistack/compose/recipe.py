@@ -104,6 +104,7 @@ KeyName = Annotated[
         example="keys/modules.pem",
     ),
 ]
+PublicKey = Annotated[str, Text(pattern=r"[^\x00]*\S[^\x00]*", what="a file beside the recipe with a public key", example="release.pub")]
 
 SSH_PORT = 22
 
@@ -185,6 +186,9 @@ class NodeWish:
         str, Text(pattern=r"[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)*", what="a time zone", example="Europe/Berlin"), "the node's time zone"
     ] = "UTC"
     packages: Annotated[tuple[OwnPackage, ...], "packages of the OS beside those that every node has"] = ()
+    signed_by: Annotated[
+        PublicKey | None, "the public sigstore key, a file beside the recipe, that must have signed what the node takes from registries"
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -145,6 +145,9 @@ def refused(reference: str, said: str, *, taking: bool = False) -> DiagnosticErr
     if re.search(r"x509|tls:|certificate|HTTP response to HTTPS client", said):
         hints = (f"put the registry's CA into /etc/containers/certs.d/{host}/ca.crt", "or describe the registry in registries.conf")
         return unable("REG005", "registry-not-trusted", f"{host} does not prove by TLS that it is {host}", why=why, hints=hints)
+    if re.search(r"image rejected|signature", said, re.IGNORECASE):
+        hints = ("aistack push RECIPE --to REFERENCE --sign-by KEY", "/etc/containers/policy.json says whose signature is asked for")
+        return unable("REG009", "image-not-signed", f"{reference} is not signed by the key that is asked for", why=why, hints=hints)
     if re.search(r"unauthorized|authentication required|denied|40[13] ", said, re.IGNORECASE):
         hints = (f"skopeo login {host}", "`REGISTRY_AUTH_FILE` names another auth.json")
         message = f"{host} does not take {reference} from this account" if taking else f"{host} does not show {reference} to this account"
@@ -152,7 +155,7 @@ def refused(reference: str, said: str, *, taking: bool = False) -> DiagnosticErr
     if re.search(r"unknown|not known|404", said):
         hints = (f"skopeo list-tags docker://{_repository(reference)}", "lock what it has now: `aistack lock RECIPE --anew`")
         return unable("REG003", "image-unknown", f"{host} does not have {reference}", why=why, hints=hints)
-    if re.search(r"corrupted|[Dd]igest did not match|does not match", said):
+    if re.search(r"corrupted|[Dd]igest did not match|digest mismatch|does not match", said):
         return _wrong(reference, "blob", "what the lock says", said)
     if re.search(r"EOF|reset by peer|broken pipe|expected \d+ bytes|nothing came", said):
         message = f"{host} stopped while it {'took' if taking else 'sent'} {reference}"
