@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from registry_server import ACCOUNT, Registry, admit, cut_wire, free_port, log_in, trust
+from registry_server import ACCOUNT, Registry, Sent, admit, cut_wire, free_port, log_in, trust
 from tools_needed import needs
 
 from aistack.commands.lock import lock_path, read_lock
@@ -328,3 +328,29 @@ def test_a_damaged_store_pushes_no_tag(plain: Registry, theirs: Store, busybox: 
     with pytest.raises(DiagnosticError) as caught:
         registry.pin(name, arch="amd64", store=theirs)
     assert refusal(caught)[0] == "REG003"
+
+
+def test_a_push_that_broke_goes_on_with_what_is_missing(
+    plain: Registry, home: Path, theirs: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wire that never lets the large layer through, then one that breaks once: the second try goes through."""
+    monkeypatch.setattr("aistack.host.publish.PAUSES", (0.1, 0.1, None))
+    small = [layers.write_layer(theirs, [layers.file_entry(f"/{name}", os.urandom(100_000))], compress=False) for name in "abc"]
+    large = layers.write_layer(theirs, [layers.file_entry("/large", os.urandom(4_000_000))], compress=False)
+    digest, sent = oci.write_image(theirs, [*small, large], arch="amd64"), Sent(most=1_000_000, cuts=100)
+    with cut_wire(plain.port, None, sent) as host:
+        admit(home, plain.host, host)
+        with pytest.raises(DiagnosticError) as caught:
+            publish(theirs, digest, f"{host}/nodes/web:stable")
+        rule, said = refusal(caught)
+        assert rule == "REG007" and "try again" in said, said
+        assert all(plain.blob(layer.digest).exists() for layer in small)
+        assert not plain.blob(large.digest).exists() and not plain.blob(digest).exists()
+        sent.bytes, sent.cuts = 0, 1
+        publish(theirs, digest, f"{host}/nodes/web:stable")
+        assert sent.cuts == 0
+        assert large.size + 1_000_000 < sent.bytes < large.size + 1_300_000  # the broken try, the good one, and none of the small ones
+        sent.bytes = 0
+        publish(theirs, digest, f"{host}/nodes/web:stable")
+        assert sent.bytes < 20_000
+    assert registry.pin(f"{plain.host}/nodes/web:stable", arch="amd64", store=theirs).digest == digest

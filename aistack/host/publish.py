@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ from aistack.host.store import Store
 from aistack.values import dataclass
 
 Advance = Callable[[int, int], None]
+
+PAUSES = (1.0, 4.0, 15.0, None)
+"""Seconds before each further try where the registry stopped in the middle, which is what skopeo's own retries leave out; then none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +45,17 @@ def publish(store: Store, digest: str, name: str, advance: Advance = lambda done
     with store.scratch() as scratch:
         source = f"oci:{oci.layout(store, {'image': digest}, scratch / 'layout')}:image"
         for target, signs in ((by_digest, signer), (name, None)) if signer else ((name, None),):
-            done = 0
-            for line in _copy(source, target, scratch, signs):
-                done += sizes.get(line.removeprefix("Copying blob ").strip(), 0)
-                advance(done, sum(sizes.values()))
+            for pause in PAUSES:
+                try:
+                    done = 0
+                    for line in _copy(source, target, scratch, signs):
+                        done += sizes.get(line.removeprefix("Copying blob ").strip(), 0)
+                        advance(done, sum(sizes.values()))
+                    break
+                except DiagnosticError as error:
+                    if pause is None or error.diagnostics[0].rule != registry.INTERRUPTED:
+                        raise
+                    time.sleep(pause)
     registry.inspected(name, name, digest)
 
 
@@ -72,7 +83,7 @@ def _copy(source: str, target: str, scratch: Path, signer: Signer | None) -> Ite
 
 def _signing(copy: Sequence[str], settings: Path, signer: Signer) -> list[str]:
     """The command line that also signs; the passphrase comes by standard input, so that it is in no list of processes and on no disk."""
-    settings.mkdir()
+    settings.mkdir(exist_ok=True)
     (settings / "signatures.yaml").write_text(signer.attachments)
     by = ("--sign-by-sigstore-private-key", str(signer.key), "--sign-passphrase-file", "/dev/stdin")
     return image_proxy.skopeo("--registries.d", str(settings), *copy, *by, program=signer.skopeo)

@@ -18,6 +18,8 @@ from aistack.host import image_proxy, oci, process
 from aistack.host.store import Store
 
 SECONDS = 120.0
+INTERRUPTED = "REG007"
+"""The code of what may go on where it broke."""
 LICENCES = "org.opencontainers.image.licenses"
 
 Advance = Callable[[str, int, int | None], None]
@@ -142,6 +144,7 @@ def words(stderr: str) -> str:
 def refused(reference: str, said: str, *, taking: bool = False) -> DiagnosticError:
     """The error for what skopeo says: it has one exit code for everything, so its words decide."""
     host, why = reference.partition("/")[0], (said[: process.MOST_OF_A_LINE],)
+    said = re.sub(r"https?://[^\s\"]+", "", said)  # an upload's address is full of random letters and digits
     if re.search(r"x509|tls:|certificate|HTTP response to HTTPS client", said):
         hints = (f"put the registry's CA into /etc/containers/certs.d/{host}/ca.crt", "or describe the registry in registries.conf")
         return unable("REG005", "registry-not-trusted", f"{host} does not prove by TLS that it is {host}", why=why, hints=hints)
@@ -157,9 +160,9 @@ def refused(reference: str, said: str, *, taking: bool = False) -> DiagnosticErr
         return unable("REG003", "image-unknown", f"{host} does not have {reference}", why=why, hints=hints)
     if re.search(r"corrupted|[Dd]igest did not match|digest mismatch|does not match", said):
         return _wrong(reference, "blob", "what the lock says", said)
-    if re.search(r"EOF|reset by peer|broken pipe|expected \d+ bytes|nothing came", said):
+    if re.search(r"EOF|reset by peer|broken pipe|closed network connection|expected \d+ bytes|nothing came", said):
         message = f"{host} stopped while it {'took' if taking else 'sent'} {reference}"
-        return unable("REG007", "image-interrupted", message, why=why, hints=("try again: what came whole is kept",))
+        return unable(INTERRUPTED, "image-interrupted", message, why=why, hints=("try again: what came whole is kept",))
     hints = ("check the name, the network and the proxy settings", "registries.conf may name a mirror")
     return unable("REG001", "registry-not-reached", f"{host} did not answer for {reference}", why=why, hints=hints)
 
