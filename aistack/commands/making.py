@@ -23,6 +23,7 @@ from aistack.facts.pins import LockedFile, LockedRoot
 from aistack.host import (
     accounts,
     binaries,
+    blobs,
     bound_store,
     deb,
     debian,
@@ -33,11 +34,13 @@ from aistack.host import (
     grub,
     hub,
     inspect,
+    layer_tree,
     layers,
     models,
     modules,
     oci,
     ostree,
+    ostree_commit,
     own_files,
     process,
     python_parts,
@@ -75,7 +78,7 @@ CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "system-image": (render.system, layers, oci),
     "verify": (fatbin, findings, inspect, lint, statement, tidy, verify, *_parts(checks), *_parts(binaries)),
     "sbom": (sbom.cyclonedx, sbom.inventory, sbom.spdx),
-    "disk": (bound_store, disk, disk_fill, disk_layout, grub, ostree, sysroot),
+    "disk": (blobs, bound_store, disk, disk_fill, disk_layout, grub, layer_tree, ostree, ostree_commit, sysroot),
 }
 """Modules of ours whose text shapes a step's output."""
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from aistack.diagnostics import unable
 from aistack.facts import kargs
-from aistack.host.ostree import LOCK_KEY, MANIFEST_KEY, commit_metadata, files_in, libostree
+from aistack.host.ostree import LOCK_KEY, MANIFEST_KEY, libostree
+from aistack.host.ostree_commit import commit_metadata, files_in
 from aistack.values import dataclass
 
 STATEROOT = "aistack"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from aistack.diagnostics import unable
-from aistack.host import sysroot
+from aistack.host import grub, sysroot
 from aistack.host.process import run
 from aistack.node.deployments import Listed
 from aistack.values import dataclass
@@ -48,10 +47,10 @@ class OstreeDeployments:
                 sysroot.set_default(opened, f"{chosen.checksum}.{chosen.serial}")
 
     def stop_counting(self) -> None:
-        """Clear GRUB's boot counter where one is set; a machine without one has nothing to clear."""
+        """End the trial in GRUB's environment; a machine without one has nothing to end."""
         path = self.root / GRUB_ENVIRONMENT
-        if path.exists() and re.search(r"^boot_counter=", run(["grub-editenv", str(path), "list"], timeout=60).stdout, re.MULTILINE):
-            run(["grub-editenv", str(path), "unset", "boot_counter"], timeout=60)
+        if path.exists():
+            grub.set_trial(None, path)
 
     def reboot(self) -> None:
         """Ask systemd, without waiting: this very service has to end first."""
