@@ -19,6 +19,8 @@ from aistack.host import process
 from aistack.values import dataclass
 
 CHUNK = 1 << 20
+UNPACKED_SIZE = "io.aistack.unpacked-size"
+"""The annotation that says how many bytes a compressed layer's archive has: a node has to know before it fetches."""
 
 
 class Readable(Protocol):

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aistack.diagnostics import DiagnosticError, unable
-from aistack.host import bound_store, disk_layout, grub, ostree, ostree_commit, process, sysroot
+from aistack.host import bound_images, bound_store, disk_layout, grub, ostree, ostree_commit, process, sysroot
 from aistack.host.blobs import LayoutFolder
 from aistack.host.disk_layout import MIB, SECTOR, Layout
 from aistack.values import dataclass
@@ -168,10 +168,7 @@ def _bind(work: Path, layout: Path, storage: Path, name: str, digest: str) -> No
     (single / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     (single / "index.json").write_text(json.dumps(index))
     (single / "blobs").symlink_to((layout / "blobs").resolve())
-    # The name with a digest makes skopeo refuse anything that would change a byte of the manifest; a mount of its own over the store's
-    # folder would outlive it, and keep that folder from being removed.
-    target = f"containers-storage:[overlay@{storage}+/run/containers:overlay.skip_mount_home=true]{name}@{digest}"
-    process.run(["skopeo", "--insecure-policy", "copy", "--quiet", f"oci:{single}", target])
+    process.run(["skopeo", "--insecure-policy", "copy", "--quiet", f"oci:{single}", bound_images.target(storage, name, digest)])
     shutil.rmtree(single)
 
 

@@ -18,6 +18,7 @@ from typing import IO, Any
 from aistack.diagnostics import unable
 from aistack.host.blobs import CHUNK, Blobs, LayoutFolder, plain, verified, whole
 from aistack.host.layer_tree import MOUNT_POINTS, Tree, image_path, kept_xattrs, overlay
+from aistack.host.ostree_commit import commit_metadata
 from aistack.values import dataclass
 
 MANIFEST_KEY = "ostree.manifest-digest"
@@ -77,7 +78,7 @@ def read_image(blobs: Blobs, digest: str) -> Image:
         config = json.loads(whole(blobs, named["digest"], named["size"]))
         return Image(digest=digest, manifest=text.decode(), layers=layers_of(text), labels=(config.get("config") or {}).get("Labels") or {})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise unable("OST008", "not-an-image", f"{digest} is not an image", why=(f"{type(error).__name__}: {error}",)) from error
+        raise unable("OST008", "image-not-understood", f"{digest} is not an image", why=(f"{type(error).__name__}: {error}",)) from error
 
 
 def layers_of(manifest: str | bytes) -> tuple[Layer, ...]:
@@ -161,6 +162,14 @@ def import_image(repository: Path, blobs: Blobs, digest: str, *, sync: bool = Tr
 def image_ref(digest: str) -> str:
     """The repository's name for an image: it keeps the commit from being pruned."""
     return "oci/image/" + digest.replace(":", "/")
+
+
+def refs_of(repo: Any, commit: str) -> tuple[str, ...]:
+    """The refs that keep an image's commit and its layers from being pruned; none for a commit that is no image of ours."""
+    said = commit_metadata(repo, commit)
+    if MANIFEST_KEY not in said:
+        return ()
+    return (image_ref(said[MANIFEST_KEY]), *(layer.ref for layer in layers_of(said.get(MANIFEST_TEXT_KEY, '{"layers": []}'))))
 
 
 @contextmanager

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
+from aistack.facts.readings import PromisedImage
 from aistack.host import image_proxy, registry
 from aistack.host.blobs import Readable
+from aistack.host.ostree import Layer, layers_of
 from aistack.values import dataclass
 
 
@@ -43,3 +45,12 @@ def _refused(reference: str) -> Iterator[None]:
         yield
     except image_proxy.ProxyError as error:
         raise registry.refused(reference, str(error)) from error
+
+
+def missing_layers(repository: str, images: Iterable[PromisedImage], there: Collection[str]) -> tuple[Layer, ...]:
+    """The layers of HOST/REPOSITORY's images, each named by its digest, but for those whose digests are `there`."""
+    found: dict[str, Layer] = {}
+    for image in images:
+        name = f"{repository}@{image.digest}"
+        found |= {layer.digest: layer for layer in layers_of(registry.inspected(name, name, image.digest)) if layer.digest not in there}
+    return tuple(found.values())
