@@ -53,7 +53,7 @@ def publish(store: Store, digest: str, name: str, advance: Advance = lambda done
                         advance(done, sum(sizes.values()))
                     break
                 except DiagnosticError as error:
-                    if pause is None or error.diagnostics[0].rule != registry.INTERRUPTED:
+                    if pause is None or error.diagnostics[0].rule != "REG007":
                         raise
                     time.sleep(pause)
     registry.inspected(name, name, digest)

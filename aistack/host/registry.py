@@ -18,8 +18,6 @@ from aistack.host import image_proxy, oci, process
 from aistack.host.store import Store
 
 SECONDS = 120.0
-INTERRUPTED = "REG007"
-"""The code of what may go on where it broke."""
 LICENCES = "org.opencontainers.image.licenses"
 
 Advance = Callable[[str, int, int | None], None]
@@ -173,7 +171,7 @@ def refused(reference: str, said: str, *, taking: bool = False) -> DiagnosticErr
         return _wrong(reference, "blob", "what the lock says", said)
     if re.search(r"EOF|reset by peer|broken pipe|closed network connection|expected \d+ bytes|nothing came", said):
         message = f"{host} stopped while it {'took' if taking else 'sent'} {reference}"
-        return unable(INTERRUPTED, "image-interrupted", message, why=why, hints=("try again: what came whole is kept",))
+        return unable("REG007", "image-interrupted", message, why=why, hints=("try again: what came whole is kept",))
     hints = ("check the name, the network and the proxy settings", "registries.conf may name a mirror")
     return unable("REG001", "registry-not-reached", f"{host} did not answer for {reference}", why=why, hints=hints)
 
