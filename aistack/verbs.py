@@ -342,13 +342,20 @@ def store_push(
 def push(
     recipe: RecipeFile,
     to: Annotated[str, typer.Option("--to", metavar="HOST/REPOSITORY:TAG", help="Where nodes fetch it from.")],
+    sign_by: Annotated[
+        Path | None, typer.Option("--sign-by", metavar="KEY", exists=True, dir_okay=False, help="Sign it with this private sigstore key.")
+    ] = None,
+    passphrase: Annotated[
+        Path | None,
+        typer.Option("--passphrase-file", metavar="FILE", exists=True, dir_okay=False, help="The key's passphrase; without it, asked for."),
+    ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> ExitCode:
     """Push a recipe's built images to a registry, the system image last."""
     from aistack.commands import push as command
 
-    return command.push(recipe, to, dry_run=dry_run, as_json=as_json)
+    return command.push(recipe, to, key=sign_by, passphrase=passphrase, dry_run=dry_run, as_json=as_json)
 
 
 VERBS: Mapping[str, Mapping[str, Verb]] = {

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from registry_server import Registry, admit, running
+from tools_needed import needs
 
 from aistack.compose.distros import debian
 from aistack.facts.catalog import Catalog
@@ -35,3 +38,32 @@ def tools_root() -> Path:
     root = apt.resolve(store, archives, debian.tools_packages("amd64"), "amd64", "debian-13", environment=os.environ)
     apt.fetch(store, root, environment=os.environ)
     return rootfs.make_root(store, root)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user of their own: nothing of this machine's credentials, certificates and registries counts."""
+    folder = tmp_path / "home"
+    (folder / ".config/containers").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(folder / "auth.json"))
+    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(folder / "registries.conf"))
+    (folder / "registries.conf").write_text("")
+    return folder
+
+
+@pytest.fixture
+def secure(tmp_path: Path, home: Path) -> Iterator[Registry]:
+    needs("docker-registry", "skopeo", "openssl")
+    (tmp_path / "registry").mkdir()
+    with running(tmp_path / "registry", secure=True) as server:
+        yield server
+
+
+@pytest.fixture
+def plain(tmp_path: Path, home: Path) -> Iterator[Registry]:
+    needs("docker-registry", "skopeo")
+    (tmp_path / "registry").mkdir()
+    with running(tmp_path / "registry", secure=False) as server:
+        admit(home, server.host)
+        yield server

@@ -89,6 +89,24 @@ def running(folder: Path, *, secure: bool) -> Iterator[Registry]:
         process.wait(timeout=30)
 
 
+def admit(home: Path, *hosts: str) -> None:
+    """Says in registries.conf that these registries speak plain HTTP."""
+    (home / "registries.conf").write_text("".join(f'[[registry]]\nlocation = "{host}"\ninsecure = true\n' for host in hosts))
+
+
+def trust(home: Path, server: Registry) -> None:
+    """Lets a user's skopeo take the registry's certificate."""
+    folder = home / ".config/containers/certs.d" / server.host
+    folder.mkdir(parents=True)
+    (folder / "ca.crt").write_bytes((server.folder / "ca.crt").read_bytes())
+
+
+def log_in(server: Registry) -> None:
+    """Keeps ACCOUNT in the user's auth.json."""
+    argv = ["skopeo", "login", "--username", ACCOUNT[0], "--password-stdin", server.host]
+    subprocess.run(argv, input=ACCOUNT[1], text=True, check=True, capture_output=True, timeout=60)
+
+
 def _certificates(folder: Path) -> None:
     new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
     ca = ["-subj", "/CN=test CA", "-keyout", f"{folder}/ca.key", "-out", f"{folder}/ca.crt"]
@@ -98,14 +116,24 @@ def _certificates(folder: Path) -> None:
     subprocess.run([*new, *server], check=True, capture_output=True, timeout=60)
 
 
+@dataclass(slots=True)
+class Sent:
+    """What goes up a wire: bytes so far, and how often it still hangs up once `most` bytes of one connection went up."""
+
+    bytes: int = 0
+    most: int = 0
+    cuts: int = 0
+
+
 @contextmanager
-def cut_wire(port: int, after: int) -> Iterator[str]:
-    """A loopback address that leads to `port`, and hangs up once `after` bytes of one answer have come back."""
+def cut_wire(port: int, after: int | None, sent: Sent | None = None) -> Iterator[str]:
+    """A loopback address that leads to `port`, and hangs up once `after` bytes of one answer have come back, or as `sent` says."""
+    up = sent or Sent()
 
     class Wire(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             with socket.create_connection(("127.0.0.1", port)) as there:
-                threading.Thread(target=_carry, args=(self.request, there, None), daemon=True).start()
+                threading.Thread(target=_carry, args=(self.request, there, None, up), daemon=True).start()
                 _carry(there, self.request, after)
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Wire) as server:
@@ -117,11 +145,16 @@ def cut_wire(port: int, after: int) -> Iterator[str]:
             server.shutdown()
 
 
-def _carry(source: socket.socket, target: socket.socket, limit: int | None) -> None:
+def _carry(source: socket.socket, target: socket.socket, limit: int | None, sent: Sent | None = None) -> None:
     carried = 0
     with contextlib.suppress(OSError):
         while (limit is None or carried < limit) and (data := source.recv(1 << 14)):
-            target.sendall(data)
             carried += len(data)
+            if sent is not None:
+                sent.bytes += len(data)
+                if sent.cuts and carried > sent.most:
+                    sent.cuts -= 1
+                    break
+            target.sendall(data)
         for end in (source, target):
             end.shutdown(socket.SHUT_RDWR)

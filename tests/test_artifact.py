@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from registry_server import ACCOUNT, running
-from test_registry import log_in, trust
+from registry_server import ACCOUNT, log_in, running, trust
 from test_store_verbs import filled
 from tools_needed import needs
 

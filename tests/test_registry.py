@@ -10,11 +10,10 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from registry_server import ACCOUNT, Registry, cut_wire, free_port, running
+from registry_server import ACCOUNT, Registry, Sent, admit, cut_wire, free_port, log_in, trust
 from tools_needed import needs
 
 from aistack.commands.lock import lock_path, read_lock
@@ -55,51 +54,6 @@ def web_image(store: Store, busybox: bytes, page: bytes, *, arch: str = "amd64",
     settings = oci.Settings(entrypoint=ENTRYPOINT, command=("-f", "-p", str(port), "-h", "/www"))
     labels = {"org.opencontainers.image.licenses": "GPL-2.0-only"}
     return oci.write_image(store, [program, content], arch=arch, settings=settings, labels=labels)
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user of their own: nothing of this machine's credentials, certificates and registries counts."""
-    folder = tmp_path / "home"
-    (folder / ".config/containers").mkdir(parents=True)
-    monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(folder / "auth.json"))
-    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(folder / "registries.conf"))
-    (folder / "registries.conf").write_text("")
-    return folder
-
-
-def admit(home: Path, *hosts: str) -> None:
-    """Says in registries.conf that these registries speak plain HTTP."""
-    (home / "registries.conf").write_text("".join(f'[[registry]]\nlocation = "{host}"\ninsecure = true\n' for host in hosts))
-
-
-def trust(home: Path, server: Registry) -> None:
-    folder = home / ".config/containers/certs.d" / server.host
-    folder.mkdir(parents=True)
-    (folder / "ca.crt").write_bytes((server.folder / "ca.crt").read_bytes())
-
-
-def log_in(server: Registry) -> None:
-    argv = ["skopeo", "login", "--username", ACCOUNT[0], "--password-stdin", server.host]
-    subprocess.run(argv, input=ACCOUNT[1], text=True, check=True, capture_output=True, timeout=60)
-
-
-@pytest.fixture
-def secure(tmp_path: Path, home: Path) -> Iterator[Registry]:
-    needs("docker-registry", "skopeo", "openssl")
-    (tmp_path / "registry").mkdir()
-    with running(tmp_path / "registry", secure=True) as server:
-        yield server
-
-
-@pytest.fixture
-def plain(tmp_path: Path, home: Path) -> Iterator[Registry]:
-    needs("docker-registry", "skopeo")
-    (tmp_path / "registry").mkdir()
-    with running(tmp_path / "registry", secure=False) as server:
-        admit(home, server.host)
-        yield server
 
 
 @pytest.fixture
@@ -374,3 +328,29 @@ def test_a_damaged_store_pushes_no_tag(plain: Registry, theirs: Store, busybox: 
     with pytest.raises(DiagnosticError) as caught:
         registry.pin(name, arch="amd64", store=theirs)
     assert refusal(caught)[0] == "REG003"
+
+
+def test_a_push_that_broke_goes_on_with_what_is_missing(
+    plain: Registry, home: Path, theirs: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wire that never lets the large layer through, then one that breaks once: the second try goes through."""
+    monkeypatch.setattr("aistack.host.publish.PAUSES", (0.1, 0.1, None))
+    small = [layers.write_layer(theirs, [layers.file_entry(f"/{name}", os.urandom(100_000))], compress=False) for name in "abc"]
+    large = layers.write_layer(theirs, [layers.file_entry("/large", os.urandom(4_000_000))], compress=False)
+    digest, sent = oci.write_image(theirs, [*small, large], arch="amd64"), Sent(most=1_000_000, cuts=100)
+    with cut_wire(plain.port, None, sent) as host:
+        admit(home, plain.host, host)
+        with pytest.raises(DiagnosticError) as caught:
+            publish(theirs, digest, f"{host}/nodes/web:stable")
+        rule, said = refusal(caught)
+        assert rule == "REG007" and "try again" in said, said
+        assert all(plain.blob(layer.digest).exists() for layer in small)
+        assert not plain.blob(large.digest).exists() and not plain.blob(digest).exists()
+        sent.bytes, sent.cuts = 0, 1
+        publish(theirs, digest, f"{host}/nodes/web:stable")
+        assert sent.cuts == 0
+        assert large.size + 1_000_000 < sent.bytes < large.size + 1_300_000  # the broken try, the good one, and none of the small ones
+        sent.bytes = 0
+        publish(theirs, digest, f"{host}/nodes/web:stable")
+        assert sent.bytes < 20_000
+    assert registry.pin(f"{plain.host}/nodes/web:stable", arch="amd64", store=theirs).digest == digest

@@ -46,7 +46,9 @@ PURE_MODULES = {
     "node/device_checks.py",
     "node/health.py",
     "node/machine_snapshot.py",
+    "node/metrics.py",
     "node/results.py",
+    "node/status.py",
 }
 
 

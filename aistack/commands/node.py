@@ -5,21 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
-from typing import Any
 
-from aistack.compose.lock import LockFormatError, decode, identity
+from aistack.compose.lock import LockFormatError, decode
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse
-from aistack.facts.readings import Deployment, Reading
-from aistack.host.probes.deployment import deployment
-from aistack.host.probes.reading import inside
-from aistack.node import gate, state
-from aistack.node.agent import EXIT_CODES, RUN
+from aistack.node import gate, telling
+from aistack.node import status as words
+from aistack.node.agent import EXIT_CODES
+from aistack.node.deployments import Deployments
+from aistack.node.deployments.choice import chosen
 from aistack.node.first_gate import lock_text, look
 from aistack.node.results import verdict
 from aistack.node.second_gate import second_gate
 
 CHECK_SCHEMA = "aistack/node-check/v1"
-STATUS_SCHEMA = "aistack/node-status/v1"
 
 
 def node_check(*, as_json: bool = False, level: str = "quick", apps: bool = False, root: Path = Path("/")) -> ExitCode:
@@ -46,24 +44,23 @@ def node_check(*, as_json: bool = False, level: str = "quick", apps: bool = Fals
     return EXIT_CODES[judged.outcome]
 
 
-def node_status(*, as_json: bool = False, root: Path = Path("/")) -> ExitCode:
-    """Say which system image is booted, which is confirmed, which are quarantined, and what the gates found at this boot.
+def node_status(*, as_json: bool = False, root: Path = Path("/"), deployments: Deployments | None = None) -> ExitCode:
+    """Say what is booted, staged, confirmed, quarantined, what the gates found at this boot, and what the last update came to.
 
     Exit 0 on an aistack node; 1 on any other machine, with that said plainly.
     """
     text = lock_text(root)
     if text.value is None:
         if as_json:
-            print(json.dumps({"schema": STATUS_SCHEMA, "is_node": False, "why": text.error}, indent=2))
+            print(json.dumps({"schema": words.SCHEMA, "is_node": False, "why": text.error}, indent=2))
             return ExitCode.NO
         raise not_a_node(text.error)
-    document = _status(text.value, deployment(root), root)
+    status = telling.look(root, deployments or chosen(root))
     if as_json:
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        print(json.dumps(words.document(status), indent=2, ensure_ascii=False))
     else:
-        for key, value in document.items():
-            if key not in ("schema", "is_node"):
-                print(f"{key:<12} {_words(value)}")
+        for line in words.lines(status):
+            print(line)
     return ExitCode.OK
 
 
@@ -79,39 +76,3 @@ def not_a_node(why: str | None) -> DiagnosticError:
             hints=("`aistack up RECIPE` makes one", "`aistack node check` reads this machine all the same"),
         )
     )
-
-
-def _status(text: bytes, booted: Reading[Deployment], root: Path) -> dict[str, Any]:
-    try:
-        lock = decode(text)
-        name, lock_identity = lock.name, identity(lock)
-    except LockFormatError as error:
-        name, lock_identity = f"damaged: {error}", None
-    remembered = state.load(inside(root, state.PATH))
-    return {
-        "schema": STATUS_SCHEMA,
-        "is_node": True,
-        "name": name,
-        "lock": lock_identity,
-        "booted": booted.value.manifest if booted.value else None,
-        "commit": booted.value.commit if booted.value else None,
-        "confirmed": remembered.confirmed,
-        "quarantined": list(remembered.quarantined),
-        "unfit": remembered.unfit,
-        "check": _outcome(root, "check"),
-        "confirm": _outcome(root, "confirm"),
-    }
-
-
-def _outcome(root: Path, phase: str) -> str | None:
-    try:
-        outcome = json.loads(inside(root, f"{RUN}/{phase}.json").read_text())["outcome"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return str(outcome)
-
-
-def _words(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(str(item) for item in value) or "none"
-    return "none" if value is None else str(value)

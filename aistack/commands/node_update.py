@@ -16,7 +16,7 @@ from aistack.compose.lock import Lock, decode
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse
 from aistack.facts import following as words
 from aistack.host.probes.reading import inside
-from aistack.node import admission, following, gate, live, state
+from aistack.node import admission, following, gate, live, state, telling
 from aistack.node import update as node
 from aistack.node.agent import publish
 from aistack.node.deployments import Deployments, Fetched, Listed
@@ -59,6 +59,7 @@ def update(
     with contextlib.ExitStack() as stack:
         if not extent.check:
             stack.enter_context(node.alone(root))
+            stack.callback(telling.tell, root, engine)
             stack.enter_context(_failures_kept(root))
         if extent.in_window:
             stack.callback(_apply_in_window, root, lock, engine)
@@ -119,6 +120,7 @@ def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, de
             engine.discard()
             engine.make_default(target.digest)
             engine.stop_counting()
+            telling.tell(root, engine)
         would = "would start" if dry_run else "starts"
         lines = [f"{target.digest} {would} next: {target.version or 'no version'}, {target.reference or 'followed nothing'}"]
         lines += [f"{one}, which was staged, {'would be' if dry_run else 'is'} dropped" for one in dropped]

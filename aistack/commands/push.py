@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import re
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -11,9 +13,10 @@ from aistack.commands import build as building
 from aistack.commands import making
 from aistack.commands.opening import Options, opened
 from aistack.compose.render import image_names
+from aistack.compose.render.policy import SIGNATURES
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
-from aistack.host import oci
-from aistack.host.publish import publish
+from aistack.host import oci, rootfs
+from aistack.host.publish import Signer, publish
 from aistack.host.store import Store
 
 SCHEMA = "aistack/push/v1"
@@ -22,33 +25,46 @@ SHORT = 12
 """Digits of a digest in the tags of bound images, which keep a registry from clearing them away."""
 
 
-def push(recipe: Path, reference: str, *, dry_run: bool, as_json: bool) -> ExitCode:
-    """Pushes what was built, the system image last: whoever follows its tag finds all that it binds.
+def push(
+    recipe: Path, reference: str, *, key: Path | None = None, passphrase: Path | None = None, dry_run: bool, as_json: bool
+) -> ExitCode:
+    """Pushes what was built, the system image last: whoever follows its tag finds all that it binds, and its signature by `key`.
 
     `reference` is HOST/REPOSITORY:TAG. Exit 1 where something of the recipe is not built, or the reference is none; 3 where the registry
-    could not be reached or does not take it.
+    could not be reached or does not take it, or the key does not sign.
     """
     if not REFERENCE.fullmatch(reference):
         message = f"`{reference}` does not say where to push"
         raise refuse(_problem("PUSH001", "push-reference", message, "HOST/REPOSITORY:TAG, like registry.example/nodes/l4:stable"))
     found = opened(recipe, Options())
     locked, store = found.locked(), found.places.store
-    images = building.find(locked, store).images()
-    bound = making.bound(locked, images)
+    built = building.find(locked, store)
+    images = built.images()
+    bound, tools = making.bound(locked, images), built.find("tools-root")
     system = images.get(f"system-image {locked.name}")
     lacking = [name for name in image_names(locked) if name not in bound]
-    if system is None or lacking:
-        message = f"{recipe} is not built whole: {', '.join(lacking) or 'its system image'} is missing"
+    if system is None or tools is None or lacking:
+        message = f"{recipe} is not built whole: {', '.join(lacking) or ('its tools root' if system else 'its system image')} is missing"
         raise refuse(_problem("PUSH002", "push-not-built", message, f"aistack build {recipe}"))
     repository = reference.rpartition(":")[0]
     targets = [(digest, f"{repository}:{_tag(name, digest)}") for name, digest in bound.items()] + [(system, reference)]
     if not dry_run:
+        signer = _signer(store.path / "roots" / tools[1]["root"], key, passphrase) if key else None
         with store.in_use(lambda: found.progress.say("another aistack is cleaning the store; waiting")):
             for digest, name in targets:
                 found.progress.say(f"pushing {name}")
-                publish(store, digest, name, partial(found.progress.advance, name))
+                publish(store, digest, name, partial(found.progress.advance, name), signer=signer if digest == system else None)
     _tell(store, reference, targets, dry_run=dry_run, as_json=as_json)
     return ExitCode.OK
+
+
+def _signer(tools: Path, key: Path, passphrase: Path | None) -> Signer:
+    """The key with its passphrase, and the locked tools' skopeo: what a machine's own can sign depends on who packaged it."""
+    if passphrase is not None:
+        word = passphrase.read_text().partition("\n")[0]
+    else:
+        word = getpass.getpass(f"passphrase of {key}: ") if sys.stdin.isatty() else ""
+    return Signer(skopeo=rootfs.foreign(tools, ("skopeo",)), key=key, passphrase=word, attachments=SIGNATURES)
 
 
 def _tag(name: str, digest: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import dataclasses
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from aistack.commands import kinds
-from aistack.compose.recipe import DriverWish, Recipe, read
+from aistack.compose.recipe import DriverWish, NodeWish, Recipe, read
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Place, Severity, refuse
 from aistack.facts.document import SIZE_LIMIT, Mapping, Node, Scalar, parse, place_of
 from aistack.values import dataclass
@@ -80,44 +81,74 @@ def with_keys(recipe: Recipe, root: Node, folder: Path) -> Recipe:
     for index, source in enumerate(recipe.sources):
         key = source.signed_by
         if key is not None and ARMOUR not in key:
-            file = folder / key
             try:
-                with file.open("rb") as stream:
-                    key = _armoured(stream.read(BYTES_LIMIT))
-            except (OSError, ValueError) as error:
-                reason = error.strerror if isinstance(error, OSError) else str(error)
+                key = _key(folder / key, _armoured)
+            except ValueError as error:
                 hints = ("export it as `gpg --export --armor KEY` does",)
                 place = place_of(root, ("sources", index, "signed-by"))
-                problems.append(_problem("REC009", "key-unreadable", f"`{file}`: {reason}", place, hints))
+                problems.append(_problem("REC009", "key-unreadable", str(error), place, hints))
         sources.append(dataclasses.replace(source, signed_by=key))
     if problems:
         raise refuse(*problems)
-    return dataclasses.replace(recipe, sources=tuple(sources), driver=_with_certificate(recipe.driver, root, folder))
+    driver, node = _with_certificate(recipe.driver, root, folder), _with_public_key(recipe.node, root, folder)
+    return dataclasses.replace(recipe, sources=tuple(sources), driver=driver, node=node)
 
 
 def _with_certificate(driver: DriverWish | None, root: Node, folder: Path) -> DriverWish | None:
     """The driver's wish with the certificate itself, as PEM, where it names the file."""
     if driver is None or driver.signing is None:
         return driver
-    file = folder / driver.signing.certificate
     try:
-        with file.open("rb") as stream:
-            text = _pem(stream.read(BYTES_LIMIT))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        text = _key(folder / driver.signing.certificate, _certificate)
+    except ValueError as error:
         place = place_of(root, ("driver", "signing", "certificate"))
         hints = ("openssl req -new -x509 -newkey rsa:4096 -nodes -keyout KEY -out CERTIFICATE -addext extendedKeyUsage=codeSigning",)
-        raise refuse(_problem("REC015", "certificate-unreadable", f"`{file}`: {reason}", place, hints)) from error
+        raise refuse(_problem("REC015", "certificate-unreadable", str(error), place, hints)) from error
     return dataclasses.replace(driver, signing=dataclasses.replace(driver.signing, certificate=text))
 
 
-def _pem(data: bytes) -> str:
-    """A certificate as PEM, without what may stand around it (RFC 7468); one in DER is a sequence (X.690, tag 0x30)."""
-    if match := re.search(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", data, re.DOTALL):
-        return match[0].decode("ascii") + "\n"
+def _with_public_key(node: NodeWish, root: Node, folder: Path) -> NodeWish:
+    """The node's settings with the public key itself, as PEM, where they name its file."""
+    if node.signed_by is None:
+        return node
+    try:
+        text = _key(folder / node.signed_by, _public_key)
+    except ValueError as error:
+        hints = (
+            "`skopeo generate-sigstore-key --output-prefix release` writes release.pub, and release.private for `aistack push --sign-by`",
+        )
+        raise refuse(_problem("REC018", "public-key-unreadable", str(error), place_of(root, ("node", "signed-by")), hints)) from error
+    return dataclasses.replace(node, signed_by=text)
+
+
+def _key(file: Path, text: Callable[[bytes], str]) -> str:
+    """What a file holds as `text` reads it; ValueError says which file it is and why it does not."""
+    try:
+        with file.open("rb") as stream:
+            return text(stream.read(BYTES_LIMIT))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"`{file}`: {error.strerror if isinstance(error, OSError) else error}") from error
+
+
+def _pem(data: bytes, what: str) -> str | None:
+    """A text of one kind (RFC 7468), without what may stand around it."""
+    match = re.search(f"-----BEGIN {what}-----.+?-----END {what}-----".encode(), data, re.DOTALL)
+    return match[0].decode("ascii") + "\n" if match else None
+
+
+def _certificate(data: bytes) -> str:
+    """A certificate as PEM; one in DER is a sequence (X.690, tag 0x30)."""
+    if text := _pem(data, "CERTIFICATE"):
+        return text
     if data[:1] != b"\x30":
         raise ValueError("it holds no certificate")
     return f"-----BEGIN CERTIFICATE-----\n{base64.encodebytes(data).decode()}-----END CERTIFICATE-----\n"
+
+
+def _public_key(data: bytes) -> str:
+    if text := _pem(data, "PUBLIC KEY"):
+        return text
+    raise ValueError("it holds no public key")
 
 
 def _armoured(data: bytes) -> str:

@@ -49,7 +49,7 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
 
 def _node(wish: NodeWish) -> tuple[tuple[str, str], ...]:
     """The settings, those left out that are not given."""
-    settings = {"ssh": wish.ssh, "time-zone": wish.time_zone, "follow": wish.follow, "window": wish.window}
+    settings = {"ssh": wish.ssh, "time-zone": wish.time_zone, "follow": wish.follow, "window": wish.window, "signed-by": wish.signed_by}
     return tuple((name, value) for name, value in settings.items() if value)
 
 

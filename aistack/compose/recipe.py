@@ -108,6 +108,7 @@ KeyName = Annotated[
         example="keys/modules.pem",
     ),
 ]
+PublicKey = Annotated[str, Text(pattern=r"[^\x00]*\S[^\x00]*", what="a file beside the recipe with a public key", example="release.pub")]
 
 SSH_PORT = 22
 
@@ -195,6 +196,9 @@ class NodeWish:
     window: Annotated[
         Window | None,
         "when a node may reboot into an update by itself, local time; never where not given; the credential `aistack.window` overrides it",
+    ] = None
+    signed_by: Annotated[
+        PublicKey | None, "the public sigstore key, a file beside the recipe, that must have signed what the node takes from registries"
     ] = None
 
 

@@ -61,6 +61,12 @@ What lies in a store is removed when nothing needs it, so a store begins in an e
 It is removed, and fetched or made again where that is possible; `aistack store check` reads all of them.""",
     ),
     Page("PUSH001", "push-reference", "A push needs the registry, the repository in it and a tag; digests are made, not given."),
+    Page(
+        "PUSH003",
+        "key-does-not-sign",
+        """The private key that `aistack push --sign-by` names is none of sigstore's, or its passphrase is another one.
+Nothing was pushed under the tag.""",
+    ),
     Page("PUSH002", "push-not-built", "The store lacks the recipe's system image, or an image that it binds: a node could not start it."),
     Page("STO003", "nothing-to-push", "The store holds nothing that the recipe's lock needs: build it, in this store, first."),
     Page("STO004", "not-a-store-artifact", "There is something at the reference, but `aistack store push` did not write it."),
@@ -157,6 +163,12 @@ A CA of your own belongs into certs.d; a registry without TLS has to be called `
         "REG006", "image-bytes-wrong", "The bytes that came do not have the digest by which they were asked for; nothing of them was kept."
     ),
     Page("REG007", "image-interrupted", "The registry stopped in the middle of an image. The parts that came whole are kept."),
+    Page(
+        "REG009",
+        "image-not-signed",
+        """This machine takes the image only with a signature by its key (containers-policy.json(5)), and there is none: nobody signed it,
+somebody else did, the signature is another image's, or it was changed. A recipe's `node.signed-by` names a node's key.""",
+    ),
     Page("REG008", "image-not-fetched", "Parts of a locked image are not in the store, and nothing may be fetched now."),
 )
 
@@ -173,6 +185,7 @@ DISK = (
         "certificate-unreadable",
         "`driver.signing.certificate` names a file that cannot be read, or that holds no X.509 certificate.",
     ),
+    Page("REC018", "public-key-unreadable", "`node.signed-by` names a file that cannot be read, or that holds no public key in PEM."),
     Page(
         "REC014",
         "schema-missing",

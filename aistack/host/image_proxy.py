@@ -11,7 +11,7 @@ import os
 import select
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -74,10 +74,13 @@ class _Arriving:
         return data
 
 
-def skopeo(*arguments: str) -> list[str]:
-    """The command line of skopeo; releases before 1.22 do not look at CONTAINERS_REGISTRIES_CONF themselves."""
+def skopeo(*arguments: str, program: Sequence[str] = ()) -> list[str]:
+    """The command line of skopeo, or of another `program` that is one.
+
+    Releases before 1.22 do not look at CONTAINERS_REGISTRIES_CONF themselves.
+    """
     conf = os.environ.get("CONTAINERS_REGISTRIES_CONF")
-    return [process.require("skopeo", "skopeo"), *(["--registries-conf", conf] if conf else []), *arguments]
+    return [*(program or (process.require("skopeo", "skopeo"),)), *(["--registries-conf", conf] if conf else []), *arguments]
 
 
 @contextmanager

@@ -153,9 +153,13 @@ def words(stderr: str) -> str:
 def refused(reference: str, said: str, *, taking: bool = False) -> DiagnosticError:
     """The error for what skopeo says: it has one exit code for everything, so its words decide."""
     host, why = reference.partition("/")[0], (said[: process.MOST_OF_A_LINE],)
+    said = re.sub(r"https?://[^\s\"]+", "", said)  # an upload's address is full of random letters and digits
     if re.search(r"x509|tls:|certificate|HTTP response to HTTPS client", said):
         hints = (f"put the registry's CA into /etc/containers/certs.d/{host}/ca.crt", "or describe the registry in registries.conf")
         return unable("REG005", "registry-not-trusted", f"{host} does not prove by TLS that it is {host}", why=why, hints=hints)
+    if re.search(r"image rejected|signature", said, re.IGNORECASE):
+        hints = ("aistack push RECIPE --to REFERENCE --sign-by KEY", "/etc/containers/policy.json says whose signature is asked for")
+        return unable("REG009", "image-not-signed", f"{reference} is not signed by the key that is asked for", why=why, hints=hints)
     if re.search(r"unauthorized|authentication required|denied|40[13] ", said, re.IGNORECASE):
         hints = (f"skopeo login {host}", "`REGISTRY_AUTH_FILE` names another auth.json")
         message = f"{host} does not take {reference} from this account" if taking else f"{host} does not show {reference} to this account"
@@ -163,9 +167,9 @@ def refused(reference: str, said: str, *, taking: bool = False) -> DiagnosticErr
     if re.search(r"unknown|not known|404", said):
         hints = (f"skopeo list-tags docker://{repository(reference)}", "lock what it has now: `aistack lock RECIPE --anew`")
         return unable("REG003", "image-unknown", f"{host} does not have {reference}", why=why, hints=hints)
-    if re.search(r"corrupted|[Dd]igest did not match|does not match", said):
+    if re.search(r"corrupted|[Dd]igest did not match|digest mismatch|does not match", said):
         return _wrong(reference, "blob", "what the lock says", said)
-    if re.search(r"EOF|reset by peer|broken pipe|expected \d+ bytes|nothing came", said):
+    if re.search(r"EOF|reset by peer|broken pipe|closed network connection|expected \d+ bytes|nothing came", said):
         message = f"{host} stopped while it {'took' if taking else 'sent'} {reference}"
         return unable("REG007", "image-interrupted", message, why=why, hints=("try again: what came whole is kept",))
     hints = ("check the name, the network and the proxy settings", "registries.conf may name a mirror")

@@ -12,7 +12,9 @@ import time
 from pathlib import Path
 
 from aistack.diagnostics import DiagnosticError, ExitCode
+from aistack.facts import events
 from aistack.facts.device_readings import Accelerators
+from aistack.host import journal
 from aistack.host.probes.reading import inside, read
 from aistack.node import gate
 from aistack.node.decide import MOST_ATTEMPTS
@@ -49,6 +51,15 @@ def publish(phase: str, results: tuple[Result, ...], root: Path, *, seen: Accele
     beside.replace(folder / f"{phase}.json")
     for line in gate.lines(phase, results):
         print(f"aistack: {line}", flush=True)
+    judged = verdict(results)
+    event = events.GATE_PASSED if EXIT_CODES[judged.outcome] is ExitCode.OK else events.GATE_FAILED
+    fields = {
+        "phase": phase,
+        "outcome": judged.outcome.value,
+        "cause": judged.cause or "none",
+        "failed": ", ".join(judged.failed) or "nothing",
+    }
+    journal.send(event, gate.lines(phase, results)[-1], fields)
     login = inside(root, "/run/issue.d")
     login.mkdir(parents=True, exist_ok=True)
     (login / "50-aistack.issue").write_text(f"aistack: {gate.lines(phase, results)[-1]}\n")

@@ -13,7 +13,7 @@ from aistack.facts.readings import AppsReadings, AppState, Reading, UnitState
 from aistack.host.probes import services
 from aistack.host.probes.deployment import deployment
 from aistack.host.probes.reading import inside, read
-from aistack.node import state
+from aistack.node import state, telling
 from aistack.node.agent import EXIT_CODES, RETRY_SECONDS, RUN, publish
 from aistack.node.decide import MOST_ATTEMPTS, Action, Decision, Situation, State, decide
 from aistack.node.deployments import Deployments
@@ -48,9 +48,11 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
         time.sleep(RETRY_SECONDS)
     if decision.state != remembered:
         state.save(inside(root, state.PATH), decision.state)
-    done = act(decision, deployments)
+    done, judged = act(decision, deployments), verdict(results)
     results = (*results, done)
     publish("confirm", results, root)
+    telling.decided(root, decision, judged, _booted(root), changes=decision.state != remembered)
+    telling.tell(root, deployments)
     if decision.action is Action.CONFIRM:
         inside(root, CONFIRMED).touch()
     if decision.action in (Action.ROLL_BACK, Action.GO_FORWARD) and done.outcome is Outcome.HEALTHY:

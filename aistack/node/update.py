@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aistack.diagnostics import unable
+from aistack.facts import events
 from aistack.facts.following import REFERENCE, SEALED_LABEL
-from aistack.host import registry
+from aistack.host import journal, registry
 from aistack.host.ostree import VERSION_LABEL
 from aistack.host.probes.reading import inside
 from aistack.node import state
@@ -43,7 +44,10 @@ def alone(root: Path) -> Iterator[None]:
 
 
 def remember(root: Path, document: Mapping[str, object]) -> None:
-    """Keep what an update did, or why it did not."""
+    """Keep what an update did, or why it did not, and tell the journal where that matters."""
+    if event := {"staged": events.STAGED, "failed": events.NOT_UPDATED}.get(str(document["outcome"])):
+        fields = {name: str(document[name]) for name in ("reference", "digest", "version", "rule") if document.get(name)}
+        journal.send(event, f"update {document['outcome']}: {document['because']}", fields)
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     state.write(inside(root, LAST), json.dumps({**document, "time": now}, indent=2) + "\n")
 

@@ -257,6 +257,9 @@ echo "$(date +%T) units"
 # Which units start is said once, by the presets, not by each package as it is installed.
 rm -rf /etc/systemd/system/* /etc/systemd/user/* /etc/rc?.d
 systemctl preset-all --quiet
+# journalctl looks for its catalog in /var: compiled here, it lies in the image, and tmpfiles.d makes the link.
+journalctl --update-catalog
+mv /var/lib/systemd/catalog/database /usr/lib/systemd/catalog/
 # The linker's cache and the message catalog are in the image; foreign binaries are never run. On an emulated processor each costs
 # seconds before sysinit.target.
 systemctl mask --quiet ldconfig.service systemd-journal-catalog-update.service systemd-binfmt.service

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aistack.compose.render import grub, units
+from aistack.facts import events
 from aistack.facts.files import Rendered, RenderedFile, RenderedLink
 
 UNITS = "/usr/lib/systemd/system"
@@ -46,6 +47,7 @@ def render_node() -> tuple[Rendered, ...]:
         _file("/usr/lib/systemd/system-shutdown/50-aistack", units.SHUTDOWN, mode=0o755),
         _file("/usr/lib/systemd/system-environment-generators/50-aistack-proxy", units.PROXY_GENERATOR, mode=0o755),
         _file("/usr/lib/systemd/journald.conf.d/50-aistack.conf", units.JOURNAL),
+        _file("/usr/lib/systemd/catalog/aistack.catalog", events.catalog()),
         _file("/usr/lib/systemd/network/90-aistack.network", units.NETWORK),
         _file("/usr/lib/tmpfiles.d/00-aistack.conf", units.TMPFILES),
         _file("/etc/ssh/sshd_config.d/50-aistack.conf", units.SSHD),

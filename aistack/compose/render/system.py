@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aistack.compose.lock import Lock, LockedApp, encode
+from aistack.compose.render.policy import render_policy
 from aistack.facts.files import RENDER, VIDEO, Rendered, RenderedFile, RenderedLink
 
 LOCK_PATH = "/usr/lib/aistack/lock.json"
@@ -60,6 +61,8 @@ def render_system(lock: Lock, images: Mapping[str, str]) -> tuple[Rendered, ...]
         files.append(RenderedLink(path="/etc/localtime", target=f"../usr/share/zoneinfo/{time_zone}"))
     if settings.get("ssh", "credential") == "none":
         files += [RenderedLink(path=f"/etc/systemd/system/{unit}", target="/dev/null") for unit in ("ssh.service", "ssh.socket")]
+    if key := settings.get("signed-by"):
+        files += render_policy(key)
     return tuple(sorted(files, key=lambda file: file.path))
 
 

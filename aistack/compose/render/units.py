@@ -295,6 +295,7 @@ d /var/lib/aistack 0755 root root -
 d /run/aistack 0755 root root -
 d /run/aistack/models 0755 root root -
 d /var/lib/containers 0755 root root -
+L+ /var/lib/systemd/catalog/database - - - - /usr/lib/systemd/catalog/database
 """
 
 LAUNCHER = """\

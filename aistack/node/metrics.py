@@ -1,0 +1,59 @@
+"""A node's status for Prometheus, as node_exporter's textfile collector reads it.
+
+The format: https://prometheus.io/docs/instrumenting/exposition_formats/.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+
+from aistack.node.results import Outcome
+from aistack.node.status import Document, Status
+
+Sample = tuple[dict[str, str], float]
+"""Labels and a value."""
+
+
+def text(status: Status) -> str:
+    """The whole file; a metric whose value nobody knows is left out."""
+    return "".join(_metric(name, what, samples) for name, what, samples in _metrics(status) if samples)
+
+
+def _metrics(status: Status) -> Iterator[tuple[str, str, list[Sample]]]:
+    state, listed = status.state, status.deployments.value
+    image = {"name": status.lock_name, "digest": status.booted or "", "version": status.version or "", "lock": status.lock or ""}
+    yield "info", "The booted system image.", [(image, 1)]
+    yield (
+        "confirmed",
+        "Whether the booted system image passed both gates.",
+        [({}, status.booted is not None and status.booted == state.confirmed)],
+    )
+    yield "unfit", "Whether no system image makes this machine serve.", [({}, state.unfit is not None)]
+    yield "on_trial", "Whether the booted system image has still to prove itself.", [({}, status.on_trial)]
+    yield "quarantined_images", "System images that were undone on this node.", [({}, len(state.quarantined))]
+    if listed is not None:
+        yield "update_staged", "Whether the next orderly reboot starts another system image.", [({}, status.staged is not None)]
+        yield "rollback_possible", "Whether there is a deployment to go back to.", [({}, status.rollback is not None)]
+    gates: list[Sample] = [
+        ({"gate": gate, "outcome": one.value}, status.outcome(gate) == one.value) for gate in status.gates for one in Outcome
+    ]
+    yield "gate_outcome", "What each gate came to at this boot: 1 for the outcome that it had.", gates
+    for key, said, label in (("update", status.last_update, "outcome"), ("change", status.last_change, "action")):
+        yield f"last_{key}_timestamp_seconds", f"When the last {key} was.", [({label: said[label]}, _seconds(said))] if said else []
+
+
+def _metric(name: str, what: str, samples: list[Sample]) -> str:
+    whole = f"aistack_node_{name}"
+    return f"# HELP {whole} {what}\n# TYPE {whole} gauge\n" + "".join(
+        f"{whole}{_labels(labels)} {float(value):.0f}\n" for labels, value in samples
+    )
+
+
+def _labels(labels: dict[str, str]) -> str:
+    escaped = ((name, value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")) for name, value in labels.items())
+    return "{" + ",".join(f'{name}="{value}"' for name, value in escaped) + "}" if labels else ""
+
+
+def _seconds(said: Document) -> float:
+    return datetime.datetime.fromisoformat(said["time"]).timestamp()

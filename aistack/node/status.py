@@ -1,0 +1,153 @@
+"""What a node says of itself, from what was read: as a document, as lines for people, as two lines above a login prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from aistack.facts.readings import Reading
+from aistack.host.grub import Trial
+from aistack.node.decide import State
+from aistack.node.deployments import Listed
+from aistack.node.following import to_go_back_to
+from aistack.values import dataclass
+
+SCHEMA = "aistack/node-status/v1"
+SHORT = 19
+"""Characters of a digest that a person needs, `sha256:` among them."""
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """One node at one moment.
+
+    `booted` is the running image's digest, `deployment` its `CHECKSUM.SERIAL`; `gates` are what check and confirm wrote at this boot.
+    `last_update` is what `node update` remembered, `last_change` what the second gate did lately that changed something.
+    """
+
+    lock_name: str
+    lock: str | None
+    booted: str | None
+    commit: str | None
+    deployment: str | None
+    deployments: Reading[tuple[Listed, ...]]
+    state: State
+    trial: Trial | None
+    follows: str | None
+    window: str | None
+    gates: Mapping[str, Document]
+    last_update: Document | None
+    last_change: Document | None
+
+    @property
+    def staged(self) -> Listed | None:
+        """What the next orderly reboot starts, where that is another image."""
+        return next((one for one in self.deployments.value or () if one.staged), None)
+
+    @property
+    def rollback(self) -> Listed | None:
+        """What `aistack node rollback` would start."""
+        return to_go_back_to(self.deployments.value or (), self.state.confirmed, self.state.quarantined)
+
+    @property
+    def version(self) -> str | None:
+        """The booted image's version."""
+        return next((one.version for one in self.deployments.value or () if one.booted), None)
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether the running deployment is the one that has to prove itself."""
+        return self.trial is not None and self.trial.deployment == self.deployment
+
+    def outcome(self, phase: str) -> str | None:
+        """What a gate (`check`, `confirm`) came to at this boot."""
+        return self.gates[phase]["outcome"] if phase in self.gates else None
+
+
+def document(status: Status) -> dict[str, Any]:
+    """The status as `node status --json` prints it."""
+    state = status.state
+    return {
+        "schema": SCHEMA,
+        "is_node": True,
+        "name": status.lock_name,
+        "lock": status.lock,
+        "booted": status.booted,
+        "commit": status.commit,
+        "version": status.version,
+        "staged": status.staged.digest if status.staged else None,
+        "rollback": status.rollback.digest if status.rollback else None,
+        "confirmed": state.confirmed,
+        "quarantined": list(state.quarantined),
+        "experiment": asdict(state.experiment) if state.experiment else None,
+        "unfit": state.unfit,
+        "trial": {"tries": status.trial.tries, "booted": status.on_trial} if status.trial else None,
+        "follows": status.follows,
+        "window": status.window,
+        "last_update": status.last_update,
+        "last_change": status.last_change,
+        "check": status.outcome("check"),
+        "confirm": status.outcome("confirm"),
+        "deployments": [asdict(one) for one in status.deployments.value or ()],
+        "deployments_error": status.deployments.error,
+    }
+
+
+def lines(status: Status) -> Iterator[str]:
+    """The status for a person, the most important first."""
+    rows = {
+        "name": status.lock_name,
+        "booted": f"{status.booted or 'nobody can tell'}, version {status.version or 'unknown'}, {_standing(status)}",
+        "staged": _image(status.staged),
+        "rollback": _image(status.rollback),
+        "confirmed": status.state.confirmed or "none",
+        "quarantined": ", ".join(status.state.quarantined) or "none",
+        "unfit": f"yes, with {status.state.unfit}" if status.state.unfit else "no",
+        "follows": f"{status.follows or 'no image'}, {f'may reboot {status.window}' if status.window else 'never reboots by itself'}",
+        "last update": _event(status.last_update, "outcome"),
+        "last change": _event(status.last_change, "action"),
+        "check": status.outcome("check") or "has not run",
+        "confirm": status.outcome("confirm") or "has not run",
+    }
+    if status.deployments.error:
+        rows["deployments"] = f"cannot be read: {status.deployments.error}"
+    return (f"{name:<12} {text}" for name, text in rows.items())
+
+
+def banner(status: Status) -> tuple[str, str]:
+    """What runs, and what it does; then what a person has to know next: what failed, or what comes."""
+    doing = status.outcome("confirm") or status.outcome("check") or "starting"
+    first = f"{status.lock_name} {status.version or ''} ({(status.booted or 'unknown')[:SHORT]}): {doing}, {_standing(status)}"
+    failed = [
+        result["message"] for gate in status.gates.values() for result in gate["results"] if result["outcome"] in ("unhealthy", "unknown")
+    ]
+    if failed:
+        second = failed[0]
+    elif status.staged:
+        second = f"staged: {_image(status.staged)}; the next orderly reboot starts it"
+    elif status.last_update:
+        second = f"last update: {_event(status.last_update, 'outcome')}"
+    else:
+        second = f"follows {status.follows}" if status.follows else "follows no image: `aistack node update --to HOST/REPOSITORY:TAG`"
+    return first, second
+
+
+def _standing(status: Status) -> str:
+    if status.state.unfit is not None:
+        return "UNFIT"
+    if status.booted is not None and status.booted == status.state.confirmed:
+        return "confirmed"
+    if status.on_trial and status.trial:
+        return f"on trial, {max(status.trial.tries, 0)} more tries"
+    return "quarantined" if status.booted in status.state.quarantined else "not confirmed"
+
+
+def _image(listed: Listed | None) -> str:
+    return f"{listed.digest}, version {listed.version or 'unknown'}" if listed else "none"
+
+
+def _event(said: Document | None, key: str) -> str:
+    return f"{said[key]} at {said['time']}: {said['because']}" if said else "none"

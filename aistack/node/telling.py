@@ -1,0 +1,97 @@
+"""What a node tells without being asked: the journal, metrics, the login prompt; and what it remembers for those who ask later."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+from aistack.compose.lock import LockFormatError, decode, identity
+from aistack.facts import events
+from aistack.host import grub, journal
+from aistack.host.probes.deployment import deployment
+from aistack.host.probes.reading import inside, read
+from aistack.node import metrics, state, update
+from aistack.node.agent import RUN
+from aistack.node.decide import Action, Decision
+from aistack.node.deployments import Deployments
+from aistack.node.first_gate import lock_text
+from aistack.node.results import Verdict
+from aistack.node.status import Status, banner
+
+METRICS = f"{RUN}/metrics.prom"
+BANNER = "/run/issue.d/50-aistack.issue"
+CHANGE = "/var/lib/aistack/change.json"
+CHANGE_SCHEMA = "aistack/node-change/v1"
+
+EVENTS = {
+    Action.CONFIRM: events.CONFIRMED,
+    Action.ROLL_BACK: events.UNDONE,
+    Action.GO_FORWARD: events.FORWARD,
+    Action.MAKE_DEFAULT: events.FELL_BACK,
+    Action.MARK_UNFIT: events.UNFIT,
+    Action.DEGRADE: events.DEGRADED,
+}
+"""What an action is to the journal; the others change nothing."""
+
+
+def decided(root: Path, decision: Decision, verdict: Verdict, booted: str | None, *, changes: bool) -> None:
+    """Tell the journal what the second gate decided, and keep it for the next boots where it `changes` what the node remembers."""
+    fields = {
+        "digest": booted or "unknown",
+        "confirmed": decision.state.confirmed or "none",
+        "failed": ", ".join(verdict.failed) or "nothing",
+    }
+    if decision.action in EVENTS:
+        journal.send(EVENTS[decision.action], f"{decision.action.value}: {decision.because}", fields)
+    if changes:
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        said = {"schema": CHANGE_SCHEMA, "time": now, "action": decision.action.value, "because": decision.because, **fields}
+        state.write(inside(root, CHANGE), json.dumps(said, indent=2) + "\n")
+
+
+def look(root: Path, deployments: Deployments) -> Status:
+    """The node's status now; what cannot be read is left out, save a damaged state, which raises DiagnosticError."""
+    listed, booted = read("deployments", deployments.listed), deployment(root).value
+    name, whole, settings = _lock(root)
+    gates = {phase: said for phase in ("check", "confirm") if (said := _document(root, f"{RUN}/{phase}.json"))}
+    return Status(
+        lock_name=name,
+        lock=whole,
+        booted=booted.manifest if booted else None,
+        commit=booted.commit if booted else None,
+        deployment=f"{booted.commit}.{booted.serial}" if booted else None,
+        deployments=listed,
+        state=state.load(inside(root, state.PATH)),
+        trial=read("GRUB's environment", lambda: grub.trial(inside(root, str(grub.PATH)))).value,
+        follows=update.followed(root, listed.value or ()),
+        window=update.credential(root, "aistack.window") or settings.get("window"),
+        gates=gates,
+        last_update=_document(root, update.LAST),
+        last_change=_document(root, CHANGE),
+    )
+
+
+def tell(root: Path, deployments: Deployments) -> None:
+    """Write metrics and login prompt anew."""
+    status = look(root, deployments)
+    for path, text in ((METRICS, metrics.text(status)), (BANNER, "".join(f"aistack: {line}\n" for line in banner(status)))):
+        file = inside(root, path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        beside = file.with_name(f".{file.name}.new")
+        beside.write_text(text)
+        beside.replace(file)
+
+
+def _lock(root: Path) -> tuple[str, str | None, dict[str, str]]:
+    """The lock's name, its identity, and its settings of the node."""
+    try:
+        lock = decode(lock_text(root).value or b"")
+    except LockFormatError as error:
+        return f"damaged: {error}", None, {}
+    return lock.name, identity(lock), dict(lock.node)
+
+
+def _document(root: Path, path: str) -> dict[str, Any] | None:
+    return read(path, lambda: json.loads(inside(root, path).read_text())).value

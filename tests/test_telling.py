@@ -1,0 +1,235 @@
+"""What a node tells: status, metrics as Prometheus reads them, journal entries as they arrive, the catalog as journalctl compiles it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import socket
+import struct
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from node_samples import COMMIT, MANIFEST, lay
+from prometheus_client.parser import text_string_to_metric_families
+from tools_needed import needs
+
+from aistack.facts import events
+from aistack.facts.readings import Reading
+from aistack.host import grub, journal
+from aistack.node import metrics, state, status, telling, update
+from aistack.node.decide import Action, Decision, State
+from aistack.node.deployments import Listed
+from aistack.node.results import Cause, Outcome, Verdict
+from aistack.node.status import Status
+
+OLD, NEW = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+FOLLOWED = "registry.example/nodes/l4:stable"
+HERE = (
+    Listed(digest=NEW, reference=FOLLOWED, version="3", staged=True),
+    Listed(digest=MANIFEST, reference=FOLLOWED, version="2", booted=True, default=True),
+    Listed(digest=OLD, reference=FOLLOWED, version="1", pinned=True),
+)
+STATUS = Status(
+    lock_name="l4",
+    lock="sha256:" + "3" * 64,
+    booted=MANIFEST,
+    commit=COMMIT,
+    deployment=f"{COMMIT}.0",
+    deployments=Reading(source="deployments", value=HERE),
+    state=State(confirmed=OLD, quarantined=(NEW,)),
+    trial=grub.Trial(deployment=f"{COMMIT}.0", tries=2),
+    follows=FOLLOWED,
+    window="Sun 02:00..04:00",
+    gates={"check": {"outcome": "healthy", "results": []}},
+    last_update={"outcome": "staged", "because": "the tag names another image", "time": "2026-11-26T20:00:00Z"},
+    last_change=None,
+)
+
+
+def samples(told: Status) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    """Every metric of the text, by its name and labels, as Prometheus's own client reads them."""
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for family in text_string_to_metric_families(metrics.text(told)):
+        assert family.type == "gauge" and family.documentation
+        for sample in family.samples:
+            found.setdefault(sample.name.removeprefix("aistack_node_"), {})[tuple(sorted(sample.labels.items()))] = sample.value
+    return found
+
+
+def test_the_metrics_are_read_by_prometheus_itself() -> None:
+    told = samples(STATUS)
+    assert told["info"] == {(("digest", MANIFEST), ("lock", STATUS.lock), ("name", "l4"), ("version", "2")): 1}
+    plain = {name: values[()] for name, values in told.items() if () in values}
+    wanted = {"confirmed": 0, "unfit": 0, "on_trial": 1, "quarantined_images": 1, "update_staged": 1, "rollback_possible": 1}
+    assert plain == wanted
+    assert {labels[1][1]: value for labels, value in told["gate_outcome"].items()} == {
+        "healthy": 1, "degraded": 0, "unknown": 0, "unhealthy": 0,
+    }  # fmt: skip
+    assert told["last_update_timestamp_seconds"] == {(("outcome", "staged"),): 1795723200}
+
+
+def test_a_name_with_every_awkward_character_is_read_back() -> None:
+    name = 'a"b\\c\nd{}=,é'
+    ((labels, _),) = samples(dataclasses.replace(STATUS, lock_name=name))["info"].items()
+    assert dict(labels)["name"] == name
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    told = samples(dataclasses.replace(STATUS, deployments=Reading(source="deployments", error="no libostree"), gates={}, last_update=None))
+    assert not {"update_staged", "rollback_possible", "gate_outcome", "last_update_timestamp_seconds"} & set(told)
+    said = status.document(dataclasses.replace(STATUS, deployments=Reading(source="deployments", error="no libostree")))
+    assert (said["deployments"], said["deployments_error"], said["staged"]) == ([], "no libostree", None)
+
+
+def test_the_document_says_each_thing_that_a_node_knows() -> None:
+    said = status.document(STATUS)
+    assert said["schema"] == "aistack/node-status/v1"
+    assert (said["booted"], said["staged"], said["rollback"], said["confirmed"]) == (MANIFEST, NEW, OLD, OLD)
+    assert (said["quarantined"], said["unfit"], said["trial"]) == ([NEW], None, {"tries": 2, "booted": True})
+    assert (said["follows"], said["window"], said["check"], said["confirm"]) == (FOLLOWED, "Sun 02:00..04:00", "healthy", None)
+    assert json.loads(json.dumps(said))["deployments"][1]["default"] is True
+
+
+@pytest.mark.parametrize(
+    ("change", "first", "second"),
+    [
+        ({}, "healthy, on trial, 2 more tries", f"staged: {NEW}"),
+        ({"trial": None}, "healthy, not confirmed", "staged"),
+        ({"state": State(confirmed=MANIFEST)}, "healthy, confirmed", "staged"),
+        ({"state": State(confirmed=OLD, unfit=MANIFEST)}, "UNFIT", "staged"),
+        ({"state": State(quarantined=(MANIFEST,)), "trial": None}, "quarantined", "staged"),
+        ({"deployments": Reading(source="x", value=HERE[1:])}, "on trial", "last update: staged at 2026-11-26T20:00:00Z"),
+        ({"deployments": Reading(source="x", value=()), "last_update": None}, "l4  (sha256:999999999999)", f"follows {FOLLOWED}"),
+        ({"deployments": Reading(source="x", value=()), "last_update": None, "follows": None}, "l4", "--to HOST/REPOSITORY:TAG"),
+    ],
+)
+def test_the_banner_says_what_matters_in_two_lines(change: dict[str, Any], first: str, second: str) -> None:
+    lines = status.banner(dataclasses.replace(STATUS, **change))
+    assert first in lines[0] and second in lines[1]
+
+
+def test_a_failure_comes_first_on_the_banner() -> None:
+    failed = {"outcome": "unhealthy", "results": [{"outcome": "unhealthy", "message": "app chat answers 500"}]}
+    assert status.banner(dataclasses.replace(STATUS, gates={**STATUS.gates, "confirm": failed})) == (
+        "l4 2 (sha256:999999999999): unhealthy, on trial, 2 more tries",
+        "app chat answers 500",
+    )
+
+
+def test_lines_for_a_person_name_every_key() -> None:
+    lines = {line[:12].strip(): line[13:] for line in status.lines(STATUS)}
+    assert lines["booted"] == f"{MANIFEST}, version 2, on trial, 2 more tries"
+    assert lines["last update"] == "staged at 2026-11-26T20:00:00Z: the tag names another image"
+    assert (lines["staged"], lines["last change"], lines["confirm"]) == (f"{NEW}, version 3", "none", "has not run")
+
+
+@dataclasses.dataclass(frozen=True)
+class Journal:
+    """The journal's end of its socket."""
+
+    socket: socket.socket
+
+    def entry(self) -> dict[str, str]:
+        data, fields = self.socket.recv(1 << 16), {}
+        while data:
+            name, _, rest = data.partition(b"\n")
+            (length,) = struct.unpack("<Q", rest[:8])
+            assert rest[8 + length : 9 + length] == b"\n" and re.fullmatch(rb"[A-Z][A-Z_]*", name)
+            fields[name.decode()], data = rest[8 : 8 + length].decode(), rest[9 + length :]
+        return fields
+
+
+@pytest.fixture
+def listening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
+    """A socket in the journal's place."""
+    ours = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ours.bind(str(tmp_path / "journal"))
+    ours.settimeout(5)
+    monkeypatch.setattr(journal.send, "__defaults__", (tmp_path / "journal",))
+    return Journal(ours)
+
+
+def test_an_entry_keeps_line_breaks_and_has_its_id(listening: Journal) -> None:
+    journal.send(events.CONFIRMED, "two\nlines", {"digest": MANIFEST})
+    entry = listening.entry()
+    assert (entry["MESSAGE"], entry["MESSAGE_ID"], entry["PRIORITY"]) == ("two\nlines", events.CONFIRMED.id, "5")
+    assert (entry["AISTACK_DIGEST"], entry["SYSLOG_IDENTIFIER"]) == (MANIFEST, "aistack")
+
+
+def test_without_a_journal_nothing_happens(tmp_path: Path) -> None:
+    journal.send(events.CONFIRMED, "said", {}, tmp_path / "nobody")
+
+
+@pytest.mark.parametrize(("action", "event"), telling.EVENTS.items())
+def test_a_decision_is_told_and_remembered(tmp_path: Path, listening: Journal, action: Action, event: events.Event) -> None:
+    judged = Verdict(outcome=Outcome.UNHEALTHY, cause=Cause.SOFTWARE, failed=("app chat",))
+    decision = Decision(action=action, because="so it is", state=State(confirmed=OLD))
+    telling.decided(tmp_path, decision, judged, MANIFEST, changes=True)
+    entry = listening.entry()
+    fields = {name: value for name, value in entry.items() if name.startswith("AISTACK_")}
+    assert entry["MESSAGE_ID"] == event.id and entry["MESSAGE"] == f"{action.value}: so it is"
+    assert fields == {"AISTACK_DIGEST": MANIFEST, "AISTACK_CONFIRMED": OLD, "AISTACK_FAILED": "app chat"}
+    assert {f"AISTACK_{name}" for name in re.findall(r"@AISTACK_([A-Z]+)@", event.text)} <= set(fields)
+    kept = json.loads((tmp_path / "var/lib/aistack/change.json").read_text())
+    assert (kept["schema"], kept["action"], kept["failed"]) == ("aistack/node-change/v1", action.value, "app chat")
+
+
+def test_a_boot_that_changes_nothing_keeps_the_last_reason(tmp_path: Path) -> None:
+    good = Verdict(outcome=Outcome.HEALTHY, cause=None, failed=())
+    telling.decided(tmp_path, Decision(action=Action.MAKE_DEFAULT, because="it fell back", state=State()), good, OLD, changes=True)
+    telling.decided(tmp_path, Decision(action=Action.NOTHING, because="healthy", state=State()), good, OLD, changes=False)
+    assert json.loads((tmp_path / "var/lib/aistack/change.json").read_text())["because"] == "it fell back"
+
+
+@pytest.mark.parametrize(("outcome", "event"), [("staged", events.STAGED), ("failed", events.NOT_UPDATED)])
+def test_an_update_is_told(tmp_path: Path, listening: Journal, outcome: str, event: events.Event) -> None:
+    update.remember(tmp_path, {"outcome": outcome, "because": "x", "digest": NEW, "rule": "REG009"})
+    entry = listening.entry()
+    assert entry["MESSAGE_ID"] == event.id
+    assert {f"AISTACK_{name}" for name in re.findall(r"@AISTACK_([A-Z]+)@", event.text)} <= set(entry)
+
+
+@dataclasses.dataclass
+class Engine:
+    """An update engine that lists what it is given."""
+
+    here: tuple[Listed, ...]
+
+    def listed(self) -> tuple[Listed, ...]:
+        return self.here
+
+
+def test_a_node_writes_metrics_and_banner(tmp_path: Path) -> None:
+    root = lay(tmp_path)
+    state.save(root / "var/lib/aistack/state.json", State(confirmed=MANIFEST))
+    (root / "boot/grub").mkdir()
+    (root / "boot/grub/grubenv").write_bytes(grub.write_environment({}))
+    (root / "run/aistack").mkdir(parents=True)
+    telling.tell(root, Engine(HERE))  # type: ignore[arg-type]
+    told = (root / "run/aistack/metrics.prom").read_text()
+    assert 'aistack_node_info{name="example"' in told and "aistack_node_update_staged 1\n" in told
+    assert len((root / "run/issue.d/50-aistack.issue").read_text().splitlines()) == 2
+    assert [path.name for path in (root / "run/aistack").iterdir()] == ["metrics.prom"]
+
+
+def test_ids_are_as_systemd_wants_them_and_each_has_one_kind() -> None:
+    assert len({one.id for one in events.EVENTS}) == len(events.EVENTS)
+    assert all(re.fullmatch(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}", one.id) for one in events.EVENTS)
+    documented = (Path(__file__).parent.parent / "docs/updates.md").read_text()
+    assert [one.name for one in events.EVENTS if f"| `{one.name}` | `{one.id}` |" not in documented] == []
+
+
+@pytest.mark.system
+def test_journalctl_compiles_the_catalog_and_shows_each_entry(tmp_path: Path) -> None:
+    needs("journalctl")
+    (tmp_path / "usr/lib/systemd/catalog").mkdir(parents=True)
+    (tmp_path / "usr/lib/systemd/catalog/aistack.catalog").write_text(events.catalog())
+    (tmp_path / "var/lib/systemd/catalog").mkdir(parents=True)
+    subprocess.run(["journalctl", f"--root={tmp_path}", "--update-catalog"], check=True, timeout=60)
+    for one in events.EVENTS:
+        argv = ["journalctl", f"--root={tmp_path}", "--dump-catalog", one.id]
+        said = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout
+        assert f"Subject: {one.subject}" in said and one.text.splitlines()[-1] in said
