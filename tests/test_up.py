@@ -144,6 +144,12 @@ def test_a_push_keeps_every_digest(folder: Path, first: dict[str, Any], tmp_path
                 image_proxy.skopeo("inspect", "--raw", f"docker://{image['reference']}"), check=True, capture_output=True, timeout=60
             ).stdout
             assert f"sha256:{hashlib.sha256(raw).hexdigest()}" == image["digest"]
+        assert {"base.spdx.json", "verify.intoto.json", "boot.uefi.json"} <= set(pushed["attached"])
+        listed = subprocess.run(
+            image_proxy.skopeo("inspect", "--raw", f"docker://{server.host}/nodes/embeddings:{pushed['digest'].replace(':', '-')}"),
+            check=True, capture_output=True, timeout=60,
+        ).stdout  # fmt: skip
+        assert len(json.loads(listed)["manifests"]) == len(pushed["attached"])
 
 
 def test_no_secret_of_the_builder_is_in_lock_logs_or_images(folder: Path, first: dict[str, Any], store: Store, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from aistack.commands import boot as booting
 from aistack.commands import build as building
 from aistack.commands import making
 from aistack.commands.opening import Options, opened
@@ -17,10 +18,19 @@ from aistack.compose.render.policy import SIGNATURES
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
 from aistack.host import oci, rootfs
 from aistack.host.publish import Signer, publish
+from aistack.host.qemu import Firmware
+from aistack.host.referrers import Document, attach
 from aistack.host.store import Store
 
 SCHEMA = "aistack/push/v1"
 REFERENCE = re.compile(r"[^/\s:@]+(?::\d+)?/[a-z0-9._/-]+:[\w][\w.-]{0,127}")
+EVIDENCE = {
+    ".spdx.json": "application/spdx+json",
+    ".cdx.json": "application/vnd.cyclonedx+json",
+    ".intoto.json": "application/vnd.in-toto+json",
+}
+"""By the ends of files' names: their media types."""
+BOOT = "application/vnd.aistack.boot.v1+json"
 SHORT = 12
 """Digits of a digest in the tags of bound images, which keep a registry from clearing them away."""
 
@@ -48,23 +58,43 @@ def push(
         raise refuse(_problem("PUSH002", "push-not-built", message, f"aistack build {recipe}"))
     repository = reference.rpartition(":")[0]
     targets = [(digest, f"{repository}:{_tag(name, digest)}") for name, digest in bound.items()] + [(system, reference)]
+    documents = evidence(store, built)
     if not dry_run:
-        signer = _signer(store.path / "roots" / tools[1]["root"], key, passphrase) if key else None
+        skopeo = rootfs.foreign(store.path / "roots" / tools[1]["root"], ("skopeo",))
+        signer = _signer(skopeo, key, passphrase) if key else None
         with store.in_use(lambda: found.progress.say("another aistack is cleaning the store; waiting")):
             for digest, name in targets:
                 found.progress.say(f"pushing {name}")
                 publish(store, digest, name, partial(found.progress.advance, name), signer=signer if digest == system else None)
-    _tell(store, reference, targets, dry_run=dry_run, as_json=as_json)
+            attach(store, skopeo, system, repository, documents)
+    _tell(store, reference, targets, documents, dry_run=dry_run, as_json=as_json)
     return ExitCode.OK
 
 
-def _signer(tools: Path, key: Path, passphrase: Path | None) -> Signer:
+def evidence(store: Store, built: building.Built) -> tuple[Document, ...]:
+    """What is known of a system image beside it: bills of materials, what its checks found, and how it booted."""
+    found = [
+        Document(media_type=media_type, title=name, content=(store.path / "outputs" / step.id / name).read_bytes())
+        for step, output in filter(None, (built.find("sbom"), built.find("verify")))
+        for name in sorted(output["files"].values())
+        for ending, media_type in EVIDENCE.items()
+        if name.endswith(ending)
+    ]
+    if disk := built.find("disk"):
+        for firmware in Firmware:
+            if seen := booting.evidence(store, disk[0].id, firmware):
+                text = json.dumps(seen, indent=2, sort_keys=True) + "\n"
+                found.append(Document(media_type=BOOT, title=f"boot.{firmware}.json", content=text.encode()))
+    return tuple(found)
+
+
+def _signer(skopeo: tuple[str, ...], key: Path, passphrase: Path | None) -> Signer:
     """The key with its passphrase, and the locked tools' skopeo: what a machine's own can sign depends on who packaged it."""
     if passphrase is not None:
         word = passphrase.read_text().partition("\n")[0]
     else:
         word = getpass.getpass(f"passphrase of {key}: ") if sys.stdin.isatty() else ""
-    return Signer(skopeo=rootfs.foreign(tools, ("skopeo",)), key=key, passphrase=word, attachments=SIGNATURES)
+    return Signer(skopeo=skopeo, key=key, passphrase=word, attachments=SIGNATURES)
 
 
 def _tag(name: str, digest: str) -> str:
@@ -72,18 +102,19 @@ def _tag(name: str, digest: str) -> str:
     return f"{name.rpartition('/')[2]}-{digest.removeprefix('sha256:')[:SHORT]}"
 
 
-def _tell(store: Store, reference: str, targets: list[tuple[str, str]], *, dry_run: bool, as_json: bool) -> None:
+def _tell(
+    store: Store, reference: str, targets: list[tuple[str, str]], documents: tuple[Document, ...], *, dry_run: bool, as_json: bool
+) -> None:
     sizes = {digest: sum(layer.size for layer in oci.read_image(store, digest).layers) for digest, _ in targets}
     if as_json:
         images = [{"reference": name, "digest": digest, "bytes": sizes[digest]} for digest, name in targets]
-        print(
-            json.dumps(
-                {"schema": SCHEMA, "reference": reference, "digest": targets[-1][0], "pushed": not dry_run, "images": images}, indent=2
-            )
-        )
+        said = {"schema": SCHEMA, "reference": reference, "digest": targets[-1][0], "pushed": not dry_run, "images": images}
+        print(json.dumps({**said, "attached": [document.title for document in documents]}, indent=2))
         return
     for digest, name in targets:
         print(f"{'would push' if dry_run else 'pushed'} {name}@{digest}, {sizes[digest] / 1e6:.1f} MB")
+    for document in documents:
+        print(f"{'would attach' if dry_run else 'attached'} {document.title} ({document.media_type})")
 
 
 def _problem(rule: str, name: str, message: str, hint: str) -> Diagnostic:
