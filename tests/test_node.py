@@ -19,7 +19,7 @@ from aistack.compose.lock import identity
 from aistack.diagnostics import DiagnosticError, ExitCode, unable
 from aistack.host.probes.deployment import deployment
 from aistack.host.probes.images import bound_images
-from aistack.node import agent, models, report, second_gate, state
+from aistack.node import agent, models, report, second_gate, state, watch
 from aistack.node.decide import Experiment, State
 from aistack.node.deployments import Advance, Difference, Fetched, Image, Listed
 
@@ -263,3 +263,23 @@ def test_the_report_is_sent_in_order_and_ends_when_the_host_says_so(tmp_path: Pa
     assert ended == [0]
     assert (tmp_path / "run/exit-status").exists()
     assert log.read_text().splitlines()[-1] == "--no-block poweroff"
+
+
+def test_the_watch_says_what_changed_and_restarts_nothing(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bootloader = Bootloader(order=[MANIFEST])
+    agent.run_check(tree)
+    capsys.readouterr()
+    assert watch.run_watch(tree, bootloader) == 0
+    assert capsys.readouterr().out == "", "nothing changed"
+    assert written(tree, "watch")["outcome"] == "healthy"
+    (tree / "proc/sys/kernel/arch").write_text("aarch64\n")
+    assert watch.run_watch(tree, bootloader) == 1
+    said = capsys.readouterr().out
+    assert said.splitlines()[-1].startswith("aistack: watch: unhealthy")
+    assert 'aistack_node_gate_outcome{gate="watch",outcome="unhealthy"} 1' in (tree / "run/aistack/metrics.prom").read_text()
+    assert watch.run_watch(tree, bootloader) == 1
+    assert capsys.readouterr().out == "", "it was said"
+    (tree / "proc/sys/kernel/arch").write_text("x86_64\n")
+    assert watch.run_watch(tree, bootloader) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "aistack: watch: healthy"
+    assert bootloader.told == []

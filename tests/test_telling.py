@@ -36,6 +36,7 @@ STATUS = Status(
     lock_name="l4",
     lock="sha256:" + "3" * 64,
     booted=MANIFEST,
+    live=None,
     commit=COMMIT,
     deployment=f"{COMMIT}.0",
     deployments=Reading(source="deployments", value=HERE),

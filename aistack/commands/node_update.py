@@ -160,23 +160,25 @@ def _failures_kept(root: Path) -> Iterator[None]:
 
 
 def _applied(root: Path, engine: Deployments, *, may_reboot: bool = True) -> str:
-    """Puts what is staged in force where no reboot is needed; the outcome: `live`, `undone`, `reboots` (is to), or `staged` as it was."""
+    """Puts what is staged in force, without a reboot where none is needed.
+
+    The outcome: `live`, `undone` (its apps failed), `in-force` (it was already), `reboots` (is to), or `staged` as it was.
+    """
     difference = engine.difference()
     reasons = live.needs_reboot(root, difference) if difference else ("this engine cannot tell",)
     if difference is None or reasons:
         return "reboots" if may_reboot else "staged"
     if reasons is None:
-        return "live"
+        return "in-force"
     switched = live.go(root, difference, lambda text: print(text, file=sys.stderr, flush=True))
     publish("confirm", switched.back or switched.results, root)
     if switched.ok:
         return "live"
     for line in gate.lines("live", switched.results):
         print(line, file=sys.stderr)
-    staged = next((one.digest for one in engine.listed() if one.staged), None)
-    remembered = state.load(inside(root, state.PATH))
-    if staged is not None and staged not in remembered.quarantined:
-        state.save(inside(root, state.PATH), replace(remembered, quarantined=(*remembered.quarantined, staged)))
+    remembered, digest = state.load(inside(root, state.PATH)), difference.deployment.promised_manifest
+    if digest is not None and digest not in remembered.quarantined:
+        state.save(inside(root, state.PATH), replace(remembered, quarantined=(*remembered.quarantined, digest)))
     engine.discard()
     return "undone"
 
@@ -185,10 +187,13 @@ def _apply_in_window(root: Path, lock: Lock, engine: Deployments) -> None:
     """What a timer does with a staged image: reboots in a window alone; apps and models are replaced there, or where none is set."""
     window = node.credential(root, "aistack.window") or dict(lock.node).get("window")
     is_open = window is not None and words.is_open(window, datetime.datetime.now())  # local
-    if not any(one.staged for one in engine.listed()) or (window and not is_open):
+    staged = next((one for one in engine.listed() if one.staged), None)
+    if staged is None or (window and not is_open):
         return
     outcome = _applied(root, engine, may_reboot=is_open)
-    print(f"what is staged: {outcome}, window {window or 'none'}")
+    if outcome in ("live", "undone", "reboots"):
+        because = f"the window {window} is open" if window else "no window keeps apps from being replaced"
+        node.remember(root, {"schema": SCHEMA, "outcome": outcome, "because": because, **asdict(staged)})
     if outcome == "reboots":
         engine.reboot()
 
@@ -223,6 +228,8 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
             yield "rebooting into it"
         case "live":
             yield "in force: only apps and models differ, so no reboot was needed; the next one starts it, on trial"
+        case "in-force":
+            yield "its apps and models are in force; the next reboot starts it, on trial"
         case "undone":
             yield "undone: its apps did not pass the gates, and those before it run again; its digest is quarantined"
         case outcome:

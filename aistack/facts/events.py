@@ -101,7 +101,51 @@ NOT_UPDATED = Event(
     text="What runs is untouched; what came whole is kept for the next try. `aistack explain @AISTACK_RULE@` says what it means.",
 )
 
-EVENTS = (GATE_PASSED, GATE_FAILED, CONFIRMED, UNDONE, FORWARD, FELL_BACK, UNFIT, DEGRADED, STAGED, NOT_UPDATED)
+WORSE = Event(
+    name="node-worse",
+    id="334ab90705eb4330b43e0f05f26f5bcf",
+    priority=ERROR,
+    subject="The node is worse than before: @AISTACK_OUTCOME@",
+    text="While it serves: @AISTACK_FAILED@. Nothing was restarted. Every result: /run/aistack/watch.json, or `aistack node check`.",
+)
+BETTER = Event(
+    name="node-better",
+    id="b6f4f9338e934294b3b3ba977cc034cf",
+    priority=NOTICE,
+    subject="The node is better than before: @AISTACK_OUTCOME@",
+    text="@AISTACK_FAILED@. Every result: /run/aistack/watch.json, or `aistack node check`.",
+)
+REPLACED = Event(
+    name="apps-replaced",
+    id="14465e97fd954750aebb4910b3de6760",
+    priority=NOTICE,
+    subject="Apps and models were replaced without a reboot",
+    text="Those of @AISTACK_DIGEST@ passed both gates and are in force; the next boot starts that system image, on trial.",
+)
+NOT_REPLACED = Event(
+    name="apps-not-replaced",
+    id="ea8728463e764db292889e3c52addaaa",
+    priority=ERROR,
+    subject="New apps failed, and those before them run again",
+    text="Those of @AISTACK_DIGEST@ failed a gate (/run/aistack/confirm.json); that system image is dropped and quarantined.",
+)
+
+EVENTS = (
+    GATE_PASSED,
+    GATE_FAILED,
+    CONFIRMED,
+    UNDONE,
+    FORWARD,
+    FELL_BACK,
+    UNFIT,
+    DEGRADED,
+    STAGED,
+    NOT_UPDATED,
+    WORSE,
+    BETTER,
+    REPLACED,
+    NOT_REPLACED,
+)
 
 
 def catalog() -> str:

@@ -242,7 +242,7 @@ NODE = (
     Page("NODE003", "deployment-missing", "A decision names a deployment that this node does not have."),
     Page("NODE004", "bound-images-unreadable", "The store of images that the system brought along cannot be read."),
     Page("NODE005", "model-missing", "The lock promises a model whose image is not on this node."),
-    Page("NODE007", "layer-unreadable", "A deployment's lock or quadlets cannot be read, so nobody can tell which apps it has."),
+    Page("NODE007", "own-layer-unreadable", "A deployment's lock or quadlets cannot be read, so nobody can tell which apps it has."),
     Page("NODE006", "bound-image-unnamed", "A system image binds another one, and does not name it by its digest."),
     Page("NODE010", "not-a-node", "This machine was not made by aistack: it has no lock, so nothing was promised about it."),
 )

@@ -40,8 +40,8 @@ def run_check(root: Path) -> int:
     return int(EXIT_CODES[verdict(looked.results).outcome])
 
 
-def publish(phase: str, results: tuple[Result, ...], root: Path, *, seen: Accelerators | None = None) -> None:
-    """Write the gate's answer to /run/aistack and say it on the console."""
+def keep(phase: str, results: tuple[Result, ...], root: Path, *, seen: Accelerators | None = None) -> None:
+    """Write an answer to /run/aistack."""
     uptime = read("/proc/uptime", lambda: float(inside(root, "/proc/uptime").read_text().split()[0])).value or 0.0
     report = gate.document(phase, results, seen, uptime_seconds=uptime)
     folder = inside(root, RUN)
@@ -49,6 +49,11 @@ def publish(phase: str, results: tuple[Result, ...], root: Path, *, seen: Accele
     beside = folder / f".{phase}.json.new"
     beside.write_text(json.dumps(report, ensure_ascii=False) + "\n")
     beside.replace(folder / f"{phase}.json")
+
+
+def publish(phase: str, results: tuple[Result, ...], root: Path, *, seen: Accelerators | None = None) -> None:
+    """Write the gate's answer to /run/aistack and say it on the console."""
+    keep(phase, results, root, seen=seen)
     for line in gate.lines(phase, results):
         print(f"aistack: {line}", flush=True)
     judged = verdict(results)
@@ -81,6 +86,11 @@ def main(arguments: list[str]) -> int:
             from aistack.node.deployments.ostree import OstreeDeployments
 
             return run_clean(root, OstreeDeployments())
+        if arguments == ["watch"]:
+            from aistack.node.deployments.ostree import OstreeDeployments
+            from aistack.node.watch import run_watch
+
+            return run_watch(root, OstreeDeployments())
         if arguments == ["status"]:
             for line in gate.lines("check", look(root, "none").results):
                 print(line)
@@ -89,7 +99,7 @@ def main(arguments: list[str]) -> int:
         for diagnostic in error.diagnostics:
             print(f"aistack: {'; '.join((diagnostic.message, *diagnostic.why, *diagnostic.hints))}", file=sys.stderr)
         return int(error.exit_code)
-    print("usage: python3 -m aistack.node.agent check|confirm|clean|status", file=sys.stderr)
+    print("usage: python3 -m aistack.node.agent check|confirm|clean|watch|status", file=sys.stderr)
     return int(ExitCode.USAGE)
 
 

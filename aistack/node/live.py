@@ -173,7 +173,7 @@ def _side(root: Path) -> Side:
         quadlets = {file.name: file.read_text() for file in folder.iterdir()} if folder.is_dir() else {}
     except (OSError, LockFormatError) as error:
         message = f"the layer of {root} cannot be read"
-        raise unable("NODE007", "layer-unreadable", message, why=(str(error),), hints=("ostree fsck",)) from error
+        raise unable("NODE007", "own-layer-unreadable", message, why=(str(error),), hints=("ostree fsck",)) from error
     return Side(lock=lock, quadlets=quadlets, images={image.name: image.digest for image in promised.value})
 
 

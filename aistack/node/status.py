@@ -24,13 +24,15 @@ Document = Mapping[str, Any]
 class Status:
     """One node at one moment.
 
-    `booted` is the running image's digest, `deployment` its `CHECKSUM.SERIAL`; `gates` are what check and confirm wrote at this boot.
+    `booted` is the running image's digest, `deployment` its `CHECKSUM.SERIAL`; `live` is that of the image whose apps and models replaced
+    its own since. `gates` are what check and confirm wrote at this boot, and the watch after them.
     `last_update` is what `node update` remembered, `last_change` what the second gate did lately that changed something.
     """
 
     lock_name: str
     lock: str | None
     booted: str | None
+    live: str | None
     commit: str | None
     deployment: str | None
     deployments: Reading[tuple[Listed, ...]]
@@ -76,6 +78,7 @@ def document(status: Status) -> dict[str, Any]:
         "name": status.lock_name,
         "lock": status.lock,
         "booted": status.booted,
+        "live": status.live,
         "commit": status.commit,
         "version": status.version,
         "staged": status.staged.digest if status.staged else None,
@@ -91,6 +94,7 @@ def document(status: Status) -> dict[str, Any]:
         "last_change": status.last_change,
         "check": status.outcome("check"),
         "confirm": status.outcome("confirm"),
+        "watch": status.outcome("watch"),
         "deployments": [asdict(one) for one in status.deployments.value or ()],
         "deployments_error": status.deployments.error,
     }
@@ -101,6 +105,7 @@ def lines(status: Status) -> Iterator[str]:
     rows = {
         "name": status.lock_name,
         "booted": f"{status.booted or 'nobody can tell'}, version {status.version or 'unknown'}, {_standing(status)}",
+        "apps of": status.live or "the booted image",
         "staged": _image(status.staged),
         "rollback": _image(status.rollback),
         "confirmed": status.state.confirmed or "none",
@@ -111,6 +116,7 @@ def lines(status: Status) -> Iterator[str]:
         "last change": _event(status.last_change, "action"),
         "check": status.outcome("check") or "has not run",
         "confirm": status.outcome("confirm") or "has not run",
+        "watch": status.outcome("watch") or "has not run",
     }
     if status.deployments.error:
         rows["deployments"] = f"cannot be read: {status.deployments.error}"

@@ -10,7 +10,7 @@ from typing import Any
 from aistack.compose.lock import LockFormatError, decode, identity
 from aistack.facts import events
 from aistack.host import grub, journal
-from aistack.host.probes.deployment import deployment
+from aistack.host.probes import deployment
 from aistack.host.probes.reading import inside, read
 from aistack.node import metrics, state, update
 from aistack.node.agent import RUN
@@ -53,13 +53,14 @@ def decided(root: Path, decision: Decision, verdict: Verdict, booted: str | None
 
 def look(root: Path, deployments: Deployments) -> Status:
     """The node's status now; what cannot be read is left out, save a damaged state, which raises DiagnosticError."""
-    listed, booted = read("deployments", deployments.listed), deployment(root).value
+    listed, booted, in_force = read("deployments", deployments.listed), deployment.booted(root).value, deployment.deployment(root).value
     name, whole, settings = _lock(root)
-    gates = {phase: said for phase in ("check", "confirm") if (said := _document(root, f"{RUN}/{phase}.json"))}
+    gates = {phase: said for phase in ("check", "confirm", "watch") if (said := _document(root, f"{RUN}/{phase}.json"))}
     return Status(
         lock_name=name,
         lock=whole,
         booted=booted.manifest if booted else None,
+        live=in_force.manifest if in_force and in_force != booted else None,
         commit=booted.commit if booted else None,
         deployment=f"{booted.commit}.{booted.serial}" if booted else None,
         deployments=listed,

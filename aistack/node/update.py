@@ -25,6 +25,8 @@ LAST = "/var/lib/aistack/update.json"
 """What the last update did: a document aistack/node-update/v1, with `time` (UTC, ISO 8601)."""
 LOCK = "/run/aistack/update.lock"
 CREDENTIALS = "/run/credentials/@system"
+EVENTS = {"staged": events.STAGED, "failed": events.NOT_UPDATED, "live": events.REPLACED, "undone": events.NOT_REPLACED}
+"""What an outcome is to the journal; the others are told to whoever asked alone."""
 OWN = "localhost/"
 """Begins the reference of a node that follows nothing: its disk was made without a registry's name."""
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -45,7 +47,7 @@ def alone(root: Path) -> Iterator[None]:
 
 def remember(root: Path, document: Mapping[str, object]) -> None:
     """Keep what an update did, or why it did not, and tell the journal where that matters."""
-    if event := {"staged": events.STAGED, "failed": events.NOT_UPDATED}.get(str(document["outcome"])):
+    if event := EVENTS.get(str(document["outcome"])):
         fields = {name: str(document[name]) for name in ("reference", "digest", "version", "rule") if document.get(name)}
         journal.send(event, f"update {document['outcome']}: {document['because']}", fields)
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

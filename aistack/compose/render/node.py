@@ -25,6 +25,7 @@ WANTED = (
     ("ssh.service", "aistack-ssh-keys.service"),
     ("sysinit.target", "aistack-report.service"),
     ("timers.target", "aistack-update.timer"),
+    ("timers.target", "aistack-watch.timer"),
 )
 REQUIRED = (("boot-complete.target", "aistack-confirm.service"),)
 
@@ -42,6 +43,8 @@ def render_node() -> tuple[Rendered, ...]:
         _file(f"{UNITS}/aistack-clean.service", units.CLEAN),
         _file(f"{UNITS}/aistack-update.service", units.UPDATE),
         _file(f"{UNITS}/aistack-update.timer", units.UPDATE_TIMER),
+        _file(f"{UNITS}/aistack-watch.service", units.WATCH),
+        _file(f"{UNITS}/aistack-watch.timer", units.WATCH_TIMER),
         _file(f"{UNITS}/systemd-firstboot.service.d/50-aistack.conf", units.FIRST_BOOT_WITHOUT_QUESTIONS),
         _file("/usr/lib/systemd/system-preset/00-aistack.preset", units.PRESET),
         _file("/usr/lib/systemd/system-shutdown/50-aistack", units.SHUTDOWN, mode=0o755),

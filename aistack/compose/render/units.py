@@ -203,6 +203,34 @@ IOSchedulingClass=idle
 TimeoutStartSec=3600
 """
 
+# It looks and tells; a unit is not failed for what it finds, since the second gate would call that degraded at the next boot's end.
+WATCH = """\
+[Unit]
+Description=aistack: is this node still what it was when it started?
+ConditionPathExists=/usr/lib/aistack/lock.json
+RequiresMountsFor=/var/lib/aistack /boot
+After=aistack-confirm.service
+
+[Service]
+Type=oneshot
+Environment=PYTHONPATH=/usr/lib/aistack/python PYTHONDONTWRITEBYTECODE=1
+ExecStart=/usr/bin/python3 -m aistack.node.agent watch
+SuccessExitStatus=1 3
+Nice=10
+TimeoutStartSec=300
+SyslogIdentifier=aistack
+"""
+
+WATCH_TIMER = """\
+[Unit]
+Description=aistack: look at this node again
+
+[Timer]
+OnBootSec=10min
+OnUnitInactiveSec=5min
+RandomizedDelaySec=30
+"""
+
 SSHD = """\
 HostKey /etc/ssh/ssh_host_ed25519_key
 PasswordAuthentication no

@@ -17,22 +17,25 @@ LIVE = "/run/aistack/live.json"
 
 
 def deployment(root: Path) -> Reading[Deployment]:
-    """The booted deployment, found through `ostree=` on the kernel command line as the initramfs found it, or the one that is in force."""
-    return read("/proc/cmdline, /ostree, ostree show", lambda: _deployment(root))
-
-
-def _deployment(root: Path) -> Deployment:
+    """The deployment in force: the booted one, or that whose own layer was laid over it since."""
     live = inside(root, LIVE)
-    if live.exists():
-        return Deployment(**json.loads(live.read_text()))
+    return read(LIVE, lambda: Deployment(**json.loads(live.read_text()))) if live.exists() else booted(root)
+
+
+def booted(root: Path) -> Reading[Deployment]:
+    """The booted deployment: found through `ostree=` on the kernel command line, as the initramfs found it."""
+    return read("/proc/cmdline, /ostree, ostree show", lambda: _booted(root))
+
+
+def _booted(root: Path) -> Deployment:
     named = re.search(r"(?:^|\s)ostree=(\S+)", inside(root, "/proc/cmdline").read_text())
     if named is None:
         raise ValueError("no `ostree=` on the kernel command line")
-    booted = named.group(1)
-    link = inside(root, booted).readlink().as_posix()
+    path = named.group(1)
+    link = inside(root, path).readlink().as_posix()
     found = re.search(r"deploy/([^/]+)/deploy/([0-9a-f]{64})\.(\d+)/?$", link)
     if found is None:
-        raise ValueError(f"{booted} leads to {link}")
+        raise ValueError(f"{path} leads to {link}")
     stateroot, commit, serial = found.group(1), found.group(2), int(found.group(3))
     origin = inside(root, f"/ostree/deploy/{stateroot}/deploy/{commit}.{serial}.origin").read_text()
     promised = re.search(r"^manifest-digest=(sha256:[0-9a-f]{64})$", origin, re.MULTILINE)
