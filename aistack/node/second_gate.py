@@ -62,8 +62,9 @@ def act(decision: Decision, deployments: Deployments) -> Result:
     try:
         if decision.action in (Action.CONFIRM, Action.MAKE_DEFAULT, Action.ROLL_BACK, Action.GO_FORWARD) and first is not None:
             deployments.make_default(first)
-        if decision.action in (Action.CONFIRM, Action.MAKE_DEFAULT, Action.ROLL_BACK, Action.GO_FORWARD, Action.NOTHING):
-            # Before a reboot too: a counter that runs out would start the second entry, which is now the one that is left.
+        if decision.action not in (Action.RETRY, Action.DEGRADE):
+            # Before a reboot too: a counter that runs out would start the second entry, which is now the one that is left. Degraded, the
+            # node stays where the bootloader fell back to.
             deployments.stop_counting()
     except DiagnosticError as error:
         why = tuple(line for diagnostic in error.diagnostics for line in diagnostic.why)

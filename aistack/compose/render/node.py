@@ -22,6 +22,7 @@ WANTED = (
     ("sysinit.target", "systemd-resolved.service"),
     ("ssh.service", "aistack-ssh-keys.service"),
     ("sysinit.target", "aistack-report.service"),
+    ("sysinit.target", "aistack-deadline.timer"),
 )
 REQUIRED = (("boot-complete.target", "aistack-confirm.service"),)
 
@@ -34,6 +35,8 @@ def render_node() -> tuple[Rendered, ...]:
         _file(START_NOTES, units.START_NOTES, mode=0o755),
         _file(f"{UNITS}/aistack-models.service", units.MODELS),
         _file(f"{UNITS}/aistack-confirm.service", units.CONFIRM),
+        _file(f"{UNITS}/aistack-deadline.timer", units.DEADLINE_TIMER),
+        _file(f"{UNITS}/aistack-deadline.service", units.DEADLINE),
         _file(f"{UNITS}/aistack-report.service", units.REPORT),
         _file(f"{UNITS}/aistack-ssh-keys.service", units.SSH_KEYS),
         _file(f"{UNITS}/systemd-firstboot.service.d/50-aistack.conf", units.FIRST_BOOT_WITHOUT_QUESTIONS),
