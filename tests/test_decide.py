@@ -198,6 +198,19 @@ def test_every_update_comes_to_rest_whatever_is_cut(new: str, old: str, tries: i
             assert (rest, node.state) == ("old", State(confirmed="old", quarantined=("new",))), told
 
 
+@given(
+    starts=st.lists(st.tuples(st.none() | VERDICTS, st.sampled_from(CUTS)), min_size=1, max_size=40),
+    tries=st.integers(min_value=1, max_value=3),
+)
+def test_one_update_costs_at_most_two_switches(starts: list[tuple[Verdict | None, int | None]], tries: int) -> None:
+    """The gates say at each start what they like, and the power goes when it likes."""
+    node = Machine(verdicts={}, tries=tries)
+    for verdict, cut in starts:
+        node.verdicts = {"new": verdict, "old": verdict}
+        node.start(cut)
+        assert node.switches <= 2, node
+
+
 @given(verdict=VERDICTS, fell_back=st.booleans(), quarantined=st.sampled_from([(), ("new",)]), unfit=st.sampled_from([None, "old", "new"]))
 def test_a_confirmed_deployment_never_reboots_by_itself(
     verdict: Verdict, fell_back: bool, quarantined: tuple[str, ...], unfit: str | None
