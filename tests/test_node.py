@@ -38,7 +38,7 @@ class Bootloader:
     def download(self, image: Image, advance: Advance) -> Fetched:
         raise NotImplementedError
 
-    def stage(self, image: Image) -> None:
+    def stage(self, image: Image, keep: Collection[str]) -> None:
         raise NotImplementedError
 
     def discard(self) -> None:

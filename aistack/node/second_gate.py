@@ -25,6 +25,8 @@ from aistack.node.results import Cause, Outcome, Result, verdict
 ANSWER_SECONDS = 600.0
 PAUSE_SECONDS = 2.0
 MANY_RESTARTS = 3
+CONFIRMED = f"{RUN}/confirmed"
+"""There after a boot whose deployment was confirmed now, until what it took the place of is removed."""
 
 
 def run_confirm(root: Path, deployments: Deployments) -> int:
@@ -54,6 +56,8 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
     done = act(decision, deployments, remember)
     results = (*results, done)
     publish("confirm", results, root)
+    if decision.action is Action.CONFIRM:
+        inside(root, CONFIRMED).touch()
     if decision.action in (Action.ROLL_BACK, Action.GO_FORWARD) and done.outcome is Outcome.HEALTHY:
         deployments.reboot()
     return int(EXIT_CODES[verdict(results).outcome])

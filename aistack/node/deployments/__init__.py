@@ -70,10 +70,11 @@ class Deployments(Protocol):
         Checks the space first, the signature as policy.json asks, and every digest. Does nothing twice: what came before an error is kept.
         """
 
-    def stage(self, image: Image) -> None:
+    def stage(self, image: Image, keep: Collection[str]) -> None:
         """Make a downloaded image the deployment that the next orderly reboot starts, on trial; an earlier staged one goes.
 
-        Refuses while anything that the image binds is not on the node. /etc is merged, the image's kernel arguments are applied.
+        Refuses while anything that the image binds is not on the node. /etc is merged, the image's kernel arguments are applied. The
+        deployments of `keep` (digests) survive that reboot.
         """
 
     def discard(self) -> None:
