@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,7 @@ class Node:
     start: float
     boots: list[list[dict[str, Any]]] = field(default_factory=list)
     resets: list[float] = field(default_factory=list)
+    off: bool = False
     heard: bytes = b""
 
     @property
@@ -66,9 +67,9 @@ class Node:
     def listen(self) -> None:
         """Take what was reported and how often the machine restarted."""
         for event in self.qmp.take_events():
-            assert event["event"] not in ("SHUTDOWN", "STOP"), (event, self.said())
             if event["event"] == "RESET":
                 self.resets.append(self.now)
+            self.off |= event["event"] == "SHUTDOWN" and bool(event["data"]["guest"])
         try:
             data = self.channel.recv(1 << 16)
         except BlockingIOError:
@@ -123,6 +124,43 @@ class Node:
         text = "".join(f"{name} = {value!r}\n" for name, value in settings.items()) + program
         return self.ssh("PYTHONPATH=/usr/lib/aistack/python python3 -", input=text)
 
+    def switch_on(self) -> None:
+        """Wait until the guest has switched itself off, and switch it on again."""
+        self.until(lambda: self.off or None, "power off")
+        self.off = False
+        self.qmp.execute("system_reset")
+        self.qmp.execute("cont")
+
+    def hang(self) -> None:
+        """Make the guest's kernel spin on every processor, interrupts off, as a fault in it would.
+
+        By QEMU's debugger (https://sourceware.org/gdb/current/onlinedocs/gdb.html/Remote-Protocol.html): all processors are stopped until
+        they are in the kernel together, and find `cli; jmp $` where they go on.
+        """
+        address = self.folder / "debugger"
+        self.qmp.execute("human-monitor-command", {"command-line": f"gdbserver unix:{address},server=on,wait=off"})
+        processors = range(1, len(self.qmp.execute("query-cpus-fast")) + 1)
+        with socket.socket(socket.AF_UNIX) as debugger:
+            debugger.settimeout(60)
+            debugger.connect(str(address))
+            while True:
+                places = []
+                for number in processors:
+                    _ask(debugger, f"Hg{number}")
+                    registers = bytes.fromhex(_ask(debugger, "g"))
+                    places.append((int.from_bytes(registers[128:136], "little"), registers[140] & 3))
+                if all(ring == 0 for _, ring in places):
+                    break
+                debugger.sendall(b"$c#63")
+                time.sleep(0.05)
+                debugger.sendall(b"\x03")
+                _answer(debugger)
+            for number, (place, _) in zip(processors, places, strict=True):
+                _ask(debugger, f"Hg{number}")
+                assert _ask(debugger, f"M{place:x},3:faebfe") == "OK"
+            _ask(debugger, "D")
+        self.qmp.execute("cont")
+
     def cut_power(self) -> None:
         """Switch off and on in one moment: what the guest has not written is lost."""
         self.qmp.execute("system_reset")
@@ -140,6 +178,21 @@ class Node:
             if (self.folder / name).exists():
                 shutil.copyfile(self.folder / name, folder / name)
         self.qmp.execute("cont")
+
+
+def _ask(debugger: socket.socket, words: str) -> str:
+    debugger.sendall(f"${words}#{sum(words.encode()) % 256:02x}".encode())
+    return _answer(debugger)
+
+
+def _answer(debugger: socket.socket) -> str:
+    """The next packet's content."""
+    data = b""
+    while b"#" not in data or len(data) < data.index(b"#") + 3:
+        data += debugger.recv(1 << 16)
+        data = data[data.index(b"$") :] if b"$" in data else b""
+    debugger.sendall(b"+")
+    return data[1 : data.index(b"#")].decode()
 
 
 def new_key(folder: Path) -> Path:
@@ -165,7 +218,7 @@ def running(hardware: Hardware, folder: Path, key: Path, *, kept: Path | None = 
     with ExitStack() as stack:
         qemu.make_overlay(hardware, folder)
         argv = qemu.command(hardware, qemu.find_accelerator()[0], folder, folder / "console.log")
-        argv += ["-action", "panic=none"]  # a panic is the guest's to end
+        argv += ["-action", "panic=none,shutdown=pause"]  # a panic is the guest's to end, and it can be switched on again
         if kept is not None:
             for name in FILES[:2]:
                 if (kept / name).exists():
@@ -205,13 +258,15 @@ def disk_of(artifacts: dict[str, Any]) -> Path:
     return Path(where.split()[0])
 
 
-def variant(store: Store, digest: str, files: dict[str, bytes | str], *, mode: int = 0o644) -> str:
-    """The digest of an image that has one more layer: these files (`bytes`) and links (`str`), by path."""
+def variant(store: Store, digest: str, files: Mapping[str, bytes | str], labels: Mapping[str, str] | None = None) -> str:
+    """The digest of an image that has one more layer: these files (`bytes`) and links (`str`), by path; `labels` replace the image's."""
     image = oci.read_image(store, digest)
     entries = [
-        layers.file_entry(path, content, mode=mode) if isinstance(content, bytes) else layers.link_entry(path, content)
+        layers.file_entry(path, content) if isinstance(content, bytes) else layers.link_entry(path, content)
         for path, content in files.items()
     ]
     added = layers.write_layer(store, entries)
-    words = {"labels": dict(image.labels), "annotations": dict(image.annotations)}
-    return oci.write_image(store, (*image.layers, added), arch=image.arch, settings=image.settings, **words)
+    words = {**dict(image.labels), **(labels or {})}
+    return oci.write_image(
+        store, (*image.layers, added), arch=image.arch, settings=image.settings, labels=words, annotations=dict(image.annotations)
+    )

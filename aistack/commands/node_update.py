@@ -83,6 +83,10 @@ def update(
         if judged.step is Step.AVAILABLE and not extent.check:
             fetched, outcome = engine.download(offer.image, Progress(stream=sys.stderr, terminal=sys.stderr.isatty()).advance), "downloaded"
             if not extent.download:
+                if offer.image.digest in remembered.quarantined:
+                    # Named by somebody who knows: its trial is one like any other.
+                    others = tuple(digest for digest in remembered.quarantined if digest != offer.image.digest)
+                    state.save(inside(root, state.PATH), replace(remembered, quarantined=others))
                 engine.stage(offer.image, [remembered.confirmed] if remembered.confirmed else [])
                 outcome = "staged"
         document = _document(outcome, judged.because, offer, listed, fetched)

@@ -1,7 +1,8 @@
 """What a node does about a gate's verdict: the table of docs/node.md as one pure function. It reads nothing and does nothing.
 
-Two rules keep a node from going back and forth. A digest is rolled back from at most once (again only where a power cut came between
-the decision and the bootloader, which counts such boots): after that it is either quarantined or the node is marked unfit with it. And a confirmed deployment never reboots, except to end the one experiment that a rollback started.
+Two rules keep a node from going back and forth. A digest is rolled back from at most once (again only where a power cut came between the
+decision and the bootloader, which counts such boots): after that it is either quarantined or the node is marked unfit with it. And a
+confirmed deployment never reboots, except to end the one experiment that a rollback started.
 """
 
 from __future__ import annotations
