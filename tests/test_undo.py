@@ -223,3 +223,18 @@ def look_around(node: Node) -> None:
     roots = [line.split()[0] for line in flags.splitlines() if line.endswith((".0", ".1"))]
     assert len(roots) == 2
     assert all("i" in flag for flag in roots), flags
+    if ALL:
+        look_for_damage(node)
+
+
+def look_for_damage(node: Node) -> None:
+    """One flipped bit in the repository is found by the weekly look, and told by the first gate."""
+    node.ssh("systemctl start aistack-fsck.service", seconds=1200)
+    node.ssh(
+        "unshare -m sh -c 'mount -o remount,rw /sysroot; file=$(find /sysroot/ostree/repo/objects -samefile /usr/share/arrived); "
+        "printf z | dd of=$file bs=1 conv=notrunc'"
+    )
+    assert "failed" in node.ssh("systemctl start aistack-fsck.service", check=False, seconds=1200)
+    checked = json.loads(node.ssh("aistack node check --json", check=False))
+    (told,) = (result for result in checked["results"] if result["name"] == "repository")
+    assert told["outcome"] == "degraded", told

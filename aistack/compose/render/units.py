@@ -156,6 +156,31 @@ StandardOutput=journal+console
 SyslogIdentifier=aistack
 """
 
+FSCK_TIMER = """\
+[Unit]
+Description=aistack: is every file of the OS what its checksum says, once a week?
+
+[Timer]
+OnCalendar=weekly
+RandomizedDelaySec=2d
+FixedRandomDelay=yes
+Persistent=yes
+"""
+
+FSCK = """\
+[Unit]
+Description=aistack: is every file of the OS what its checksum says?
+ConditionPathExists=/ostree/repo
+
+[Service]
+Type=oneshot
+Environment=PYTHONPATH=/usr/lib/aistack/python PYTHONDONTWRITEBYTECODE=1
+ExecStart=/usr/bin/python3 -m aistack.node.repository
+CPUSchedulingPolicy=idle
+IOSchedulingClass=idle
+SyslogIdentifier=aistack
+"""
+
 # Early, so that `started` is sent even when everything after it goes wrong; it never delays what comes after it.
 REPORT = """\
 [Unit]
