@@ -19,7 +19,7 @@ from aistack.compose.lock import identity
 from aistack.diagnostics import DiagnosticError, ExitCode, unable
 from aistack.host.probes.deployment import deployment
 from aistack.host.probes.images import bound_images
-from aistack.node import agent, models, report, second_gate, state, watch
+from aistack.node import agent, models, report, repository, second_gate, state, watch
 from aistack.node.decide import Experiment, State
 from aistack.node.deployments import Advance, Difference, Fetched, Image, Listed
 
@@ -117,10 +117,26 @@ def test_a_bootloader_that_cannot_be_told_is_reported_and_nothing_reboots(tree: 
     assert state.load(tree / "var/lib/aistack/state.json").experiment == Experiment(digest=MANIFEST, failed=("architecture",))
 
 
+def test_a_damaged_file_of_the_os_is_told_until_it_is_mended(tree: Path, tmp_path: Path) -> None:
+    """OSTree's own words: `ostree fsck` is the edge here, and real in a booted node's test."""
+    program = tmp_path / "bin/ostree"
+    whole = program.read_text()
+    program.write_text(whole.replace("esac", "fsck*) echo 'error: ab/cd.file: Corrupted file object' >&2; exit 1 ;;\nesac"))
+    assert repository.main(tree) == 1
+    (told,) = repository.judge(tree)
+    assert (told.name, told.outcome) == ("repository", "degraded")
+    assert "ab/cd.file" in told.message
+    assert agent.run_check(tree) == 0
+    program.write_text(whole.replace("esac", "fsck*) exit 1 ;;\nesac"))
+    assert (repository.main(tree), len(repository.judge(tree))) == (3, 1)
+    program.write_text(whole)
+    assert (repository.main(tree), repository.judge(tree)) == (0, ())
+
+
 def test_no_answer_of_the_first_gate_is_never_confirmed(tree: Path) -> None:
     bootloader = Bootloader(order=[MANIFEST])
     assert second_gate.run_confirm(tree, bootloader) == 3
-    assert bootloader.told == []
+    assert bootloader.told == ["stop counting"], "there is nothing to go back to, so nothing is counted"
     assert written(tree, "confirm")["outcome"] == "unknown"
 
 

@@ -1,7 +1,8 @@
 """What a node does about a gate's verdict: the table of docs/node.md as one pure function. It reads nothing and does nothing.
 
-Two rules keep a node from going back and forth. A digest is rolled back from at most once: after that it is either quarantined or the
-node is marked unfit with it. And a confirmed deployment never reboots, except to end the one experiment that a rollback started.
+Two rules keep a node from going back and forth. A digest is rolled back from at most once (again only where a power cut came between the
+decision and the bootloader, which counts such boots): after that it is either quarantined or the node is marked unfit with it. And a
+confirmed deployment never reboots, except to end the one experiment that a rollback started.
 """
 
 from __future__ import annotations
@@ -54,18 +55,20 @@ class Situation:
     """What is true at this boot.
 
     `booted` is None when nobody could tell which system image runs. `confirmed_is_here` says that the confirmed deployment can be
-    booted, `newer` is the digest of the bootloader's first entry when that is not the booted one. `attempt` counts from 1.
+    booted, `newer` is the digest of the bootloader's first entry when that is not the booted one. `on_trial` says that the bootloader
+    counted this boot: what may have been decided about it before has not been carried out. `attempt` counts from 1.
     """
 
     booted: str | None
     confirmed_is_here: bool = False
     newer: str | None = None
+    on_trial: bool = False
     attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The action, why, and what the node remembers from now on; the state is saved before the action is taken."""
+    """The action, why, and what the node remembers from now on."""
 
     action: Action
     because: str
@@ -83,6 +86,8 @@ def decide(state: State, situation: Situation, verdict: Verdict) -> Decision:
     if booted == state.confirmed:
         return _confirmed(state, situation, verdict, booted, good=good)
     if booted in state.quarantined:
+        if situation.on_trial and situation.confirmed_is_here:
+            return Decision(action=Action.ROLL_BACK, because="it is quarantined: the way back from it was cut short", state=state)
         return Decision(action=Action.DEGRADE, because="a quarantined system image was booted by hand; it is not confirmed", state=state)
     if good:
         kept = replace(state, confirmed=booted, experiment=None, unfit=None)
@@ -115,7 +120,7 @@ def _new_and_bad(state: State, situation: Situation, verdict: Verdict, booted: s
     unfit = replace(state, unfit=booted, experiment=None)
     if state.unfit == booted:
         return Decision(action=Action.MARK_UNFIT, because="this node is unfit already; a rollback was tried and did not help", state=unfit)
-    if state.experiment is not None and state.experiment.digest == booted:
+    if state.experiment is not None and state.experiment.digest == booted and not situation.on_trial:
         because = "the rollback did not take: this deployment came up again"
         return Decision(action=Action.MARK_UNFIT, because=because, state=unfit)
     if verdict.outcome is Outcome.UNHEALTHY and verdict.cause is Cause.HARDWARE:

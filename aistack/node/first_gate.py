@@ -11,6 +11,7 @@ from aistack.facts.pci import VENDORS
 from aistack.facts.readings import PciDevice, Reading
 from aistack.host.probes.all import take
 from aistack.host.probes.reading import inside, read
+from aistack.node import repository
 from aistack.node.health import check
 from aistack.node.results import Result
 from aistack.values import dataclass
@@ -27,7 +28,7 @@ class Looked:
 def look(root: Path, level: str) -> Looked:
     """Read the machine below `root` and judge it against the lock there; without one its accelerators are held against their product."""
     machine, text = take(root), lock_text(root)
-    results = check(machine, text)
+    results = (*check(machine, text), *repository.judge(root))
     lock = read_lock(text)
     vendor, devices = present(lock, machine.pci.value or ())
     if not devices:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from aistack.compose.lock import Lock, decode
+from aistack.compose.render.grub import TRIAL_ARGUMENT
 from aistack.compose.render.system import LOCK_PATH, app_unit
 from aistack.diagnostics import DiagnosticError
 from aistack.facts.readings import AppsReadings, AppState, Reading, UnitState
@@ -46,9 +48,12 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
             break
         attempt += 1
         time.sleep(RETRY_SECONDS)
-    if decision.state != remembered:
-        state.save(inside(root, state.PATH), decision.state)
-    done, judged = act(decision, deployments), verdict(results)
+
+    def remember(changed: State) -> None:
+        if changed != remembered:
+            state.save(inside(root, state.PATH), changed)
+
+    done, judged = act(decision, deployments, remember), verdict(results)
     results = (*results, done)
     publish("confirm", results, root)
     telling.decided(root, decision, judged, _booted(root), changes=decision.state != remembered)
@@ -60,17 +65,25 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
     return int(EXIT_CODES[verdict(results).outcome])
 
 
-def act(decision: Decision, deployments: Deployments) -> Result:
-    """Tell the bootloader, and say how that went; the state was saved before, so a power cut here only boots what the table knows."""
+def act(decision: Decision, deployments: Deployments, remember: Callable[[State], None]) -> Result:
+    """Remember what was decided and tell the bootloader, in an order in which a power cut only boots what the table knows; say how it went.
+
+    A confirmation is remembered last: a bootloader that still counts would go back from what is confirmed.
+    """
+    if decision.action is not Action.CONFIRM:
+        remember(decision.state)
     first = decision.state.unfit if decision.action is Action.GO_FORWARD else decision.state.confirmed
     message = f"{decision.action.value}: {decision.because}"
     evidence = (("action", decision.action.value), ("confirmed", decision.state.confirmed or "none"))
     try:
         if decision.action in (Action.CONFIRM, Action.MAKE_DEFAULT, Action.ROLL_BACK, Action.GO_FORWARD) and first is not None:
             deployments.make_default(first)
-        if decision.action in (Action.CONFIRM, Action.MAKE_DEFAULT, Action.ROLL_BACK, Action.GO_FORWARD, Action.NOTHING):
-            # Before a reboot too: a counter that runs out would start the second entry, which is now the one that is left.
+        if decision.action not in (Action.RETRY, Action.DEGRADE):
+            # Before a reboot too: a counter that runs out would start the second entry, which is now the one that is left. Degraded, the
+            # node stays where the bootloader fell back to.
             deployments.stop_counting()
+        if decision.action is Action.CONFIRM:
+            remember(decision.state)
     except DiagnosticError as error:
         why = tuple(line for diagnostic in error.diagnostics for line in diagnostic.why)
         return Result(
@@ -152,7 +165,14 @@ def _situation(root: Path, deployments: Deployments, remembered: State, attempt:
     booted = _booted(root)
     present = [one.digest for one in read("deployments", deployments.listed).value or () if not one.staged]
     newer = present[0] if present and present[0] != booted else None
-    return Situation(booted=booted, confirmed_is_here=remembered.confirmed in present, newer=newer, attempt=attempt)
+    arguments = read("/proc/cmdline", lambda: inside(root, "/proc/cmdline").read_text().split()).value or ()
+    return Situation(
+        booted=booted,
+        confirmed_is_here=remembered.confirmed in present,
+        newer=newer,
+        on_trial=TRIAL_ARGUMENT in arguments,
+        attempt=attempt,
+    )
 
 
 def _booted(root: Path) -> str | None:

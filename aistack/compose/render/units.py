@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from aistack.compose.render.grub import TRIAL_ARGUMENT
+
 GATE = """\
 [Service]
 Type=oneshot
@@ -125,6 +127,58 @@ JobTimeoutSec=1800
 
 {GATE}ExecStart=/usr/bin/python3 -m aistack.node.agent confirm
 TimeoutStartSec=1500
+"""
+
+# Without dependencies, so that it counts whatever else hangs, an emergency shell included. A hung kernel is the watchdog's.
+DEADLINE_TIMER = f"""\
+[Unit]
+Description=aistack: how long a system on trial may take until its second gate has spoken
+DefaultDependencies=no
+IgnoreOnIsolate=yes
+ConditionKernelCommandLine={TRIAL_ARGUMENT}
+
+[Timer]
+OnBootSec=30min
+AccuracySec=1s
+"""
+
+DEADLINE = """\
+[Unit]
+Description=aistack: this system hangs on its trial, and is started again
+DefaultDependencies=no
+ConditionPathExists=!/run/aistack/confirm.json
+SuccessAction=reboot-force
+
+[Service]
+Type=oneshot
+ExecStart=/bin/echo the second gate has not spoken in time
+StandardOutput=journal+console
+SyslogIdentifier=aistack
+"""
+
+FSCK_TIMER = """\
+[Unit]
+Description=aistack: is every file of the OS what its checksum says, once a week?
+
+[Timer]
+OnCalendar=weekly
+RandomizedDelaySec=2d
+FixedRandomDelay=yes
+Persistent=yes
+"""
+
+FSCK = """\
+[Unit]
+Description=aistack: is every file of the OS what its checksum says?
+ConditionPathExists=/ostree/repo
+
+[Service]
+Type=oneshot
+Environment=PYTHONPATH=/usr/lib/aistack/python PYTHONDONTWRITEBYTECODE=1
+ExecStart=/usr/bin/python3 -m aistack.node.repository
+CPUSchedulingPolicy=idle
+IOSchedulingClass=idle
+SyslogIdentifier=aistack
 """
 
 # Early, so that `started` is sent even when everything after it goes wrong; it never delays what comes after it.
