@@ -95,11 +95,12 @@ USUAL = ("good", "app", "panic")
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """What every case needs: the built system image, where its variants go, and a node that is up, by firmware."""
+    """What every case needs: the built system and app images, where variants go, and a node that is up, by firmware."""
 
     folder: Path
     store: Store
     system: str
+    app: str
     lock: Lock
     registry: registry_server.Registry
     key: Path
@@ -149,6 +150,7 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Series]:
             folder=folder,
             store=store,
             system=artifacts[f"system-image {lock.name}"],
+            app=artifacts["app-image web"],
             lock=lock,
             registry=registry,
             key=node_machine.new_key(folder),

@@ -61,6 +61,7 @@ def update(
             stack.enter_context(node.alone(root))
             stack.callback(telling.tell, root, engine)
             stack.enter_context(_failures_kept(root))
+            live.finish_interrupted(root, _say)
         if extent.in_window:
             stack.callback(_apply_in_window, root, lock, engine)
         listed = engine.listed()
@@ -174,7 +175,7 @@ def _applied(root: Path, engine: Deployments, *, may_reboot: bool = True) -> str
         return "reboots" if may_reboot else "staged"
     if reasons is None:
         return "in-force"
-    switched = live.go(root, difference, lambda text: print(text, file=sys.stderr, flush=True))
+    switched = live.go(root, difference, _say)
     publish("confirm", switched.back or switched.results, root)
     if switched.ok:
         return "live"
@@ -185,6 +186,10 @@ def _applied(root: Path, engine: Deployments, *, may_reboot: bool = True) -> str
         state.save(inside(root, state.PATH), replace(remembered, quarantined=(*remembered.quarantined, digest)))
     engine.discard()
     return "undone"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _apply_in_window(root: Path, lock: Lock, engine: Deployments) -> None:
