@@ -263,6 +263,14 @@ It is signed, but old: whoever can make a registry answer with it could bring ba
     ),
     Page("UPD005", "nothing-to-go-back-to", "The node has no deployment but the one that runs."),
     Page("UPD006", "layout-not-understood", "The file or folder is no OCI layout that holds the image which the node follows."),
+    Page(
+        "ESP001",
+        "esp-missing",
+        "The disk that holds /boot has no EFI system partition as aistack lays it out; shim and GRUB stay as they are.",
+    ),
+    Page(
+        "ESP002", "exchange-failed", "A program on the EFI system partition could not be exchanged in one step; the old one is still there."
+    ),
 )
 
 

@@ -24,6 +24,7 @@ WANTED = (
     ("ssh.service", "aistack-ssh-keys.service"),
     ("sysinit.target", "aistack-report.service"),
     ("sysinit.target", "aistack-deadline.timer"),
+    ("multi-user.target", "aistack-esp.service"),
     ("timers.target", "aistack-fsck.timer"),
     ("timers.target", "aistack-update.timer"),
 )
@@ -40,6 +41,7 @@ def render_node() -> tuple[Rendered, ...]:
         _file(f"{UNITS}/aistack-confirm.service", units.CONFIRM),
         _file(f"{UNITS}/aistack-deadline.timer", units.DEADLINE_TIMER),
         _file(f"{UNITS}/aistack-deadline.service", units.DEADLINE),
+        _file(f"{UNITS}/aistack-esp.service", units.ESP),
         _file(f"{UNITS}/aistack-fsck.timer", units.FSCK_TIMER),
         _file(f"{UNITS}/aistack-fsck.service", units.FSCK),
         _file(f"{UNITS}/aistack-report.service", units.REPORT),
