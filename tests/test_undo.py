@@ -75,7 +75,7 @@ CASES = {
     "gate": Case(firmware=Firmware.UEFI, action="nothing", starts=2, files={"/usr/lib/aistack/lock.json": b""}),
     "panic": Case(firmware=Firmware.UEFI, files=early("/bin/sh -c 'echo c > /proc/sysrq-trigger'")),
     "kernel": Case(firmware=Firmware.BIOS, hangs=True),
-    "user space": Case(
+    "user-space": Case(
         firmware=Firmware.BIOS,
         files={
             **early("/bin/sleep infinity"),
@@ -90,6 +90,7 @@ CASES = {
         accelerator=LockedAccelerator(product="nvidia/l4", count=1, pci_ids=("10de:27b8",)),
     ),
 }
+PUSH = ("--all", "--preserve-digests", "--dest-tls-verify=false")
 USUAL = ("good", "app", "panic")
 
 
@@ -131,7 +132,7 @@ class Series:
         if files.get(LOCK_PATH) == b"":  # not the lock of which the image's label and the commit speak
             files[LOCK_PATH] = encode(dataclasses.replace(self.lock, name="another"))
         digest = node_machine.variant(self.store, self.system, files or {"/usr/share/changed": name.encode()}, labels)
-        self.registry.push(self.store, digest, f"nodes/web:{name.replace(' ', '-')}", self.folder / f"layout-{name}")
+        self.registry.push(self.store, digest, f"nodes/web:{name}", self.folder / f"layout-{name}", *PUSH)
         return digest
 
 
@@ -145,7 +146,7 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Series]:
     (folder / "registry").mkdir()
     with registry_server.running(folder / "registry", secure=False) as registry:
         store = Store(default_path(os.environ))
-        registry.push(store, artifacts["app-image web"], "nodes/web", folder / "layout-app", "--all", "--preserve-digests")
+        registry.push(store, artifacts["app-image web"], "nodes/web", folder / "layout-app", *PUSH)
         yield Series(
             folder=folder,
             store=store,
@@ -183,7 +184,7 @@ def test_an_update_ends_on_the_right_deployment(name: str, series: Series, tmp_p
     new = series.image(name, case)
     with node_machine.running(series.hardware(case.firmware), tmp_path, series.key, kept=series.kept(case.firmware)) as node:
         before = json.loads(node.ssh("aistack node status --json"))["booted"]
-        reference = f"{node_machine.HOST}:{series.registry.port}/nodes/web:{name.replace(' ', '-')}"
+        reference = f"{node_machine.HOST}:{series.registry.port}/nodes/web:{name}"
         asked = node.now
         print(node.ssh(f"aistack node update --to {reference}", seconds=1200))
         staged = node.now

@@ -129,7 +129,7 @@ class Maker:
             case "converter-root":
                 return self._root(self.lock.root(f"converter-{step.name}"), log)
             case "node-part":
-                return {"layer": asdict(own_files.node_layer(self.places.store, self._tools(step), compressor=self._compressor(step)))}
+                return {"layers": [asdict(layer) for layer in self._node_part(step)]}
             case "modules":
                 return self._modules(step, log)
             case "base-image":
@@ -284,6 +284,15 @@ class Maker:
     def images(self) -> dict[str, str]:
         """Manifest digests of the images that are there, by their steps' titles."""
         return {step.title: self.outputs[step.id]["image"] for step in self.steps if "image" in self.outputs.get(step.id, {})}
+
+    def _node_part(self, step: Step) -> tuple[layers.Layer, ...]:
+        store, tools, compressor, arch = self.places.store, self._tools(step), self._compressor(step), self.lock.arch
+        packages = ("shim-signed", f"shim-helpers-{arch}-signed", f"grub-efi-{arch}-signed")
+        versions = {package.name: package.version for package in self.lock.root("tools").packages if package.name in packages}
+        return (
+            own_files.esp_layer(store, tools, disk.KERNEL_ARCH[arch], versions, compressor=compressor),
+            own_files.node_layer(store, tools, compressor=compressor),
+        )
 
     def _system(self, step: Step) -> str:
         store = self.places.store

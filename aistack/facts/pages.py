@@ -258,12 +258,20 @@ Compressed layers say themselves how large they are unpacked; for those of other
     Page("UPD003", "update-runs", "Only one update or rollback runs at a time on a node."),
     Page(
         "UPD004",
-        "downgrade",
+        "image-older",
         """The tag names an image whose lock was sealed before the booted one's.
 It is signed, but old: whoever can make a registry answer with it could bring back a fault that was mended.""",
     ),
     Page("UPD005", "nothing-to-go-back-to", "The node has no deployment but the one that runs."),
     Page("UPD006", "layout-not-understood", "The file or folder is no OCI layout that holds the image which the node follows."),
+    Page(
+        "ESP001",
+        "esp-missing",
+        "The disk that holds /boot has no EFI system partition as aistack lays it out; shim and GRUB stay as they are.",
+    ),
+    Page(
+        "ESP002", "exchange-failed", "A program on the EFI system partition could not be exchanged in one step; the old one is still there."
+    ),
 )
 
 

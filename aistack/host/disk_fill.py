@@ -26,13 +26,6 @@ ENTRY = 8
 """Bytes of an entry in an ext4 folder beside its name."""
 PROGRESS = "progress: "
 STORAGE = "ostree/bootc/storage"
-SHIM = Path("/usr/lib/shim")
-SIGNED_GRUB = {
-    "x86_64": Path("/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"),
-    "aarch64": Path("/usr/lib/grub/arm64-efi-signed/grubaa64.efi.signed"),
-}
-EFI_NAME = {"x86_64": "x64", "aarch64": "aa64"}
-"""What UEFI calls an architecture in the names of programs (UEFI specification, 3.5.1.1)."""
 BIOS_GRUB = Path("/usr/lib/grub/i386-pc")
 BIOS_MODULES = (
     "biosdisk", "part_gpt", "ext2", "normal", "linux", "echo", "loadenv", "test", "search", "search_fs_uuid", "serial", "terminal",
@@ -221,14 +214,9 @@ def _esp(work: Path, disk: Path, plan: Layout, arch: str) -> None:
     stub.write_text(disk_layout.search_boot(plan.identity, then="configfile $prefix/grub.cfg\n"))
     drive = f"{disk}@@{plan.esp.offset}"
     process.run(["mmd", "-i", drive, "::/EFI", "::/EFI/BOOT", "::/EFI/debian"])
-    name = EFI_NAME[arch]
-    for source, target in (
-        (SHIM / f"shim{name}.efi.signed", f"BOOT/BOOT{name.upper()}.EFI"),
-        (SHIM / f"mm{name}.efi.signed", f"BOOT/mm{name}.efi"),
-        (SIGNED_GRUB[arch], f"BOOT/grub{name}.efi"),
-        (stub, "BOOT/grub.cfg"),
-        (stub, "debian/grub.cfg"),  # where Debian's signed GRUB looks
-    ):
+    programs = [(Path(source), f"BOOT/{name}") for name, source in disk_layout.efi_programs(arch).items()]
+    # The second is where Debian's signed GRUB looks.
+    for source, target in (*programs, (stub, "BOOT/grub.cfg"), (stub, "debian/grub.cfg")):
         process.run(["mcopy", "-i", drive, str(source), f"::/EFI/{target}"])
     stub.unlink()
 

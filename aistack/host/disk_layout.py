@@ -132,6 +132,16 @@ def search_boot(identity: Identity, *, then: str = "") -> str:
     return f"search.fs_uuid {identity.boot_fs} root\nset prefix=($root)/grub\n{then}"
 
 
+def efi_programs(arch: str) -> dict[str, str]:
+    """Debian's signed programs for UEFI by their names in the ESP's EFI/BOOT (UEFI specification, 3.5.1.1), and where packages lay them."""
+    short, long = {"x86_64": ("x64", "x86_64"), "aarch64": ("aa64", "arm64")}[arch]
+    return {
+        f"BOOT{short.upper()}.EFI": f"/usr/lib/shim/shim{short}.efi.signed",
+        f"mm{short}.efi": f"/usr/lib/shim/mm{short}.efi.signed",
+        f"grub{short}.efi": f"/usr/lib/grub/{long}-efi-signed/grub{short}.efi.signed",
+    }
+
+
 def boot_sector(boot_img: bytes, mbr: bytes, lba: int) -> bytes:
     """GRUB's boot.img made ready: it loads one sector at `lba`; the disk's own partition bytes stay.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from aistack.facts.files import RenderedFile
-from aistack.host import catalog_files, layers, rootfs
+from aistack.host import catalog_files, disk_layout, esp, layers, rootfs
 from aistack.host.layers import Layer
 from aistack.host.rootfs import Bind
 from aistack.host.store import Store
@@ -41,3 +42,16 @@ def node_layer(store: Store, root: Path, *, compressor: tuple[str, ...]) -> Laye
             if path.is_file()
         ]
         return layers.write_layer(store, entries, compressor=compressor, annotations=((layers.GROUP, "aistack"),))
+
+
+def esp_layer(store: Store, root: Path, arch: str, versions: Mapping[str, str], *, compressor: tuple[str, ...]) -> Layer:
+    """The layer of the programs that UEFI starts, from the tools root: what a node brings onto its ESP when an update is confirmed.
+
+    `arch` is as the kernel spells it, `versions` are those of the packages that the programs are from.
+    """
+    text = "".join(f"{package} {version}\n" for package, version in sorted(versions.items())).encode()
+    entries: list[tuple[layers.Entry, layers.Content]] = [layers.file_entry(f"{esp.IMAGE}/{esp.VERSIONS}", text)]
+    for name, source in disk_layout.efi_programs(arch).items():
+        file = root / source.lstrip("/")
+        entries.append((layers.Entry(path=f"{esp.IMAGE}/{esp.FOLDER}/{name}".lstrip("/"), size=file.stat().st_size), file))
+    return layers.write_layer(store, entries, compressor=compressor, annotations=((layers.GROUP, "esp"),))

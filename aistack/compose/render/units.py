@@ -181,6 +181,23 @@ IOSchedulingClass=idle
 SyslogIdentifier=aistack
 """
 
+# Only above a confirmed deployment: what is on trial must not touch what would start the one below.
+ESP = """\
+[Unit]
+Description=aistack: bring this system's shim and GRUB onto the EFI system partition
+ConditionPathExists=/usr/lib/aistack/esp
+Requires=boot-complete.target
+After=boot-complete.target
+
+[Service]
+Type=oneshot
+Environment=PYTHONPATH=/usr/lib/aistack/python PYTHONDONTWRITEBYTECODE=1
+ExecStart=/usr/bin/python3 -m aistack.node.esp
+PrivateMounts=yes
+TimeoutStartSec=600
+SyslogIdentifier=aistack
+"""
+
 # Early, so that `started` is sent even when everything after it goes wrong; it never delays what comes after it.
 REPORT = """\
 [Unit]
