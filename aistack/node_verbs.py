@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
+import click
 import typer
 
 from aistack.commands.ending import Verb
 from aistack.commands.options import AsJson, DryRun
 from aistack.diagnostics import ExitCode
 
+# Not `Literal`: the typer of Debian 13, which a node has, does not know it yet.
+LEVEL = click.Choice(("quick", "standard", "thorough"))
+GATE = click.Choice(("check", "confirm", "clean", "status"))
+
 
 def check(
     as_json: AsJson = False,
     level: Annotated[
-        Literal["quick", "standard", "thorough"],
-        typer.Option("--level", help="How much of each accelerator's memory is tried: none, a tenth, nine tenths."),
+        str,
+        typer.Option("--level", click_type=LEVEL, help="How much of each accelerator's memory is tried: none, a tenth, nine tenths."),
     ] = "quick",
     apps: Annotated[bool, typer.Option("--apps", help="Ask the apps too.")] = False,
 ) -> ExitCode:
@@ -71,7 +76,7 @@ def rollback(
     return command.rollback(apply=apply, dry_run=dry_run, as_json=as_json)
 
 
-def agent(gate: Annotated[Literal["check", "confirm", "clean", "status"], typer.Argument(help="Which gate to run.")]) -> ExitCode:
+def agent(gate: Annotated[str, typer.Argument(click_type=GATE, help="Which gate to run.")]) -> ExitCode:
     """Run one gate of a boot: what the node's own services call."""
     from aistack.node import agent as command
 

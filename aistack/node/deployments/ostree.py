@@ -66,7 +66,8 @@ class OstreeDeployments:
         def arrived(size: int) -> None:
             nonlocal came
             came += size
-            advance(f"fetching {image.reference}", came, total)
+            if total:
+                advance(f"fetching {image.reference}", came, total)
 
         self._make_writable()
         with remote_image.opened(image.reference, image.digest, arrived) as blobs:
