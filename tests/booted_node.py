@@ -1,7 +1,7 @@
 """A node without a machine: a real OSTree deployment entered as the root file system, so that libostree takes it for the booted one.
 
-What runs inside is the deployment's own Debian (libostree, skopeo, GRUB's tools) and this checkout's code. A reboot finalizes what is staged,
-as the unit does at shutdown, and enters what the bootloader's menu has first.
+What runs inside is the deployment's own Debian (libostree, skopeo, GRUB's tools) and this checkout's code. A reboot finalizes what is
+staged, as the unit does at shutdown, and enters what the bootloader's menu has first.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class Node:
         menu = (self.work / "sysroot/boot/grub/grub.cfg").read_text()
         link = re.search(r"ostree=(\S+)", menu)
         assert link is not None, menu
-        self.booted = os.readlink(self.work / "sysroot" / link[1].lstrip("/")).rpartition("/")[2]
+        self.booted = (self.work / "sysroot" / link[1].lstrip("/")).readlink().name
 
     def trust(self, host: str) -> None:
         """Take a registry that speaks plain HTTP, as an administrator says it."""
