@@ -16,6 +16,7 @@ from registry_server import Registry
 from tools_needed import needs
 
 from aistack.compose.lock import encode
+from aistack.compose.render.grub import PROGRAM
 from aistack.diagnostics import DiagnosticError
 from aistack.host import grub
 from aistack.host.store import Store
@@ -37,7 +38,7 @@ def test_ostree_does_what_an_engine_has_to(plain: Registry, tmp_path: Path) -> N
     root, reference = root_of_the_os(), f"{plain.host}/nodes/test:stable"
     images = Images.over(root, store)
     first, second = images.system("1"), images.system("2")
-    node = Node(root=root, work=tmp_path / "node", store=store)
+    node = Node(root=root, work=tmp_path / "node", store=store, environment={"OSTREE_GRUB2_EXEC": PROGRAM})
     node.install(first, reference)
     node.trust(plain.host)
     plain.push(store, second, "nodes/test:stable", tmp_path / "layout")
