@@ -20,7 +20,7 @@ from aistack.node import admission, following, gate, live, state, telling
 from aistack.node import update as node
 from aistack.node.agent import publish
 from aistack.node.deployments import Deployments, Fetched, Listed
-from aistack.node.deployments.ostree import OstreeDeployments
+from aistack.node.deployments.choice import chosen
 from aistack.node.first_gate import lock_text, read_lock
 from aistack.node.following import Judged, Offer, Step
 from aistack.report.progress import Progress
@@ -55,7 +55,7 @@ def update(
 
     Exit 0 also where there is nothing to do; 1 where the image is refused or this is no node; 3 where it could not be had.
     """
-    engine, lock = deployments or OstreeDeployments(root=root), _lock(root)
+    engine, lock = deployments or chosen(root), _lock(root)
     with contextlib.ExitStack() as stack:
         if not extent.check:
             stack.enter_context(node.alone(root))
@@ -110,7 +110,7 @@ def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, de
 
     Exit 1 where there is no other deployment, or this is no node; 3 where it could not be done.
     """
-    engine, _ = deployments or OstreeDeployments(root=root), _lock(root)
+    engine, _ = deployments or chosen(root), _lock(root)
     with node.alone(root):
         listed, remembered = engine.listed(), state.load(inside(root, state.PATH))
         target = following.to_go_back_to(listed, remembered.confirmed, remembered.quarantined)

@@ -254,6 +254,13 @@ UPDATES = (
         """The file system has too little room for what comes, so nothing was fetched.
 Compressed layers say themselves how large they are unpacked; for those of other builders three times their size is reckoned with.""",
     ),
+    Page(
+        "BTC001",
+        "bootc-not-understood",
+        "`bootc status` speaks a version of its interface that this aistack does not know, or this system was not booted by it.",
+    ),
+    Page("BTC002", "other-image-came", "The tag named another image when bootc fetched it than when it was asked; it is not staged."),
+    Page("BTC003", "nothing-downloaded", "bootc has no downloaded image that could be staged."),
     Page("UPD002", "bound-images-missing", "The system image binds apps or models that are not on this node, so it is not staged."),
     Page("UPD003", "update-runs", "Only one update or rollback runs at a time on a node."),
     Page(

@@ -69,6 +69,13 @@ def there(storage: Path) -> frozenset[str]:
     return frozenset(image.digest for image in found.value)
 
 
+def require(storage: Path, bound: Collection[PromisedImage]) -> None:
+    """Raises DiagnosticError (exit 3) where the store lacks one of these."""
+    present = there(storage)
+    if lacking := tuple(f"{one.name}@{one.digest}" for one in bound if one.digest not in present):
+        raise unable("UPD002", "bound-images-missing", "the image binds others that are not on this node", why=lacking)
+
+
 def remove_others(storage: Path, keep: Collection[str]) -> tuple[str, ...]:
     """Remove every image none of whose digests is in `keep`, and the layers that no other image has; returns the names that went."""
     path = storage / "overlay-images" / "images.json"

@@ -77,20 +77,20 @@ def main(arguments: list[str]) -> int:
         if arguments == ["check"]:
             return run_check(root)
         if arguments == ["confirm"]:
-            from aistack.node.deployments.ostree import OstreeDeployments
+            from aistack.node.deployments.choice import chosen
             from aistack.node.second_gate import run_confirm
 
-            return run_confirm(root, OstreeDeployments())
+            return run_confirm(root, chosen(root))
         if arguments == ["clean"]:
             from aistack.node.cleaning import run_clean
-            from aistack.node.deployments.ostree import OstreeDeployments
+            from aistack.node.deployments.choice import chosen
 
-            return run_clean(root, OstreeDeployments())
+            return run_clean(root, chosen(root))
         if arguments == ["watch"]:
-            from aistack.node.deployments.ostree import OstreeDeployments
+            from aistack.node.deployments.chosen import chosen
             from aistack.node.watch import run_watch
 
-            return run_watch(root, OstreeDeployments())
+            return run_watch(root, chosen(root))
         if arguments == ["status"]:
             for line in gate.lines("check", look(root, "none").results):
                 print(line)

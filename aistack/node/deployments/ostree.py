@@ -85,7 +85,7 @@ class OstreeDeployments:
             if one in lacking or one.digest not in bound_images.there(self._storage):
                 advance(f"fetching {one.name}", number, len(bound))
                 bound_images.pull(image.repository, one, self._storage)
-        self._require_bound(bound)
+        bound_images.require(self._storage, bound)
         return Fetched(
             layers=len(described.layers),
             new_layers=len(new),
@@ -99,7 +99,7 @@ class OstreeDeployments:
         with sysroot.opened(self.root, writable=True) as opened:
             repo = opened.repo()
             commit = repo.resolve_rev(ostree.image_ref(image.digest), False)[1]
-            self._require_bound(bound_images.bound(repo, commit))
+            bound_images.require(self._storage, bound_images.bound(repo, commit))
             listed = [one for one in sysroot.deployments(opened) if not one.staged]
             files = sysroot.boot_files(repo, commit)
             if files not in [sysroot.boot_files(repo, one.checksum) for one in listed]:
@@ -201,9 +201,3 @@ class OstreeDeployments:
     def _bound(self, commit: str) -> tuple[PromisedImage, ...]:
         with sysroot.opened(self.root) as opened:
             return bound_images.bound(opened.repo(), commit)
-
-    def _require_bound(self, bound: Collection[PromisedImage]) -> None:
-        there = bound_images.there(self._storage)
-        lacking = tuple(f"{one.name}@{one.digest}" for one in bound if one.digest not in there)
-        if lacking:
-            raise unable("UPD002", "bound-images-missing", "the image binds others that are not on this node", why=lacking)
