@@ -1,4 +1,4 @@
-"""Apps replaced on a running node in QEMU: by good ones, by bad ones, by ones that this machine cannot run, and by a switch that is killed."""
+"""Apps replaced on a running node in QEMU: by good ones, bad ones, ones that its base cannot run, and by a switch that is killed."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> int:
 
             return run_clean(root, chosen(root))
         if arguments == ["watch"]:
-            from aistack.node.deployments.chosen import chosen
+            from aistack.node.deployments.choice import chosen
             from aistack.node.watch import run_watch
 
             return run_watch(root, chosen(root))

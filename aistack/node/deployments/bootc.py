@@ -14,7 +14,7 @@ from aistack.diagnostics import DiagnosticError, unable
 from aistack.host import bound_images, grub
 from aistack.host.probes.images import promised_images
 from aistack.host.process import run
-from aistack.node.deployments import Advance, Fetched, Image, Listed
+from aistack.node.deployments import Advance, Difference, Fetched, Image, Listed
 from aistack.values import dataclass
 
 API = "org.containers.bootc/v1"
@@ -84,6 +84,14 @@ class BootcDeployments:
             run(["bootc", "upgrade", "--from-downloaded", "--quiet"], timeout=SECONDS)
         if (environment := self.root / GRUB_ENVIRONMENT).exists():
             grub.set_trial(grub.Trial(deployment=staged.tree.rpartition("/")[2], tries=TRIES), environment)
+
+    def lock(self, image: Image) -> bytes | None:
+        """bootc shows nothing of what is held back before it is staged."""
+        return None
+
+    def difference(self) -> Difference | None:
+        """Apps of a bootc node are replaced by a reboot."""
+        return None
 
     def discard(self) -> None:
         """ostree counts the staged deployment as its first."""
