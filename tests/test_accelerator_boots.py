@@ -18,7 +18,7 @@ import pynvml
 import pytest
 from accelerator_profiles import DRIVER, MACHINES, compile_stand_ins
 from node_machine import Node
-from test_undo import ALL, UNITS, Series, answers, decided, last_word, series  # noqa: F401  # the fixture: one kept node for all series
+from test_undo import ALL, PUSH, UNITS, Series, answers, decided, last_word, series  # noqa: F401  # the fixture: one kept node for all series
 from tools_needed import needs
 
 from aistack.compose.lock import Lock, LockedAccelerator, encode, identity
@@ -75,7 +75,7 @@ class Bench:
         if nvml is not None:
             files[f"{IMAGE}/nvml"] = profile(nvml)
         digest = node_machine.variant(self.series.store, self.series.system, files, {"io.aistack.lock": identity(lock)})
-        self.series.registry.push(self.series.store, digest, f"nodes/web:{name}", self.series.folder / f"layout-{name}")
+        self.series.registry.push(self.series.store, digest, f"nodes/web:{name}", self.series.folder / f"layout-{name}", *PUSH)
         return digest
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import node_machine
 import pytest
 from node_machine import Node
-from test_undo import ALL, Series, answers, decided, last_word, series  # noqa: F401  # the fixture: one kept node for all series
+from test_undo import ALL, PUSH, Series, answers, decided, last_word, series  # noqa: F401  # the fixture: one kept node for all series
 
 from aistack.compose.lock import Lock, LockedApp, encode, identity
 from aistack.compose.render.system import LOCK_PATH, QUADLETS, render_system
@@ -28,7 +28,7 @@ def image(made: Series, name: str, lock: Lock) -> str:
         file.path: file.content for file in render_system(lock, bound) if isinstance(file, RenderedFile) and file.path.startswith(QUADLETS)
     }
     digest = node_machine.variant(made.store, made.system, {**files, LOCK_PATH: encode(lock)}, {"io.aistack.lock": identity(lock)})
-    made.registry.push(made.store, digest, f"nodes/web:{name}", made.folder / f"layout-{name}")
+    made.registry.push(made.store, digest, f"nodes/web:{name}", made.folder / f"layout-{name}", *PUSH)
     return digest
 
 
