@@ -130,7 +130,7 @@ def test_an_update_from_look_to_confirm(world: World) -> None:
     node.confirm()
     assert node.trial() is None
     assert [(one["version"], one["booted"]) for one in node.deployments()] == [("2", True), ("1", False)]
-    assert "/ostree" not in node.run(["ostree", "fsck", "--repo=/ostree/repo"]).stdout
+    node.run(["ostree", "fsck", "--repo=/ostree/repo"])
 
 
 BOUND = "import json; from aistack.host import bound_images; print(json.dumps(sorted(bound_images.there(deployments._storage))))"
