@@ -130,7 +130,7 @@ def test_an_update_from_look_to_confirm(world: World) -> None:
     node.confirm()
     assert node.trial() is None
     assert [(one["version"], one["booted"]) for one in node.deployments()] == [("2", True), ("1", False)]
-    assert "/ostree" not in node.run(["ostree", "fsck", "--repo=/ostree/repo"]).stdout
+    node.run(["ostree", "fsck", "--repo=/ostree/repo"])
 
 
 BOUND = "import json; from aistack.host import bound_images; print(json.dumps(sorted(bound_images.there(deployments._storage))))"
@@ -216,7 +216,7 @@ def test_wrong_bytes_are_refused_and_nothing_of_them_stays(world: World, where: 
     node, bound = world.node, world.images.bound(f"wrong {where}")
     for one in bound.values():
         world.push(one, one[7:19])
-    digest = world.images.system(f"wrong-{where}", bound=bound)
+    digest = world.images.system(f"wrong-{where}", bound=bound, files={"/usr/lib/wrong": where.encode() * 1000})
     world.push(digest)
     image = oci.read_image(world.images.store, digest, whole=False)
     manifest = json.loads(world.registry.blob(digest).read_bytes())
@@ -231,8 +231,8 @@ def test_wrong_bytes_are_refused_and_nothing_of_them_stays(world: World, where: 
     blob.write_bytes(whole.replace(b"a", b"b", 1) if where != "layer" else whole[:-9] + b"123456789")
     try:
         exit_code, said = code(node, "update")
-        assert exit_code == 3, said
-        assert not any(one["staged"] for one in node.deployments())
+        assert (exit_code, said[:9]) == (3, "error[REG"), said
+        assert not any(one["version"] == f"wrong-{where}" for one in node.deployments())
         node.run(["ostree", "fsck", "--repo=/ostree/repo"])
     finally:
         blob.write_bytes(whole)
@@ -295,7 +295,7 @@ def test_too_little_room_is_told_before_anything_comes(world: World) -> None:
     world.fetched("blobs")
     done = node.run(["sh", "-c", FULL], check=False)
     assert done.returncode == 3 and "error[UPD001]" in done.stderr, done
-    assert len(world.fetched("blobs")) <= 2  # the config, and the small layer that says what is bound
+    assert len(set(world.fetched("blobs"))) <= 2  # the config, and the small layer that says what is bound
     assert not any(one["version"] == "large" for one in node.deployments())
 
 

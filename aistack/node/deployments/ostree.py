@@ -79,7 +79,7 @@ class OstreeDeployments:
             lacking = [one for one in top if one.digest not in bound_images.there(self._storage)]
             parts = remote_image.missing_layers(image.repository, lacking, bound_images.layers_there(self._storage))
             room.require(self._repository, unpacked(new) + unpacked(parts) + RESERVE, f"the update to {image.reference}")
-            came, total = 0, sum(part.size for part in (*new[:-1], *parts))
+            came, total = 0, sum(part.size for part in (*ostree.missing(self._repository, new), *parts))
             bound = self._bound(ostree.import_image(self._repository, blobs, image.digest).commit)
         sizes = {part.digest: part.size for part in parts}
         for one in bound:
