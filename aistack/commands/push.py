@@ -15,12 +15,12 @@ from aistack.commands.opening import Options, opened
 from aistack.compose.render import image_names
 from aistack.compose.render.policy import SIGNATURES
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
+from aistack.facts.following import REFERENCE
 from aistack.host import oci, rootfs
 from aistack.host.publish import Signer, publish
 from aistack.host.store import Store
 
 SCHEMA = "aistack/push/v1"
-REFERENCE = re.compile(r"[^/\s:@]+(?::\d+)?/[a-z0-9._/-]+:[\w][\w.-]{0,127}")
 SHORT = 12
 """Digits of a digest in the tags of bound images, which keep a registry from clearing them away."""
 
@@ -33,7 +33,7 @@ def push(
     `reference` is HOST/REPOSITORY:TAG. Exit 1 where something of the recipe is not built, or the reference is none; 3 where the registry
     could not be reached or does not take it, or the key does not sign.
     """
-    if not REFERENCE.fullmatch(reference):
+    if not re.fullmatch(REFERENCE, reference):
         message = f"`{reference}` does not say where to push"
         raise refuse(_problem("PUSH001", "push-reference", message, "HOST/REPOSITORY:TAG, like registry.example/nodes/l4:stable"))
     found = opened(recipe, Options())
@@ -49,12 +49,12 @@ def push(
     repository = reference.rpartition(":")[0]
     targets = [(digest, f"{repository}:{_tag(name, digest)}") for name, digest in bound.items()] + [(system, reference)]
     if not dry_run:
-        signer = _signer(store.path / "roots" / tools[1]["root"], key, passphrase) if key else None
         with store.in_use(lambda: found.progress.say("another aistack is cleaning the store; waiting")):
+            signer = _signer(store.path / "roots" / tools[1]["root"], key, passphrase) if key else None
             for digest, name in targets:
                 found.progress.say(f"pushing {name}")
                 publish(store, digest, name, partial(found.progress.advance, name), signer=signer if digest == system else None)
-    _tell(store, reference, targets, dry_run=dry_run, as_json=as_json)
+    _tell(store, targets, signed=key is not None, dry_run=dry_run, as_json=as_json)
     return ExitCode.OK
 
 
@@ -72,18 +72,18 @@ def _tag(name: str, digest: str) -> str:
     return f"{name.rpartition('/')[2]}-{digest.removeprefix('sha256:')[:SHORT]}"
 
 
-def _tell(store: Store, reference: str, targets: list[tuple[str, str]], *, dry_run: bool, as_json: bool) -> None:
+def _tell(store: Store, targets: list[tuple[str, str]], *, signed: bool, dry_run: bool, as_json: bool) -> None:
+    """What was pushed; the last of the targets is the system image."""
     sizes = {digest: sum(layer.size for layer in oci.read_image(store, digest).layers) for digest, _ in targets}
+    system, reference = targets[-1]
     if as_json:
         images = [{"reference": name, "digest": digest, "bytes": sizes[digest]} for digest, name in targets]
-        print(
-            json.dumps(
-                {"schema": SCHEMA, "reference": reference, "digest": targets[-1][0], "pushed": not dry_run, "images": images}, indent=2
-            )
-        )
+        document = {"schema": SCHEMA, "reference": reference, "digest": system, "pushed": not dry_run, "signed": signed, "images": images}
+        print(json.dumps(document, indent=2))
         return
     for digest, name in targets:
-        print(f"{'would push' if dry_run else 'pushed'} {name}@{digest}, {sizes[digest] / 1e6:.1f} MB")
+        how = ", signed" if signed and digest == system else ""
+        print(f"{'would push' if dry_run else 'pushed'} {name}@{digest}, {sizes[digest] / 1e6:.1f} MB{how}")
 
 
 def _problem(rule: str, name: str, message: str, hint: str) -> Diagnostic:

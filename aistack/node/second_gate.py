@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -41,18 +42,21 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
             lost = Result(name="state", outcome=Outcome.UNKNOWN, message=str(error), action="; ".join(hints) or None)
             publish("confirm", (*results, lost), root)
             return int(EXIT_CODES[Outcome.UNKNOWN])
-        decision = decide(remembered, _situation(root, deployments, remembered, attempt), verdict(results))
+        situation, judged = _situation(root, deployments, remembered, attempt), verdict(results)
+        decision = decide(remembered, situation, judged)
         if decision.action is not Action.RETRY:
             break
         attempt += 1
         time.sleep(RETRY_SECONDS)
-    if decision.state != remembered:
+    changes = decision.state != remembered
+    if changes:
         state.save(inside(root, state.PATH), decision.state)
-    done, judged = act(decision, deployments), verdict(results)
+    done = act(decision, deployments)
     results = (*results, done)
     publish("confirm", results, root)
-    telling.decided(root, decision, judged, _booted(root), changes=decision.state != remembered)
-    telling.tell(root, deployments)
+    with contextlib.suppress(OSError):  # a full disk keeps no node from going back
+        telling.decided(root, decision, judged, situation.booted, changes=changes)
+        telling.tell(root, deployments)
     if decision.action is Action.CONFIRM:
         inside(root, CONFIRMED).touch()
     if decision.action in (Action.ROLL_BACK, Action.GO_FORWARD) and done.outcome is Outcome.HEALTHY:
