@@ -201,7 +201,7 @@ class Node:
     def reboot(self) -> str:
         """An orderly one; returns the version that runs then."""
         if (self.work / "run/ostree/staged-deployment").exists():
-            self.run(["ostree", "admin", "finalize-staged"])
+            self.run(["env", f"OSTREE_GRUB2_EXEC={PROGRAM}", "ostree", "admin", "finalize-staged"])
         self.start()
         return self.version()
 
