@@ -27,11 +27,13 @@ pytestmark = pytest.mark.system
 
 WORD = "a word, and another"
 INSIDE = """
-import sys
+import contextlib, os, sys
+from pathlib import Path
 sys.path.insert(0, "/mnt")
-from aistack.host import image_proxy, registry
+from aistack.host import image_proxy, layout_server, registry
+carried = layout_server.serving(Path("/srv"), sys.argv[1]) if os.listdir("/srv") else contextlib.nullcontext()
 try:
-    with image_proxy.opened(f"docker://{sys.argv[1]}"):
+    with carried, image_proxy.opened(f"docker://{sys.argv[1]}"):
         print("opened")
 except image_proxy.ProxyError as error:
     (found,) = registry.refused(sys.argv[1], str(error)).diagnostics
@@ -68,11 +70,14 @@ class Place:
         return f"docker://{self.registry.host}/{repository}:{digest.replace(':', '-')}.sig"
 
     def copy(self, source: str, target: str) -> None:
-        subprocess.run(image_proxy.skopeo("copy", "--quiet", source, target), check=True, capture_output=True, timeout=120)
+        subprocess.run(
+            image_proxy.skopeo("copy", "--quiet", "--preserve-digests", source, target), check=True, capture_output=True, timeout=120
+        )
 
-    def opened(self, name: str) -> str:
-        """What a node says that is to fetch an image of the registry."""
+    def opened(self, name: str, layout: Path | None = None) -> str:
+        """What a node says that is to fetch an image of the registry, or of a layout that was carried to it."""
         binds = {"/mnt": Path(aistack.__file__).parent.parent, "/etc/containers": self.folder / "node", "/etc/hosts": Path("/etc/hosts")}
+        binds |= {"/srv": layout} if layout else {}
         entering = rootfs.entering(
             self.tools,
             ["python3", "-c", INSIDE, f"{self.registry.host}/{name}"],
@@ -158,6 +163,17 @@ def test_a_signature_that_is_gone_or_changed_is_refused(place: Place, tmp_path: 
         payload = place.registry.blob(one["digest"])
         payload.write_bytes(payload.read_bytes()[:-1] + b" ")
     assert place.opened("nodes/l4:stable").startswith("REG006 ")
+
+
+def test_a_layout_that_is_carried_to_the_node_is_held_to_the_key_too(place: Place, tmp_path: Path) -> None:
+    digest, layout = place.signed(b"one"), tmp_path / "carried"
+    place.copy(f"docker://{place.registry.host}/nodes/l4:stable", f"oci:{layout}:stable")
+    said = place.opened("nodes/l4:stable", layout)
+    assert said.startswith("REG009 ") and "no signature exists" in said
+    signature = place.signature(digest)
+    place.copy(signature, f"oci:{layout}:{signature.rpartition(':')[2]}")
+    assert place.opened("nodes/l4:stable", layout) == "opened\n"
+    assert place.opened("nodes/h100:stable", layout).startswith("REG009 ")
 
 
 def test_a_key_that_does_not_sign_leaves_no_tag(place: Place, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from aistack.commands.opening import Options, opened
 from aistack.compose.render import image_names
 from aistack.compose.render.policy import SIGNATURES
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
+from aistack.facts.following import REFERENCE
 from aistack.host import oci, rootfs
 from aistack.host.publish import Signer, publish
 from aistack.host.qemu import Firmware
@@ -23,7 +24,6 @@ from aistack.host.referrers import Document, attach
 from aistack.host.store import Store
 
 SCHEMA = "aistack/push/v1"
-REFERENCE = re.compile(r"[^/\s:@]+(?::\d+)?/[a-z0-9._/-]+:[\w][\w.-]{0,127}")
 EVIDENCE = {
     ".spdx.json": "application/spdx+json",
     ".cdx.json": "application/vnd.cyclonedx+json",
@@ -43,7 +43,7 @@ def push(
     `reference` is HOST/REPOSITORY:TAG. Exit 1 where something of the recipe is not built, or the reference is none; 3 where the registry
     could not be reached or does not take it, or the key does not sign.
     """
-    if not REFERENCE.fullmatch(reference):
+    if not re.fullmatch(REFERENCE, reference):
         message = f"`{reference}` does not say where to push"
         raise refuse(_problem("PUSH001", "push-reference", message, "HOST/REPOSITORY:TAG, like registry.example/nodes/l4:stable"))
     found = opened(recipe, Options())
@@ -60,14 +60,14 @@ def push(
     targets = [(digest, f"{repository}:{_tag(name, digest)}") for name, digest in bound.items()] + [(system, reference)]
     documents = evidence(store, built)
     if not dry_run:
-        skopeo = rootfs.foreign(store.path / "roots" / tools[1]["root"], ("skopeo",))
-        signer = _signer(skopeo, key, passphrase) if key else None
         with store.in_use(lambda: found.progress.say("another aistack is cleaning the store; waiting")):
+            skopeo = rootfs.foreign(store.path / "roots" / tools[1]["root"], ("skopeo",))
+            signer = _signer(skopeo, key, passphrase) if key else None
             for digest, name in targets:
                 found.progress.say(f"pushing {name}")
                 publish(store, digest, name, partial(found.progress.advance, name), signer=signer if digest == system else None)
             attach(store, skopeo, system, repository, documents)
-    _tell(store, reference, targets, documents, dry_run=dry_run, as_json=as_json)
+    _tell(store, targets, documents, signed=key is not None, dry_run=dry_run, as_json=as_json)
     return ExitCode.OK
 
 
@@ -103,16 +103,19 @@ def _tag(name: str, digest: str) -> str:
 
 
 def _tell(
-    store: Store, reference: str, targets: list[tuple[str, str]], documents: tuple[Document, ...], *, dry_run: bool, as_json: bool
+    store: Store, targets: list[tuple[str, str]], documents: tuple[Document, ...], *, signed: bool, dry_run: bool, as_json: bool
 ) -> None:
+    """What was pushed; the last of the targets is the system image, to which the documents are attached."""
     sizes = {digest: sum(layer.size for layer in oci.read_image(store, digest).layers) for digest, _ in targets}
+    system, reference = targets[-1]
     if as_json:
         images = [{"reference": name, "digest": digest, "bytes": sizes[digest]} for digest, name in targets]
-        said = {"schema": SCHEMA, "reference": reference, "digest": targets[-1][0], "pushed": not dry_run, "images": images}
+        said = {"schema": SCHEMA, "reference": reference, "digest": system, "pushed": not dry_run, "signed": signed, "images": images}
         print(json.dumps({**said, "attached": [document.title for document in documents]}, indent=2))
         return
     for digest, name in targets:
-        print(f"{'would push' if dry_run else 'pushed'} {name}@{digest}, {sizes[digest] / 1e6:.1f} MB")
+        how = ", signed" if signed and digest == system else ""
+        print(f"{'would push' if dry_run else 'pushed'} {name}@{digest}, {sizes[digest] / 1e6:.1f} MB{how}")
     for document in documents:
         print(f"{'would attach' if dry_run else 'attached'} {document.title} ({document.media_type})")
 

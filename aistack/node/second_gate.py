@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -43,21 +44,24 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
             lost = Result(name="state", outcome=Outcome.UNKNOWN, message=str(error), action="; ".join(hints) or None)
             publish("confirm", (*results, lost), root)
             return int(EXIT_CODES[Outcome.UNKNOWN])
-        decision = decide(remembered, _situation(root, deployments, remembered, attempt), verdict(results))
+        situation, judged = _situation(root, deployments, remembered, attempt), verdict(results)
+        decision = decide(remembered, situation, judged)
         if decision.action is not Action.RETRY:
             break
         attempt += 1
         time.sleep(RETRY_SECONDS)
+    changes = decision.state != remembered
 
     def remember(changed: State) -> None:
-        if changed != remembered:
+        if changes:
             state.save(inside(root, state.PATH), changed)
 
-    done, judged = act(decision, deployments, remember), verdict(results)
+    done = act(decision, deployments, remember)
     results = (*results, done)
     publish("confirm", results, root)
-    telling.decided(root, decision, judged, _booted(root), changes=decision.state != remembered)
-    telling.tell(root, deployments)
+    with contextlib.suppress(OSError):  # a full disk keeps no node from going back
+        telling.decided(root, decision, judged, situation.booted, changes=changes)
+        telling.tell(root, deployments)
     if decision.action is Action.CONFIRM:
         inside(root, CONFIRMED).touch()
     if decision.action in (Action.ROLL_BACK, Action.GO_FORWARD) and done.outcome is Outcome.HEALTHY:
