@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from aistack import node_verbs
 from aistack.commands.ending import Verb
 from aistack.commands.options import AsJson, DryRun, FirmwareName, ModelsFrom, Offline, RecipeFile, Reference, WithoutModels
 from aistack.diagnostics import ExitCode
@@ -148,41 +149,6 @@ def facts_refresh(
 
     root, day = package().parent, today(os.environ)
     return command.refresh(ids or (), root=root, dry_run=dry_run, everything=everything, environment=os.environ, today=day)
-
-
-def node_check(
-    as_json: AsJson = False,
-    level: Annotated[
-        Literal["quick", "standard", "thorough"],
-        typer.Option("--level", help="How much of each accelerator's memory is tried: none, a tenth, nine tenths."),
-    ] = "quick",
-    apps: Annotated[bool, typer.Option("--apps", help="Ask the apps too.")] = False,
-) -> ExitCode:
-    """Judge this machine and its accelerators now, by what its lock promises; changes nothing."""
-    from aistack.commands import node as command
-
-    return command.node_check(as_json=as_json, level=level, apps=apps)
-
-
-def node_snapshot() -> ExitCode:
-    """Print what this machine has as a snapshot, which `check` judges."""
-    from aistack.commands.node_snapshot import node_snapshot as command
-
-    return command()
-
-
-def node_status(as_json: AsJson = False) -> ExitCode:
-    """Say which system is booted, and what the gates found."""
-    from aistack.commands import node as command
-
-    return command.node_status(as_json=as_json)
-
-
-def node_agent(gate: Annotated[Literal["check", "confirm", "status"], typer.Argument(help="Which gate to run.")]) -> ExitCode:
-    """Run one gate of a boot: what the node's own services call."""
-    from aistack.node import agent
-
-    return ExitCode(agent.main([gate]))
 
 
 def lock(
@@ -409,7 +375,7 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
     },
     "facts": {"refresh": facts_refresh},
     "store": {"show": store_show, "check": store_check, "prune": store_prune, "push": store_push},
-    "node": {"snapshot": node_snapshot, "check": node_check, "status": node_status, "agent": node_agent},
+    "node": node_verbs.VERBS,
 }
 """The verbs of the program and of each group of verbs, in the order in which help lists them."""
 

@@ -18,16 +18,17 @@ INSIDE = r"""
 import json, os, re, subprocess, sys
 from pathlib import Path
 sys.path.insert(0, "/mnt")
-from aistack.compose.render import grub
+from aistack.compose.render import grub as menu
 from aistack.diagnostics import DiagnosticError
-from aistack.host import sysroot
+from aistack.host import grub, sysroot
 from aistack.host.probes.deployment import deployment
 from aistack.node.deployments.ostree import OstreeDeployments
 
 program = Path("/tmp/grub-config")
-program.write_text(grub.SCRIPT)
+program.write_text(menu.SCRIPT)
 program.chmod(0o755)
 os.environ["OSTREE_GRUB2_EXEC"] = str(program)
+said = {}
 root = Path("/tmp/sysroot")
 root.mkdir()
 sysroot.init_sysroot(root)
@@ -44,16 +45,21 @@ for name in "ab":
     argv = ["ostree", f"--repo={root}/ostree/repo", "commit", "-b", name, "--owner-uid=0", "--owner-gid=0", *metadata, str(tree)]
     commit = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
     with sysroot.opened(root, writable=True) as opened:
-        sysroot.deploy(opened, commit, digest=digest, reference="x", kernel_arguments=["quiet"])
-said = {}
+        said[name] = sysroot.deploy(opened, commit, digest=digest, reference="x", kernel_arguments=["quiet"])
 deployments = OstreeDeployments(root=root)
-said["before"] = deployments.present()
+said["counted"] = re.findall(r'"\${trial}" = "(.*)"', (root / "boot/grub/grub.cfg").read_text())
+said["parsed"] = subprocess.run(["grub-script-check", str(root / "boot/grub/grub.cfg")]).returncode
+said["before"] = [one.digest for one in deployments.listed()]
 deployments.make_default("sha256:" + "a" * 64)
-said["after"] = deployments.present()
-environment = str(root / "boot/grub/grubenv")
-subprocess.run(["grub-editenv", environment, "set", "boot_counter=2"], check=True)
+said["after"] = [one.digest for one in deployments.listed()]
+environment = root / "boot/grub/grubenv"
 deployments.stop_counting()
-said["grubenv"] = subprocess.run(["grub-editenv", environment, "list"], capture_output=True, text=True, check=True).stdout
+subprocess.run(["grub-editenv", str(environment), "set", "other=x"], check=True)
+grub.set_trial(grub.Trial(deployment=said["b"], tries=2), environment)
+listing = ["grub-editenv", str(environment), "list"]
+said["trial"] = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split()
+deployments.stop_counting()
+said["after trial"] = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split()
 try:
     deployments.make_default("sha256:none")
 except DiagnosticError as error:
@@ -81,12 +87,14 @@ def node() -> Iterator[Path]:
 
 
 @pytest.mark.system
-def test_the_default_is_switched_and_the_counter_cleared(node: Path) -> None:
+def test_the_default_is_switched_and_the_trial_ended(node: Path) -> None:
     binds = [rootfs.Bind(source=Path(aistack.__file__).parent.parent, target="/mnt")]
     said = json.loads(rootfs.enter(node, ["python3", "-c", INSIDE], binds=binds, environment={"PYTHONDONTWRITEBYTECODE": "1"}).stdout)
     older, newer = "sha256:" + "a" * 64, "sha256:" + "b" * 64
     assert said["before"] == [newer, older]
     assert said["after"] == [older, newer]
-    assert said["grubenv"] == ""
+    assert (said["counted"], said["parsed"]) == ([said["b"]], 0)
+    assert said["trial"] == ["boot_counter=2", "other=x", f"trial={said['b']}"]
+    assert said["after trial"] == ["other=x"]
     assert said["refused"] == "deployment-missing"
     assert said["booted"] == [None, older, older]

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from aistack.host.probes.deployment import deployment
 from aistack.host.probes.images import bound_images
 from aistack.node import agent, models, report, second_gate, state
 from aistack.node.decide import Experiment, State
+from aistack.node.deployments import Advance, Fetched, Image, Listed
 
 
 @dataclass(slots=True)
@@ -31,8 +32,20 @@ class Bootloader:
     told: list[str] = field(default_factory=list)
     broken: bool = False
 
-    def present(self) -> tuple[str, ...]:
-        return tuple(self.order)
+    def listed(self) -> tuple[Listed, ...]:
+        return tuple(Listed(digest=digest) for digest in self.order)
+
+    def download(self, image: Image, advance: Advance) -> Fetched:
+        raise NotImplementedError
+
+    def stage(self, image: Image, keep: Collection[str]) -> None:
+        raise NotImplementedError
+
+    def discard(self) -> None:
+        raise NotImplementedError
+
+    def clean(self, keep: Collection[str]) -> tuple[str, ...]:
+        raise NotImplementedError
 
     def make_default(self, digest: str) -> None:
         if self.broken:

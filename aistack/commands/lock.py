@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -118,6 +120,7 @@ def ensure(
     python_parts.require()
     basis = pinning.Basis(kept=None if anew else older, upgrade=tuple(upgrade), before=older)
     lock, diagnostics = pinning.pin(stack, places, progress, basis=basis, with_models=with_models)
+    lock = _dated(lock, older, places.environment)
     errors = tuple(found for found in diagnostics if found.severity is Severity.ERROR)
     if errors:
         raise DiagnosticError(errors, ExitCode.NO)
@@ -128,6 +131,14 @@ def ensure(
             require(lock, older)
         write(lock, path)
     return lock, older
+
+
+def _dated(lock: Lock, older: Lock | None, environment: Mapping[str, str]) -> Lock:
+    """The lock with the time of now, or the older one's where that pins the same."""
+    if older is not None and replace(lock, sealed=older.sealed) == older:
+        return older
+    now = float(environment.get("SOURCE_DATE_EPOCH") or time.time())
+    return replace(lock, sealed=datetime.datetime.fromtimestamp(now, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
 def _fits(stack: Stack, lock: Lock, with_models: bool) -> bool:

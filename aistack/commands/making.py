@@ -19,10 +19,13 @@ from aistack.compose.lock import Lock, LockedApp, LockedModel, identity
 from aistack.compose.plan import Step, Surroundings
 from aistack.facts import fatbin
 from aistack.facts.files import Rendered, RenderedFile
+from aistack.facts.following import SEALED_LABEL
 from aistack.facts.pins import LockedFile, LockedRoot
 from aistack.host import (
     accounts,
     binaries,
+    blobs,
+    bound_images,
     bound_store,
     deb,
     debian,
@@ -33,11 +36,13 @@ from aistack.host import (
     grub,
     hub,
     inspect,
+    layer_tree,
     layers,
     models,
     modules,
     oci,
     ostree,
+    ostree_commit,
     own_files,
     process,
     python_parts,
@@ -75,7 +80,7 @@ CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "system-image": (render.system, layers, oci),
     "verify": (fatbin, findings, inspect, lint, statement, tidy, verify, *_parts(checks), *_parts(binaries)),
     "sbom": (sbom.cyclonedx, sbom.inventory, sbom.spdx),
-    "disk": (bound_store, disk, disk_fill, disk_layout, grub, ostree, sysroot),
+    "disk": (blobs, bound_images, bound_store, disk, disk_fill, disk_layout, grub, layer_tree, ostree, ostree_commit, sysroot),
 }
 """Modules of ours whose text shapes a step's output."""
 
@@ -287,6 +292,7 @@ class Maker:
         entries = _entries(render.render_system(self.lock, bound(self.lock, self.images)))
         top = layers.write_layer(store, entries, compressor=self._compressor(step), annotations=((layers.GROUP, "lock"),))
         labels = {**dict(base.labels), verify.LOCK_LABEL: identity(self.lock), "org.opencontainers.image.title": self.lock.name}
+        labels |= {SEALED_LABEL: self.lock.sealed} if self.lock.sealed else {}
         return oci.write_image(store, (*base.layers, *node_part, top), arch=base.arch, settings=base.settings, labels=labels)
 
     def _disk(self, step: Step, folder: Path) -> dict[str, Any]:
@@ -296,7 +302,7 @@ class Maker:
             folder,
             seed=step.id,
             digest=self.images[f"system-image {self.lock.name}"],
-            reference=f"localhost/aistack/{self.lock.name}:latest",
+            reference=dict(self.lock.node).get("follow", f"localhost/aistack/{self.lock.name}:latest"),
             bound=bound(self.lock, self.images),
             arch=self.lock.arch,
             progress=lambda text: self.progress.say(f"    {text}"),

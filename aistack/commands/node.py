@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aistack.compose.lock import LockFormatError, decode, identity
-from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
+from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse
 from aistack.facts.readings import Deployment, Reading
 from aistack.host.probes.deployment import deployment
 from aistack.host.probes.reading import inside
@@ -56,16 +56,7 @@ def node_status(*, as_json: bool = False, root: Path = Path("/")) -> ExitCode:
         if as_json:
             print(json.dumps({"schema": STATUS_SCHEMA, "is_node": False, "why": text.error}, indent=2))
             return ExitCode.NO
-        raise refuse(
-            Diagnostic(
-                rule="NODE010",
-                name="not-a-node",
-                severity=Severity.ERROR,
-                message="this machine is no aistack node",
-                why=(text.error or "",),
-                hints=("`aistack up RECIPE` makes one", "`aistack node check` reads this machine all the same"),
-            )
-        )
+        raise not_a_node(text.error)
     document = _status(text.value, deployment(root), root)
     if as_json:
         print(json.dumps(document, indent=2, ensure_ascii=False))
@@ -74,6 +65,20 @@ def node_status(*, as_json: bool = False, root: Path = Path("/")) -> ExitCode:
             if key not in ("schema", "is_node"):
                 print(f"{key:<12} {_words(value)}")
     return ExitCode.OK
+
+
+def not_a_node(why: str | None) -> DiagnosticError:
+    """The error on any other machine: `why` its lock cannot be read."""
+    return refuse(
+        Diagnostic(
+            rule="NODE010",
+            name="not-a-node",
+            severity=Severity.ERROR,
+            message="this machine is no aistack node",
+            why=(why or "its lock is damaged",),
+            hints=("`aistack up RECIPE` makes one", "`aistack node check` reads this machine all the same"),
+        )
+    )
 
 
 def _status(text: bytes, booted: Reading[Deployment], root: Path) -> dict[str, Any]:

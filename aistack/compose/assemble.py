@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from aistack.compose import sources
 from aistack.compose.memory import in_node, node_memory_mib
-from aistack.compose.recipe import Recipe
+from aistack.compose.recipe import NodeWish, Recipe
 from aistack.compose.resolve import Candidate, Resolution
 from aistack.compose.rules.situation import Part, Situation
 from aistack.compose.stack import Choice, Rejection, Stack, StackApp, Wheels
@@ -37,7 +37,7 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
         driver=situation.driver,
         apps=complete,
         models=tuple(models[name] for name in sorted(models)),
-        node=(("ssh", recipe.node.ssh), ("time-zone", recipe.node.time_zone)),
+        node=_node(recipe.node),
         packages=recipe.node.packages,
         memory_mib=node_memory_mib(tuple(frameworks), on_processor=in_node(situation.accelerator)),
         sources=recipe.sources,
@@ -45,6 +45,12 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
         catalog=catalog.identity,
         signing=_signing(recipe),
     )
+
+
+def _node(wish: NodeWish) -> tuple[tuple[str, str], ...]:
+    """The settings, those left out that are not given."""
+    settings = {"ssh": wish.ssh, "time-zone": wish.time_zone, "follow": wish.follow, "window": wish.window}
+    return tuple((name, value) for name, value in settings.items() if value)
 
 
 def _signing(recipe: Recipe) -> Signing | None:

@@ -103,6 +103,7 @@ class Lock:
     version string. `node` holds the recipe's `node:` settings, `memory_mib` the memory that the node must have. `wish` is the
     identity of the stack that was locked: a recipe that still resolves to it needs no new lock. `compressor` is what compresses layers:
     a program of the root `tools`, with its arguments, from standard input to standard output. `signing` is what signs compiled modules.
+    `sealed` is when these pins were put together (UTC, ISO 8601 to the second): a node takes no older image in the place of a newer one.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Lock:
     wish: str
     compressor: tuple[str, ...] = ()
     signing: Signing | None = None
+    sealed: str = ""
 
     def root(self, name: str) -> LockedRoot:
         """The root of that name."""

@@ -12,6 +12,7 @@ from dataclasses import field
 from typing import Annotated, ClassVar, Literal
 
 from aistack.diagnostics import Diagnostic, Label, Severity
+from aistack.facts import following
 from aistack.facts.decode import Number, Text, decode
 from aistack.facts.document import Node, place_of
 from aistack.facts.version import Scheme, VersionFormatError, parse_range
@@ -74,15 +75,18 @@ Variable = Annotated[str, Text(pattern=r"[A-Za-z_][A-Za-z0-9_]*", what="the name
 Setting = Annotated[str, Text(pattern=r"[^\x00-\x1f\x7f]*", what="text on one line", loose=True)]
 Reason = Annotated[str, Text(pattern=r"\s*\S[\s\S]*", what="a reason in words", example="lab node, replaced in spring")]
 HealthPath = Annotated[str, Text(pattern=r"/[^\s]*", what="a path that begins with a slash", example="/health")]
-_HOST = r"(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9-]+(?=:))(?::[0-9]+)?"
-_REPOSITORY = r"(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+"
 ImageName = Annotated[
     str,
     Text(
-        pattern=rf"{_HOST}{_REPOSITORY}(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?",
+        pattern=rf"{following.HOST}{following.REPOSITORY}(?:{following.TAG})?(?:{following.DIGEST})?",
         what="an image's name that begins with its registry",
         example="registry.example/team/app:1.2",
     ),
+]
+Followed = Annotated[str, Text(pattern=following.REFERENCE, what="HOST/REPOSITORY:TAG", example="registry.example/nodes/l4:stable")]
+Window = Annotated[
+    str,
+    Text(pattern=following.WINDOW, what="days and hours", example="Sat,Sun 02:00..04:00", check=following.window_problem),
 ]
 Uri = Annotated[str, Text(pattern=r"(?:https?|file|copy)://?[^\s@]+", what="an address without user name or password")]
 SuiteName = Annotated[
@@ -185,6 +189,13 @@ class NodeWish:
         str, Text(pattern=r"[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)*", what="a time zone", example="Europe/Berlin"), "the node's time zone"
     ] = "UTC"
     packages: Annotated[tuple[OwnPackage, ...], "packages of the OS beside those that every node has"] = ()
+    follow: Annotated[Followed | None, "the image in a registry that the nodes update to; the credential `aistack.follow` overrides it"] = (
+        None
+    )
+    window: Annotated[
+        Window | None,
+        "when a node may reboot into an update by itself, local time; never where not given; the credential `aistack.window` overrides it",
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,7 +106,7 @@ def differences(stack: Stack, lock: Lock) -> tuple[str, ...]:
     roots = {wish.name: replace(pins.roots[wish.name], wanted=wish.packages, archives=wish.archives) for wish in wishes}
     models = {model.id: pins.models[model.id] for model in stack.models}
     again, _ = seal.seal(stack, seal.Pins(roots=roots, models=models, wheels=pins.wheels, images=pins.images), older=lock)
-    found = dict(_paths(json.loads(encode(lock)), json.loads(encode(again)), ""))
+    found = dict(_paths(json.loads(encode(lock)), json.loads(encode(replace(again, sealed=lock.sealed))), ""))
     found.pop("seal", None)
     facts = found.pop("wish", None)
     if facts and not found:

@@ -242,7 +242,27 @@ NODE = (
     Page("NODE003", "deployment-missing", "A decision names a deployment that this node does not have."),
     Page("NODE004", "bound-images-unreadable", "The store of images that the system brought along cannot be read."),
     Page("NODE005", "model-missing", "The lock promises a model whose image is not on this node."),
+    Page("NODE006", "bound-image-unnamed", "A system image binds another one, and does not name it by its digest."),
     Page("NODE010", "not-a-node", "This machine was not made by aistack: it has no lock, so nothing was promised about it."),
+)
+
+UPDATES = (
+    Page(
+        "UPD001",
+        "no-room",
+        """The file system has too little room for what comes, so nothing was fetched.
+Compressed layers say themselves how large they are unpacked; for those of other builders three times their size is reckoned with.""",
+    ),
+    Page("UPD002", "bound-images-missing", "The system image binds apps or models that are not on this node, so it is not staged."),
+    Page("UPD003", "update-runs", "Only one update or rollback runs at a time on a node."),
+    Page(
+        "UPD004",
+        "downgrade",
+        """The tag names an image whose lock was sealed before the booted one's.
+It is signed, but old: whoever can make a registry answer with it could bring back a fault that was mended.""",
+    ),
+    Page("UPD005", "nothing-to-go-back-to", "The node has no deployment but the one that runs."),
+    Page("UPD006", "layout-not-understood", "The file or folder is no OCI layout that holds the image which the node follows."),
 )
 
 
@@ -262,4 +282,4 @@ The message says how far it came; the console's whole text lies in the file that
     Page("REQ003", "reference-unreadable", "The recorded answer, with which an app's answer is compared, cannot be read."),
 )
 
-PAGES = (*READING, *LOCK, *LICENCES, *HOST, *PACKAGES, *IMAGES, *MODELS, *WHEELS, *REGISTRIES, *DISK, *RUNNING, *NODE)
+PAGES = (*READING, *LOCK, *LICENCES, *HOST, *PACKAGES, *IMAGES, *MODELS, *WHEELS, *REGISTRIES, *DISK, *RUNNING, *NODE, *UPDATES)

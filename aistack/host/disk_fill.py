@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aistack.diagnostics import DiagnosticError, unable
-from aistack.host import bound_store, disk_layout, grub, ostree, process, sysroot
+from aistack.host import bound_images, bound_store, disk_layout, grub, ostree, ostree_commit, process, sysroot
+from aistack.host.blobs import LayoutFolder
 from aistack.host.disk_layout import MIB, SECTOR, Layout
 from aistack.values import dataclass
 
@@ -74,7 +75,7 @@ def fill(order: Order) -> Filled:
     clock = _Clock()
     root = work / "root"
     repository = sysroot.init_sysroot(root)
-    image = ostree.import_image(repository, layout, order.digest, sync=False, progress=_say)
+    image = ostree.import_image(repository, LayoutFolder(layout), order.digest, sync=False, progress=_say)
     clock.lap("import")
     identity = disk_layout.identify(order.seed)
     deployment, arguments = _deploy(order, root, image.commit, identity)
@@ -140,7 +141,7 @@ def _deploy(order: Order, root: Path, commit: str, identity: disk_layout.Identit
     # over the build host's own file system (CAP_LINUX_IMMUTABLE), and it would hinder the clean-up.
     os.environ["OSTREE_SYSROOT_DEBUG"] = "mutable-deployments"
     with sysroot.opened(root) as opened:
-        programs = ostree.files_in(opened.repo(), commit, str(Path(sysroot.GRUB_PROGRAM).parent))
+        programs = ostree_commit.files_in(opened.repo(), commit, str(Path(sysroot.GRUB_PROGRAM).parent))
         program = programs.get(Path(sysroot.GRUB_PROGRAM).name)
         if program is None:
             raise unable("DSK001", "menu-program-missing", f"the image has no {sysroot.GRUB_PROGRAM}", why=(f"image: {order.digest}",))
@@ -167,10 +168,7 @@ def _bind(work: Path, layout: Path, storage: Path, name: str, digest: str) -> No
     (single / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     (single / "index.json").write_text(json.dumps(index))
     (single / "blobs").symlink_to((layout / "blobs").resolve())
-    # The name with a digest makes skopeo refuse anything that would change a byte of the manifest; a mount of its own over the store's
-    # folder would outlive it, and keep that folder from being removed.
-    target = f"containers-storage:[overlay@{storage}+/run/containers:overlay.skip_mount_home=true]{name}@{digest}"
-    process.run(["skopeo", "--insecure-policy", "copy", "--quiet", f"oci:{single}", target])
+    process.run(["skopeo", "--insecure-policy", "copy", "--quiet", f"oci:{single}", bound_images.target(storage, name, digest)])
     shutil.rmtree(single)
 
 

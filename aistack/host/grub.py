@@ -7,13 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from aistack.diagnostics import unable
+from aistack.values import dataclass
 
 PATH = Path("/boot/grub/grubenv")
 SIZE = 1024
 SIGNATURE = b"# GRUB Environment Block\n"
-COUNTER = "boot_counter"
+TRIAL, COUNTER = "trial", "boot_counter"
 FALLEN_BACK = -1
-"""The counter's value when the boot loader has given up on the newest deployment; nothing may reboot because of it."""
+"""The counter's value when the boot loader has given up on the deployment on trial; nothing may reboot because of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A deployment (`CHECKSUM.SERIAL`) that GRUB starts `tries` more times, 1 to 3; FALLEN_BACK once it starts the one below instead.
+
+    It counts only while that deployment is the menu's first entry.
+    """
+
+    deployment: str
+    tries: int
 
 
 def read_environment(data: bytes) -> dict[str, str]:
@@ -36,27 +48,30 @@ def write_environment(values: Mapping[str, str]) -> bytes:
     return (SIGNATURE + text).ljust(SIZE, b"#")
 
 
-def counter(path: Path = PATH) -> int | None:
-    """How many boots the newest deployment still has; FALLEN_BACK after the last one; None when nothing is on trial."""
-    text = read_environment(path.read_bytes()).get(COUNTER)
+def trial(path: Path = PATH) -> Trial | None:
+    """Which deployment is on trial, None when none is."""
+    values = read_environment(path.read_bytes())
+    deployment, tries = values.get(TRIAL), values.get(COUNTER)
     try:
-        return int(text) if text else None
+        return Trial(deployment=deployment, tries=int(tries or FALLEN_BACK)) if deployment else None
     except ValueError as error:
-        raise unable("GRB001", "environment-damaged", f"`{COUNTER}` is `{text}`, not a number") from error
+        raise unable("GRB001", "environment-damaged", f"`{COUNTER}` is `{tries}`, not a number") from error
 
 
-def set_counter(tries: int | None, path: Path = PATH) -> None:
-    """Give the newest deployment `tries` boots (1 to 3), or end its trial with None.
+def set_trial(wanted: Trial | None, path: Path = PATH) -> None:
+    """Put a deployment on trial, or end what trial there is with None; nothing is written where that changes nothing.
 
-    The block is written over in place: GRUB itself can only overwrite the sectors that the file has.
+    The block is written over in place: GRUB itself can only overwrite the sectors that the file has. Both values stand in its first
+    sector, so that a power cut leaves both or neither.
     """
-    if tries is not None and not 1 <= tries <= 3:
-        raise ValueError(f"{tries} tries: GRUB's menu counts from 3 at most")
+    if wanted is not None and not 1 <= wanted.tries <= 3:
+        raise ValueError(f"{wanted.tries} tries: GRUB's menu counts from 3 at most")
     with path.open("r+b", buffering=0) as stream:
-        values = read_environment(stream.read(SIZE))
-        values.pop(COUNTER, None)
-        if tries is not None:
-            values[COUNTER] = str(tries)
-        stream.seek(0)
-        stream.write(write_environment(values))
-        os.fsync(stream.fileno())
+        before = read_environment(stream.read(SIZE))
+        values = {name: value for name, value in before.items() if name not in (TRIAL, COUNTER)}
+        if wanted is not None:
+            values |= {TRIAL: wanted.deployment, COUNTER: str(wanted.tries)}
+        if values != before:
+            stream.seek(0)
+            stream.write(write_environment(values))
+            os.fsync(stream.fileno())

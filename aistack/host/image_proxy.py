@@ -35,25 +35,41 @@ class Proxy:
     _channel: socket.socket
     _image: int
 
+    def manifest(self) -> bytes:
+        """The image's manifest, byte by byte where it has OCI's format (skopeo changes others into it)."""
+        with self._piped(lambda _: None, "GetManifest", self._image) as stream:
+            return b"".join(iter(lambda: stream.read(LARGEST_PACKET), b""))
+
     @contextmanager
     def blob(self, digest: str, size: int, advance: Callable[[int], None]) -> Iterator[BinaryIO]:
         """A blob's bytes, to be read to their end; `advance` is told how many came. Raises ProxyError when they are not `digest`."""
-        answer, pipes = _ask(self._channel, "GetBlob", self._image, digest, size)
+        with self._piped(advance, "GetBlob", self._image, digest, size) as stream:
+            yield stream
+
+    @contextmanager
+    def _piped(self, advance: Callable[[int], None], method: str, *arguments: object) -> Iterator[BinaryIO]:
+        answer, pipes = _ask(self._channel, method, *arguments)
         with os.fdopen(pipes[0], "rb", buffering=0) as pipe:
             _send(self._channel, "FinishPipe", answer["pipeid"])  # without this the pipe would have no end
-            yield cast("BinaryIO", _Arriving(pipe, advance))
+            arriving = _Arriving(pipe, advance)
+            try:
+                yield cast("BinaryIO", arriving)
+            except Exception:
+                if arriving.ended:
+                    _answer(self._channel)  # what skopeo says of a blob that did not come whole is the better explanation
+                raise
         _answer(self._channel)
 
 
-@dataclass(frozen=True, slots=True)
 class _Arriving:
-    pipe: Any
-    advance: Callable[[int], None]
+    def __init__(self, pipe: Any, advance: Callable[[int], None]) -> None:
+        self.pipe, self.advance, self.ended = pipe, advance, False
 
     def read(self, size: int) -> bytes:
         if not select.select([self.pipe], [], [], SILENCE)[0]:
             raise ProxyError(f"nothing came for {SILENCE:.0f} s")
         data = cast("bytes", self.pipe.read(size))
+        self.ended = not data
         self.advance(len(data))
         return data
 

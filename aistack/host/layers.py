@@ -22,6 +22,7 @@ from typing import IO, BinaryIO, Self, cast
 
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.host import process
+from aistack.host.blobs import UNPACKED_SIZE
 from aistack.host.store import CHUNK, Store
 from aistack.values import dataclass
 
@@ -260,6 +261,7 @@ def writing(
             if keeper.error is not None:
                 raise _full(store, keeper.error)
             hex_digest, size, media_type = keeper.digest.hexdigest(), keeper.size, TAR_ZSTD
+            annotations = (*annotations, (UNPACKED_SIZE, str(written.writer.length)))
         store.adopt(file, hex_digest)
         written.layer = Layer(
             digest=f"sha256:{hex_digest}",

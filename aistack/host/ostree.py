@@ -7,30 +7,26 @@ The commit depends on the image alone (no parent, no time), so one manifest dige
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import os
 import stat
 import tarfile
-import tempfile
-import threading
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from aistack.diagnostics import DiagnosticError, unable
-from aistack.host import process
+from aistack.diagnostics import unable
+from aistack.host.blobs import CHUNK, Blobs, LayoutFolder, plain, verified, whole
 from aistack.host.layer_tree import MOUNT_POINTS, Tree, image_path, kept_xattrs, overlay
+from aistack.host.ostree_commit import commit_metadata
 from aistack.values import dataclass
 
 MANIFEST_KEY = "ostree.manifest-digest"
+MANIFEST_TEXT_KEY = "ostree.manifest"
+"""The manifest itself, as bootc keeps it: it says which layers an image is made of."""
 LOCK_KEY = "aistack.lock"
 LOCK_LABEL = "io.aistack.lock"
 VERSION_LABEL = "org.opencontainers.image.version"
-CHUNK = 1 << 20
 INLINE = 4 << 20
 DEFAULT_MODE = 0o755
 IMPLICIT = ((b"user.aistack.implicit", b"1"),)
@@ -49,8 +45,82 @@ class Imported:
     new_layers: int
 
 
-def import_image(repository: Path, layout: Path, digest: str, *, sync: bool = True, progress: Progress = lambda _: None) -> Imported:
-    """Import the image `digest` (`sha256:HEX`) of the OCI layout folder into the OSTree repository; does nothing twice.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A layer as the manifest names it: `digest` (`sha256:HEX`), `size` of the blob in bytes, annotations as pairs."""
+
+    digest: str
+    size: int
+    media_type: str
+    annotations: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def ref(self) -> str:
+        """The repository's name for it."""
+        return "oci/layer/" + self.digest.replace(":", "/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """What an image's manifest and config say, layers lowest first, and the manifest's own text."""
+
+    digest: str
+    manifest: str
+    layers: tuple[Layer, ...]
+    labels: Mapping[str, str]
+
+
+def read_image(blobs: Blobs, digest: str) -> Image:
+    """The image `digest` (`sha256:HEX`), manifest and config held against their digests; raises DiagnosticError (exit 3)."""
+    text = whole(blobs, digest)
+    try:
+        named = json.loads(text)["config"]
+        config = json.loads(whole(blobs, named["digest"], named["size"]))
+        return Image(digest=digest, manifest=text.decode(), layers=layers_of(text), labels=(config.get("config") or {}).get("Labels") or {})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise unable("OST008", "image-not-understood", f"{digest} is not an image", why=(f"{type(error).__name__}: {error}",)) from error
+
+
+def layers_of(manifest: str | bytes) -> tuple[Layer, ...]:
+    """The layers that a manifest's text names; raises ValueError, KeyError or TypeError when it is none."""
+    return tuple(
+        Layer(
+            digest=one["digest"],
+            size=one["size"],
+            media_type=one["mediaType"],
+            annotations=tuple(sorted((one.get("annotations") or {}).items())),
+        )
+        for one in json.loads(manifest)["layers"]
+    )
+
+
+def missing(repository: Path, layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Those of the layers that the repository does not have."""
+    with libostree():
+        repo = open_repository(repository)
+        return tuple(layer for layer in layers if not repo.resolve_rev(layer.ref, True)[1])
+
+
+def import_layer(repository: Path, blobs: Blobs, layer: Layer, *, sync: bool = True) -> str:
+    """Bring one layer into the repository and return its commit; it is there whole or not at all, and not read a second time.
+
+    Raises DiagnosticError (exit 3) when the blob is missing or damaged, or the repository cannot be written.
+    """
+    with libostree() as (api, glib):
+        repo = open_repository(repository)
+        repo.set_disable_fsync(not sync)
+        if commit := repo.resolve_rev(layer.ref, True)[1]:
+            return str(commit)
+        with _transaction(repo), verified(blobs, layer.digest, layer.size) as raw, plain(raw, layer.media_type) as stream:
+            tree = _read_layer(api, glib, repo, stream)
+            commit = _write_commit(api, glib, repo, tree, {}, _folder_meta(api, glib, repo, xattrs=IMPLICIT))
+            raw.require()
+            repo.transaction_set_ref(None, layer.ref, commit)
+        return commit
+
+
+def import_image(repository: Path, blobs: Blobs, digest: str, *, sync: bool = True, progress: Progress = lambda _: None) -> Imported:
+    """Import the image `digest` (`sha256:HEX`) into the OSTree repository; what is there already is not read again.
 
     Every blob's digest is checked while it is read; nothing of a bad blob stays. `sync=False` is for throw-away repositories.
     Raises DiagnosticError (exit 3) when a blob is missing or damaged, or the repository cannot be written.
@@ -58,30 +128,23 @@ def import_image(repository: Path, layout: Path, digest: str, *, sync: bool = Tr
     with libostree() as (api, glib):
         repo = open_repository(repository)
         repo.set_disable_fsync(not sync)
-        manifest = json.loads(_verified(layout, digest))
-        config = json.loads(_verified(layout, manifest["config"]["digest"]))
-        labels = (config.get("config") or {}).get("Labels") or {}
-        lock = labels.get(LOCK_LABEL)
+        image = read_image(blobs, digest)
+        lock = image.labels.get(LOCK_LABEL)
         ref = image_ref(digest)
         commit = repo.resolve_rev(ref, True)[1]
         if commit:
             return Imported(commit=commit, digest=digest, lock=lock, new_layers=0)
-        new = 0
+        new = missing(repository, image.layers)
         merged = Tree()
-        for number, layer in enumerate(manifest["layers"], start=1):
-            layer_ref = "oci/layer/" + layer["digest"].replace(":", "/")
-            layer_commit = repo.resolve_rev(layer_ref, True)[1]
-            if not layer_commit:
-                if number % 10 == 0 or number == len(manifest["layers"]):
-                    progress(f"layer {number} of {len(manifest['layers'])}")
-                with _transaction(repo), _blob(layout, layer["digest"]) as raw, _plain(raw, layer["mediaType"]) as stream:
-                    tree = _read_layer(api, glib, repo, stream)
-                    layer_commit = _write_commit(api, glib, repo, tree, {}, _folder_meta(api, glib, repo, xattrs=IMPLICIT))
-                    raw.require()
-                    repo.transaction_set_ref(None, layer_ref, layer_commit)
-                new += 1
-            overlay(merged, _load(api, glib, repo, layer_commit))
-        metadata = {MANIFEST_KEY: digest, "version": labels.get(VERSION_LABEL) or digest.partition(":")[2][:12]}
+        for number, layer in enumerate(image.layers, start=1):
+            if layer in new and (number % 10 == 0 or number == len(image.layers)):
+                progress(f"layer {number} of {len(image.layers)}")
+            overlay(merged, _load(api, glib, repo, import_layer(repository, blobs, layer, sync=sync)))
+        metadata = {
+            MANIFEST_KEY: digest,
+            MANIFEST_TEXT_KEY: image.manifest,
+            "version": image.labels.get(VERSION_LABEL) or digest.partition(":")[2][:12],
+        }
         if lock:
             metadata[LOCK_KEY] = lock
         with _transaction(repo):
@@ -93,12 +156,20 @@ def import_image(repository: Path, layout: Path, digest: str, *, sync: bool = Tr
             merged.folder("sysroot")
             commit = _write_commit(api, glib, repo, merged, metadata, default)
             repo.transaction_set_ref(None, ref, commit)
-        return Imported(commit=str(commit), digest=digest, lock=lock, new_layers=new)
+        return Imported(commit=commit, digest=digest, lock=lock, new_layers=len(new))
 
 
 def image_ref(digest: str) -> str:
     """The repository's name for an image: it keeps the commit from being pruned."""
     return "oci/image/" + digest.replace(":", "/")
+
+
+def refs_of(repo: Any, commit: str) -> tuple[str, ...]:
+    """The refs that keep an image's commit and its layers from being pruned; none for a commit that is no image of ours."""
+    said = commit_metadata(repo, commit)
+    if MANIFEST_KEY not in said:
+        return ()
+    return (image_ref(said[MANIFEST_KEY]), *(layer.ref for layer in layers_of(said.get(MANIFEST_TEXT_KEY, '{"layers": []}'))))
 
 
 @contextmanager
@@ -131,130 +202,6 @@ def open_repository(path: Path) -> Any:
         path.mkdir(parents=True)
         repo.create(OSTree.RepoMode.BARE, None)
     return repo
-
-
-def commit_metadata(repo: Any, commit: str) -> dict[str, str]:
-    """The text values of a commit's metadata."""
-    values = repo.load_commit(commit)[1].get_child_value(0)
-    found = {}
-    for index in range(values.n_children()):
-        entry = values.get_child_value(index)
-        value = entry.get_child_value(1).get_variant()
-        if value.get_type_string() == "s":
-            found[entry.get_child_value(0).get_string()] = value.get_string()
-    return found
-
-
-def files_in(repo: Any, commit: str, folder: str) -> dict[str, bytes]:
-    """The regular files right below a folder of a commit (absolute path), by name; empty when there is no such folder."""
-    from gi.repository import Gio, OSTree
-
-    root = repo.read_commit(commit, None)[1]
-    parent = root.resolve_relative_path(folder.strip("/"))
-    if not parent.query_exists(None):
-        return {}
-    found = {}
-    children = parent.enumerate_children("standard::name,standard::type", Gio.FileQueryInfoFlags.NOFOLLOW_SYMLINKS, None)
-    while info := children.next_file(None):
-        if info.get_file_type() == Gio.FileType.REGULAR:
-            checksum = OSTree.RepoFile.get_checksum(parent.get_child(info.get_name()))
-            found[info.get_name()] = _content(repo, checksum)
-    return found
-
-
-def _content(repo: Any, checksum: str) -> bytes:
-    stream = repo.load_file(checksum, None)[1]
-    chunks = []
-    while chunk := stream.read_bytes(CHUNK, None).get_data():
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-# Reading blobs.
-
-
-def _path(layout: Path, digest: str) -> Path:
-    algorithm, _, hex_digest = digest.partition(":")
-    if algorithm != "sha256" or len(hex_digest) != 64 or not set(hex_digest) <= set("0123456789abcdef"):
-        raise unable("OST003", "digest-not-understood", f"`{digest}` is not a sha256 digest")
-    path = layout / "blobs" / "sha256" / hex_digest
-    if not path.is_file():
-        raise unable("OST004", "layout-blob-missing", f"the layout has no blob {digest}", why=(str(path),))
-    return path
-
-
-def _verified(layout: Path, digest: str) -> bytes:
-    data = _path(layout, digest).read_bytes()
-    if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
-        raise _damaged(digest, f"sha256:{hashlib.sha256(data).hexdigest()}")
-    return data
-
-
-def _damaged(digest: str, found: str) -> DiagnosticError:
-    return unable("OST005", "blob-damaged", f"the blob {digest} is damaged", why=(f"its bytes have the digest {found}",))
-
-
-class _Verifying:
-    """A blob's bytes, hashed as they pass; `require` reads what is left and compares."""
-
-    def __init__(self, stream: IO[bytes], digest: str) -> None:
-        self.stream, self.digest, self.seen = stream, digest, hashlib.sha256()
-
-    def read(self, size: int = CHUNK) -> bytes:
-        data = self.stream.read(size if size >= 0 else CHUNK)
-        self.seen.update(data)
-        return data
-
-    def require(self) -> None:
-        while self.read(CHUNK):
-            pass
-        if f"sha256:{self.seen.hexdigest()}" != self.digest:
-            raise _damaged(self.digest, f"sha256:{self.seen.hexdigest()}")
-
-
-@contextmanager
-def _blob(layout: Path, digest: str) -> Iterator[_Verifying]:
-    with _path(layout, digest).open("rb") as stream:
-        raw = _Verifying(stream, digest)
-        try:
-            yield raw
-        except (tarfile.TarError, zlib.error, EOFError, UnicodeError, DiagnosticError):
-            raw.require()  # a damaged blob is the better explanation
-            raise
-
-
-@contextmanager
-def _plain(raw: _Verifying, media_type: str) -> Iterator[IO[bytes]]:
-    """The layer's tar stream, decompressed."""
-    if media_type.endswith(".tar"):
-        yield raw  # type: ignore[misc]  # tarfile asks for read() only
-        return
-    if media_type.endswith(("gzip", "zstd")):
-        tool = "gzip" if media_type.endswith("gzip") else "zstd"
-        with tempfile.TemporaryDirectory() as folder:
-            receive, send = os.pipe()
-            feeder = threading.Thread(target=_feed, args=(raw, send), daemon=True)
-            try:
-                feeder.start()
-                with process.stream([tool, "-dc"], log=Path(folder) / "log", stdin=receive) as running:
-                    os.close(receive)
-                    receive = -1
-                    assert running.stdout is not None
-                    yield running.stdout
-                    while running.stdout.read(CHUNK):
-                        pass
-            finally:
-                if receive >= 0:
-                    os.close(receive)
-                feeder.join()
-        return
-    raise unable("OST006", "layer-type-unknown", f"layers of the type `{media_type}` cannot be read")
-
-
-def _feed(raw: _Verifying, send: int) -> None:
-    with contextlib.suppress(BrokenPipeError), open(send, "wb", buffering=0) as pipe:  # a descriptor, not a path
-        while chunk := raw.read(CHUNK):
-            pipe.write(chunk)
 
 
 # Writing objects.
@@ -392,7 +339,7 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 4 or arguments[0] != "import":
         print(main.__doc__)
         return 2
-    done = import_image(Path(arguments[1]), Path(arguments[2]), arguments[3], progress=print)
+    done = import_image(Path(arguments[1]), LayoutFolder(Path(arguments[2])), arguments[3], progress=print)
     print(json.dumps({"commit": done.commit, "digest": done.digest, "lock": done.lock, "new_layers": done.new_layers}))
     return 0
 

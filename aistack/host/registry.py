@@ -28,16 +28,11 @@ def pin(reference: str, *, arch: str, store: Store) -> LockedImage:
 
     Raises DiagnosticError (exit 3): not reached, not trusted, not allowed, not there, not for this architecture, not an image.
     """
-    named, _, digest = reference.partition("@")
-    data = inspected(reference, f"{_repository(reference)}@{digest}" if digest else named, digest)
+    digest, data = resolve(reference, arch)
     document = _document(reference, data)
     try:
-        if "manifests" in document:
-            digest = _for_arch(reference, document["manifests"], arch)
-            data = inspected(reference, f"{_repository(reference)}@{digest}", digest)
-            document = _document(reference, data)
-        digest, wanted = _digest(data), document["config"]
-        config = inspected(reference, f"{_repository(reference)}@{digest}", wanted["digest"], "--config")
+        wanted = document["config"]
+        config = inspected(reference, f"{repository(reference)}@{digest}", wanted["digest"], "--config")
         for kept in (data, config):
             store.add(io.BytesIO(kept))
         image = oci.read_image(store, digest, whole=False)
@@ -56,6 +51,17 @@ def pin(reference: str, *, arch: str, store: Store) -> LockedImage:
         raise oci.not_an_image(reference, f"its manifest lacks something: {type(error).__name__}: {error}") from error
 
 
+def resolve(reference: str, arch: str) -> tuple[str, bytes]:
+    """The digest and the manifest of the image that `HOST/REPOSITORY[:TAG][@DIGEST]` names today for an architecture; errors as `pin`'s."""
+    named, _, digest = reference.partition("@")
+    data = inspected(reference, f"{repository(reference)}@{digest}" if digest else named, digest)
+    document = _document(reference, data)
+    if "manifests" in document:
+        digest = _for_arch(reference, document["manifests"], arch)
+        data = inspected(reference, f"{repository(reference)}@{digest}", digest)
+    return _digest(data), data
+
+
 def fetch(store: Store, image: LockedImage, *, offline: bool = False, advance: Advance = lambda *_: None) -> None:
     """Brings every blob that the store lacks into it, each held against its digest; what came before an error stays.
 
@@ -68,7 +74,7 @@ def fetch(store: Store, image: LockedImage, *, offline: bool = False, advance: A
         parts = ", ".join(what for what, _ in missing.values())
         message = f"{image.reference} is not in the store whole: {len(missing)} of its parts are missing"
         raise unable("REG008", "image-not-fetched", message, why=(f"missing: {parts}",), hints=("build once without `--offline`",))
-    name, total = f"{_repository(image.reference)}@{image.digest}", sum(blob.size for _, blob in missing.values())
+    name, total = f"{repository(image.reference)}@{image.digest}", sum(blob.size for _, blob in missing.values())
     arrived = 0
 
     def came(size: int) -> None:
@@ -89,8 +95,8 @@ def fetch(store: Store, image: LockedImage, *, offline: bool = False, advance: A
         raise refused(image.reference, str(error)) from error
 
 
-def _repository(reference: str) -> str:
-    """The name without tag and digest."""
+def repository(reference: str) -> str:
+    """HOST/REPOSITORY: the name without tag and digest."""
     host, _, path = reference.partition("@")[0].partition("/")
     return f"{host}/{path.partition(':')[0]}"
 
@@ -118,7 +124,12 @@ def _document(reference: str, data: bytes) -> dict[str, Any]:
 
 def _for_arch(reference: str, manifests: list[dict[str, Any]], arch: str) -> str:
     """The digest of the manifest for Linux on an architecture, out of an index's (a list in Docker's words)."""
-    have = {one["platform"]["architecture"]: one["digest"] for one in reversed(manifests) if one.get("platform", {}).get("os") == "linux"}
+    try:
+        have = {
+            one["platform"]["architecture"]: one["digest"] for one in reversed(manifests) if one.get("platform", {}).get("os") == "linux"
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise oci.not_an_image(reference, f"its index lacks something: {type(error).__name__}: {error}") from error
     if arch not in have:
         raise _other_arch(reference, arch, sorted(have))
     return str(have[arch])
@@ -150,7 +161,7 @@ def refused(reference: str, said: str, *, taking: bool = False) -> DiagnosticErr
         message = f"{host} does not take {reference} from this account" if taking else f"{host} does not show {reference} to this account"
         return unable("REG002", "registry-login-needed", message, why=why, hints=hints)
     if re.search(r"unknown|not known|404", said):
-        hints = (f"skopeo list-tags docker://{_repository(reference)}", "lock what it has now: `aistack lock RECIPE --anew`")
+        hints = (f"skopeo list-tags docker://{repository(reference)}", "lock what it has now: `aistack lock RECIPE --anew`")
         return unable("REG003", "image-unknown", f"{host} does not have {reference}", why=why, hints=hints)
     if re.search(r"corrupted|[Dd]igest did not match|does not match", said):
         return _wrong(reference, "blob", "what the lock says", said)

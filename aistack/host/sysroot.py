@@ -6,14 +6,15 @@ The deployed system's bootloader program is named by OSTREE_GRUB2_EXEC in the en
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from aistack.diagnostics import unable
 from aistack.facts import kargs
-from aistack.host.ostree import LOCK_KEY, MANIFEST_KEY, commit_metadata, files_in, libostree
+from aistack.host.ostree import LOCK_KEY, MANIFEST_KEY, libostree
+from aistack.host.ostree_commit import commit_metadata, files_in, folders_in, sizes_in
 from aistack.values import dataclass
 
 STATEROOT = "aistack"
@@ -182,3 +183,60 @@ def set_default(sysroot: Any, name: str) -> None:
         raise unable("OST011", "deployment-not-on-disk", f"no deployment is called `{name}`")
     os.environ.setdefault("OSTREE_GRUB2_EXEC", GRUB_PROGRAM)
     sysroot.write_deployments(chosen + [one for one in every if not one.equal(chosen[0])], None)
+
+
+def discard_staged(sysroot: Any) -> None:
+    """Drop the staged deployment, where there is one."""
+    every = sysroot.get_deployments()
+    others = [one for one in every if not one.is_staged()]
+    if len(others) < len(every):
+        sysroot.write_deployments(others, None)
+
+
+def hold(sysroot: Any, digests: Collection[str]) -> None:
+    """Pin the deployments of these promised digests, so that finalizing a staged one does not drop them, and unpin what was held before.
+
+    A pin that somebody else set stays.
+    """
+    for one in sysroot.get_deployments():
+        origin = one.get_origin()
+        held, wanted = _origin_value(one, "aistack", "held") == "true", _origin_value(one, "aistack", "manifest-digest") in digests
+        if one.is_staged() or origin is None or held == wanted or (wanted and one.is_pinned()):
+            continue
+        for group, key in (("aistack", "held"), ("libostree-transient", "pinned")):
+            if wanted:
+                origin.set_boolean(group, key, True)
+            else:
+                origin.remove_key(group, key)
+        sysroot.write_origin_file(one, origin, None)
+
+
+def keep_only(sysroot: Any, names: Collection[str]) -> None:
+    """Drop every deployment that is neither of these (`CHECKSUM.SERIAL`) nor staged, in the order that they have."""
+    every = sysroot.get_deployments()
+    kept = [one for one in every if one.is_staged() or f"{one.get_csum()}.{one.get_deployserial()}" in names]
+    if len(kept) < len(every):
+        os.environ.setdefault("OSTREE_GRUB2_EXEC", GRUB_PROGRAM)
+        sysroot.write_deployments(kept, None)
+
+
+def prune(sysroot: Any, refs: Collection[str]) -> None:
+    """Remove every image and layer whose ref is not one of these, all objects that nothing needs, and leftovers of broken attempts."""
+    repo = sysroot.repo()
+    for ref in sorted(set(repo.list_refs(None, None)[1]) - set(refs)):
+        if ref.startswith("oci/"):
+            repo.set_ref_immediate(None, ref, None, None)
+    sysroot.cleanup(None)
+
+
+KERNELS = "/usr/lib/modules"
+
+
+def boot_files(repo: Any, commit: str) -> dict[str, tuple[str, int]]:
+    """The files of a commit that a deployment puts into /boot: name, checksum of the content, bytes."""
+    return {
+        name: found
+        for kernel in folders_in(repo, commit, KERNELS)
+        for name, found in sizes_in(repo, commit, f"{KERNELS}/{kernel}").items()
+        if name in ("vmlinuz", "initramfs.img", "devicetree")
+    }

@@ -1,6 +1,6 @@
 """The gates as programs: read, judge, write what was found to /run/aistack, and (second gate) act on it.
 
-Run by the node's units as `python3 -m aistack.node.agent check|confirm|status`. It imports only what the first gate needs, because
+Run by the node's units as `python3 -m aistack.node.agent check|confirm|clean|status`. It imports only what the first gate needs, because
 Python's start is most of that gate's time on an emulated machine.
 """
 
@@ -65,6 +65,11 @@ def main(arguments: list[str]) -> int:
             from aistack.node.second_gate import run_confirm
 
             return run_confirm(root, OstreeDeployments())
+        if arguments == ["clean"]:
+            from aistack.node.cleaning import run_clean
+            from aistack.node.deployments.ostree import OstreeDeployments
+
+            return run_clean(root, OstreeDeployments())
         if arguments == ["status"]:
             for line in gate.lines("check", look(root, "none").results):
                 print(line)
@@ -73,7 +78,7 @@ def main(arguments: list[str]) -> int:
         for diagnostic in error.diagnostics:
             print(f"aistack: {'; '.join((diagnostic.message, *diagnostic.why, *diagnostic.hints))}", file=sys.stderr)
         return int(error.exit_code)
-    print("usage: python3 -m aistack.node.agent check|confirm|status", file=sys.stderr)
+    print("usage: python3 -m aistack.node.agent check|confirm|clean|status", file=sys.stderr)
     return int(ExitCode.USAGE)
 
 

@@ -23,6 +23,8 @@ from aistack.node.results import Cause, Outcome, Result, verdict
 ANSWER_SECONDS = 600.0
 PAUSE_SECONDS = 2.0
 MANY_RESTARTS = 3
+CONFIRMED = f"{RUN}/confirmed"
+"""There after a boot whose deployment was confirmed now, until what it took the place of is removed."""
 
 
 def run_confirm(root: Path, deployments: Deployments) -> int:
@@ -49,6 +51,8 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
     done = act(decision, deployments)
     results = (*results, done)
     publish("confirm", results, root)
+    if decision.action is Action.CONFIRM:
+        inside(root, CONFIRMED).touch()
     if decision.action in (Action.ROLL_BACK, Action.GO_FORWARD) and done.outcome is Outcome.HEALTHY:
         deployments.reboot()
     return int(EXIT_CODES[verdict(results).outcome])
@@ -144,7 +148,7 @@ def _read_first_gate(root: Path) -> tuple[Result, ...]:
 
 def _situation(root: Path, deployments: Deployments, remembered: State, attempt: int) -> Situation:
     booted = _booted(root)
-    present = read("deployments", deployments.present).value or ()
+    present = [one.digest for one in read("deployments", deployments.listed).value or () if not one.staged]
     newer = present[0] if present and present[0] != booted else None
     return Situation(booted=booted, confirmed_is_here=remembered.confirmed in present, newer=newer, attempt=attempt)
 

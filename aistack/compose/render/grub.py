@@ -4,24 +4,32 @@ from __future__ import annotations
 
 PROGRAM = "/usr/libexec/aistack/grub-config"
 
-# GRUB 2.12 has neither arithmetic nor a loop over numbers, hence the ladder. Whoever deploys sets boot_counter to the number of tries;
-# each boot takes one, before the kernel is loaded, so that panics, hangs and power cuts count too. At -1 the second entry, the one
-# that was confirmed, is started, and it stays so until a healthy node clears the counter. Nothing reboots because of the counter.
-COUNTING = """\
+TRIAL_ARGUMENT = "aistack.trial"
+"""On the kernel's command line of every boot that is counted, and of no other."""
+
+# GRUB 2.12 has neither arithmetic nor a loop over numbers, hence the ladder. Whoever deploys names in `trial` the deployment that is to
+# prove itself, and in boot_counter the number of tries. It may do so before that deployment is in the menu: boots are counted only while
+# the first entry is that very one. Each boot takes a try, before the kernel is loaded, so that panics, hangs and power cuts count too.
+# At -1 the second entry, the one that ran before, is started, and it stays so until a node clears both. A counted boot's kernel is told
+# so, and its initramfs restarts where it would else wait for somebody at a console; a boot that is not counted restarts for neither reason.
+COUNTING = f"""\
 insmod loadenv
 if [ -s $prefix/grubenv ]; then
-  load_env --file $prefix/grubenv boot_counter
+  load_env --file $prefix/grubenv trial boot_counter
 fi
-if [ -n "${boot_counter}" ]; then
-  if [ "${boot_counter}" = "3" ]; then
+if [ "${{trial}}" = "@FIRST@" ]; then
+  if [ "${{boot_counter}}" = "3" ]; then
     set boot_counter=2
-  elif [ "${boot_counter}" = "2" ]; then
+  elif [ "${{boot_counter}}" = "2" ]; then
     set boot_counter=1
-  elif [ "${boot_counter}" = "1" ]; then
+  elif [ "${{boot_counter}}" = "1" ]; then
     set boot_counter=0
   else
     set boot_counter=-1
     set default=1
+  fi
+  if [ "${{default}}" = "0" ]; then
+    set on_trial="{TRIAL_ARGUMENT} rd.shell=0 rd.emergency=reboot"
   fi
   save_env --file $prefix/grubenv boot_counter
 fi
@@ -39,17 +47,22 @@ fi
 
 # libostree runs it as `PROGRAM -o /boot/loader.N/grub.cfg` and then swaps /boot/loader, so the menu changes in one step.
 # A shell script, because it also runs at shutdown (finalization of a staged deployment), where time is short.
+# A deployment's name, CHECKSUM.SERIAL, is where the link leads that its entry names in `ostree=`.
 SCRIPT = f"""\
 #!/bin/sh
 set -eu
 [ "$1" = -o ]
 entries=$(ls "${{2%/*}}"/entries/*.conf | sort -Vr)
 [ -n "$entries" ]
+newest=$(echo "$entries" | head -n 1)
+link=$(sed -n 's/^options .*ostree=\\([^ ]*\\).*/\\1/p' "$newest")
+deployment=$(readlink -e "${{2%/boot/*}}$link")
 {{
 cat <<'EOF'
 {HEADER}EOF
-[ "$(echo "$entries" | wc -l)" -lt 2 ] || cat <<'EOF'
+[ "$(echo "$entries" | wc -l)" -lt 2 ] || sed "s/@FIRST@/${{deployment##*/}}/" <<'EOF'
 {COUNTING}EOF
+on_trial=' $on_trial'
 for entry in $entries; do
     title= linux= initrd= options=
     while read -r key value; do
@@ -60,7 +73,8 @@ for entry in $entries; do
             options) options=$value ;;
         esac
     done < "$entry"
-    printf "menuentry '%s' --unrestricted {{\\n  linux %s %s\\n  initrd %s\\n}}\\n" "$title" "$linux" "$options" "$initrd"
+    printf "menuentry '%s' --unrestricted {{\\n  linux %s %s%s\\n  initrd %s\\n}}\\n" "$title" "$linux" "$options" "$on_trial" "$initrd"
+    on_trial=
 done
 }} > "$2"
 """

@@ -16,12 +16,14 @@ WANTED = (
     ("multi-user.target", "aistack-check.service"),
     ("multi-user.target", "aistack-confirm.service"),
     ("multi-user.target", "boot-complete.target"),
+    ("multi-user.target", "aistack-clean.service"),
     ("multi-user.target", "ssh.service"),
     ("multi-user.target", "systemd-networkd.service"),
     ("sysinit.target", "systemd-network-generator.service"),
     ("sysinit.target", "systemd-resolved.service"),
     ("ssh.service", "aistack-ssh-keys.service"),
     ("sysinit.target", "aistack-report.service"),
+    ("timers.target", "aistack-update.timer"),
 )
 REQUIRED = (("boot-complete.target", "aistack-confirm.service"),)
 
@@ -36,6 +38,9 @@ def render_node() -> tuple[Rendered, ...]:
         _file(f"{UNITS}/aistack-confirm.service", units.CONFIRM),
         _file(f"{UNITS}/aistack-report.service", units.REPORT),
         _file(f"{UNITS}/aistack-ssh-keys.service", units.SSH_KEYS),
+        _file(f"{UNITS}/aistack-clean.service", units.CLEAN),
+        _file(f"{UNITS}/aistack-update.service", units.UPDATE),
+        _file(f"{UNITS}/aistack-update.timer", units.UPDATE_TIMER),
         _file(f"{UNITS}/systemd-firstboot.service.d/50-aistack.conf", units.FIRST_BOOT_WITHOUT_QUESTIONS),
         _file("/usr/lib/systemd/system-preset/00-aistack.preset", units.PRESET),
         _file("/usr/lib/systemd/system-shutdown/50-aistack", units.SHUTDOWN, mode=0o755),

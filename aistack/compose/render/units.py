@@ -158,6 +158,51 @@ RemainAfterExit=yes
 ExecStart=/usr/bin/ssh-keygen -q -t ed25519 -N "" -C "" -f /etc/ssh/ssh_host_ed25519_key
 """
 
+# After the gates: a node that is being judged is not changed. Several nodes are spread over a quarter of an hour.
+UPDATE_TIMER = """\
+[Unit]
+Description=aistack: look for an update
+
+[Timer]
+OnBootSec=15min
+OnUnitActiveSec=30min
+RandomizedDelaySec=15min
+"""
+
+# It is told to go on when the network fails or an image is refused: the journal and `node status` say so, and no unit is failed for it.
+UPDATE = """\
+[Unit]
+Description=aistack: fetch and stage what the node follows; reboot where its window is open
+Documentation=man:systemd.time(7)
+ConditionPathExists=/usr/lib/aistack/lock.json
+RequiresMountsFor=/var/lib/aistack /boot
+Wants=network-online.target
+After=network-online.target aistack-confirm.service
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/aistack node update --in-window
+SuccessExitStatus=1 3
+IOSchedulingClass=idle
+Nice=10
+TimeoutStartSec=6h
+SyslogIdentifier=aistack-update
+"""
+
+# Only after a boot that confirmed, and after the second gate has ended: nothing waits for it.
+CLEAN = f"""\
+[Unit]
+Description=aistack: remove what no deployment needs
+ConditionPathExists=/run/aistack/confirmed
+RequiresMountsFor=/var/lib/aistack /boot
+After=boot-complete.target
+
+{GATE}ExecStart=/usr/bin/python3 -m aistack.node.agent clean
+ExecStartPost=/usr/bin/rm -f /run/aistack/confirmed
+IOSchedulingClass=idle
+TimeoutStartSec=3600
+"""
+
 SSHD = """\
 HostKey /etc/ssh/ssh_host_ed25519_key
 PasswordAuthentication no

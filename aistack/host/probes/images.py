@@ -28,16 +28,27 @@ def promised_images(root: Path) -> Reading[tuple[PromisedImage, ...]]:
 
 
 def _promised(root: Path) -> tuple[PromisedImage, ...]:
-    folder, promised = inside(root, BOUND), []
+    folder, found = inside(root, BOUND), []
     if folder.parent.is_dir() and not folder.exists():
         return ()  # a bootable container that binds nothing
     for link in sorted(folder.iterdir()):
-        text = inside(root, link.readlink().as_posix()).read_text()
-        image = re.search(r"^Image=(\S+)@(sha256:[0-9a-f]{64})$", text, re.MULTILINE)
+        image = promised(inside(root, link.readlink().as_posix()).read_text())
         if image is None:
             raise ValueError(f"{link.name} names no image by digest")
-        promised.append(PromisedImage(name=image.group(1), digest=image.group(2)))
-    return tuple(promised)
+        found.append(image)
+    return tuple(found)
+
+
+def promised(quadlet: str) -> PromisedImage | None:
+    """The image that a quadlet's text names by digest, None where it names none."""
+    image = re.search(r"^Image=(\S+)@(sha256:[0-9a-f]{64})$", quadlet, re.MULTILINE)
+    return PromisedImage(name=image.group(1), digest=image.group(2)) if image else None
+
+
+def digests(image: dict[str, Any]) -> set[str]:
+    """The digests of every manifest that containers-storage keeps of an image (an object of its images.json)."""
+    kept = {name.removeprefix("manifest-") for name in image.get("big-data-names") or () if name.startswith("manifest-sha256:")}
+    return {image["digest"]} | kept
 
 
 def _store(root: Path, store: str) -> Path:
@@ -56,10 +67,8 @@ def _bound_images(store: Path) -> tuple[BoundImage, ...]:
         layers = _chain(image.get("layer") or None, parents)
         folders = tuple(str(store / "overlay" / layer / "diff") for layer in layers)
         if all(layer in parents for layer in layers) and all(Path(folder).is_dir() for folder in folders):
-            digests = {image["digest"]} | {
-                name.removeprefix("manifest-") for name in image.get("big-data-names") or () if name.startswith("manifest-sha256:")
-            }
-            images += [BoundImage(digest=digest, names=tuple(image.get("names") or ()), layers=folders) for digest in sorted(digests)]
+            names = tuple(image.get("names") or ())
+            images += [BoundImage(digest=digest, names=names, layers=folders) for digest in sorted(digests(image))]
     return tuple(images)
 
 

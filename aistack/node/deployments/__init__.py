@@ -1,21 +1,96 @@
-"""What the agent asks of an update engine; one module per engine."""
+"""What the node asks of an update engine; one module per engine.
+
+An engine keeps bootable system versions and knows nothing of gates, quarantine or tags: whoever calls has decided, and names digests.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Protocol
+
+from aistack.values import dataclass
+
+Advance = Callable[[str, int, int | None], None]
+"""Told what comes, how many bytes of it came, and of how many (None: nobody knows)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A system image at one digest: `reference` is HOST/REPOSITORY:TAG as it is followed, `digest` its manifest's (`sha256:HEX`)."""
+
+    reference: str
+    digest: str
+
+    @property
+    def repository(self) -> str:
+        """HOST/REPOSITORY."""
+        return self.reference.rpartition(":")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A deployment: its image's digest (its commit where it promises none), the reference that it follows, its version.
+
+    `booted` runs now; `default` is what the bootloader starts next time; `staged` becomes the default at the next orderly shutdown and is
+    lost when there is none; `pinned` is kept by the engine until somebody unpins it.
+    """
+
+    digest: str
+    reference: str | None = None
+    version: str | None = None
+    booted: bool = False
+    default: bool = False
+    staged: bool = False
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """What a download brought: layers of the system image and bound images, new of how many; `bytes` None where the engine cannot tell."""
+
+    layers: int
+    new_layers: int
+    bound: int
+    new_bound: int
+    bytes: int | None
 
 
 class Deployments(Protocol):
-    """The bootable system versions on a node, known by their system image's manifest digest."""
+    """The bootable system versions on a node, known by their system image's manifest digest.
 
-    def present(self) -> tuple[str, ...]:
-        """The digests of the deployments that can be booted, the bootloader's first choice first."""
+    Every method raises DiagnosticError when it could not do what it says; what was there before is then still there.
+    """
+
+    def listed(self) -> tuple[Listed, ...]:
+        """What can be booted, the staged one first where there is one, then in the bootloader's order."""
+
+    def download(self, image: Image, advance: Advance) -> Fetched:
+        """Bring all that the image needs, its bound images included, onto the node; stages nothing.
+
+        Checks the space first, the signature as policy.json asks, and every digest. Does nothing twice: what came before an error is kept.
+        """
+
+    def stage(self, image: Image, keep: Collection[str]) -> None:
+        """Make a downloaded image the deployment that the next orderly reboot starts, on trial; an earlier staged one goes.
+
+        Refuses while anything that the image binds is not on the node. /etc is merged, the image's kernel arguments are applied. The
+        deployments of `keep` (digests) survive that reboot.
+        """
+
+    def discard(self) -> None:
+        """Drop the staged deployment; nothing happens where there is none."""
 
     def make_default(self, digest: str) -> None:
-        """Make the bootloader start this deployment from now on; raises DiagnosticError when that fails."""
+        """Make the bootloader start this deployment from now on; a staged one may be dropped by that."""
 
     def stop_counting(self) -> None:
         """Tell the bootloader to count no more boots: from here on the order of the deployments alone says what starts."""
 
     def reboot(self) -> None:
         """Start the machine again in an orderly way; returns at once."""
+
+    def clean(self, keep: Collection[str]) -> tuple[str, ...]:
+        """Remove deployments, layers and bound images that nothing needs, and return the digests of the deployments that went.
+
+        Kept are the booted, default, staged and pinned ones, those whose digests are in `keep`, and whatever these need.
+        """

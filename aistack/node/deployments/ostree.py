@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-import re
+import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from aistack.diagnostics import unable
-from aistack.host import sysroot
+from aistack.facts.readings import PromisedImage
+from aistack.host import bound_images, grub, ostree, room, sysroot
+from aistack.host.blobs import UNPACKED_SIZE
 from aistack.host.process import run
+from aistack.node.deployments import Advance, Fetched, Image, Listed
 from aistack.values import dataclass
 
 GRUB_ENVIRONMENT = "boot/grub/grubenv"
+TRIES = 2
+"""Boots that a new deployment has to reach a gate: a power cut in the first one must not condemn it."""
+RESERVE, BOOT_RESERVE = 192 << 20, 4 << 20
+"""Bytes that stay free beside what comes: OSTree keeps 64 MiB itself, a deployment takes folders and its own /etc."""
+UNPACKED = 3
+"""Times that a compressed layer grows, where it does not say itself how large it is unpacked: Debian's packages grow 2.6 times by zstd."""
+
+
+def unpacked(layers: Sequence[ostree.Layer]) -> int:
+    """Bytes that layers take on the disk: what they say themselves, else a guess."""
+
+    def size(layer: ostree.Layer) -> int:
+        if layer.media_type.endswith(".tar"):
+            return layer.size
+        said = dict(layer.annotations).get(UNPACKED_SIZE, "")
+        return int(said) if said.isdecimal() else layer.size * UNPACKED
+
+    return sum(map(size, layers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,10 +41,95 @@ class OstreeDeployments:
 
     root: Path = Path("/")
 
-    def present(self) -> tuple[str, ...]:
-        """The digests in the bootloader's order, staged ones left out; one that promises no digest is shown as its commit."""
+    def listed(self) -> tuple[Listed, ...]:
+        """As OSTree has them: staged, then in the menu's order."""
         with sysroot.opened(self.root) as opened:
-            return tuple(one.promised or one.checksum for one in sysroot.deployments(opened) if not one.staged)
+            return tuple(
+                Listed(
+                    digest=one.promised or one.checksum,
+                    reference=one.reference,
+                    version=one.version,
+                    booted=one.booted,
+                    default=one.default,
+                    staged=one.staged,
+                    pinned=one.pinned,
+                )
+                for one in sysroot.deployments(opened)
+            )
+
+    def download(self, image: Image, advance: Advance) -> Fetched:
+        """Layer by layer into OSTree's repository, then the bound images into their store, each part whole or not at all."""
+        from aistack.host import remote_image  # the gates need none of it
+
+        came = total = 0
+
+        def arrived(size: int) -> None:
+            nonlocal came
+            came += size
+            advance(f"fetching {image.reference}", came, total)
+
+        self._make_writable()
+        with remote_image.opened(image.reference, image.digest, arrived) as blobs:
+            described = ostree.read_image(blobs, image.digest)
+            new = ostree.missing(self._repository, described.layers)
+            came, total = 0, sum(layer.size for layer in new)
+            # The last layer, which is small, says what the image binds: with it all the room that is needed is known before the rest comes.
+            top = self._bound(ostree.import_layer(self._repository, blobs, described.layers[-1]))
+            lacking = [one for one in top if one.digest not in bound_images.there(self._storage)]
+            parts = remote_image.missing_layers(image.repository, lacking, bound_images.layers_there(self._storage))
+            room.require(self._repository, unpacked(new) + unpacked(parts) + RESERVE, f"the update to {image.reference}")
+            commit = ostree.import_image(self._repository, blobs, image.digest).commit
+        for number, one in enumerate(bound := self._bound(commit), start=1):
+            if one in lacking or one.digest not in bound_images.there(self._storage):
+                advance(f"fetching {one.name}", number, len(bound))
+                bound_images.pull(image.repository, one, self._storage)
+        self._require_bound(bound)
+        return Fetched(
+            layers=len(described.layers),
+            new_layers=len(new),
+            bound=len(bound),
+            new_bound=len(lacking),
+            bytes=came + sum(part.size for part in parts),
+        )
+
+    def stage(self, image: Image, keep: Collection[str]) -> None:
+        """OSTree lays it out now and swaps the menu at the orderly shutdown; the trial is noted for exactly this deployment."""
+        with sysroot.opened(self.root, writable=True) as opened:
+            repo = opened.repo()
+            commit = repo.resolve_rev(ostree.image_ref(image.digest), False)[1]
+            self._require_bound(bound_images.bound(repo, commit))
+            listed = [one for one in sysroot.deployments(opened) if not one.staged]
+            files = sysroot.boot_files(repo, commit)
+            if files not in [sysroot.boot_files(repo, one.checksum) for one in listed]:
+                room.require(self.root / "boot", sum(size for _, size in files.values()) + BOOT_RESERVE, f"the kernel of {image.reference}")
+            booted = next(one for one in listed if one.booted)
+            arch = os.uname().machine
+            arguments = sysroot.changed_kargs(
+                booted.kernel_arguments, sysroot.image_kargs(repo, booted.checksum, arch), sysroot.image_kargs(repo, commit, arch)
+            )
+            sysroot.hold(opened, [digest for digest in keep if digest != booted.promised])
+            sysroot.discard_staged(opened)
+            name = sysroot.deploy(opened, commit, digest=image.digest, reference=image.reference, kernel_arguments=arguments, staged=True)
+        grub.set_trial(grub.Trial(deployment=name, tries=TRIES), self.root / GRUB_ENVIRONMENT)
+
+    def discard(self) -> None:
+        """The trial's note stays: it names a deployment that the menu will never have first."""
+        with sysroot.opened(self.root, writable=True) as opened:
+            sysroot.discard_staged(opened)
+
+    def clean(self, keep: Collection[str]) -> tuple[str, ...]:
+        """Deployments first, then the refs of images and layers, then bound images: broken off anywhere, it only left more."""
+        with sysroot.opened(self.root, writable=True) as opened:
+            sysroot.hold(opened, keep)
+            repo = opened.repo()
+            listed = sysroot.deployments(opened)
+            kept = [one for one in listed if one.booted or one.default or one.staged or one.pinned or one.promised in keep]
+            sysroot.keep_only(opened, [one.name for one in kept])
+            refs = [ref for one in kept for ref in ostree.refs_of(repo, one.checksum)]
+            needed = {image.digest for one in kept for image in bound_images.bound(repo, one.checksum)}
+            sysroot.prune(opened, refs)
+            bound_images.remove_others(self._storage, needed)
+        return tuple(one.promised or one.checksum for one in listed if one not in kept)
 
     def make_default(self, digest: str) -> None:
         """Let OSTree write the bootloader's entries anew with this deployment first; nothing is written when it is first already."""
@@ -36,11 +143,34 @@ class OstreeDeployments:
                 sysroot.set_default(opened, f"{chosen.checksum}.{chosen.serial}")
 
     def stop_counting(self) -> None:
-        """Clear GRUB's boot counter where one is set; a machine without one has nothing to clear."""
+        """End the trial in GRUB's environment; a machine without one has nothing to end."""
         path = self.root / GRUB_ENVIRONMENT
-        if path.exists() and re.search(r"^boot_counter=", run(["grub-editenv", str(path), "list"], timeout=60).stdout, re.MULTILINE):
-            run(["grub-editenv", str(path), "unset", "boot_counter"], timeout=60)
+        if path.exists():
+            grub.set_trial(None, path)
 
     def reboot(self) -> None:
         """Ask systemd, without waiting: this very service has to end first."""
         run(["systemctl", "--no-block", "reboot"], timeout=60)
+
+    @property
+    def _repository(self) -> Path:
+        return self.root / "ostree/repo"
+
+    @property
+    def _storage(self) -> Path:
+        return (self.root / "ostree/bootc/storage").resolve()
+
+    def _make_writable(self) -> None:
+        """The booted sysroot stays writable for this process; its lock is not held, so that a gate can act while an image comes."""
+        with sysroot.opened(self.root, writable=True):
+            pass
+
+    def _bound(self, commit: str) -> tuple[PromisedImage, ...]:
+        with sysroot.opened(self.root) as opened:
+            return bound_images.bound(opened.repo(), commit)
+
+    def _require_bound(self, bound: Collection[PromisedImage]) -> None:
+        there = bound_images.there(self._storage)
+        lacking = tuple(f"{one.name}@{one.digest}" for one in bound if one.digest not in there)
+        if lacking:
+            raise unable("UPD002", "bound-images-missing", "the image binds others that are not on this node", why=lacking)

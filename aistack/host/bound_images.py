@@ -1,0 +1,80 @@
+"""The images that a system binds: named by its quadlets, copied into the store that podman reads them from, removed from it.
+
+Nothing but their digests is trusted: the system image names them, and skopeo takes only bytes that have them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from aistack.diagnostics import unable
+from aistack.facts.readings import PromisedImage
+from aistack.host import image_proxy, process
+from aistack.host.ostree_commit import links_in
+from aistack.host.probes import images
+
+PULL_SECONDS = 6 * 3600.0
+
+
+def bound(repo: Any, commit: str) -> tuple[PromisedImage, ...]:
+    """The images that the system image of a commit binds; raises DiagnosticError (exit 3) where one is not named by its digest."""
+    found = []
+    for name, text in sorted(links_in(repo, commit, images.BOUND).items()):
+        image = images.promised(text.decode(errors="replace")) if text else None
+        if image is None:
+            raise unable("NODE006", "bound-image-unnamed", f"{images.BOUND}/{name} names no image by digest")
+        found.append(image)
+    return tuple(found)
+
+
+def target(storage: Path, name: str, digest: str) -> str:
+    """The store's image as skopeo names it.
+
+    The name with a digest makes skopeo refuse anything that would change a byte of the manifest; a mount of its own over the store's
+    folder would outlive it, and keep that folder from being removed.
+    """
+    return f"{_store(storage)}{name}@{digest}"
+
+
+def _store(storage: Path) -> str:
+    return f"containers-storage:[overlay@{storage}+/run/containers:overlay.skip_mount_home=true]"
+
+
+def pull(repository: str, image: PromisedImage, storage: Path) -> None:
+    """Copy an image of HOST/REPOSITORY into the store by its digest; layers that the store has are not fetched again.
+
+    policy.json does not count here: the signed system image names the digest. Raises DiagnosticError (exit 3) with skopeo's words.
+    """
+    argv = image_proxy.skopeo("--insecure-policy", "copy", "--quiet", "--retry-times=3", f"docker://{repository}@{image.digest}")
+    process.run([*argv, target(storage, image.name, image.digest)], timeout=PULL_SECONDS)
+
+
+def layers_there(storage: Path) -> frozenset[str]:
+    """The digests (`sha256:HEX`) of the store's layers, as they were fetched and as unpacked."""
+    path = storage / "overlay-layers" / "layers.json"
+    layers = json.loads(path.read_bytes()) if path.exists() else []
+    return frozenset(digest for one in layers for key in ("compressed-diff-digest", "diff-digest") if (digest := one.get(key)))
+
+
+def there(storage: Path) -> frozenset[str]:
+    """The manifest digests of the store's images whose layers are all there."""
+    if not (storage / "overlay-images" / "images.json").exists():
+        return frozenset()
+    found = images.bound_images(Path("/"), str(storage))
+    if found.value is None:
+        raise unable("NODE004", "bound-images-unreadable", f"cannot read the bound images: {found.error}", why=(found.source,))
+    return frozenset(image.digest for image in found.value)
+
+
+def remove_others(storage: Path, keep: Collection[str]) -> tuple[str, ...]:
+    """Remove every image none of whose digests is in `keep`, and the layers that no other image has; returns the names that went."""
+    path = storage / "overlay-images" / "images.json"
+    gone: list[str] = []
+    for one in json.loads(path.read_bytes()) if path.exists() else []:
+        if not images.digests(one) & set(keep):
+            process.run(image_proxy.skopeo("--insecure-policy", "delete", f"{_store(storage)}@{one['id']}"))
+            gone += one.get("names") or [one["id"]]
+    return tuple(gone)

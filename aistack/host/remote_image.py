@@ -1,0 +1,56 @@
+"""The blobs of a registry's image, one by one, for whoever imports it: through skopeo's proxy, which enforces policy.json."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+
+from aistack.facts.readings import PromisedImage
+from aistack.host import image_proxy, registry
+from aistack.host.blobs import Readable
+from aistack.host.ostree import Layer, layers_of
+from aistack.values import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryImage:
+    """One image of a registry, made by `opened`; each blob comes when it is asked for, and no other."""
+
+    reference: str
+    proxy: image_proxy.Proxy
+    came: Callable[[int], None]
+
+    @contextmanager
+    def blob(self, digest: str, size: int | None) -> Iterator[Readable]:
+        """The blob as the registry sends it; without a size, the image's manifest."""
+        with _refused(self.reference):
+            if size is None:
+                yield io.BytesIO(self.proxy.manifest())
+                return
+            with self.proxy.blob(digest, size, self.came) as stream:
+                yield stream
+
+
+@contextmanager
+def opened(reference: str, digest: str, came: Callable[[int], None] = lambda _: None) -> Iterator[RegistryImage]:
+    """HOST/REPOSITORY[:TAG] at a digest, opened: this is where policy.json is enforced. `came` is told how many bytes of blobs came."""
+    with _refused(reference), image_proxy.opened(f"docker://{registry.repository(reference)}@{digest}") as proxy:
+        yield RegistryImage(reference, proxy, came)
+
+
+@contextmanager
+def _refused(reference: str) -> Iterator[None]:
+    try:
+        yield
+    except image_proxy.ProxyError as error:
+        raise registry.refused(reference, str(error)) from error
+
+
+def missing_layers(repository: str, images: Iterable[PromisedImage], there: Collection[str]) -> tuple[Layer, ...]:
+    """The layers of HOST/REPOSITORY's images, each named by its digest, but for those whose digests are `there`."""
+    found: dict[str, Layer] = {}
+    for image in images:
+        name = f"{repository}@{image.digest}"
+        found |= {layer.digest: layer for layer in layers_of(registry.inspected(name, name, image.digest)) if layer.digest not in there}
+    return tuple(found.values())

@@ -1,0 +1,64 @@
+"""What a node does about the image that its tag names: a pure function of that image and of what the node has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from enum import StrEnum
+
+from aistack.node.deployments import Image, Listed
+from aistack.values import dataclass
+
+
+class Step(StrEnum):
+    """What an image is to this node; only `AVAILABLE` is fetched."""
+
+    CURRENT = "current"
+    STAGED = "staged"
+    AVAILABLE = "available"
+    QUARANTINED = "quarantined"
+    OLDER = "older"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """An image that could be taken; `sealed` is when its lock was sealed (UTC, ISO 8601), empty where it does not say."""
+
+    image: Image
+    version: str | None
+    sealed: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """The step, and why."""
+
+    step: Step
+    because: str
+
+
+def judge(
+    offer: Offer, listed: Sequence[Listed], quarantined: Collection[str], sealed_here: str, *, named: bool, allow_downgrade: bool
+) -> Judged:
+    """What is to be done about an offer.
+
+    `sealed_here` is when the booted image's lock was sealed. `named`: a person gave the very digest, so quarantine does not count.
+    An image that does not say when it was sealed is older than every one that does: else leaving it out would be a way around.
+    """
+    digest = offer.image.digest
+    staged = next((one for one in listed if one.staged), None)
+    if staged is not None and staged.digest == digest:
+        return Judged(step=Step.STAGED, because="it is staged: the next orderly reboot starts it")
+    if any(one.booted and one.digest == digest for one in listed):
+        return Judged(step=Step.CURRENT, because="it is the one that is booted")
+    if digest in quarantined and not named:
+        return Judged(step=Step.QUARANTINED, because="it was undone on this node; it is taken again only by its digest")
+    if offer.sealed < sealed_here and not allow_downgrade:
+        because = f"it was sealed {offer.sealed or 'nobody knows when'}, the booted one {sealed_here}"
+        return Judged(step=Step.OLDER, because=because)
+    return Judged(step=Step.AVAILABLE, because="the tag names another image than the one that is booted")
+
+
+def to_go_back_to(listed: Sequence[Listed], confirmed: str | None, quarantined: Collection[str]) -> Listed | None:
+    """The deployment that a rollback starts: the confirmed one where another is booted, else the first other one that was never undone."""
+    others = [one for one in listed if not (one.booted or one.staged) and (one.digest == confirmed or one.digest not in quarantined)]
+    return next((one for one in others if one.digest == confirmed), others[0] if others else None)

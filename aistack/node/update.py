@@ -1,0 +1,76 @@
+"""What an update and a rollback need of the machine: what the node follows, what that names today, and that only one runs."""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from aistack.diagnostics import unable
+from aistack.facts.following import REFERENCE, SEALED_LABEL
+from aistack.host import registry
+from aistack.host.ostree import VERSION_LABEL
+from aistack.host.probes.reading import inside
+from aistack.node import state
+from aistack.node.deployments import Image, Listed
+from aistack.node.following import Offer
+
+LAST = "/var/lib/aistack/update.json"
+"""What the last update did: a document aistack/node-update/v1, with `time` (UTC, ISO 8601)."""
+LOCK = "/run/aistack/update.lock"
+CREDENTIALS = "/run/credentials/@system"
+OWN = "localhost/"
+"""Begins the reference of a node that follows nothing: its disk was made without a registry's name."""
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Holds the lock of updates and rollbacks; it goes with the process. Raises DiagnosticError (exit 3) where another has it."""
+    path = inside(root, LOCK)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise unable("UPD003", "update-runs", "another update or rollback is running on this node", why=(f"lock: {path}",)) from error
+        yield
+
+
+def remember(root: Path, document: Mapping[str, object]) -> None:
+    """Keep what an update did, or why it did not."""
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    state.write(inside(root, LAST), json.dumps({**document, "time": now}, indent=2) + "\n")
+
+
+def credential(root: Path, name: str) -> str | None:
+    """The first line of a credential that the machine was given, None without one."""
+    path = inside(root, f"{CREDENTIALS}/{name}")
+    return (path.read_text().splitlines() or [""])[0].strip() or None if path.exists() else None
+
+
+def followed(root: Path, listed: Sequence[Listed]) -> str | None:
+    """HOST/REPOSITORY:TAG that this node follows: the credential's, else that of the booted deployment; None where it follows none."""
+    booted = next((one.reference for one in listed if one.booted), None)
+    reference = credential(root, "aistack.follow") or booted
+    return None if reference is None or reference.startswith(OWN) else reference
+
+
+def offered(reference: str, current: str | None) -> Offer:
+    """The image that HOST/REPOSITORY[:TAG][@DIGEST] names now; without a tag, that of `current` (what is followed) is kept.
+
+    Raises DiagnosticError (exit 3): see host/registry.py.
+    """
+    named, _, _ = reference.partition("@")
+    if not re.fullmatch(REFERENCE, named):
+        named = current if current and current.rpartition(":")[0] == named else f"{named}:latest"
+    digest, manifest = registry.resolve(reference, ARCHITECTURES[os.uname().machine])
+    config = json.loads(manifest)["config"]["digest"]
+    described = json.loads(registry.inspected(reference, f"{registry.repository(reference)}@{digest}", config, "--config"))
+    labels = (described.get("config") or {}).get("Labels") or {}
+    return Offer(image=Image(reference=named, digest=digest), version=labels.get(VERSION_LABEL), sealed=labels.get(SEALED_LABEL, ""))
