@@ -56,7 +56,7 @@ class Commit:
 
 @dataclass(slots=True)
 class Checker:
-    """One disk after another, in pieces; `outside` are the digests of what may lie outside the file systems, `commits` those read so far."""
+    """One disk after another, in pieces; `outside`: what may lie outside the file systems, `commits`: those read so far."""
 
     pieces: Path
     scratch: Path
@@ -65,7 +65,7 @@ class Checker:
     wrong: list[str] = field(default_factory=list)
 
     def check(self) -> dict[str, object]:
-        """What is wrong with the disk, which is mended on the way, and which commits its menu starts, the default first."""
+        """What is wrong with the disk, which is mended on the way; the commits that its menu starts, the default first, on trial or not."""
         self.wrong = []
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir()
@@ -75,21 +75,26 @@ class Checker:
         if not outside(self.pieces / "head", self.scratch) <= self.outside:
             self.wrong.append("the ESP, the boot sector or GRUB's core image is neither what it was nor what it becomes")
         boot.take("/", self.scratch / "boot")
+        trial = self._trial()
         objects = self._repository(root)
         starts = [self._started(root, objects, *entry) for entry in self._menu()]
         if not starts:
             self.wrong.append("nothing can be started")
-        return {"wrong": self.wrong, "starts": starts}
+        return {"wrong": self.wrong, "starts": starts, "on_trial": trial is not None and starts[:1] == [trial]}
+
+    def _trial(self) -> str | None:
+        """The commit whose boots GRUB counts."""
+        try:
+            found = grub.trial(self.scratch / "boot/grub/grubenv")
+        except (OSError, DiagnosticError) as error:
+            self.wrong.append(f"{error}")
+            return None
+        return found.deployment.partition(".")[0] if found else None
 
     def _menu(self) -> list[tuple[str, str, str]]:
         """(kernel, arguments, initramfs) of each entry that GRUB shows."""
-        environment, menu = self.scratch / "boot/grub/grubenv", self.scratch / "boot/grub/grub.cfg"
-        try:
-            grub.read_environment(environment.read_bytes())
-            return ENTRY.findall(menu.read_text())
-        except (OSError, DiagnosticError) as error:
-            self.wrong.append(f"{error}")
-            return []
+        menu = self.scratch / "boot/grub/grub.cfg"
+        return ENTRY.findall(menu.read_text()) if menu.is_file() else []
 
     def _repository(self, root: FileSystem) -> dict[str, int]:
         """The repository's objects, name → inode; the whole repository is copied and every byte of it checked."""
@@ -246,7 +251,7 @@ def partitions(disk: Path) -> dict[str, tuple[int, int]]:
 
 
 def outside(disk: Path, scratch: Path) -> frozenset[str]:
-    """Of a disk's beginning: digests of what firmware reads: the boot sector, GRUB's core image, each file of the ESP with its name; its file system is checked."""
+    """Digests of what firmware reads: boot sector, GRUB's core image, each file of the ESP; DAMAGED where its file system has errors."""
     parts = partitions(disk)
     start, size = parts["aistack-esp"]
     esp, image = scratch / "esp", scratch / "esp.img"

@@ -55,24 +55,21 @@ mark() {
     dd if=/dev/zero of=/dev/vda bs=512 count=1 seek=$place oflag=direct conv=notrunc status=none
 }
 mark
-PYTHONPATH=/usr/lib/aistack/python python3 /run/medium/update.py || exit 1
+aistack node update --from /run/medium/layout --to registry.example/nodes/web:stable || exit 1
 mark
 echo 'program: done'
 """
 """A mark is a write like any other, into the empty end of the disk: it says where in the log the update begins, and where it is staged."""
 
-UPDATE = """\
-import json
-from pathlib import Path
-from aistack.host import ostree, sysroot
 
-digest = json.loads(Path("/run/medium/order.json").read_text())["digest"]
-with sysroot.opened(writable=True) as opened:
-    booted = next(one for one in sysroot.deployments(opened) if one.booted)
-    done = ostree.import_image(Path("/ostree/repo"), Path("/run/medium/layout"), digest, progress=print)
-    old, new = (sysroot.image_kargs(opened.repo(), commit, "x86_64") for commit in (booted.checksum, done.commit))
-    arguments = sysroot.changed_kargs(booted.kernel_arguments, old, new)
-    sysroot.deploy(opened, done.commit, digest=digest, reference=booted.reference, kernel_arguments=arguments, staged=True)
+HEAD = """\
+# Power cuts during an update
+
+`python tests/power_cuts.py --seed {seed}`: a node made from `recipes/web-appliance.yaml` is updated by `aistack node update --from` to one
+with another kernel and switched off in order, in QEMU, which logs every write and flush of its disk. The disk is rebuilt at moments of that
+log, half of them in the update itself, half in the shutdown that changes the bootloader's menu. At each one: both file systems are right
+once their journal is replayed, `ostree fsck` finds every object as it should be, and what the menu starts is whole (every file of the
+deployment, `/etc`, origin, kernel, initramfs, GRUB's environment); what firmware reads is as it was.
 """
 
 
@@ -114,17 +111,15 @@ def build(folder: Path) -> Sides:
     older, newer = folder / "older" / RECIPE.name, folder / "newer" / RECIPE.name
     text = RECIPE.read_text()
     kernel = next(line for line in text.splitlines() if line.startswith("kernel:"))
-    for path, content in ((older, text), (newer, text.replace(kernel, NEWER))):
+    for path, recipe in ((older, text), (newer, text.replace(kernel, NEWER))):
         path.parent.mkdir()
-        path.write_text(content)
+        path.write_text(recipe)
     built, system = _aistack("build", older), _aistack("build", newer, "--only", "system-image")
     store, digest = Store(default_path(os.environ)), _where(system, "system-image")
     content = folder / "content"
-    oci.export_layout(store, {"image": digest}, content / "layout")
+    oci.export_layout(store, {"stable": digest, "web": _where(system, "app-image")}, content / "layout")
     (content / "program").write_text(PROGRAM)
     (content / "program").chmod(0o755)
-    (content / "update.py").write_text(UPDATE)
-    (content / "order.json").write_text(json.dumps({"digest": digest}))
     medium = recorded_update.make_medium(content, folder / "medium.img")
     shutil.rmtree(content)
     disk = next(Path(path) for path in _where(built, "disk").split() if path.endswith(".raw"))
@@ -152,9 +147,15 @@ def update(sides: Sides, disk: Path, logs: Path, *, writes: Path | None = None) 
         boot = Path(name)
         file_system = cut_check.FileSystem(disk=disk, offset=cut_check.partitions(disk)["aistack-boot"][0])
         file_system.take("/", boot)
-        kernel, options, initrd = cut_check.ENTRY.findall((boot / "grub/grub.cfg").read_text())[0]
+        kernel, arguments, initrd = cut_check.ENTRY.findall((boot / "grub/grub.cfg").read_text())[0]
         return recorded_update.carry_out(
-            overlay, boot / kernel.strip("/"), boot / initrd.strip("/"), options, sides.medium, logs, writes=writes
+            overlay,
+            boot / kernel.strip("/"),
+            boot / initrd.strip("/"),
+            arguments.removesuffix(" $on_trial"),
+            sides.medium,
+            logs,
+            writes=writes,
         )
 
 
@@ -271,6 +272,31 @@ def main() -> None:
     }
     options.to.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
     options.to.with_suffix(".md").write_text(told(document))
+
+
+def told(document: Mapping[str, Any]) -> str:
+    """The document for readers."""
+    cuts, boots, recording = document["cuts"], document["boots"], document["recording"]
+    after = [cut for cut in cuts if not cut["kept"]]
+    lost = [cut for cut in cuts if cut["kept"]]
+    good = [one for one in boots if one.get("after") and not one["after"]["wrong"]]
+    one, two = (sum(len(cut["starts"]) == number for cut in cuts) for number in (1, 2))
+    rows = (
+        ("the update's writes", f"{recording['writes']}, {recording['bytes'] / 1e6:.0f} MB, {recording['flushes']} flushes"),
+        ("cuts right after a flush", f"{len(after)}"),
+        ("cuts between two flushes, a part of what was written since the first one lost", f"{len(lost)}"),
+        ("… of them with the last write torn", f"{sum(cut['torn'] is not None for cut in lost)}"),
+        ("**survived**", f"**{sum(not cut['wrong'] for cut in cuts)} of {len(cuts)}**"),
+        ("the menu starts the older system, and has no other", f"{one}"),
+        ("the menu starts the newer system, and has the older one below", f"{two}"),
+        ("… and its boots are counted", f"{sum(cut['on_trial'] for cut in cuts)}"),
+        ("really started, through firmware and both gates", f"{sum('boot_seconds' in one for one in boots)} of {len(boots)}"),
+        ("… and updated once more, whole afterwards", f"{len(good)} of {len(boots)}"),
+        ("seconds in all", f"{document['seconds']}"),
+    )
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    broken = "".join(f"\n- {cut['durable']}–{cut['until']}: {'; '.join(cut['wrong'])}" for cut in cuts if cut["wrong"])
+    return HEAD.format(seed=document["seed"]) + f"\n| | |\n| --- | ---: |\n{table}\n{broken}"
 
 
 def checked(sides: Sides, recorded: Recorded, cuts: Sequence[Cut], workers: int = 2) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ import json
 import subprocess
 import tempfile
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from aistack.host import process, qemu
@@ -49,14 +50,13 @@ def carry_out(
     with tempfile.TemporaryDirectory(prefix="aistack-") as name:
         folder = Path(name)
         argv = [*qemu.command(hardware, accelerator, folder, console.resolve()), *_disks(disk, medium, writes)]
-        with process.background(argv, log=logs / "qemu.log") as running:
-            with Qmp(connect(folder / "qmp", alive=lambda: running.poll() is None)) as qmp:
-                qmp.execute("qmp_capabilities")
-                qmp.execute("cont")
-                try:
-                    running.wait(timeout=seconds)
-                except subprocess.TimeoutExpired:
-                    pass
+        with ExitStack() as stack:
+            running = stack.enter_context(process.background(argv, log=logs / "qemu.log"))
+            qmp = stack.enter_context(Qmp(connect(folder / "qmp", alive=lambda: running.poll() is None)))
+            qmp.execute("qmp_capabilities")
+            qmp.execute("cont")
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(timeout=seconds)
     said = console.read_text(errors="replace")
     assert running.returncode == 0 and DONE in said, (running.returncode, said[-4000:], (logs / "qemu.log").read_text())
     return time.monotonic() - started

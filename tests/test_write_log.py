@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import pytest
 import write_log
@@ -48,7 +49,7 @@ def test_what_no_flush_covered_may_be_lost_or_torn() -> None:
 
 @pytest.mark.parametrize("data", [b"", bytes(SECTOR), log(*RECORDED, count=9).getvalue()])
 def test_what_is_no_whole_log_is_refused(data: bytes) -> None:
-    with pytest.raises((ValueError, write_log.struct.error)):
+    with pytest.raises((ValueError, struct.error)):
         write_log.read(io.BytesIO(data))
 
 
