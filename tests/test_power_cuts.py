@@ -12,6 +12,7 @@ import cut_check
 import power_cuts
 import pytest
 import write_log
+from cut_check import Inode
 from power_cuts import Recorded, Sides
 from tools_needed import needs
 
@@ -50,14 +51,14 @@ def edit(disk: Path, partition: str, *commands: str) -> str:
     return done.stdout
 
 
-def listed(disk: Path, partition: str, folder: str) -> dict[str, tuple[int, int]]:
+def listed(disk: Path, partition: str, folder: str) -> dict[str, Inode]:
     return cut_check.FileSystem(disk=disk, offset=cut_check.partitions(disk)[partition][0]).listed([folder])[folder]
 
 
 def first(disk: Path, partition: str, folder: str, ending: str) -> str:
     """The first regular file in a folder whose name ends so."""
     names = listed(disk, partition, folder).items()
-    return f"{folder}/{min(name for name, (_, mode) in names if name.endswith(ending) and stat.S_ISREG(mode))}"
+    return f"{folder}/{min(name for name, inode in names if name.endswith(ending) and stat.S_ISREG(inode.mode))}"
 
 
 def overwrite(disk: Path, offset: int, data: bytes) -> None:
