@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -13,18 +14,36 @@ from aistack.commands.options import AsJson, DryRun
 from aistack.diagnostics import ExitCode
 
 
+# Not `Literal`: the typer of Debian 13, which a node has, does not know it yet.
+class Level(StrEnum):
+    """How deep a check looks."""
+
+    QUICK = "quick"
+    STANDARD = "standard"
+    THOROUGH = "thorough"
+
+
+class Task(StrEnum):
+    """What a service of the node runs."""
+
+    CHECK = "check"
+    CONFIRM = "confirm"
+    CLEAN = "clean"
+    STATUS = "status"
+
+
 def check(
     as_json: AsJson = False,
     level: Annotated[
-        Literal["quick", "standard", "thorough"],
+        Level,
         typer.Option("--level", help="How much of each accelerator's memory is tried: none, a tenth, nine tenths."),
-    ] = "quick",
+    ] = Level.QUICK,
     apps: Annotated[bool, typer.Option("--apps", help="Ask the apps too.")] = False,
 ) -> ExitCode:
     """Judge this machine and its accelerators now, by what its lock promises; changes nothing."""
     from aistack.commands import node as command
 
-    return command.node_check(as_json=as_json, level=level, apps=apps)
+    return command.node_check(as_json=as_json, level=level.value, apps=apps)
 
 
 def snapshot() -> ExitCode:
@@ -71,11 +90,11 @@ def rollback(
     return command.rollback(apply=apply, dry_run=dry_run, as_json=as_json)
 
 
-def agent(gate: Annotated[Literal["check", "confirm", "clean", "status"], typer.Argument(help="Which gate to run.")]) -> ExitCode:
-    """Run one gate of a boot: what the node's own services call."""
+def agent(task: Annotated[Task, typer.Argument(help="Which gate to run, or the cleaning after them.")]) -> ExitCode:
+    """Run one task of a boot: what the node's own services call."""
     from aistack.node import agent as command
 
-    return ExitCode(command.main([gate]))
+    return ExitCode(command.main([task.value]))
 
 
 VERBS: Mapping[str, Verb] = {

@@ -1,19 +1,17 @@
 """A node without a machine: a real OSTree deployment entered as the root file system, so that libostree takes it for the booted one.
 
-What runs inside is the deployment's own Debian (libostree, skopeo, GRUB's tools) and this checkout's code. A reboot finalizes what is staged,
-as the unit does at shutdown, and enters what the bootloader's menu has first.
+What runs inside is the deployment's own Debian (libostree, skopeo, GRUB's tools) and this checkout's code. A reboot finalizes what is
+staged, as the unit does at shutdown, and enters what the bootloader's menu has first.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,26 +25,19 @@ from aistack.compose.render import RenderedFile, image_names, render_system
 from aistack.compose.render.grub import PROGRAM, SCRIPT
 from aistack.facts.following import SEALED_LABEL
 from aistack.facts.pins import Archive
-from aistack.host import apt, grub, layers, oci, rootfs
+from aistack.host import apt, grub, layers, oci, process, rootfs
 from aistack.host.process import Completed
 from aistack.host.store import Store, default_path
 
-PACKAGES = ("ostree", "python3", "python3-gi", "gir1.2-ostree-1.0", "grub-common", "skopeo", "zstd", "ca-certificates")
+PACKAGES = ("ostree", "python3", "python3-gi", "gir1.2-ostree-1.0", "grub-common", "skopeo", "zstd", "ca-certificates", "mount", "systemd")
 PYTHON = ("python3-typer", "python3-packaging", "python3-yaml")
 CODE = Path(aistack.__file__).parent.parent
 LEAN = (
-    "./usr/share/doc",
-    "./usr/share/locale",
-    "./usr/share/man",
-    "./var/cache",
-    "./var/lib/apt",
-    "./proc",
-    "./sys",
-    "./dev",
-    "./run",
-    "./tmp",
-    "./mnt",
-)
+    "./dev", "./mnt", "./proc", "./run", "./sys", "./tmp", "./usr/lib/cni", "./usr/lib/python3.13/test", "./usr/lib/x86_64-linux-gnu/gconv",
+    "./usr/lib/x86_64-linux-gnu/perl-base", "./usr/share/doc", "./usr/share/locale", "./usr/share/man", "./usr/share/zoneinfo",
+    "./var/cache", "./var/lib/apt", "./var/lib/dpkg",
+)  # fmt: skip
+"""Folders that are left empty: nothing in them runs."""
 KERNEL = "6.12.1"
 
 INSTALL = """
@@ -55,9 +46,9 @@ from pathlib import Path
 from aistack.host import grub, ostree, sysroot
 from aistack.host.blobs import LayoutFolder
 layout, digest, reference = sys.argv[1:]
-root = Path("/work/sysroot")
+root = Path("/run/work/sysroot")
 root.mkdir()
-program = Path("/work/grub-config")
+program = Path("/run/work/grub-config")
 os.environ["OSTREE_GRUB2_EXEC"] = str(program)
 image = ostree.import_image(sysroot.init_sysroot(root), LayoutFolder(Path(layout)), digest, sync=False)
 with sysroot.opened(root) as opened:
@@ -68,19 +59,19 @@ print(image.commit)
 
 ENTER = r"""
 set -eu
-S=/work/sysroot D=/work/sysroot/ostree/deploy/aistack/deploy/$1
+S=/run/work/sysroot D=/run/work/sysroot/ostree/deploy/aistack/deploy/$1
 shift
 mount --bind $D $D
 mount --bind $S $D/sysroot
 mount --bind $S/boot $D/boot
 mount --bind $S/ostree/deploy/aistack/var $D/var
-mkdir -p /work/run/ostree $D/var/tmp
-mount --bind /work/run $D/run
+mkdir -p /run/work/run/ostree $D/var/tmp
+mount --bind /run/work/run $D/run
 : > $D/run/ostree-booted
 mount --rbind /proc $D/proc
 mount --rbind /dev $D/dev
 mount -t tmpfs tmpfs $D/tmp
-mount --rbind /code $D/mnt
+mount --rbind /run/code $D/mnt
 exec chroot $D "$@"
 """
 
@@ -120,7 +111,7 @@ class Images:
         self,
         version: str,
         *,
-        sealed: str = "2026-11-01T00:00:00Z",
+        sealed: str = "",
         files: Mapping[str, bytes] | None = None,
         bound: Mapping[str, str] | None = None,
         node: Mapping[str, str] | None = None,
@@ -129,6 +120,7 @@ class Images:
     ) -> str:
         """A system image: the OS, a layer of `files`, and the lock and quadlets of apps and models whose images are `bound`."""
         self.made += 1
+        sealed = sealed or f"2026-11-01T00:00:{self.made:02}Z"
         bound = bound or {}
         lock = dataclasses.replace(LOCK, name=f"node-{version}", sealed=sealed, node=(*LOCK.node, *(node or {}).items()))
         if not bound:
@@ -177,9 +169,7 @@ class Node:
         program = self.work / "grub-config"
         program.write_text(SCRIPT)
         program.chmod(0o755)
-        layout = oci.layout(self.store, {"first": digest}, self.work / "layout")
-        self._in(["python3", "-c", INSTALL, "/work/layout", digest, reference], self.root)
-        shutil.rmtree(layout)
+        self._run(self._entering(["python3", "-c", INSTALL, "/run/store", digest, reference]))
         self.start()
 
     def start(self) -> None:
@@ -188,12 +178,23 @@ class Node:
         menu = (self.work / "sysroot/boot/grub/grub.cfg").read_text()
         link = re.search(r"ostree=(\S+)", menu)
         assert link is not None, menu
-        self.booted = os.readlink(self.work / "sysroot" / link[1].lstrip("/")).rpartition("/")[2]
+        self.booted = (self.work / "sysroot" / link[1].lstrip("/")).readlink().name
+
+    def trust(self, host: str) -> None:
+        """Take a registry that speaks plain HTTP, as an administrator says it."""
+        conf = self.deployment / "etc/containers/registries.conf.d" / f"{host}.conf"
+        conf.parent.mkdir(parents=True, exist_ok=True)
+        conf.write_text(f'[[registry]]\nlocation = "{host}"\ninsecure = true\n')
+
+    @property
+    def deployment(self) -> Path:
+        """The booted deployment's folder."""
+        return self.work / "sysroot/ostree/deploy/aistack/deploy" / self.booted
 
     def reboot(self) -> str:
         """An orderly one; returns the version that runs then."""
         if (self.work / "run/ostree/staged-deployment").exists():
-            self.run(["ostree", "admin", "finalize-staged"])
+            self.run(["env", f"OSTREE_GRUB2_EXEC={PROGRAM}", "ostree", "admin", "finalize-staged"])
         self.start()
         return self.version()
 
@@ -208,7 +209,11 @@ class Node:
 
     def run(self, argv: Sequence[str], *, check: bool = True) -> Completed:
         """Run a program inside the booted deployment."""
-        return self._in(["sh", "-c", ENTER, "enter", self.booted, *argv], self.root, check=check)
+        return self._run(self.command(argv), check=check)
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """The command that runs a program inside the booted deployment."""
+        return self._entering(["sh", "-c", ENTER, "enter", self.booted, *argv])
 
     def aistack(self, *arguments: str, check: bool = True) -> Completed:
         """`aistack node …` as the node's own Python runs it."""
@@ -225,6 +230,14 @@ class Node:
         begin = "from aistack.node.deployments.ostree import OstreeDeployments\ndeployments = OstreeDeployments()\n"
         return self.run(["python3", "-c", begin + text]).stdout
 
+    def deployments(self) -> list[dict[str, object]]:
+        """What OSTree has, in its order: `version`, `booted`, `staged`, `default`, `pinned`, `digest`, `kernel_arguments`, `checksum`."""
+        text = "import dataclasses, json\nfrom aistack.host import sysroot\nwith sysroot.opened() as opened:\n"
+        text += "    print(json.dumps([dataclasses.asdict(one) for one in sysroot.deployments(opened)]))\n"
+        found = json.loads(self.python(text))
+        assert isinstance(found, list)
+        return found
+
     def confirm(self) -> None:
         """What the second gate does with a healthy boot, and the cleaning after it."""
         from aistack.node import state
@@ -235,18 +248,26 @@ class Node:
         digest = json.loads(self.python("import json; print(json.dumps([one.digest for one in deployments.listed() if one.booted]))"))[0]
         state.save(path, State(confirmed=digest, quarantined=before.quarantined))
         self.python("deployments.stop_counting()")
-        self.aistack("agent", "clean")
+        self.run(["python3", "-m", "aistack.node.agent", "clean"])
 
     def trial(self) -> grub.Trial | None:
         """Which deployment GRUB has on trial."""
         return grub.trial(self.work / "sysroot/boot/grub/grubenv")
 
-    def _in(self, argv: Sequence[str], root: Path, *, check: bool = True) -> Completed:
-        binds = [rootfs.Bind(source=self.work, target="/work", writable=True), rootfs.Bind(source=CODE, target="/code")]
+    def _entering(self, argv: Sequence[str]) -> list[str]:
+        binds = [rootfs.Bind(source=self.work, target="/run/work", writable=True), rootfs.Bind(source=CODE, target="/run/code")]
+        binds.append(rootfs.Bind(source=self.store.path, target="/run/store"))
         environment = {
-            "PYTHONPATH": "/mnt:/code",
+            "PYTHONPATH": "/mnt:/run/code",
             "PYTHONDONTWRITEBYTECODE": "1",
             "OSTREE_SYSROOT_DEBUG": "mutable-deployments",  # else the test's folder could not be removed
             **self.environment,
         }
-        return rootfs.enter(root, argv, binds=binds, environment=environment, network=True, check=check, timeout=600)
+        command = rootfs.entering(self.root, argv, binds=binds, environment=environment)
+        command.remove("--unshare-net")  # the registry is on the host's loopback
+        return command
+
+    def _run(self, command: Sequence[str], *, check: bool = True) -> Completed:
+        done = process.run(command, check=False, timeout=600)
+        assert not check or done.returncode == 0, f"{command[-4:]}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done

@@ -185,7 +185,7 @@ def test_completion_knows_the_verbs() -> None:
 def test_verbs_are_imported_only_when_they_run() -> None:
     code = "import sys, aistack.cli; print(*sorted(name for name in sys.modules if name.startswith('aistack.')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True)
-    shared = ["commands", "commands.ending", "commands.options", "diagnostics", "report", "report.output", "values", "verbs"]
+    shared = ["commands", "commands.ending", "commands.options", "diagnostics", "node_verbs", "report", "report.output", "values", "verbs"]
     assert done.stdout.split() == ["aistack.cli", *(f"aistack.{name}" for name in shared)]
 
 

@@ -122,7 +122,7 @@ def test_an_image_is_read_back_as_it_was_written(store: Store) -> None:
     assert found.settings.environment == (("A", "1=2"),)
     assert found.settings.ports == ("80/tcp",)
     assert found.label("containers.bootc") == "1"
-    assert found.layers[1].annotations == (("io.example.kind", "top"),)
+    assert found.layers[1].annotations == (("io.aistack.unpacked-size", "10240"), ("io.example.kind", "top"))
     assert found.total == sum(store.blob(layer.digest.removeprefix("sha256:")).stat().st_size for layer in found.layers)
 
 

@@ -2,54 +2,331 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import random
+import re
+import signal
+import subprocess
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from booted_node import Images, Node, root_of_the_os
-from registry_server import Registry, running
+from registry_server import Registry, cut_wire, running
 from tools_needed import needs
 
+from aistack.host import grub, oci
 from aistack.host.store import Store
 
 pytestmark = pytest.mark.system
 
+REPOSITORY, KILLS = "nodes/test", int(os.environ.get("AISTACK_TEST_KILLS", "3"))
+
+
+@dataclass(slots=True)
+class World:
+    """A node that follows `nodes/test:stable` of a registry, and images to push there."""
+
+    node: Node
+    images: Images
+    registry: Registry
+    folder: Path
+    pushed: int = 0
+
+    @property
+    def reference(self) -> str:
+        return f"{self.registry.host}/{REPOSITORY}:stable"
+
+    def push(self, digest: str, tag: str = "stable") -> str:
+        self.pushed += 1
+        return self.registry.push(self.images.store, digest, f"{REPOSITORY}:{tag}", self.folder / f"layout-{self.pushed}")
+
+    def layers(self, image: str) -> list[str]:
+        """The digests of an image's layers."""
+        return [layer.digest for layer in oci.read_image(self.images.store, image, whole=False).layers]
+
+    def fetched(self, what: str) -> list[str]:
+        """The digests of `manifests` or `blobs` that were sent whole since the last call."""
+        log = self.registry.folder / "log"
+        found = re.findall(rf"GET /v2/{REPOSITORY}/{what}/(sha256:[0-9a-f]+)", log.read_text())
+        log.write_bytes(b"")
+        return found
+
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Images, Registry]]:
-    """The OS's root, images over it, and a registry that has none of them yet."""
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Made once, since an OS of its own is unpacked: each test goes on with what is booted, and pushes something newer."""
     needs("skopeo", "docker-registry", "bwrap")
-    root = root_of_the_os()
-    store = Store(tmp_path_factory.mktemp("store"))
+    root, folder = root_of_the_os(), tmp_path_factory.mktemp("world")
+    store = Store(folder / "store")
     store.prepare()
-    folder = tmp_path_factory.mktemp("registry")
-    with running(folder, secure=False) as registry:
-        yield root, Images.over(root, store), registry
+    (folder / "registry").mkdir()
+    with running(folder / "registry", secure=False) as registry, pytest.MonkeyPatch.context() as patch:
+        conf = folder / "registries.conf"
+        conf.write_text(f'[[registry]]\nlocation = "{registry.host}"\ninsecure = true\n')
+        patch.setenv("CONTAINERS_REGISTRIES_CONF", str(conf))
+        images = Images.over(root, store)
+        world = World(node=Node(root=root, work=folder / "node", store=store), images=images, registry=registry, folder=folder)
+        first = images.system("1", kargs=["quiet", "old=1"])
+        world.node.install(first, world.reference)
+        world.node.trust(registry.host)
+        world.push(first)
+        world.node.confirm()
+        yield world
 
 
-@pytest.fixture
-def node(world: tuple[Path, Images, Registry], tmp_path: Path) -> Node:
-    """A node that follows `nodes/test:stable`, runs version 1 and confirmed it."""
-    root, images, registry = world
-    node = Node(root=root, work=tmp_path / "node", store=images.store)
-    node.install(images.system("1", sealed="2026-11-01T00:00:00Z"), f"{registry.host}/nodes/test:stable")
-    return node
+def code(node: Node, *arguments: str) -> tuple[int, str]:
+    """The exit code and the first line of what is said on the error stream, progress left out."""
+    done = node.aistack(*arguments, check=False)
+    assert "Traceback" not in done.stderr, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("error")]
+    return done.returncode, said[0] if said else ""
 
 
-def push(world: tuple[Path, Images, Registry], digest: str, folder: Path, tag: str = "stable") -> None:
-    _, images, registry = world
-    registry.push(images.store, digest, f"nodes/test:{tag}", folder / f"layout-{digest[7:19]}-{tag}")
+def test_the_same_image_is_nothing_to_do(world: World) -> None:
+    said = world.node.update()
+    assert (said["outcome"], said["reference"], said["fetched"]) == ("current", world.reference, None)
 
 
-def test_look(node: Node, world: tuple[Path, Images, Registry], tmp_path: Path) -> None:
-    print(node.version(), node.booted)
-    print(node.python("print(deployments.listed())"))
-    push(world, world[1].system("2", sealed="2026-11-02T00:00:00Z", kargs=["fresh=1"]), tmp_path)
-    print(node.aistack("update", "--check", "--json", check=False))
-    print(node.aistack("update", check=False))
-    print(node.trial())
-    print(node.reboot())
-    print(node.python("print(deployments.listed())"))
+def test_an_update_from_look_to_confirm(world: World) -> None:
+    node, bound = world.node, world.images.bound("2")
+    for digest in bound.values():
+        world.push(digest, digest[7:19])
+    (node.deployment / "etc/motd").write_text("a local change")
+    digest = world.images.system("2", bound=bound, kargs=["quiet", "new=2"], kernel=b"another", files={"/etc/fresh": b"2"})
+    world.push(digest)
+    world.fetched("blobs")
+
+    said = node.update("--check")
+    assert (said["outcome"], said["digest"], said["version"]) == ("available", digest, "2")
+    assert [one["version"] for one in node.deployments()] == ["1"]
+
+    said = node.update("--download")
+    assert said["outcome"] == "downloaded"
+    assert said["fetched"]["layers"] == 3 and said["fetched"]["new_layers"] == 2  # type: ignore[index]
+    assert (said["fetched"]["bound"], said["fetched"]["new_bound"]) == (2, 2)  # type: ignore[index]
+    assert [one["version"] for one in node.deployments()] == ["1"]
+    new = sorted(one for image in (digest, *bound.values()) for one in world.layers(image) if one != world.images.base.digest)
+    assert sorted(one for one in world.fetched("blobs") if one in (*new, world.images.base.digest)) == new
+    assert said["fetched"]["bytes"] == sum(world.registry.blob(one).stat().st_size for one in new)  # type: ignore[index]
+
+    said = node.update()
+    assert said["outcome"] == "staged"
+    assert (said["fetched"]["new_layers"], said["fetched"]["new_bound"], said["fetched"]["bytes"]) == (0, 0, 0)  # type: ignore[index]
+    staged, booted = node.deployments()
+    assert (staged["staged"], staged["version"], booted["booted"], booted["default"]) == (True, "2", True, True)
+    assert staged["kernel_arguments"] == ["root=UUID=1", "quiet", "local=1", "new=2"]
+    assert node.trial() == grub.Trial(deployment=f"{staged['checksum']}.{staged['serial']}", tries=2)
+    assert node.update()["outcome"] == "staged"
+
+    assert node.reboot() == "2"
+    assert (node.deployment / "etc/motd").read_text() == "a local change"
+    assert (node.deployment / "etc/fresh").read_text() == "2"
+    assert set(bound.values()) <= set(json.loads(node.python(BOUND)))
     node.confirm()
-    assert 0
+    assert node.trial() is None
+    assert [(one["version"], one["booted"]) for one in node.deployments()] == [("2", True), ("1", False)]
+    node.run(["ostree", "fsck", "--repo=/ostree/repo"])
+
+
+BOUND = "import json; from aistack.host import bound_images; print(json.dumps(sorted(bound_images.there(deployments._storage))))"
+
+
+def test_one_manifest_gives_one_commit_on_node_and_build_host(world: World) -> None:
+    digest = world.images.system("same")
+    world.push(digest)
+    world.node.update("--download")
+    there = world.node.run(["ostree", "--repo=/ostree/repo", "rev-parse", f"oci/image/{digest.replace(':', '/')}"]).stdout.strip()
+    other = Node(root=world.node.root, work=world.folder / "other", store=world.images.store)
+    other.install(digest, world.reference)
+    assert other.booted == f"{there}.0"
+
+
+def test_a_power_cut_before_the_shutdown_costs_nothing(world: World) -> None:
+    node, before = world.node, world.node.version()
+    world.push(world.images.system("cut"))
+    assert node.update()["outcome"] == "staged"
+    assert node.crash() == before
+    said = node.update()
+    assert (said["outcome"], said["fetched"]["new_layers"]) == ("staged", 0)  # type: ignore[index]
+    assert node.reboot() == "cut"
+    node.confirm()
+
+
+def test_an_older_image_is_refused_unless_it_is_wanted(world: World) -> None:
+    node = world.node
+    older = world.images.system("older", sealed="2026-10-01T00:00:00Z")
+    silent = world.images.system("silent", sealed=" ")
+    for digest in (older, silent):
+        world.push(digest)
+        assert code(node, "update") == (1, f"error[UPD004]: {world.reference} names an older image than the one that is booted")
+    world.push(older)
+    assert node.update("--download", "--allow-downgrade")["outcome"] == "downloaded"
+
+
+def test_a_quarantined_image_is_taken_by_its_digest_alone(world: World) -> None:
+    node, before = world.node, world.node.version()
+    digest = world.images.system("undone")
+    world.push(digest)
+    node.update()
+    assert node.reboot() == "undone"
+    assert "starts next" in node.aistack("rollback").stdout
+    assert node.reboot() == before
+    assert node.update()["outcome"] == "quarantined"
+    said = node.update("--download", "--to", f"{world.registry.host}/{REPOSITORY}@{digest}")
+    assert (said["outcome"], said["reference"]) == ("downloaded", world.reference)
+    node.confirm()
+
+
+def test_a_rollback_says_what_it_drops(world: World) -> None:
+    node = world.node
+    world.push(world.images.system("next"))
+    node.update()
+    node.reboot()
+    node.confirm()
+    staged = world.images.system("staged")
+    world.push(staged)
+    node.update()
+    dry = node.aistack("rollback", "--dry-run").stdout
+    assert "would start next" in dry and f"{staged}, which was staged, would be dropped" in dry
+    assert node.deployments()[0]["staged"]
+    said = json.loads(node.aistack("rollback", "--json").stdout)
+    assert said["dropped"] == [staged] and said["done"] and not said["reboots"]
+    assert not any(one["staged"] for one in node.deployments())
+    assert node.reboot() != "next"
+    node.confirm()
+
+
+def test_only_one_runs(world: World) -> None:
+    lock = world.node.work / "run/aistack/update.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for verb in ("update", "rollback"):
+            assert code(world.node, verb) == (3, "error[UPD003]: another update or rollback is running on this node")
+        assert world.node.update("--check")["reference"] == world.reference
+
+
+@pytest.mark.parametrize("where", ["manifest", "config", "layer", "bound"])
+def test_wrong_bytes_are_refused_and_nothing_of_them_stays(world: World, where: str) -> None:
+    node, bound = world.node, world.images.bound(f"wrong {where}")
+    for one in bound.values():
+        world.push(one, one[7:19])
+    digest = world.images.system(f"wrong-{where}", bound=bound)
+    world.push(digest)
+    image = oci.read_image(world.images.store, digest, whole=False)
+    manifest = json.loads(world.registry.blob(digest).read_bytes())
+    parts = {
+        "manifest": digest,
+        "config": manifest["config"]["digest"],
+        "layer": image.layers[1].digest,
+        "bound": next(iter(bound.values())),
+    }
+    blob = world.registry.blob(parts[where])
+    whole = blob.read_bytes()
+    blob.write_bytes(whole.replace(b"a", b"b", 1) if where != "layer" else whole[:-9] + b"123456789")
+    try:
+        exit_code, said = code(node, "update")
+        assert exit_code == 3, said
+        assert not any(one["staged"] for one in node.deployments())
+        node.run(["ostree", "fsck", "--repo=/ostree/repo"])
+    finally:
+        blob.write_bytes(whole)
+    assert node.update()["outcome"] == "staged"
+
+
+def test_a_registry_that_stops_is_gone_on_with(world: World) -> None:
+    node = world.node
+    digest = world.images.system("stops", files={f"/usr/lib/part{number}": random.Random(number).randbytes(400_000) for number in range(4)})
+    world.push(digest)
+    with cut_wire(world.registry.port, after=200_000) as host:
+        node.trust(host)
+        exit_code, said = code(node, "update", "--to", f"{host}/{REPOSITORY}:stable")
+        assert (exit_code, said.startswith("error[REG007]")) == (3, True), said
+    assert not any(one["version"] == "stops" for one in node.deployments())
+    assert node.update()["outcome"] == "staged"
+
+
+def test_killed_at_any_moment_it_is_done_again(world: World) -> None:
+    node, chance = world.node, random.Random(7)
+    for number in range(KILLS):
+        bound = world.images.bound(f"kill {number}")
+        for one in bound.values():
+            world.push(one, one[7:19])
+        files = {f"/usr/lib/kill{number}": chance.randbytes(2_000_000)}
+        world.push(world.images.system(f"kill-{number}", bound=bound, files=files))
+        running_update = subprocess.Popen(node.command(["python3", "-m", "aistack", "node", "update"]), stderr=subprocess.PIPE)
+        time.sleep(chance.uniform(1.0, 6.0))
+        running_update.send_signal(signal.SIGKILL)
+        running_update.wait()
+        node.run(["ostree", "fsck", "--repo=/ostree/repo"])
+        assert node.update()["outcome"] == "staged"
+        assert node.reboot() == f"kill-{number}"
+        node.confirm()
+
+
+def test_an_image_comes_from_a_layout_without_the_registry(world: World) -> None:
+    node = world.node
+    for number, packed in enumerate((False, True)):
+        bound = world.images.bound(f"layout {number}")
+        digest = world.images.system(f"layout-{number}", bound=bound)
+        named = {"stable": digest, **{one[7:19]: one for one in bound.values()}}
+        layout = oci.export_layout(world.images.store, named, node.work / f"layout-{number}")
+        world.fetched("blobs")
+        inside = f"/run/layout-{number}"
+        if packed:
+            subprocess.run(["tar", "--create", f"--file={node.work}/run/layout-{number}.tar", f"--directory={layout}", "."], check=True)
+            inside += ".tar"
+        else:
+            layout.rename(node.work / f"run/layout-{number}")
+        said = node.update("--from", inside)
+        assert (said["outcome"], said["digest"], said["reference"]) == ("staged", digest, world.reference)
+        assert world.fetched("blobs") == [] and set(bound.values()) <= set(json.loads(node.python(BOUND)))
+    assert code(node, "update", "--from", "/usr/share")[1].startswith("error[UPD006]")
+
+
+def test_too_little_room_is_told_before_anything_comes(world: World) -> None:
+    node = world.node
+    world.push(world.images.system("large", files={"/usr/lib/large": bytes(300_000_000)}))  # small as it comes, large unpacked
+    world.fetched("blobs")
+    done = node.run(["sh", "-c", FULL], check=False)
+    assert done.returncode == 3 and "error[UPD001]" in done.stderr, done
+    assert len(world.fetched("blobs")) <= 2  # the config, and the small layer that says what is bound
+    assert not any(one["version"] == "large" for one in node.deployments())
+
+
+# A file system of the repository's own with 300 MB free, over the node's.
+FULL = """
+set -eu
+mkdir -p /tmp/over && mount -t tmpfs -o size=300m tmpfs /tmp/over && mkdir /tmp/over/upper /tmp/over/work
+mount -t overlay -o lowerdir=/sysroot/ostree/repo,upperdir=/tmp/over/upper,workdir=/tmp/over/work overlay /sysroot/ostree/repo
+python3 -m aistack node update
+"""
+
+
+def test_the_confirmed_deployment_is_never_collected(world: World) -> None:
+    node, chance = world.node, random.Random(11)
+    confirmed = node.version()
+    for number in range(8):
+        match chance.choice(["update", "update", "reboot", "crash", "confirm", "clean", "rollback"]):
+            case "update":
+                world.push(world.images.system(f"random-{number}"))
+                node.update()
+            case "reboot":
+                node.reboot()
+            case "crash":
+                node.crash()
+            case "confirm":
+                node.confirm()
+                confirmed = node.version()
+            case "clean":
+                node.python("from aistack.node.cleaning import run_clean\nfrom pathlib import Path\nrun_clean(Path('/'), deployments)")
+            case "rollback":
+                node.aistack("rollback", check=False)
+        versions = [one["version"] for one in node.deployments()]
+        assert confirmed in versions, (number, versions)
+    node.run(["ostree", "fsck", "--repo=/ostree/repo"])

@@ -201,7 +201,7 @@ def _said(document: dict[str, Any], lines: Iterable[str], as_json: bool) -> Exit
 
 def _older(offer: Offer, judged: Judged) -> DiagnosticError:
     message = f"{offer.image.reference} names an older image than the one that is booted"
-    problem = _problem("UPD004", "downgrade", message, "`--allow-downgrade` takes it all the same")
+    problem = _problem("UPD004", "image-older", message, "`--allow-downgrade` takes it all the same")
     return refuse(replace(problem, why=(judged.because, f"its digest: {offer.image.digest}")))
 
 

@@ -257,7 +257,7 @@ Compressed layers say themselves how large they are unpacked; for those of other
     Page("UPD003", "update-runs", "Only one update or rollback runs at a time on a node."),
     Page(
         "UPD004",
-        "downgrade",
+        "image-older",
         """The tag names an image whose lock was sealed before the booted one's.
 It is signed, but old: whoever can make a registry answer with it could bring back a fault that was mended.""",
     ),

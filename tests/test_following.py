@@ -1,0 +1,206 @@
+"""What a node follows and does about it, as pure functions: the window, the judgement of an offer, the way back, what is kept."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from node_samples import LOCK, lay
+from test_node import Bootloader
+from tools_needed import needs
+
+from aistack.commands import node_update
+from aistack.diagnostics import DiagnosticError, ExitCode
+from aistack.facts.following import is_open, window_problem
+from aistack.host import layout_server, room
+from aistack.node import state, update
+from aistack.node.cleaning import kept
+from aistack.node.decide import State
+from aistack.node.deployments import Image, Listed
+from aistack.node.following import Offer, Step, judge, to_go_back_to
+
+MONDAY = datetime.datetime(2026, 11, 23)  # a node's local time
+OLD, NEW = "2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z"
+
+
+def at(days: int, hours: int, minutes: int = 0) -> datetime.datetime:
+    return MONDAY + datetime.timedelta(days=days, hours=hours, minutes=minutes)
+
+
+@pytest.mark.parametrize(
+    ("window", "when", "open_"),
+    [
+        ("Sun 02:00..04:00", at(6, 2), True),
+        ("Sun 02:00..04:00", at(6, 3, 59), True),
+        ("Sun 02:00..04:00", at(6, 4), False),
+        ("Sun 02:00..04:00", at(5, 3), False),
+        ("01:00..05:00", at(2, 4), True),
+        ("Sat,Sun 22:00..06:00", at(5, 23), True),
+        ("Sat,Sun 22:00..06:00", at(0, 5), True),  # the night that began on Sunday
+        ("Sat,Sun 22:00..06:00", at(0, 23), False),
+        ("Sat,Sun 22:00..06:00", at(5, 5), False),  # the night that began on Friday
+        ("00:00..00:00", at(3, 12), True),
+    ],
+)
+def test_a_window_is_open_or_not(window: str, when: datetime.datetime, open_: bool) -> None:
+    assert window_problem(window) is None
+    assert is_open(window, when) is open_
+
+
+@pytest.mark.parametrize("window", ["Sun", "02:00", "Sun 02:00-04:00", "sun 02:00..04:00", "24:00..25:00", "02:00..02:30"])
+def test_what_is_no_window_is_told(window: str) -> None:
+    assert window_problem(window)
+
+
+def offer(digest: str, sealed: str = NEW) -> Offer:
+    return Offer(image=Image(reference="r.example/n:stable", digest=digest), version=None, sealed=sealed)
+
+
+BOOTED, STAGED, OTHER = Listed(digest="b", booted=True, default=True), Listed(digest="s", staged=True), Listed(digest="o")
+
+
+@pytest.mark.parametrize(
+    ("given_", "named", "allow", "step"),
+    [
+        (offer("b"), False, False, Step.CURRENT),
+        (offer("s"), False, False, Step.STAGED),
+        (offer("n"), False, False, Step.AVAILABLE),
+        (offer("o"), False, False, Step.AVAILABLE),
+        (offer("q"), False, False, Step.QUARANTINED),
+        (offer("q"), True, False, Step.AVAILABLE),
+        (offer("n", OLD), False, False, Step.OLDER),
+        (offer("n", ""), False, False, Step.OLDER),
+        (offer("n", OLD), True, False, Step.OLDER),
+        (offer("n", OLD), False, True, Step.AVAILABLE),
+        (offer("q", OLD), False, True, Step.QUARANTINED),
+    ],
+)
+def test_what_an_image_is_to_a_node(given_: Offer, named: bool, allow: bool, step: Step) -> None:
+    here = "2026-11-01T12:00:00Z"
+    assert judge(given_, (STAGED, BOOTED, OTHER), ("q",), here, named=named, allow_downgrade=allow).step is step
+
+
+def test_a_node_whose_own_image_has_no_time_takes_any() -> None:
+    assert judge(offer("n", ""), (BOOTED,), (), "", named=False, allow_downgrade=False).step is Step.AVAILABLE
+
+
+def test_the_way_back() -> None:
+    third = Listed(digest="t")
+    assert to_go_back_to((STAGED, BOOTED), None, ()) is None
+    assert to_go_back_to((STAGED, BOOTED, OTHER, third), "b", ()) == OTHER
+    assert to_go_back_to((BOOTED, OTHER, third), "t", ()) == third
+    assert to_go_back_to((BOOTED, OTHER, third), "b", ("o",)) == third
+    assert to_go_back_to((BOOTED, OTHER), "o", ("o",)) == OTHER
+
+
+@given(
+    st.lists(st.sampled_from("abcdef"), unique=True, min_size=1),
+    st.sampled_from("abcdef"),
+    st.sets(st.sampled_from("abcdef")),
+)
+def test_the_confirmed_one_is_always_kept(digests: list[str], confirmed: str, quarantined: set[str]) -> None:
+    listed = [Listed(digest=digest, booted=number == 0) for number, digest in enumerate(digests)]
+    keep = kept(listed, State(confirmed=confirmed, quarantined=tuple(quarantined)))
+    assert confirmed in keep and len(keep) <= 2
+
+
+def test_what_a_node_follows(tmp_path: Path) -> None:
+    booted = Listed(digest="b", booted=True, reference="r.example/n:stable")
+    assert update.followed(tmp_path, (booted,)) == "r.example/n:stable"
+    assert update.followed(tmp_path, (Listed(digest="b", booted=True, reference="localhost/aistack/x:latest"),)) is None
+    credential = tmp_path / "run/credentials/@system/aistack.follow"
+    credential.parent.mkdir(parents=True)
+    credential.write_text("other.example/n:beta\n")
+    assert update.followed(tmp_path, (booted,)) == "other.example/n:beta"
+
+
+def test_a_second_update_is_refused(tmp_path: Path) -> None:
+    with update.alone(tmp_path), pytest.raises(DiagnosticError, match="another update"), update.alone(tmp_path):
+        pass
+    with update.alone(tmp_path):
+        pass
+
+
+def test_room_is_asked_for_before_it_is_used(tmp_path: Path) -> None:
+    room.require(tmp_path, 1, "nothing")
+    free = os.statvfs(tmp_path)
+    with pytest.raises(DiagnosticError, match="the update needs"):
+        room.require(tmp_path, free.f_blocks * free.f_frsize + 1, "the update")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b'{"manifests": [{}]}'])
+def test_what_is_no_layout_is_told(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "index.json").write_bytes(content)
+        (tmp_path / "blobs/sha256").mkdir(parents=True)
+    with pytest.raises(DiagnosticError, match="cannot be read as an OCI layout"):
+        layout_server.read(tmp_path)
+
+
+@dataclass(slots=True)
+class Engine(Bootloader):
+    """An update engine with what it lists; nothing is fetched by these tests."""
+
+    has: tuple[Listed, ...] = ()
+
+    def listed(self) -> tuple[Listed, ...]:
+        return self.has
+
+
+def node(root: Path, **settings: str) -> Path:
+    return lay(root, replace(LOCK, node=(*LOCK.node, *settings.items())))
+
+
+@pytest.mark.parametrize(
+    ("window", "credential", "has", "told"),
+    [
+        ("00:00..00:00", None, (STAGED, BOOTED), ["reboot"]),
+        ("00:00..00:00", None, (BOOTED,), []),
+        (None, None, (STAGED, BOOTED), []),
+        (None, "00:00..00:00", (STAGED, BOOTED), ["reboot"]),
+    ],
+)
+def test_it_reboots_by_itself_only_in_its_window_and_into_something(
+    tmp_path: Path, window: str | None, credential: str | None, has: tuple[Listed, ...], told: list[str]
+) -> None:
+    root = node(tmp_path, **({"window": window} if window else {}))
+    if credential:
+        (root / "run/credentials/@system").mkdir(parents=True)
+        (root / "run/credentials/@system/aistack.window").write_text(credential)
+    engine = Engine(order=[], has=has)
+    assert node_update.update(node_update.Extent(in_window=True), root=root, deployments=engine) is ExitCode.OK
+    assert engine.told == told
+
+
+def test_a_rollback_remembers_before_it_tells_the_bootloader(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, engine = node(tmp_path), Engine(order=[], has=(BOOTED, OTHER), broken=True)
+    with pytest.raises(DiagnosticError, match="no space left"):
+        node_update.rollback(apply=True, dry_run=False, as_json=False, root=root, deployments=engine)
+    assert state.load(root / "var/lib/aistack/state.json").quarantined == ("b",)
+    engine.broken = False
+    node_update.rollback(apply=True, dry_run=False, as_json=False, root=root, deployments=engine)
+    assert engine.told == ["discard", "discard", "default o", "stop counting", "reboot"]
+    assert "o starts next" in capsys.readouterr().out
+
+
+def test_a_rollback_without_another_deployment_is_refused(tmp_path: Path) -> None:
+    engine = Engine(order=[], has=(STAGED, BOOTED))
+    with pytest.raises(DiagnosticError, match="no other deployment"):
+        node_update.rollback(apply=False, dry_run=False, as_json=False, root=node(tmp_path), deployments=engine)
+    assert engine.told == []
+
+
+def test_what_went_wrong_is_remembered(tmp_path: Path) -> None:
+    needs("skopeo")
+    root = node(tmp_path)
+    engine = Engine(order=[], has=(replace(BOOTED, reference="localhost:9/n:stable"),))
+    with pytest.raises(DiagnosticError):
+        node_update.update(node_update.Extent(), root=root, deployments=engine)
+    kept_ = json.loads((root / "var/lib/aistack/update.json").read_text())
+    assert (kept_["outcome"], kept_["rule"][:3]) == ("failed", "REG")
