@@ -62,10 +62,11 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
     with contextlib.suppress(OSError):  # a full disk keeps no node from going back
         telling.decided(root, decision, judged, situation.booted, changes=changes)
         telling.tell(root, deployments)
-    if decision.action is Action.CONFIRM:
-        inside(root, CONFIRMED).touch()
-    if decision.action in (Action.ROLL_BACK, Action.GO_FORWARD) and done.outcome is Outcome.HEALTHY:
-        deployments.reboot()
+    if done.outcome is Outcome.HEALTHY:
+        if decision.action is Action.CONFIRM:
+            inside(root, CONFIRMED).touch()
+        if decision.action in (Action.ROLL_BACK, Action.GO_FORWARD):
+            deployments.reboot()
     return int(EXIT_CODES[verdict(results).outcome])
 
 
