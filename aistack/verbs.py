@@ -178,6 +178,19 @@ def node_status(as_json: AsJson = False) -> ExitCode:
     return command.node_status(as_json=as_json)
 
 
+def report_fleet(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="REPORT...", readable=False, help="Files that `node check --json` or a gate wrote.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.html", dir_okay=False, help="The page to write.")],
+) -> ExitCode:
+    """Write one page of what many nodes, or one, said of themselves: sick devices first, who is slow beside its equals."""
+    from aistack.commands import fleet as command
+    from aistack.host.catalog_files import load_catalog
+
+    return command.report(files, output, catalog=load_catalog())
+
+
 def node_agent(gate: Annotated[Literal["check", "confirm", "status"], typer.Argument(help="Which gate to run.")]) -> ExitCode:
     """Run one gate of a boot: what the node's own services call."""
     from aistack.node import agent
@@ -409,6 +422,7 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
     },
     "facts": {"refresh": facts_refresh},
     "store": {"show": store_show, "check": store_check, "prune": store_prune, "push": store_push},
+    "report": {"fleet": report_fleet},
     "node": {"snapshot": node_snapshot, "check": node_check, "status": node_status, "agent": node_agent},
 }
 """The verbs of the program and of each group of verbs, in the order in which help lists them."""
@@ -416,6 +430,7 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
 GROUPS: Mapping[str, str] = {
     "facts": "Read again what the catalog says; for those who maintain it.",
     "store": "See, clean and share what was fetched and built.",
+    "report": "Write pages for people.",
     "node": "See and judge the machine that this runs on.",
 }
 """Verbs that have verbs of their own (under their name in `VERBS`), with their help."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from aistack.compose import sources
 from aistack.compose.memory import in_node, node_memory_mib
-from aistack.compose.recipe import Recipe
+from aistack.compose.recipe import NodeWish, Recipe
 from aistack.compose.resolve import Candidate, Resolution
 from aistack.compose.rules.situation import Part, Situation
 from aistack.compose.stack import Choice, Rejection, Stack, StackApp, Wheels
@@ -37,7 +37,7 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
         driver=situation.driver,
         apps=complete,
         models=tuple(models[name] for name in sorted(models)),
-        node=(("ssh", recipe.node.ssh), ("time-zone", recipe.node.time_zone)),
+        node=_settings(recipe.node),
         packages=recipe.node.packages,
         memory_mib=node_memory_mib(tuple(frameworks), on_processor=in_node(situation.accelerator)),
         sources=recipe.sources,
@@ -45,6 +45,11 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
         catalog=catalog.identity,
         signing=_signing(recipe),
     )
+
+
+def _settings(node: NodeWish) -> tuple[tuple[str, str], ...]:
+    told = (("ssh", node.ssh), ("time-zone", node.time_zone))
+    return told if node.serial_numbers == "none" else (*told, ("serial-numbers", node.serial_numbers))
 
 
 def _signing(recipe: Recipe) -> Signing | None:

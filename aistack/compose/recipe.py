@@ -185,6 +185,9 @@ class NodeWish:
         str, Text(pattern=r"[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)*", what="a time zone", example="Europe/Berlin"), "the node's time zone"
     ] = "UTC"
     packages: Annotated[tuple[OwnPackage, ...], "packages of the OS beside those that every node has"] = ()
+    serial_numbers: Annotated[
+        Literal["none", "reported"], "`reported`: the node's reports name its accelerators by serial number and UUID too"
+    ] = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -243,6 +243,13 @@ NODE = (
     Page("NODE004", "bound-images-unreadable", "The store of images that the system brought along cannot be read."),
     Page("NODE005", "model-missing", "The lock promises a model whose image is not on this node."),
     Page("NODE010", "not-a-node", "This machine was not made by aistack: it has no lock, so nothing was promised about it."),
+    Page(
+        "NODE011",
+        "not-a-report",
+        """The file is not what `aistack node check --json` prints or a gate writes to /run/aistack.
+A file that was cut off while it was copied, one of another program, and one of a form that this aistack does not know are named with the
+reason; the page is made of the others, and says which files are missing from it.""",
+    ),
 )
 
 
