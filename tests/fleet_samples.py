@@ -35,7 +35,7 @@ from aistack.node.results import Result
 
 H100, A100, L4, B200 = "nvidia/h100-sxm-80gb", "nvidia/a100-sxm-80gb", "nvidia/l4", "nvidia/b200"
 RECORDED = json.loads((Path(__file__).parent / "data" / "h100.json").read_text())["devices"][0]
-XID = "6,1,5000000,-;NVRM: Xid (PCI:0000:18:00): {code}, pid=1234, name=python3, a message\n"
+XID = "6,1,5000000,-;NVRM: Xid (PCI:0000:28:00): {code}, pid=1234, name=python3, a message\n"
 
 Change = Mapping[str, str | None]
 FAULTS: Mapping[str, tuple[str, Change, str]] = {

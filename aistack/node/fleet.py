@@ -42,7 +42,6 @@ class Cell:
 
     outcome: Outcome
     device: Device | None = None
-    product: str = ""
     slow: tuple[str, ...] = ()
 
 
@@ -97,7 +96,7 @@ def survey(reports: Sequence[NodeReport], products: Sequence[Accelerator]) -> Fl
     for spread in spreads:
         for rate in spread.rates[: spread.slow]:
             slow[rate.file, rate.address] = (*slow.get((rate.file, rate.address), ()), spread.way)
-    nodes = (Node(report=report, cells=tuple(_cells(report, known, slow))) for report in reports)
+    nodes = (Node(report=report, cells=tuple(_cells(report, slow))) for report in reports)
     return Fleet(
         nodes=tuple(sorted(nodes, key=_rank)),
         spreads=spreads,
@@ -114,18 +113,18 @@ def _rank(node: Node) -> tuple[object, ...]:
     return (-STATES.index(report.outcome), not node.is_slow, -concerned, [(isinstance(word, str), word) for word in words], report.file)
 
 
-STATES = (Outcome.HEALTHY, Outcome.DEGRADED, Outcome.UNKNOWN, Outcome.UNHEALTHY)
+STATES = tuple(Outcome)
 """The better the earlier."""
 
 
-def _cells(report: NodeReport, known: Mapping[str, Accelerator], slow: Mapping[tuple[str, str], tuple[str, ...]]) -> Iterator[Cell]:
+def _cells(report: NodeReport, slow: Mapping[tuple[str, str], tuple[str, ...]]) -> Iterator[Cell]:
     worst: dict[str, Outcome] = {}
     for result in report.results:
         if result.device is not None:
             worst[result.device] = max(worst.get(result.device, Outcome.HEALTHY), result.outcome, key=STATES.index)
     for device in report.devices:
         outcome = Outcome.UNHEALTHY if device.lost else worst.get(device.address, Outcome.HEALTHY)
-        yield Cell(outcome=outcome, device=device, product=_product(device, known), slow=slow.get((report.file, device.address), ()))
+        yield Cell(outcome=outcome, device=device, slow=slow.get((report.file, device.address), ()))
     unseen = Outcome.UNKNOWN if report.unasked else Outcome.UNHEALTHY
     yield from [Cell(outcome=unseen)] * (report.promised - len(report.devices))
 

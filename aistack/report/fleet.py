@@ -7,7 +7,7 @@ and words too, never by colour alone.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from itertools import groupby
 
@@ -22,12 +22,20 @@ SIGNS: Mapping[str, str] = {"unhealthy": "✗", "unknown": "?", "degraded": "!",
 """By state, the worst first: what stands beside its colour. `slow` is no state of a node: a healthy device lags behind its equals."""
 
 
+FIND = '<h2>Nodes</h2><p id="find" hidden><label>Show nodes with <input type="search"></label> <output></output></p>'
+"""What the script makes a filter of."""
+
+
 def page(fleet: Fleet, problems: Sequence[str]) -> str:
     """The whole page; `problems` are the files that could not be read, each with its reason."""
-    numbers = {node.report.file: number for number, node in enumerate(fleet.nodes, start=1)}
-    alone = len(fleet.nodes) == 1
-    title = _titled(fleet.nodes[0]) if alone else headline(fleet)
-    overview = () if alone else (_tiles(fleet), _tables(fleet), *_grid(fleet.nodes))
+    numbered = list(enumerate(fleet.nodes, start=1))
+    copies = tuple(plots(fleet.spreads, {node.report.file: _link(node, number) for number, node in numbered}))
+    if len(numbered) == 1:
+        title, body = _titled(fleet.nodes[0]), (_node(fleet.nodes[0], 1, alone=True), *copies)
+    else:
+        sick = [pair for pair in numbered if _state(pair[1]) != "healthy"]
+        grids = (*_grid(sick), *copies, *_grid(numbered[len(sick) :]))
+        title, body = headline(fleet), (_tiles(fleet), _tables(fleet), *grids, FIND, *(_node(node, number) for number, node in numbered))
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -35,20 +43,17 @@ def page(fleet: Fleet, problems: Sequence[str]) -> str:
             f"<title>{title}</title><style>{STYLE}</style></head><body>",
             f"<h1>{title}</h1>",
             _unread(problems),
-            *overview,
-            *plots(fleet.spreads, numbers),
-            "" if alone else '<h2>Nodes</h2><p id="find" hidden><label>Show nodes with <input type="search"></label> <output></output></p>',
-            *(_node(node, number, opened=alone) for number, node in enumerate(fleet.nodes, start=1)),
+            *body,
             f"<script>{SCRIPT}</script></body></html>\n",
         ]
     )
 
 
 def headline(fleet: Fleet) -> str:
-    """How many nodes and devices there are, and in which state: `1000 nodes, 8000 accelerators: 3 nodes unhealthy, 997 healthy`."""
+    """How many nodes there are, in which state, and how many devices: `1000 nodes (3 unhealthy, 997 healthy), 8000 accelerators`."""
     counts = Counter(_state(node) for node in fleet.nodes)
     states = ", ".join(f"{counts[state]} {state}" for state in SIGNS if counts[state])
-    return f"{_many(len(fleet.nodes), 'node')}, {_many(sum(len(node.cells) for node in fleet.nodes), 'accelerator')}: {states}"
+    return f"{_many(len(fleet.nodes), 'node')} ({states}), {_many(sum(len(node.cells) for node in fleet.nodes), 'accelerator')}"
 
 
 def _many(count: int, what: str) -> str:
@@ -96,6 +101,10 @@ def _tiles(fleet: Fleet) -> str:
     return f'<p class="tiles">{tiles}</p>'
 
 
+def _link(node: Node, number: int) -> str:
+    return f'<a href="#n{number}">{_text(node.report.name)}</a>'
+
+
 def _tables(fleet: Fleet) -> str:
     causes = "".join(f"<tr><th>{cause.value}<td>{count}" for cause, count in sorted(fleet.causes.items(), key=lambda item: -item[1]))
     states = [state for state in SIGNS if state not in ("slow", "healthy")]
@@ -119,9 +128,8 @@ def _tables(fleet: Fleet) -> str:
     )
 
 
-def _grid(nodes: Sequence[Node]) -> Iterator[str]:
+def _grid(numbered: Sequence[tuple[int, Node]]) -> Iterator[str]:
     """A block for each node with a square for each device, the states one after the other as the nodes stand."""
-    numbered = enumerate(nodes, start=1)
     for state, group in groupby(numbered, key=lambda pair: _state(pair[1])):
         blocks = "".join(_block(node, number) for number, node in group)
         yield f'<h2 id="{state}">{SIGNS[state]} {state}</h2><div class="grid">{blocks}</div>'
@@ -135,14 +143,17 @@ def _block(node: Node, number: int) -> str:
     )
     counts = ", ".join(f"{count} {state}" for state, count in Counter(states).items())
     label = f"{_titled(node)}; {counts or 'no accelerators'}"
-    return f'<a href="#n{number}" title="{label}" aria-label="{label}"><b>{_text(node.report.name)}</b><span>{squares}</span></a>'
+    told = f'title="{label}" aria-label="{label}"'
+    return f'<a class="{_state(node)}" href="#n{number}" {told}><b>{_text(node.report.name)}</b><span>{squares}</span></a>'
 
 
-def _node(node: Node, number: int, *, opened: bool) -> str:
+def _node(node: Node, number: int, *, alone: bool = False) -> str:
+    """Everything that a node said; what passed shows its evidence only on a page of one node, for the size of the others."""
     report = node.report
     bad = [result for result in report.results if result.outcome is not Outcome.HEALTHY]
     bad.sort(key=lambda result: list(SIGNS).index(result.outcome.value))
     good = [result for result in report.results if result.outcome is Outcome.HEALTHY]
+    passed = "".join(_result(result) if alone else f"<div><b>{_text(result.name)}</b> {_text(result.message)}</div>" for result in good)
     cause = f" cause {report.cause.value}" if report.cause else ""
     said = bad[0].message if bad else "; ".join(_slow(cell) for cell in node.cells if cell.slow)
     facts = {
@@ -154,13 +165,13 @@ def _node(node: Node, number: int, *, opened: bool) -> str:
     }
     return "".join(
         (
-            f'<details class="node" id="n{number}"{" open" * opened}><summary>{_badge(_state(node))}{cause} <b>{_text(report.name)}</b> ',
+            f'<details class="node" id="n{number}"{" open" * alone}><summary>{_badge(_state(node))}{cause} <b>{_text(report.name)}</b> ',
             f"<span>{_text(said)}</span></summary>",
             f"<p>{' · '.join(f'{name} <code>{_text(value)}</code>' for name, value in facts.items() if value)}</p>",
             f"<p>The driver told of no device: {_text(report.unasked)}</p>" if report.unasked else "",
-            _results(bad),
+            *map(_result, bad),
             _devices(node.cells),
-            f"<details><summary>{_many(len(good), 'check')} passed</summary>{_results(good)}</details>" if good else "",
+            f"<details><summary>{_many(len(good), 'check')} passed</summary>{passed}</details>" if good else "",
             "</details>",
         )
     )
@@ -172,18 +183,13 @@ def _slow(cell: Cell) -> str:
     return f"{device.address if device else '?'} is slower than its equals: {rates}"
 
 
-def _results(results: Iterable[Result]) -> str:
-    return "".join(
-        f'<div class="result {result.outcome.value}">{_badge(result.outcome.value)}{f" {result.cause.value}" if result.cause else ""} '
-        f"<b>{_text(result.name)}</b> {_text(result.message)}"
-        + (f"<div>To mend it: {_text(result.action)}</div>" if result.action and result.outcome is not Outcome.HEALTHY else "")
-        + (
-            f"<small>{' · '.join(f'{_text(name)} <code>{_text(value)}</code>' for name, value in result.evidence)}</small>"
-            if result.evidence
-            else ""
-        )
-        + "</div>"
-        for result in results
+def _result(result: Result) -> str:
+    cause = f" {result.cause.value}" if result.cause else ""
+    action = f"<div>To mend it: {_text(result.action)}</div>" if result.action and result.outcome is not Outcome.HEALTHY else ""
+    evidence = " · ".join(f"{_text(name)} <code>{_text(value)}</code>" for name, value in result.evidence)
+    return (
+        f'<div class="result {result.outcome.value}">{_badge(result.outcome.value)}{cause} <b>{_text(result.name)}</b> '
+        f"{_text(result.message)}{action}{f'<small>{evidence}</small>' if evidence else ''}</div>"
     )
 
 
@@ -223,4 +229,4 @@ def _shown(device: Device | None, names: Sequence[str]) -> str:
     if device is None or device.lost:
         return (device.lost or "" if device else "promised, not seen") if names == COLUMNS["address"] else ""
     values = [device.get(name) for name in names]
-    return " x".join(f"{value:.5g}" if isinstance(value, float) else str(value) for value in values if value is not None)
+    return " x".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values if value is not None)

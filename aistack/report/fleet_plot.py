@@ -17,20 +17,19 @@ NAMED = 12
 """So many slow devices are named below a plot; the others are in the grid."""
 
 
-def plots(spreads: Iterable[Spread], numbers: Mapping[str, int]) -> Iterator[str]:
-    """A row of plots for each product; `numbers` are those of the nodes by the file of their report."""
+def plots(spreads: Iterable[Spread], links: Mapping[str, str]) -> Iterator[str]:
+    """A row of plots for each product; `links` lead to the nodes, by the file of their report."""
     for product, group in groupby(spreads, key=lambda spread: spread.product):
-        drawn = "".join(_figure(spread, numbers) for spread in group)
+        drawn = "".join(_figure(spread, links) for spread in group)
         yield f'<h2>How fast {escape(printable(product))} copies</h2><div class="plots">{drawn}</div>'
 
 
-def _figure(spread: Spread, numbers: Mapping[str, int]) -> str:
+def _figure(spread: Spread, links: Mapping[str, str]) -> str:
     rates = spread.rates
     said = f"{COPIES[spread.way]}, GB/s: {len(rates)} devices, {rates[0].gbps:.5g} to {rates[-1].gbps:.5g}, "
     said += f"half of them from {rates[len(rates) // 2].gbps:.5g}" + (f", floor {spread.floor:.5g}" if spread.floor is not None else "")
     named = "".join(
-        f'<li><a href="#n{numbers[rate.file]}">{rate.gbps:.5g} GB/s, node {numbers[rate.file]}, {escape(printable(rate.address))}</a></li>'
-        for rate in rates[: min(spread.slow, NAMED)]
+        f"<li>{rate.gbps:.5g} GB/s, {links[rate.file]}, {escape(printable(rate.address))}</li>" for rate in rates[: min(spread.slow, NAMED)]
     )
     more = f"<li>and {spread.slow - NAMED} more</li>" if spread.slow > NAMED else ""
     return f'<figure>{_svg(spread, said)}<figcaption>{said}</figcaption><ul class="slow">{named}{more}</ul></figure>'
