@@ -1,4 +1,4 @@
-"""The programs and files of docs/fleet.md for Kubernetes and Slurm, as they stand there: run over a node's tree, held against what reads them."""
+"""What docs/fleet.md gives for Kubernetes and Slurm, as it stands there: run over a node's tree, held against what reads it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from node_samples import LOCK, MANIFEST, lay
+from node_samples import KERNEL, LOCK, MANIFEST, lay
 
 from aistack.compose.lock import identity
 
@@ -31,7 +31,7 @@ case "$*" in *show*) cat {state} ;; *) echo "$*" >>{told} ;; esac
 
 def block(file: str) -> str:
     """The text that docs/fleet.md gives for a file."""
-    found = re.search(rf"^`{re.escape(file)}`.*:\n```\w+\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^`{re.escape(file)}`[^\n]*:\n```\w+\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
     assert found, file
     return found[1]
 
@@ -60,8 +60,8 @@ class Bench:
         environment = {"PATH": path, "PYTHONPATH": str(ROOT), "SLURMD_NODENAME": "n1"}
         return subprocess.run([self.bin / "program"], env=environment, capture_output=True, text=True, timeout=60, check=False)
 
-    def damage(self) -> None:
-        (self.root / "proc/sys/kernel/osrelease").write_text("6.1.0-other\n")
+    def damage(self, kernel: str = "6.1.0-other") -> None:
+        (self.root / "proc/sys/kernel/osrelease").write_text(f"{kernel}\n")
 
     def forget(self) -> None:
         (self.root / "usr/lib/aistack/lock.json").unlink()
@@ -80,7 +80,8 @@ def test_the_detector_is_told_the_worst_result_in_one_line(bench: Bench) -> None
     assert (healthy.returncode, healthy.stdout) == (0, "check: healthy\n")
     bench.damage()
     sick = bench.run(f"{DETECTOR}.sh")
-    assert sick.returncode == 1 and re.fullmatch(r"unhealthy (kernel|modules): .*6\.1\.0-other.*\n|unhealthy modules: .*\n", sick.stdout)
+    assert sick.returncode == 1 and re.fullmatch(r"unhealthy (kernel|modules): .*\n", sick.stdout)
+    bench.damage(KERNEL)
     bench.forget()
     assert (untold := bench.run(f"{DETECTOR}.sh")).returncode == 3 and untold.stdout.startswith("unknown ")
     (bench.bin / "aistack").unlink()
@@ -98,7 +99,7 @@ def seconds(text: str) -> int:
 
 
 def test_the_detector_takes_its_configuration() -> None:
-    """What its source decodes and refuses: <https://github.com/kubernetes/node-problem-detector>, pkg/custompluginmonitor/types/config.go."""
+    """What pkg/custompluginmonitor/types/config.go of <https://github.com/kubernetes/node-problem-detector> decodes and refuses."""
     given = json.loads(block(f"{DETECTOR}.json"))
     assert set(given) == {"plugin", "pluginConfig", "source", "metricsReporting", "conditions", "rules"}
     own = given["pluginConfig"]
