@@ -29,6 +29,7 @@ class Task(StrEnum):
     CHECK = "check"
     CONFIRM = "confirm"
     CLEAN = "clean"
+    WATCH = "watch"
     STATUS = "status"
 
 

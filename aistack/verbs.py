@@ -151,6 +151,19 @@ def facts_refresh(
     return command.refresh(ids or (), root=root, dry_run=dry_run, everything=everything, environment=os.environ, today=day)
 
 
+def report_fleet(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="REPORT...", readable=False, help="Files that `node check --json` or a gate wrote.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.html", dir_okay=False, help="The page to write.")],
+) -> ExitCode:
+    """Write one page of what many nodes, or one, said of themselves: sick devices first, who is slow beside its equals."""
+    from aistack.commands import fleet as command
+    from aistack.host.catalog_files import load_catalog
+
+    return command.report(files, output, catalog=load_catalog())
+
+
 def lock(
     recipe: RecipeFile,
     anew: Annotated[bool, typer.Option("--anew", help="Pin everything again, though the lock still fits.")] = False,
@@ -382,6 +395,7 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
     },
     "facts": {"refresh": facts_refresh},
     "store": {"show": store_show, "check": store_check, "prune": store_prune, "push": store_push},
+    "report": {"fleet": report_fleet},
     "node": node_verbs.VERBS,
 }
 """The verbs of the program and of each group of verbs, in the order in which help lists them."""
@@ -389,6 +403,7 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
 GROUPS: Mapping[str, str] = {
     "facts": "Read again what the catalog says; for those who maintain it.",
     "store": "See, clean and share what was fetched and built.",
+    "report": "Write pages for people.",
     "node": "See and judge the machine that this runs on.",
 }
 """Verbs that have verbs of their own (under their name in `VERBS`), with their help."""

@@ -49,7 +49,14 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
 
 def _node(wish: NodeWish) -> tuple[tuple[str, str], ...]:
     """The settings, those left out that are not given."""
-    settings = {"ssh": wish.ssh, "time-zone": wish.time_zone, "follow": wish.follow, "window": wish.window, "signed-by": wish.signed_by}
+    settings = {
+        "ssh": wish.ssh,
+        "time-zone": wish.time_zone,
+        "follow": wish.follow,
+        "window": wish.window,
+        "signed-by": wish.signed_by,
+        "serial-numbers": None if wish.serial_numbers == "none" else wish.serial_numbers,
+    }
     return tuple((name, value) for name, value in settings.items() if value)
 
 

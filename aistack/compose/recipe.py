@@ -200,6 +200,9 @@ class NodeWish:
     signed_by: Annotated[
         PublicKey | None, "the public sigstore key, a file beside the recipe, that must have signed what the node takes from registries"
     ] = None
+    serial_numbers: Annotated[
+        Literal["none", "reported"], "`reported`: the node's reports name its accelerators by serial number and UUID too"
+    ] = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

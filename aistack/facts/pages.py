@@ -245,6 +245,13 @@ NODE = (
     Page("NODE007", "own-layer-unreadable", "A deployment's lock or quadlets cannot be read, so nobody can tell which apps it has."),
     Page("NODE006", "bound-image-unnamed", "A system image binds another one, and does not name it by its digest."),
     Page("NODE010", "not-a-node", "This machine was not made by aistack: it has no lock, so nothing was promised about it."),
+    Page(
+        "NODE011",
+        "not-a-report",
+        """The file is not what `aistack node check --json` prints or a gate writes to /run/aistack.
+A file that was cut off while it was copied, one of another program, and one of a form that this aistack does not know are named with the
+reason; the page is made of the others, and says which files are missing from it.""",
+    ),
 )
 
 UPDATES = (

@@ -22,6 +22,7 @@ from aistack.node.first_gate import look
 from aistack.node.results import Outcome, Result, verdict
 
 RUN = "/run/aistack"
+HOST_NAME = "/proc/sys/kernel/hostname"
 RETRY_SECONDS = 10.0
 LEVEL = "standard"
 """How deep a boot looks: programs run on each device, and a tenth of its memory is tried; a second for each."""
@@ -43,7 +44,7 @@ def run_check(root: Path) -> int:
 def keep(phase: str, results: tuple[Result, ...], root: Path, *, seen: Accelerators | None = None) -> None:
     """Write an answer to /run/aistack."""
     uptime = read("/proc/uptime", lambda: float(inside(root, "/proc/uptime").read_text().split()[0])).value or 0.0
-    report = gate.document(phase, results, seen, uptime_seconds=uptime)
+    report = gate.document(phase, results, seen, host=host_name(root), uptime_seconds=uptime)
     folder = inside(root, RUN)
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f".{phase}.json.new"
@@ -68,6 +69,11 @@ def publish(phase: str, results: tuple[Result, ...], root: Path, *, seen: Accele
     login = inside(root, "/run/issue.d")
     login.mkdir(parents=True, exist_ok=True)
     (login / "50-aistack.issue").write_text(f"aistack: {gate.lines(phase, results)[-1]}\n")
+
+
+def host_name(root: Path) -> str | None:
+    """What this machine calls itself."""
+    return read(HOST_NAME, lambda: inside(root, HOST_NAME).read_text().strip()).value
 
 
 def main(arguments: list[str]) -> int:

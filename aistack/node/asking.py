@@ -24,7 +24,8 @@ def asked(
 ) -> tuple[tuple[Result, ...], Accelerators]:
     """What is thought of the accelerators that are on the bus, and every reading that it rests on."""
     catalog = load_catalog()
-    seen = take_accelerators(root, vendor, level)
+    serials = lock is not None and ("serial-numbers", "reported") in lock.node
+    seen = take_accelerators(root, vendor, level, serials=serials)
     return judge(_wanted(catalog, vendor, present, lock), seen, known_faults(catalog)), seen
 
 

@@ -264,7 +264,7 @@ def _copies(wanted: Promise, device: Device) -> Result | None:
     to, back, inside = (device.number(f"copies.{way}-gbps") for way in ("to-device", "from-device", "inside"))
     if to is None or back is None or inside is None:
         return None
-    least, why = _floor(device)
+    least, why = link_floor(device)
     within = wanted.product.memory_bandwidth_minimum if wanted.product else None
     said = f"{to:.1f} GB/s to it, {back:.1f} GB/s from it, {inside:.0f} GB/s inside"
     evidence = _evidence(device, "copies.to-device-gbps", "copies.from-device-gbps", "copies.inside-gbps")
@@ -281,7 +281,7 @@ def _copies(wanted: Promise, device: Device) -> Result | None:
     return good(COPIES, said, *evidence)
 
 
-def _floor(device: Device) -> tuple[float | None, str]:
+def link_floor(device: Device) -> tuple[float | None, str]:
     """What copies must reach each way: no vendor names a number, so a part of what the link carries."""
     generation, lanes = device.number("pcie.generation"), device.number("pcie.lanes")
     if generation is None or lanes is None or int(generation) not in LANE_GBPS:

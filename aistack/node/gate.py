@@ -7,11 +7,14 @@ from typing import Any
 from aistack.facts.device_readings import Accelerators, to_plain
 from aistack.node.results import Result, verdict
 
-SCHEMA = "aistack/boot-report/v1"
+SCHEMA, CHECK_SCHEMA = "aistack/boot-report/v1", "aistack/node-check/v1"
+"""Of what a gate writes, and of what `node check` prints: the same, less what only a boot has."""
 
 
-def document(phase: str, results: tuple[Result, ...], seen: Accelerators | None = None, *, uptime_seconds: float) -> dict[str, Any]:
-    """One report: `phase` is `check` or `confirm`; keys in the order in which a person wants to read them.
+def document(
+    phase: str, results: tuple[Result, ...], seen: Accelerators | None = None, *, host: str | None, uptime_seconds: float
+) -> dict[str, Any]:
+    """One report: `phase` is `check` or `confirm`, `host` the node's name; keys in the order in which a person wants to read them.
 
     Where accelerators were asked, `accelerators` has every reading with its source: of the driver, and of each device.
     """
@@ -19,6 +22,7 @@ def document(phase: str, results: tuple[Result, ...], seen: Accelerators | None 
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "phase": phase,
+        "host": host,
         "uptime_seconds": round(uptime_seconds, 2),
         "outcome": judged.outcome.value,
         "cause": judged.cause.value if judged.cause else None,

@@ -27,7 +27,8 @@ def check(machine: MachineReadings, lock_text: Reading[bytes]) -> tuple[Result, 
     except LockFormatError as error:
         message = f"the lock of this system is damaged: {error}"
         return (bad("lock", Cause.SOFTWARE, message, ("file", lock_text.source), action="install the system image again"),)
-    return (good("lock", f"the lock is {lock.name}, {identity(lock)}"), *_promises(machine, lock))
+    said = good("lock", f"the lock is {lock.name}, {identity(lock)}", ("name", lock.name), ("identity", identity(lock)))
+    return (said, *_promises(machine, lock))
 
 
 def confirm(lock: Lock, apps: AppsReadings) -> tuple[Result, ...]:

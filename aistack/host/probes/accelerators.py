@@ -20,17 +20,18 @@ MODULE = "/sys/module/nvidia/version"
 OPENNESS = "/proc/driver/nvidia/version"
 
 
-def take_accelerators(root: Path, vendor: str, level: str) -> Accelerators:
+def take_accelerators(root: Path, vendor: str, level: str, *, serials: bool = False) -> Accelerators:
     """Everything that `vendor`'s driver tells at that level; never raises, each reading carries its own error.
 
-    Programs run on the devices before they are asked: a link that had gone to sleep is then awake.
+    Programs run on the devices before they are asked: a link that had gone to sleep is then awake. Serial numbers and UUIDs are read only
+    with `serials`.
     """
     log = kernel_log(root)
     if vendor != "nvidia":
         nobody: Reading[tuple[Device, ...]] = Reading(source=NOBODY, error=f"no probe knows {vendor}'s driver")
         return Accelerators(devices=nobody, log=log, level=level)
     computed = _computed(level) if level != "none" else {}
-    answer = _answer("aistack.host.probes.nvidia", [], NVML, SECONDS[level])
+    answer = _answer("aistack.host.probes.nvidia", ["--serials"] if serials else [], NVML, SECONDS[level])
     driver: dict[str, Reading[Plain]] = {
         "module": read(MODULE, lambda: inside(root, MODULE).read_text().strip()),
         "flavour": read(OPENNESS, lambda: _flavour(inside(root, OPENNESS).read_text())),

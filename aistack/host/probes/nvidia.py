@@ -1,6 +1,6 @@
 """What NVIDIA's driver says of itself and of each device, through NVML.
 
-A program of its own (`python3 -m aistack.host.probes.nvidia`), because NVML hangs where the driver does. It prints one JSON
+A program of its own (`python3 -m aistack.host.probes.nvidia [--serials]`), because NVML hangs where the driver does. It prints one JSON
 object: `driver` and `devices`, each reading under its name (docs/node.md has the list) with the NVML function that was asked.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -124,7 +124,6 @@ def _of(name: str, *arguments: Any, take: Ask = lambda value: value) -> tuple[st
 
 DEVICE: dict[str, tuple[str, Ask]] = {
     "name": _call("nvmlDeviceGetName"),
-    "uuid": _call("nvmlDeviceGetUUID"),
     "pci.address": ("nvmlDeviceGetPciInfo", address),
     "pci.id": ("nvmlDeviceGetPciInfo", pci_id),
     "compute-capability": _of("nvmlDeviceGetCudaComputeCapability", take=lambda pair: f"{pair[0]}.{pair[1]}"),
@@ -171,6 +170,9 @@ DEVICE: dict[str, tuple[str, Ask]] = {
     "links.errors": ("nvmlDeviceGetNvLinkErrorCounter", link_errors),
 }
 
+SERIALS: dict[str, tuple[str, Ask]] = {"serial": _call("nvmlDeviceGetSerial"), "uuid": _call("nvmlDeviceGetUUID")}
+"""What tells one device from all others; asked for only where the recipe allows it."""
+
 DRIVER: dict[str, tuple[str, Callable[[], Any]]] = {
     "version": ("nvmlSystemGetDriverVersion", lambda: nvml.nvmlSystemGetDriverVersion()),
     "library": ("nvmlSystemGetNVMLVersion", lambda: nvml.nvmlSystemGetNVMLVersion()),
@@ -201,7 +203,7 @@ def reading(source: str, ask: Callable[[], Any]) -> dict[str, Any]:
     return {"source": source, "value": value.decode(errors="replace") if isinstance(value, bytes) else value}
 
 
-def devices() -> Iterator[dict[str, Any]]:
+def devices(wanted: dict[str, tuple[str, Ask]]) -> Iterator[dict[str, Any]]:
     """The readings of each device that the driver counts; of one that is lost, only why."""
     for index in range(nvml.nvmlDeviceGetCount()):
         try:
@@ -209,24 +211,24 @@ def devices() -> Iterator[dict[str, Any]]:
         except nvml.NVMLError as error:
             yield {"device": {"source": "nvmlDeviceGetHandleByIndex", "error": told(error)}}
             continue
-        yield {name: reading(source, partial(ask, device)) for name, (source, ask) in DEVICE.items()}
+        yield {name: reading(source, partial(ask, device)) for name, (source, ask) in wanted.items()}
 
 
-def everything() -> dict[str, Any]:
+def everything(*, serials: bool) -> dict[str, Any]:
     """All readings; `error` where NVML itself could not be used."""
     try:
         nvml.nvmlInit()
         driver = {name: reading(source, ask) for name, (source, ask) in DRIVER.items()}
-        return {"driver": driver, "devices": list(devices())}
+        return {"driver": driver, "devices": list(devices(DEVICE | SERIALS if serials else DEVICE))}
     except nvml.NVMLError as error:
         return {"error": told(error)}
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Print what was read; the exit code is 0 whatever it was."""
-    print(json.dumps(everything()))
+    print(json.dumps(everything(serials="--serials" in arguments)))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,176 @@
+"""Many nodes' reports held side by side: which to look at first, what they suffer from, and who is slow beside its equals. Pure.
+
+A node's own check knows only the floor below which its product is wrong; a device that keeps above the floor and still lags behind a
+thousand others of its kind shows only here. That is told, never a state of the node: nothing was promised about it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from aistack.facts.catalog import Accelerator
+from aistack.facts.device_readings import Device
+from aistack.node.device_checks import link_floor
+from aistack.node.fleet_reading import NodeReport
+from aistack.node.results import Cause, Outcome
+from aistack.values import dataclass
+
+COPIES = {"to-device": "from host to device", "from-device": "from device to host", "inside": "inside the device"}
+"""The ways of copies that are compared, by the middle of their readings' names."""
+
+FEWEST = 8
+"""So many equal devices have to be known before one of them can be called slow."""
+
+SCORE = 3.5
+"""Modified z-score from which a value is an outlier: Iglewicz and Hoaglin, <https://www.itl.nist.gov/div898/handbook/eda/section3/eda35h.htm>,
+checked 2026-11-26."""
+
+DEVIATIONS = 0.6745
+"""The median of absolute deviations of a normal distribution, in standard deviations; the same source."""
+
+NOTICED = 0.05
+"""What lies less than this part below the median is no finding, however alike the others are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One accelerator: its state, and `slow` the ways in which it is slow beside its equals; no `device`: promised, not seen."""
+
+    outcome: Outcome
+    device: Device | None = None
+    slow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One node with a cell for each of its accelerators."""
+
+    report: NodeReport
+    cells: tuple[Cell, ...]
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether nothing is wrong with it but that a device lags behind its equals."""
+        return self.report.outcome is Outcome.HEALTHY and any(cell.slow for cell in self.cells)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """How fast a device copies, in GB/s, of the node whose report is `file`."""
+
+    gbps: float
+    file: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """One product's rates one way, the slowest first; `slow` of them are outliers. `floor` is what most of them are held to."""
+
+    product: str
+    way: str
+    rates: tuple[Rate, ...]
+    slow: int
+    floor: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """All nodes, those to look at first in front; `checks` has for each check how many nodes it found in which state."""
+
+    nodes: tuple[Node, ...]
+    spreads: tuple[Spread, ...]
+    causes: Mapping[Cause, int]
+    checks: Mapping[str, Mapping[Outcome, int]]
+
+
+def survey(reports: Sequence[NodeReport], products: Sequence[Accelerator]) -> Fleet:
+    """What the reports, each of a file of its own, come to together; `products` are the catalog's, which devices are told by."""
+    known = {number: product for product in products for number in product.pci_ids}
+    spreads = tuple(_spreads(reports, known))
+    slow: dict[tuple[str, str], tuple[str, ...]] = {}
+    for spread in spreads:
+        for rate in spread.rates[: spread.slow]:
+            slow[rate.file, rate.address] = (*slow.get((rate.file, rate.address), ()), spread.way)
+    nodes = (Node(report=report, cells=tuple(_cells(report, slow))) for report in reports)
+    return Fleet(
+        nodes=tuple(sorted(nodes, key=_rank)),
+        spreads=spreads,
+        causes=Counter(report.cause for report in reports if report.cause is not None),
+        checks=_checks(reports),
+    )
+
+
+def _rank(node: Node) -> tuple[object, ...]:
+    """Unhealthy, unknown, degraded, slow, healthy; in each, the more devices are concerned the earlier, then by name as people count."""
+    report = node.report
+    concerned = sum(cell.outcome is not Outcome.HEALTHY or bool(cell.slow) for cell in node.cells)
+    words = [int(word) if word.isdecimal() else word for word in re.split(r"(\d+)", report.name)]
+    return (-STATES.index(report.outcome), not node.is_slow, -concerned, [(isinstance(word, str), word) for word in words], report.file)
+
+
+STATES = tuple(Outcome)
+"""The better the earlier."""
+
+
+def _cells(report: NodeReport, slow: Mapping[tuple[str, str], tuple[str, ...]]) -> Iterator[Cell]:
+    worst: dict[str, Outcome] = {}
+    for result in report.results:
+        if result.device is not None:
+            worst[result.device] = max(worst.get(result.device, Outcome.HEALTHY), result.outcome, key=STATES.index)
+    for device in report.devices:
+        outcome = Outcome.UNHEALTHY if device.lost else worst.get(device.address, Outcome.HEALTHY)
+        yield Cell(outcome=outcome, device=device, slow=slow.get((report.file, device.address), ()))
+    unseen = Outcome.UNKNOWN if report.unasked else Outcome.UNHEALTHY
+    yield from [Cell(outcome=unseen)] * (report.promised - len(report.devices))
+
+
+def _product(device: Device, known: Mapping[str, Accelerator]) -> str:
+    product = known.get(str(device.get("pci.id")))
+    return product.id if product else str(device.get("name") or "unknown")
+
+
+def _spreads(reports: Sequence[NodeReport], known: Mapping[str, Accelerator]) -> Iterator[Spread]:
+    """Every product's rates; devices that programs work on are left out, since nothing holds for them."""
+    rates: dict[tuple[str, str], list[Rate]] = {}
+    floors: dict[tuple[str, str], list[float | None]] = {}
+    for report in reports:
+        for device in report.devices:
+            if device.get("programs"):
+                continue
+            product = known.get(str(device.get("pci.id")))
+            for way in COPIES:
+                gbps = device.number(f"copies.{way}-gbps")
+                if gbps is None or not 0 < gbps < math.inf:
+                    continue
+                key = (_product(device, known), way)
+                rates.setdefault(key, []).append(Rate(gbps=gbps, file=report.file, address=device.address))
+                floor = link_floor(device)[0] if way != "inside" else product.memory_bandwidth_minimum if product else None
+                floors.setdefault(key, []).append(floor)
+    for (name, way), found in sorted(rates.items(), key=lambda item: (item[0][0], list(COPIES).index(item[0][1]))):
+        limit = least(found)
+        found.sort(key=lambda rate: (rate.gbps, rate.file, rate.address))
+        slow = sum(rate.gbps < limit for rate in found)
+        yield Spread(product=name, way=way, rates=tuple(found), slow=slow, floor=statistics.mode(floors[name, way]))
+
+
+def least(rates: Sequence[Rate]) -> float:
+    """Below this a device is slow beside its equals; 0 where they are too few to tell."""
+    if len(rates) < FEWEST:
+        return 0.0
+    middle = statistics.median(rate.gbps for rate in rates)
+    deviation = statistics.median(abs(rate.gbps - middle) for rate in rates)
+    return middle - max(SCORE / DEVIATIONS * deviation, NOTICED * middle)
+
+
+def _checks(reports: Iterable[NodeReport]) -> Mapping[str, Mapping[Outcome, int]]:
+    """By check, the worst first: in how many nodes it found which state; those that found nothing anywhere are left out."""
+    found: dict[str, Counter[Outcome]] = {}
+    for report in reports:
+        for name, outcome in {(result.name, result.outcome) for result in report.results if result.outcome is not Outcome.HEALTHY}:
+            found.setdefault(name, Counter())[outcome] += 1
+    return dict(sorted(found.items(), key=lambda item: (*(-item[1][outcome] for outcome in reversed(STATES)), item[0])))
