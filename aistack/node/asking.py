@@ -42,7 +42,8 @@ def _wanted(catalog: Catalog, vendor: str, present: tuple[PciDevice, ...], lock:
         vendor=vendor,
         product=catalog.accelerators.get(promised.product),
         count=min(promised.count, len(present)),
-        driver=dict(lock.components).get("driver"),
+        # The version of a driver that is the kernel's own is that of its firmware, and the kernel is compared by itself.
+        driver=dict(lock.components).get("driver") if vendor == "nvidia" else None,
     )
 
 

@@ -1,0 +1,240 @@
+"""What the kernel's amdgpu says of each of AMD's devices, in the files that docs/accelerators.md lists; nothing is loaded for it.
+
+A program of its own (`python3 -m aistack.host.probes.amd ROOT`), because a file of a driver in trouble may never give an answer. It prints
+one JSON object: `driver` and `devices`, each reading under its name (docs/node.md has the list) with the file that was read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+VENDOR = "0x1002"
+MIB = 1 << 20
+UNSUPPORTED = "not supported"
+KFD = "sys/class/kfd/kfd"
+XGMI = 11
+"""The type of a link of KFD's that is Infinity Fabric."""
+
+GENERATIONS = {"2.5": 1, "5.0": 2, "8.0": 3, "16.0": 4, "32.0": 5, "64.0": 6}
+"""By the transfers a second of one lane, in thousands of millions: the generation of PCI Express."""
+
+ERRORS = re.compile(r"^(ue|ce): *(\d+)$", re.MULTILINE)
+BAD_PAGE = re.compile(r"^0x[0-9a-f]+ *: *0x[0-9a-f]+ *: *([RPF])$", re.MULTILINE | re.IGNORECASE)
+
+Ask = Callable[[Path], Any]
+
+
+def text(device: Path, name: str) -> str:
+    """What a file of the device holds."""
+    return (device / name).read_text().strip()
+
+
+def board(device: Path) -> Path:
+    """The device, or the outermost of the bridges on its own board, whose link is the one to the machine."""
+    folder = device.resolve()
+    while (folder.parent / "vendor").is_file() and text(folder.parent, "vendor") == VENDOR:
+        folder = folder.parent
+    return folder
+
+
+def generation(device: Path, name: str) -> int:
+    """The generation of a link at `32.0 GT/s PCIe`; a virtual function has no link of its own, and says `Unknown`."""
+    said = text(board(device), name)
+    if said.startswith("Unknown"):
+        raise FileNotFoundError(name)
+    return GENERATIONS[f"{float(said.split()[0]):.1f}"]
+
+
+def lanes(device: Path, name: str) -> int:
+    """The lanes of a link; none is the answer of a virtual function."""
+    found = int(text(board(device), name))
+    if not found:
+        raise FileNotFoundError(name)
+    return found
+
+
+def errors(device: Path, kind: str) -> dict[str, int]:
+    """Errors since the driver was loaded by the block that had them: `ue` not corrected, `ce` corrected."""
+    blocks = sorted((device / "ras").glob("*_err_count"))
+    if not blocks:
+        raise FileNotFoundError(device / "ras")
+    found = {block.name.removesuffix("_err_count"): dict(ERRORS.findall(block.read_text())) for block in blocks}
+    if unclear := [name for name, counts in found.items() if kind not in counts]:
+        raise ValueError(f"{unclear[0]}_err_count has no line `{kind}: N`")
+    return {name: int(counts[kind]) for name, counts in found.items()}
+
+
+def bad_pages(device: Path, state: str) -> bool:
+    """Whether a page of memory is in that state: `P` taken out at the next occasion, `F` could not be taken out."""
+    return state in BAD_PAGE.findall(text(device, "ras/gpu_vram_bad_pages"))
+
+
+def sensor(device: Path, label: str, ending: str) -> float:
+    """A temperature in degrees Celsius by its label (`junction`, `mem`): the sensor's or its limit (`_input`, `_crit`)."""
+    for named in sorted(device.glob("hwmon/hwmon*/temp*_label")):
+        if named.read_text().strip() == label:
+            return int(named.with_name(named.name.replace("_label", ending)).read_text()) / 1000
+    raise FileNotFoundError(device / "hwmon")
+
+
+def watts(device: Path, *names: str) -> float:
+    """Power from the first of the files that is there."""
+    for file in (file for name in names for file in sorted(device.glob(f"hwmon/hwmon*/{name}"))):
+        return int(file.read_text()) / 1e6
+    raise FileNotFoundError(device / "hwmon")
+
+
+def _text(name: str) -> tuple[str, Ask]:
+    return name, lambda device: text(device, name)
+
+
+def _mib(name: str) -> tuple[str, Ask]:
+    return name, lambda device: int(text(device, name)) // MIB
+
+
+def _of(ask: Callable[..., Any], source: str, *arguments: str) -> tuple[str, Ask]:
+    return source, lambda device: ask(device, *(arguments or (source,)))
+
+
+IDENTITY: dict[str, tuple[str, Ask]] = {
+    "pci.address": ("the folder's name", lambda device: device.name),
+    "pci.id": ("vendor, device", lambda device: ":".join(text(device, part).removeprefix("0x") for part in ("vendor", "device"))),
+}
+DEVICE: dict[str, tuple[str, Ask]] = {
+    "name": _text("product_name"),
+    "vbios": _text("vbios_version"),
+    "memory.total-mib": _mib("mem_info_vram_total"),
+    "memory.used-mib": _mib("mem_info_vram_used"),
+    "ecc.uncorrected": ("ras/*_err_count", lambda device: sum(errors(device, "ue").values())),
+    "ecc.corrected": ("ras/*_err_count", lambda device: sum(errors(device, "ce").values())),
+    "ecc.where": ("ras/*_err_count", lambda device: " ".join(name for name, count in errors(device, "ue").items() if count)),
+    "rows.pending": _of(bad_pages, "ras/gpu_vram_bad_pages", "P"),
+    "rows.failed": _of(bad_pages, "ras/gpu_vram_bad_pages", "F"),
+    "pcie.generation": _of(generation, "current_link_speed"),
+    "pcie.most-generation": _of(generation, "max_link_speed"),
+    "pcie.lanes": _of(lanes, "current_link_width"),
+    "pcie.most-lanes": _of(lanes, "max_link_width"),
+    "pcie.replays": ("pcie_replay_count", lambda device: int(text(device, "pcie_replay_count"))),
+    "power.limit-watts": _of(watts, "power1_cap"),
+    "power.default-watts": _of(watts, "power1_cap_default"),
+    "power.watts": _of(watts, "power1_average, power1_input", "power1_average", "power1_input"),
+    "temperature.celsius": _of(sensor, "temp*_input", "junction", "_input"),
+    "temperature.slowdown-celsius": _of(sensor, "temp*_crit", "junction", "_crit"),
+    "temperature.memory-celsius": _of(sensor, "temp*_input", "mem", "_input"),
+    "temperature.memory-slowdown-celsius": _of(sensor, "temp*_crit", "mem", "_crit"),
+}
+
+
+class Node:
+    """A node of KFD's topology: what programs compute on. A device that is split has several at one address."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.values = properties(folder / "properties")
+
+    @property
+    def slot(self) -> str:
+        """Its PCI address without the function, whose bits older kernels use for the number of the part (`0000:c1:00`)."""
+        location = self.values["location_id"] & 0xFFFF
+        return f"{self.values['domain']:04x}:{location >> 8:02x}:{location >> 3 & 0x1F:02x}"
+
+    @property
+    def target(self) -> str:
+        """Its architecture as compilers call it: 90402 is `gfx942`."""
+        version = self.values["gfx_target_version"]
+        return f"gfx{version // 10000}{version // 100 % 100:x}{version % 100:x}"
+
+    def reached(self) -> Iterator[int]:
+        """The numbers of the nodes that it reaches over Infinity Fabric."""
+        for link in sorted((self.folder / "io_links").glob("*/properties")):
+            values = properties(link)
+            if values["type"] == XGMI:
+                yield values["node_to"]
+
+    def programs(self, kfd: Path) -> int:
+        """Programs that hold some of its memory."""
+        number = (self.folder / "gpu_id").read_text().strip()
+        return sum(int(held.read_text()) > 0 for held in kfd.glob(f"proc/*/vram_{number}"))
+
+
+def properties(file: Path) -> dict[str, int]:
+    """The numbers of a file of KFD's by their names."""
+    return {name: int(value) for name, value in (line.split() for line in file.read_text().splitlines())}
+
+
+def nodes(kfd: Path) -> dict[int, Node]:
+    """The nodes that are accelerators, by number."""
+    found = {int(folder.name): Node(folder) for folder in (kfd / "topology/nodes").iterdir()}
+    return {number: node for number, node in found.items() if node.values["simd_count"]}
+
+
+def about_nodes(kfd: Path, address: str) -> dict[str, Any]:
+    """What KFD says of a device: its architecture, its parts, the other devices that it reaches, the programs on it."""
+    every = nodes(kfd)
+    own = [node for node in every.values() if node.slot == address.rpartition(".")[0]]
+    if not own:
+        return {"device": {"source": KFD, "error": "KFD has no node for it: no program can compute there"}}
+    asks: dict[str, Callable[[], Any]] = {
+        "target": lambda: own[0].target,
+        "partitions": lambda: len(own),
+        "peers": lambda: len({every[number].slot for node in own for number in node.reached() if number in every} - {own[0].slot}),
+        "programs": lambda: sum(node.programs(kfd) for node in own),
+    }
+    return {name: reading(f"{KFD}/topology", ask) for name, ask in asks.items()}
+
+
+def reading(source: str, ask: Callable[[], Any]) -> dict[str, Any]:
+    """One reading as JSON; a file that the driver does not have for this device is `not supported`."""
+    try:
+        return {"source": source, "value": ask()}
+    except FileNotFoundError:
+        return {"source": source, "error": UNSUPPORTED}
+    except OSError as error:
+        return {"source": source, "error": error.strerror or str(error)}
+    except (ValueError, KeyError, IndexError) as error:
+        return {"source": source, "error": f"not understood: {error}"}
+
+
+def about(device: Path, kfd: Path) -> dict[str, Any]:
+    """Every reading of one device; of one that is lost, who it is and why."""
+
+    def read(asks: Mapping[str, tuple[str, Ask]]) -> dict[str, Any]:
+        return {name: reading(source, partial(ask, device)) for name, (source, ask) in asks.items()}
+
+    found = read(IDENTITY)
+    gone = reading("config", lambda: (device / "config").read_bytes()[:4] == b"\xff" * 4)
+    if gone.get("value"):
+        return {**found, "device": {"source": "config", "error": "it answers no more on PCI Express"}}
+    try:
+        return {**found, **read(DEVICE), **about_nodes(kfd, device.name)}
+    except (OSError, ValueError, KeyError) as error:
+        return {**found, **read(DEVICE), "device": {"source": f"{KFD}/topology", "error": f"KFD's topology cannot be read: {error}"}}
+
+
+def everything(root: Path) -> dict[str, Any]:
+    """All readings; `error` where amdgpu is not loaded, or lets no program compute."""
+    module, kfd = root / "sys/module/amdgpu", root / KFD
+    if not module.is_dir():
+        return {"error": "DriverNotLoaded: there is no /sys/module/amdgpu"}
+    if not (kfd / "topology/nodes").is_dir():
+        return {"error": f"NoComputeDriver: there is no /{KFD}/topology, so amdgpu was built without CONFIG_HSA_AMD"}
+    own = "sys/module/amdgpu/version"  # AMD's own modules have a version; the kernel's have the kernel's
+    source = own if (root / own).is_file() else "proc/sys/kernel/osrelease"
+    bound = sorted((root / "sys/bus/pci/drivers/amdgpu").glob("*:*:*.*"))
+    return {"driver": {"version": reading(source, lambda: text(root, source))}, "devices": [about(device, kfd) for device in bound]}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print what was read below the folder that is named; the exit code is 0 whatever it was."""
+    print(json.dumps(everything(Path(arguments[0] if arguments else "/"))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
