@@ -19,6 +19,7 @@ from node_samples import lay as lay_node
 
 from aistack.compose.lock import LockedAccelerator
 from aistack.facts.catalog import Catalog
+from aistack.facts.kernel_log import events
 from aistack.host.probes import hsa
 from aistack.host.probes.accelerators import take_accelerators
 from aistack.node.accelerators import judge
@@ -300,3 +301,31 @@ def test_an_architecture_that_the_runtime_does_not_know_is_not_tried(
 def test_no_serial_number_is_read(tmp_path: Path) -> None:
     (device,) = take_accelerators(lay(tmp_path, ADDRESSES[:1]), "amd", "none").devices.value or ()
     assert not {MI300X["serial_number"], MI300X["unique_id"]} & {reading.value for reading in device.values.values()}
+
+
+SAID = "4,{number},{micros},-;amdgpu 0000:46:00.0: amdgpu: {text}\n"
+MESSAGES = {
+    "socket: 1, die: 0, 2 new uncorrectable hardware errors detected in umc block": ("unhealthy", "hardware", "uncorrectable"),
+    "socket: 1, die: 0, 0 uncorrectable hardware errors detected in total in umc block": ("healthy", None, "no fault since boot"),
+    "socket: 1, die: 0, 5 correctable hardware errors detected in total in gfx block": ("healthy", None, "amdgpu: correctable"),
+    "[gfxhub0] no-retry page fault (src_id:0 ring:24 vmid:8 pasid:32773)": ("healthy", None, "amdgpu: page fault"),
+    "GPU reset begin!": ("healthy", None, "gpu reset begin"),
+    "GPU reset(2) failed": ("unhealthy", "unknown", "a reset of the device failed"),
+    "Fatal error during GPU init": ("unhealthy", "unknown", "could not start the device"),
+    "device lost from bus!": ("unhealthy", "unknown", "answers no more"),
+}
+
+
+@pytest.mark.parametrize("text", MESSAGES)
+def test_messages_count_as_the_catalog_classifies_them(tmp_path: Path, catalog: Catalog, text: str) -> None:
+    outcome, cause, words = MESSAGES[text]
+    log = "".join(SAID.format(number=number, micros=5_000_000 + number, text=text) for number in (1, 2))
+    (told,) = (result for result in judged(lay(tmp_path, kmsg=log), catalog) if result.name == "accelerator-log")
+    assert (str(told.outcome), told.cause and str(told.cause)) == (outcome, cause) and words in told.message
+    assert told.device == (None if outcome == "healthy" else THIRD)
+
+
+def test_every_message_that_is_looked_for_is_classified(catalog: Catalog) -> None:
+    log = "".join(SAID.format(number=number, micros=1, text=text) for number, text in enumerate(MESSAGES))
+    log += SAID.format(number=9, micros=1, text="socket: 1, die: 0, 1 new deferred hardware errors detected in umc block")
+    assert {event.code for event in events(log)} == {fault.code for fault in catalog.faults["amd/messages"].faults}

@@ -52,9 +52,9 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelEvent:
-    """A line of the kernel's log that speaks of trouble: `kind` is `xid`, `sxid`, `aer`, `ras`, `edac` or `oom`.
+    """A line of the kernel's log that speaks of trouble: `kind` is `xid`, `sxid`, `amdgpu`, `aer`, `edac` or `oom`.
 
-    `code` is the number of an Xid or SXid, the severity of an AER message (`corrected`, `non-fatal`, `fatal`).
+    `code` is the number of an Xid or SXid, the words of amdgpu's message, an AER message's severity (`corrected`, `non-fatal`, `fatal`).
     """
 
     kind: str

@@ -17,7 +17,7 @@ COUNT, DRIVER, LOG = "accelerator-count", "accelerator-driver", "accelerator-log
 def judge(wanted: Promise, seen: Accelerators, faults: Mapping[str, Faults]) -> tuple[Result, ...]:
     """Every check of every device; what all devices passed is one result, what one did not pass names that device.
 
-    `faults` are the codes that a driver writes into the kernel's log, by the kind of the event (`xid`, `sxid`).
+    `faults` are the codes that a driver writes into the kernel's log, by the kind of the event (`xid`, `sxid`, `amdgpu`).
     """
     if seen.devices.value is None:
         return (_no_driver(seen), *_log(seen, faults))
@@ -97,7 +97,7 @@ def _log(seen: Accelerators, faults: Mapping[str, Faults]) -> Iterator[Result]:
         yield untold(LOG, seen.log, "what the kernel said")
         return
     told = [event for event in seen.log.value if event.kind in faults]
-    known = [(event, fault) for event in told if (fault := faults[event.kind].fault(int(event.code))) and fault.kind in CAUSES]
+    known = [(event, fault) for event in told if (fault := faults[event.kind].fault(event.code)) and fault.kind in CAUSES]
     for event, fault in _first_of_each(known):
         said = f"{event.address}: {NAMES[event.kind]} {event.code}, {fault.name}"
         evidence = (("message", event.message), ("seconds", f"{event.seconds:.0f}"))
@@ -107,7 +107,7 @@ def _log(seen: Accelerators, faults: Mapping[str, Faults]) -> Iterator[Result]:
         yield good(LOG, f"nothing since boot that would be the device's fault: {codes}" if codes else "no fault since boot")
 
 
-NAMES = {"xid": "Xid", "sxid": "SXid"}
+NAMES = {"xid": "Xid", "sxid": "SXid", "amdgpu": "amdgpu:"}
 
 CAUSES = {"hardware": Cause.HARDWARE, "link": Cause.UNKNOWN, "driver": Cause.UNKNOWN, "unclear": Cause.UNKNOWN}
 """By the kind of fault: what a device, a link or the driver's firmware did; applications' faults and notices are none of the node's."""

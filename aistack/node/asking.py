@@ -15,7 +15,7 @@ from aistack.node.accelerators import judge
 from aistack.node.device_checks import Promise
 from aistack.node.results import Result
 
-FAULTS = {"xid": "nvidia/xids", "sxid": "nvidia/sxids"}
+FAULTS = {"xid": "nvidia/xids", "sxid": "nvidia/sxids", "amdgpu": "amd/messages"}
 """By the kind of an event in the kernel's log: what the catalog knows of its codes."""
 
 
