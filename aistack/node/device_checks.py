@@ -72,8 +72,8 @@ class Promise:
 def _memory(wanted: Promise, device: Device) -> Result | None:
     seen = device.number("memory.total-mib")
     if seen is None:
-        shared = wanted.product is not None and wanted.product.shared_memory
-        return None if shared else _cannot_tell(MEMORY, device, "memory.total-mib")
+        silent = "memory.total-mib" not in device.values or (wanted.product is not None and wanted.product.shared_memory)
+        return None if silent else _cannot_tell(MEMORY, device, "memory.total-mib")
     gib = wanted.product.memory_gib if wanted.product else None
     if gib is not None and seen < gib * 1024 * SEEN_PART:
         evidence = (("mib", f"{seen:.0f}"), ("product-gib", str(gib)), *_sources(wanted))

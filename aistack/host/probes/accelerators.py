@@ -24,19 +24,21 @@ OPENNESS = "/proc/driver/nvidia/version"
 class Programs:
     """The probes of one vendor, each a program below aistack.host.probes: `asks` reads its driver, `computes` tries the devices.
 
-    `driver` and `library` are whom they ask; `rooted` says that the driver is read from files below a root.
+    `driver` and `library` are whom they ask; `rooted` says that the driver is read from files below a root. None computes where that takes
+    what no node has.
     """
 
     asks: str
     driver: str
     rooted: bool
-    computes: str
+    computes: str | None
     library: str
 
 
 PROBES = {
     "nvidia": Programs(asks="nvidia", driver="NVML", rooted=False, computes="cuda", library="libcuda.so.1"),
     "amd": Programs(asks="amd", driver="amdgpu", rooted=True, computes="hsa", library="libhsa-runtime64.so.1"),
+    "gaudi": Programs(asks="gaudi", driver="habanalabs", rooted=True, computes=None, library="SynapseAI"),
 }
 
 
@@ -50,7 +52,7 @@ def take_accelerators(root: Path, vendor: str, level: str) -> Accelerators:
     if programs is None:
         nobody: Reading[tuple[Device, ...]] = Reading(source=NOBODY, error=f"no probe knows {vendor}'s driver")
         return Accelerators(devices=nobody, log=log, level=level)
-    computed = _answer(programs.computes, [level], programs.library, SECONDS[level]) if level != "none" else None
+    computed = _computed(programs, level) if level != "none" else None
     answer = _answer(programs.asks, [str(root)] if programs.rooted else [], programs.driver, SECONDS[level])
     driver = _nvidia(root) if vendor == "nvidia" else {}
     if answer.value is None:
@@ -58,6 +60,13 @@ def take_accelerators(root: Path, vendor: str, level: str) -> Accelerators:
     devices = tuple(_device(from_plain(values), computed) for values in answer.value["devices"])
     driver |= from_plain(answer.value["driver"])
     return Accelerators(driver=driver, devices=Reading(source=programs.driver, value=devices), log=log, level=level)
+
+
+def _computed(programs: Programs, level: str) -> Reading[Any]:
+    """What programs came to on each device."""
+    if programs.computes is None:
+        return Reading(source=programs.library, error=f"{UNTRIED}: a program for it takes {programs.library}")
+    return _answer(programs.computes, [level], programs.library, SECONDS[level])
 
 
 def _answer(program: str, arguments: list[str], source: str, timeout: float) -> Reading[Any]:

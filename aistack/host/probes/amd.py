@@ -9,54 +9,18 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-VENDOR = "0x1002"
-MIB = 1 << 20
-UNSUPPORTED = "not supported"
+from aistack.host.probes.sysfs import IDENTITY, LINK, MIB, Ask, module_version, of, reading, says, taken, text
+
 KFD = "sys/class/kfd/kfd"
 XGMI = 11
 """The type of a link of KFD's that is Infinity Fabric."""
 
-GENERATIONS = {"2.5": 1, "5.0": 2, "8.0": 3, "16.0": 4, "32.0": 5, "64.0": 6}
-"""By the transfers a second of one lane, in thousands of millions: the generation of PCI Express."""
-
 ERRORS = re.compile(r"^(ue|ce): *(\d+)$", re.MULTILINE)
 BAD_PAGE = re.compile(r"^0x[0-9a-f]+ *: *0x[0-9a-f]+ *: *([RPF])$", re.MULTILINE | re.IGNORECASE)
-
-Ask = Callable[[Path], Any]
-
-
-def text(device: Path, name: str) -> str:
-    """What a file of the device holds."""
-    return (device / name).read_text().strip()
-
-
-def board(device: Path) -> Path:
-    """The device, or the outermost of the bridges on its own board, whose link is the one to the machine."""
-    folder = device.resolve()
-    while (folder.parent / "vendor").is_file() and text(folder.parent, "vendor") == VENDOR:
-        folder = folder.parent
-    return folder
-
-
-def generation(device: Path, name: str) -> int:
-    """The generation of a link at `32.0 GT/s PCIe`; a virtual function has no link of its own, and says `Unknown`."""
-    said = text(board(device), name)
-    if said.startswith("Unknown"):
-        raise FileNotFoundError(name)
-    return GENERATIONS[f"{float(said.split()[0]):.1f}"]
-
-
-def lanes(device: Path, name: str) -> int:
-    """The lanes of a link; none is the answer of a virtual function."""
-    found = int(text(board(device), name))
-    if not found:
-        raise FileNotFoundError(name)
-    return found
 
 
 def errors(device: Path, kind: str) -> dict[str, int]:
@@ -90,44 +54,28 @@ def watts(device: Path, *names: str) -> float:
     raise FileNotFoundError(device / "hwmon")
 
 
-def _text(name: str) -> tuple[str, Ask]:
-    return name, lambda device: text(device, name)
-
-
 def _mib(name: str) -> tuple[str, Ask]:
     return name, lambda device: int(text(device, name)) // MIB
 
 
-def _of(ask: Callable[..., Any], source: str, *arguments: str) -> tuple[str, Ask]:
-    return source, lambda device: ask(device, *(arguments or (source,)))
-
-
-IDENTITY: dict[str, tuple[str, Ask]] = {
-    "pci.address": ("the folder's name", lambda device: device.name),
-    "pci.id": ("vendor, device", lambda device: ":".join(text(device, part).removeprefix("0x") for part in ("vendor", "device"))),
-}
 DEVICE: dict[str, tuple[str, Ask]] = {
-    "name": _text("product_name"),
-    "vbios": _text("vbios_version"),
+    "name": says("product_name"),
+    "vbios": says("vbios_version"),
     "memory.total-mib": _mib("mem_info_vram_total"),
     "memory.used-mib": _mib("mem_info_vram_used"),
     "ecc.uncorrected": ("ras/*_err_count", lambda device: sum(errors(device, "ue").values())),
     "ecc.corrected": ("ras/*_err_count", lambda device: sum(errors(device, "ce").values())),
     "ecc.where": ("ras/*_err_count", lambda device: " ".join(name for name, count in errors(device, "ue").items() if count)),
-    "rows.pending": _of(bad_pages, "ras/gpu_vram_bad_pages", "P"),
-    "rows.failed": _of(bad_pages, "ras/gpu_vram_bad_pages", "F"),
-    "pcie.generation": _of(generation, "current_link_speed"),
-    "pcie.most-generation": _of(generation, "max_link_speed"),
-    "pcie.lanes": _of(lanes, "current_link_width"),
-    "pcie.most-lanes": _of(lanes, "max_link_width"),
+    "rows.pending": of(bad_pages, "ras/gpu_vram_bad_pages", "P"),
+    "rows.failed": of(bad_pages, "ras/gpu_vram_bad_pages", "F"),
     "pcie.replays": ("pcie_replay_count", lambda device: int(text(device, "pcie_replay_count"))),
-    "power.limit-watts": _of(watts, "power1_cap"),
-    "power.default-watts": _of(watts, "power1_cap_default"),
-    "power.watts": _of(watts, "power1_average, power1_input", "power1_average", "power1_input"),
-    "temperature.celsius": _of(sensor, "temp*_input", "junction", "_input"),
-    "temperature.slowdown-celsius": _of(sensor, "temp*_crit", "junction", "_crit"),
-    "temperature.memory-celsius": _of(sensor, "temp*_input", "mem", "_input"),
-    "temperature.memory-slowdown-celsius": _of(sensor, "temp*_crit", "mem", "_crit"),
+    "power.limit-watts": of(watts, "power1_cap"),
+    "power.default-watts": of(watts, "power1_cap_default"),
+    "power.watts": of(watts, "power1_average, power1_input", "power1_average", "power1_input"),
+    "temperature.celsius": of(sensor, "temp*_input", "junction", "_input"),
+    "temperature.slowdown-celsius": of(sensor, "temp*_crit", "junction", "_crit"),
+    "temperature.memory-celsius": of(sensor, "temp*_input", "mem", "_input"),
+    "temperature.memory-slowdown-celsius": of(sensor, "temp*_crit", "mem", "_crit"),
 }
 
 
@@ -189,32 +137,21 @@ def about_nodes(kfd: Path, address: str) -> dict[str, Any]:
     return {name: reading(f"{KFD}/topology", ask) for name, ask in asks.items()}
 
 
-def reading(source: str, ask: Callable[[], Any]) -> dict[str, Any]:
-    """One reading as JSON; a file that the driver does not have for this device is `not supported`."""
-    try:
-        return {"source": source, "value": ask()}
-    except FileNotFoundError:
-        return {"source": source, "error": UNSUPPORTED}
-    except OSError as error:
-        return {"source": source, "error": error.strerror or str(error)}
-    except (ValueError, KeyError, IndexError) as error:
-        return {"source": source, "error": f"not understood: {error}"}
-
-
 def about(device: Path, kfd: Path) -> dict[str, Any]:
     """Every reading of one device; of one that is lost, who it is and why."""
 
-    def read(asks: Mapping[str, tuple[str, Ask]]) -> dict[str, Any]:
-        return {name: reading(source, partial(ask, device)) for name, (source, ask) in asks.items()}
-
-    found = read(IDENTITY)
+    found = taken(IDENTITY, device)
     gone = reading("config", lambda: (device / "config").read_bytes()[:4] == b"\xff" * 4)
     if gone.get("value"):
         return {**found, "device": {"source": "config", "error": "it answers no more on PCI Express"}}
     try:
-        return {**found, **read(DEVICE), **about_nodes(kfd, device.name)}
+        return {**found, **taken(LINK | DEVICE, device), **about_nodes(kfd, device.name)}
     except (OSError, ValueError, KeyError) as error:
-        return {**found, **read(DEVICE), "device": {"source": f"{KFD}/topology", "error": f"KFD's topology cannot be read: {error}"}}
+        return {
+            **found,
+            **taken(LINK | DEVICE, device),
+            "device": {"source": f"{KFD}/topology", "error": f"KFD's topology cannot be read: {error}"},
+        }
 
 
 def everything(root: Path) -> dict[str, Any]:
@@ -224,10 +161,8 @@ def everything(root: Path) -> dict[str, Any]:
         return {"error": "DriverNotLoaded: there is no /sys/module/amdgpu"}
     if not (kfd / "topology/nodes").is_dir():
         return {"error": f"NoComputeDriver: there is no /{KFD}/topology, so amdgpu was built without CONFIG_HSA_AMD"}
-    own = "sys/module/amdgpu/version"  # AMD's own modules have a version; the kernel's have the kernel's
-    source = own if (root / own).is_file() else "proc/sys/kernel/osrelease"
     bound = sorted((root / "sys/bus/pci/drivers/amdgpu").glob("*:*:*.*"))
-    return {"driver": {"version": reading(source, lambda: text(root, source))}, "devices": [about(device, kfd) for device in bound]}
+    return {"driver": {"version": module_version(root, "amdgpu")}, "devices": [about(device, kfd) for device in bound]}
 
 
 def main(arguments: Sequence[str]) -> int:
