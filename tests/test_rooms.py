@@ -43,6 +43,7 @@ PURE_MODULES = {
     "node/accelerators.py",
     "node/decide.py",
     "node/device_checks.py",
+    "node/diagnosis.py",
     "node/health.py",
     "node/machine_snapshot.py",
     "node/results.py",
