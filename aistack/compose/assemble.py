@@ -37,7 +37,7 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
         driver=situation.driver,
         apps=complete,
         models=tuple(models[name] for name in sorted(models)),
-        node=(("ssh", recipe.node.ssh), ("time-zone", recipe.node.time_zone)),
+        node=_settings(recipe),
         packages=recipe.node.packages,
         memory_mib=node_memory_mib(tuple(frameworks), on_processor=in_node(situation.accelerator)),
         sources=recipe.sources,
@@ -45,6 +45,12 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
         catalog=catalog.identity,
         signing=_signing(recipe),
     )
+
+
+def _settings(recipe: Recipe) -> tuple[tuple[str, str], ...]:
+    """What a node is to be like; how its accelerators are split only where they are."""
+    mig = ("mig", " ".join(sorted(recipe.accelerator.mig))) if recipe.accelerator and recipe.accelerator.mig else None
+    return (*((mig,) if mig else ()), ("ssh", recipe.node.ssh), ("time-zone", recipe.node.time_zone))
 
 
 def _signing(recipe: Recipe) -> Signing | None:

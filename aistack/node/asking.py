@@ -59,6 +59,7 @@ def _wanted(catalog: Catalog, vendor: str, present: tuple[PciDevice, ...], lock:
         count=min(promised.count, len(present)),
         # The version of a driver that is the kernel's own is that of its firmware, and the kernel is compared by itself.
         driver=dict(lock.components).get("driver") if vendor == "nvidia" else None,
+        mig=dict(lock.node).get("mig", ""),
     )
 
 

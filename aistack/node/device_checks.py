@@ -51,12 +51,16 @@ RESET = "reset the device (NVIDIA's: `nvidia-smi --gpu-reset -i DEVICE`), or reb
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
-    """What a machine's accelerators are held against: the product, where it is known, how many, and the driver's version."""
+    """What a machine's accelerators are held against: the product, where it is known, how many, the driver's version.
+
+    `mig` are the parts that each is split into, by their profiles with spaces between; empty where none is to be split.
+    """
 
     vendor: str
     product: Accelerator | None = None
     count: int | None = None
     driver: str | None = None
+    mig: str = ""
 
     @property
     def is_fabric(self) -> bool:
@@ -246,12 +250,17 @@ def _power(wanted: Promise, device: Device) -> Result | None:
 
 def _modes(wanted: Promise, device: Device) -> Result | None:
     """Settings that programs would stumble over: a split that nobody asked for, a device that lets no program in."""
-    evidence = _evidence(device, "mig", "mig.pending", "compute-mode", "persistence", "partitions")
+    evidence = _evidence(device, "mig", "mig.pending", "mig.parts", "compute-mode", "persistence", "partitions")
     if not evidence:
         return None
     if device.get("compute-mode") == "prohibited":
         return bad(MODES, Cause.UNKNOWN, "it lets no program compute", *evidence, action="nvidia-smi --compute-mode=DEFAULT")
-    if device.get("mig") or device.get("mig.pending"):
+    if wanted.mig:
+        found = str(device.get("mig.parts") or "nothing") if device.get("mig") else "nothing: MIG is off"
+        if found != wanted.mig:
+            action = f"nvidia-smi --multi-instance-gpu=1, then `nvidia-smi mig -cgi {wanted.mig.replace(' ', ',')} -C`"
+            return worse(MODES, f"it is to be split into {wanted.mig}, and is into {found}", *evidence, action=action)
+    elif device.get("mig") or device.get("mig.pending"):
         return worse(
             MODES,
             "it is, or will be, split by MIG, which the lock does not ask for",
@@ -271,6 +280,8 @@ def _compute(wanted: Promise, device: Device) -> Result | None:
     reading = device.values.get("compute")
     if reading is None:
         return None
+    if device.get("mig"):
+        return worse(COMPUTE, "no program was run there: it is split, and CUDA shows a program one part of all that there are")
     evidence = _evidence(device, "compute.wrong-answers", "compute.wrong-words", "compute.tested-mib", "compute.seconds")
     if reading.value is None:
         error, programs = reading.error or "", device.number("programs")
