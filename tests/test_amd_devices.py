@@ -20,7 +20,6 @@ from node_samples import lay as lay_node
 from aistack.compose.lock import LockedAccelerator
 from aistack.facts.catalog import Catalog
 from aistack.facts.kernel_log import events
-from aistack.host.probes import hsa
 from aistack.host.probes.accelerators import take_accelerators
 from aistack.node.accelerators import judge
 from aistack.node.asking import known_faults
@@ -186,19 +185,14 @@ def test_a_driver_in_trouble_is_data(tmp_path: Path, catalog: Catalog, monkeypat
 
 
 def test_what_may_not_be_read_is_an_error_and_not_a_value(tmp_path: Path) -> None:
-    """As somebody whom the kernel refuses: the probe itself, without rights."""
+    """As somebody whom the kernel refuses: the probe gives its rights away before it reads."""
     lay(tmp_path, ADDRESSES[:1])
     (device_folder(tmp_path, ADDRESSES[0]) / "mem_info_vram_total").chmod(0)
     for folder in (tmp_path, *tmp_path.parents[:3]):
         folder.chmod(folder.stat().st_mode | 0o055)
-    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
-    probe = Path(hsa.__file__).with_name("amd.py")
-    said = subprocess.run(
-        [*nobody, sys.executable, "-c", "import sys; exec(sys.stdin.read())", str(tmp_path)],
-        input=probe.read_text(),
-        capture_output=True,
-        text=True,
-    )
+    away = "os.setgroups([]); os.setgid(65534); os.setuid(65534);" if os.geteuid() == 0 else ""
+    program = f"import os; from aistack.host.probes import amd; {away} amd.main([{str(tmp_path)!r}])"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert '"memory.total-mib": {"source": "mem_info_vram_total", "error": "Permission denied"}' in said.stdout, said.stderr
     assert '"memory.used-mib": {"source": "mem_info_vram_used", "value": 283}' in said.stdout
 

@@ -124,7 +124,10 @@ def nodes(kfd: Path) -> dict[int, Node]:
 
 def about_nodes(kfd: Path, address: str) -> dict[str, Any]:
     """What KFD says of a device: its architecture, its parts, the other devices that it reaches, the programs on it."""
-    every = nodes(kfd)
+    try:
+        every = nodes(kfd)
+    except (OSError, ValueError, KeyError) as error:
+        return {"device": {"source": KFD, "error": f"KFD's topology cannot be read: {error}"}}
     own = [node for node in every.values() if node.slot == address.rpartition(".")[0]]
     if not own:
         return {"device": {"source": KFD, "error": "KFD has no node for it: no program can compute there"}}
@@ -138,20 +141,11 @@ def about_nodes(kfd: Path, address: str) -> dict[str, Any]:
 
 
 def about(device: Path, kfd: Path) -> dict[str, Any]:
-    """Every reading of one device; of one that is lost, who it is and why."""
-
-    found = taken(IDENTITY, device)
+    """Every reading of one device; of one that is lost, who it is and why (`device`)."""
     gone = reading("config", lambda: (device / "config").read_bytes()[:4] == b"\xff" * 4)
     if gone.get("value"):
-        return {**found, "device": {"source": "config", "error": "it answers no more on PCI Express"}}
-    try:
-        return {**found, **taken(LINK | DEVICE, device), **about_nodes(kfd, device.name)}
-    except (OSError, ValueError, KeyError) as error:
-        return {
-            **found,
-            **taken(LINK | DEVICE, device),
-            "device": {"source": f"{KFD}/topology", "error": f"KFD's topology cannot be read: {error}"},
-        }
+        return {**taken(IDENTITY, device), "device": {"source": "config", "error": "it answers no more on PCI Express"}}
+    return {**taken(IDENTITY | LINK | DEVICE, device), **about_nodes(kfd, device.name)}
 
 
 def everything(root: Path) -> dict[str, Any]:
