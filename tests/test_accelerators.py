@@ -143,6 +143,39 @@ def test_a_fault_is_named_with_its_device_and_cause(bench: Bench, name: str) -> 
     assert found[0].action or outcome == "unknown"
 
 
+PARTS = {"nvmlDeviceGetMigMode": "1 1", "nvmlDeviceGetMaxMigDeviceCount": "7"}
+PARTS |= {f"nvmlDeviceGetMigDeviceHandleByIndex.{index}": str(100 + index) for index in (0, 3)}
+SPLIT = {
+    **{f"{device}.{name}": value for device in range(8) for name, value in PARTS.items()},
+    "100.nvmlDeviceGetName": "NVIDIA A100-SXM4-80GB MIG 4g.40gb",
+    "103.nvmlDeviceGetName": "NVIDIA A100-SXM4-80GB MIG 3g.40gb",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "words"),
+    [
+        (SPLIT, "healthy", "no mode is in the way"),
+        ({}, "degraded", "is to be split into 3g.40gb 4g.40gb, and is into nothing: MIG is off"),
+        (
+            {**SPLIT, "2.nvmlDeviceGetMigDeviceHandleByIndex.3": None},
+            "degraded",
+            "0000:20:00.0: it is to be split into 3g.40gb 4g.40gb, and is into 4g.40gb",
+        ),
+    ],
+)
+def test_a_split_is_held_against_the_lock(bench: Bench, changes: dict[str, str | None], outcome: str, words: str) -> None:
+    wanted = Promise(vendor="nvidia", product=bench.catalog.accelerators[A100], count=8, driver=DRIVER, mig="3g.40gb 4g.40gb")
+    told = [result for result in judge(wanted, bench.look(A100, changes), {}) if result.name == "accelerator-modes"]
+    assert {str(result.outcome) for result in told if result.outcome is not Outcome.HEALTHY} == ({outcome} - {"healthy"})
+    assert any(words in result.message for result in told)
+
+
+def test_a_split_that_nobody_asked_for_is_told_with_its_parts(bench: Bench) -> None:
+    told = next(result for result in bench.judge(A100, bench.look(A100, SPLIT)) if result.name == "accelerator-modes")
+    assert told.outcome is Outcome.DEGRADED and ("mig.parts", "3g.40gb 4g.40gb") in told.evidence
+
+
 COMPUTE = {
     "no context": ({"0.cuDevicePrimaryCtxRetain": "!2"}, "unknown", "CUDA_ERROR_OUT_OF_MEMORY"),
     "memory is bad": ({"0.cuCtxSynchronize": "!214"}, "hardware", "ECC_UNCORRECTABLE"),

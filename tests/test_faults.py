@@ -10,9 +10,9 @@ from aistack.facts.catalog import Catalog
 
 
 def test_codes_are_complete_and_ascend(catalog: Catalog) -> None:
-    assert set(catalog.faults) == {"nvidia/xids", "nvidia/sxids"}
+    assert set(catalog.faults) == {"nvidia/xids", "nvidia/sxids", "amd/messages"}
     for kind in catalog.faults.values():
-        assert all(before.code < after.code for before, after in pairwise(kind.faults)), kind.id
+        assert all(before.code < after.code for before, after in pairwise(kind.faults)), kind.id  # type: ignore[operator]  # of one type each
         for fault in kind.faults:
             assert fault.name and fault.action.endswith("."), (kind.id, fault.code)
 

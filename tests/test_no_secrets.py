@@ -23,6 +23,7 @@ from aistack.compose.recipe import read
 from aistack.facts.catalog import Catalog
 from aistack.facts.document import parse
 from aistack.node import agent, fleet
+from aistack.node.first_gate import look
 from aistack.node.fleet_reading import decode
 from aistack.report.fleet import page
 
@@ -77,7 +78,7 @@ def node(folder: Path, libraries: Path, patch: pytest.MonkeyPatch, product: str,
 
 def told(root: Path, catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     """Everything that this node tells: what its gate writes and says, a check by hand, a snapshot, a page."""
-    agent.publish("check", (looked := agent.look(root, "none")).results, root, seen=looked.seen)
+    agent.publish("check", (looked := look(root, "none")).results, root, seen=looked.seen)
     found = {"console": capsys.readouterr().out}
     node_check(as_json=True, level="none", root=root)
     found["check"] = capsys.readouterr().out

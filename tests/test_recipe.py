@@ -206,6 +206,21 @@ def test_contradictions_are_found_together() -> None:
 
 
 @pytest.mark.parametrize(
+    ("product", "mig", "expected"),
+    [
+        ("nvidia/a100-sxm-80gb", "[3g.40gb, 4g.40gb, 1c.3g.40gb, 1g.10gb+me]", []),
+        ("nvidia/a100-sxm-80gb", "[half]", [("DOC024", 6)]),
+        ("amd/mi300x", "[1g.10gb]", [("REC010", 6)]),
+    ],
+)
+def test_a_split_is_nvidias_and_without_apps(product: str, mig: str, expected: list[tuple[str, int]]) -> None:
+    lines = WHOLE.replace("product: nvidia/l4, count: 2", f"product: {product}, count: 2, mig: {mig}").partition("apps:")[0]
+    assert codes(lines) == expected
+    if not expected:
+        assert [code for code, _ in codes(WHOLE.replace("count: 2", f"count: 2, mig: {mig}"))] == ["REC010"]
+
+
+@pytest.mark.parametrize(
     "text",
     ["6.12.*", ">=0.11", "550.144.03", "1.26.3-3+deb13u1", ">=0.11,<0.20", "!=2.5.0", "6.12.107+deb13-cloud-amd64", "7.3~rc7", "2:1.0"],
 )

@@ -44,6 +44,7 @@ PURE_MODULES = {
     "node/accelerators.py",
     "node/decide.py",
     "node/device_checks.py",
+    "node/diagnosis.py",
     "node/fleet.py",
     "node/fleet_reading.py",
     "node/health.py",

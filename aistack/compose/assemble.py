@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from aistack.compose import sources
 from aistack.compose.memory import in_node, node_memory_mib
-from aistack.compose.recipe import NodeWish, Recipe
+from aistack.compose.recipe import Recipe
 from aistack.compose.resolve import Candidate, Resolution
 from aistack.compose.rules.situation import Part, Situation
 from aistack.compose.stack import Choice, Rejection, Stack, StackApp, Wheels
@@ -37,7 +37,7 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
         driver=situation.driver,
         apps=complete,
         models=tuple(models[name] for name in sorted(models)),
-        node=_node(recipe.node),
+        node=_node(recipe),
         packages=recipe.node.packages,
         memory_mib=node_memory_mib(tuple(frameworks), on_processor=in_node(situation.accelerator)),
         sources=recipe.sources,
@@ -47,9 +47,11 @@ def assemble(resolution: Resolution, catalog: Catalog) -> Stack | None:
     )
 
 
-def _node(wish: NodeWish) -> tuple[tuple[str, str], ...]:
-    """The settings, those left out that are not given."""
+def _node(recipe: Recipe) -> tuple[tuple[str, str], ...]:
+    """The settings, those left out that are not given; how accelerators are split only where they are."""
+    wish, mig = recipe.node, recipe.accelerator.mig if recipe.accelerator else None
     settings = {
+        "mig": " ".join(sorted(mig)) if mig else None,
         "ssh": wish.ssh,
         "time-zone": wish.time_zone,
         "follow": wish.follow,

@@ -100,9 +100,10 @@ class Lock:
     """Everything that a node image is made of.
 
     `components` are (component, version text) pairs, e.g. ("kernel", "6.12.107+deb13-cloud-amd64"): the kernel's is its
-    version string. `node` holds the recipe's `node:` settings, `memory_mib` the memory that the node must have. `wish` is the
-    identity of the stack that was locked: a recipe that still resolves to it needs no new lock. `compressor` is what compresses layers:
-    a program of the root `tools`, with its arguments, from standard input to standard output. `signing` is what signs compiled modules.
+    version string. `node` holds the recipe's `node:` settings and `accelerator.mig`, `memory_mib` the memory that the node must have.
+    `wish` is the identity of the stack that was locked: a recipe that still resolves to it needs no new lock. `compressor` is what
+    compresses layers: a program of the root `tools`, with its arguments, from standard input to standard output. `signing` is what signs
+    compiled modules.
     `sealed` is when these pins were put together (UTC, ISO 8601 to the second): a node takes no older image in the place of a newer one.
     """
 

@@ -63,6 +63,9 @@ Name = Annotated[
 ]
 OsId = Annotated[str, Text(pattern=r"[a-z][a-z0-9.-]*", what="the id of an OS", example="debian-13")]
 ProductId = Annotated[str, Text(pattern=r"[a-z0-9-]+/[a-z0-9.-]+", what="an accelerator's id, vendor/product", example="nvidia/l4")]
+MigProfile = Annotated[
+    str, Text(pattern=r"(?:[1-9]c\.)?[1-9]g\.[1-9][0-9]*gb(?:\+[a-z]+(?:\.[a-z]+)*|-me)?", what="a profile of MIG", example="1g.10gb")
+]
 FrameworkId = Annotated[str, Text(pattern=r"[a-z0-9][a-z0-9.+-]*", what="the id of a framework", example="vllm")]
 ModelId = Annotated[
     str, Text(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*", what="a model's id, owner/name", example="Qwen/Qwen3-8B")
@@ -127,6 +130,9 @@ class AcceleratorWish:
 
     product: Annotated[ProductId, "id in the catalog; `aistack list accelerators` shows all"]
     count: Annotated[int, Number(minimum=1, maximum=1024), "how many of them each node has"] = 1
+    mig: Annotated[
+        tuple[MigProfile, ...], "the parts into which each of NVIDIA's is split by whoever runs the node; without it, none is split"
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,8 +303,23 @@ def _contradictions(recipe: Recipe, root: Node) -> list[Diagnostic]:
         found.append(
             _problem("REC004", "driver-without-accelerator", "a driver but no accelerator", root, ("driver",), why=why, hints=hints)
         )
+    if recipe.accelerator is not None and recipe.accelerator.mig:
+        found += _split(recipe, root)
     found += _sources(recipe, root)
     return sorted(found, key=lambda problem: problem.place or root.place)
+
+
+def _split(recipe: Recipe, root: Node) -> Iterator[Diagnostic]:
+    """Why accelerators cannot be split as the recipe says."""
+    assert recipe.accelerator is not None
+    where = ("accelerator", "mig")
+    if not recipe.accelerator.product.startswith("nvidia/"):
+        message = f"`{recipe.accelerator.product}` knows no MIG"
+        yield _problem("REC010", "split-unknown", message, root, where, hints=("leave `mig` out",))
+    elif recipe.apps:
+        why = ("what fits is judged for whole accelerators, and every app is given all of them",)
+        ways = ("leave `mig` out", "or leave the apps out: whoever splits the accelerators, such as Kubernetes, gives the parts to its own")
+        yield _problem("REC010", "split-unknown", "apps on parts of accelerators are not composed", root, where, why=why, hints=ways)
 
 
 APT_ONLY = ("os", "suites", "components", "signed-by", "packages")

@@ -15,6 +15,8 @@ Values: TypeAlias = Mapping[str, Reading[Plain]]
 UNSUPPORTED = "not supported"
 """The error of a reading that this device, or its driver, does not offer: nothing is wrong with it."""
 
+UNTRIED = "not tried"
+"""How the error of a reading begins that this machine has no means for: nobody promised them, and the device may be well."""
 
 NOBODY = "none"
 """The source of what nobody could be asked for."""
@@ -50,9 +52,9 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelEvent:
-    """A line of the kernel's log that speaks of trouble: `kind` is `xid`, `sxid`, `aer`, `ras`, `edac` or `oom`.
+    """A line of the kernel's log that speaks of trouble: `kind` is `xid`, `sxid`, `amdgpu`, `aer`, `edac` or `oom`.
 
-    `code` is the number of an Xid or SXid, the severity of an AER message (`corrected`, `non-fatal`, `fatal`).
+    `code` is the number of an Xid or SXid, the words of amdgpu's message, an AER message's severity (`corrected`, `non-fatal`, `fatal`).
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""The numbered faults that a driver writes into the kernel's log (Xid, SXid): whose fault each is, and what a person does."""
+"""The faults that a driver writes into the kernel's log (Xid, SXid, amdgpu's messages): whose each is, and what a person does."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from aistack.values import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One code, in own words; `action` is what a person does, in one sentence. `kind` says where its cause lies by its vendor's document:
+    """One code, in own words; `action` is what a person does, in one sentence. `kind` says where its cause lies by its vendor's document.
+
+    A driver that numbers nothing has the words of its message for a code, in small letters.
 
     `application`: in the app, or a new start of it is all that is asked for. `driver`: in the driver or its firmware. `hardware`: in the
     device, its memory or its power. `link`: between devices, with an end on either side. `notice`: it asks for nothing by itself.
     `unclear`: in one of several, which the code alone does not tell.
     """
 
-    code: Annotated[int, Number(minimum=1)]
+    code: Annotated[int, Number(minimum=1)] | str
     kind: Literal["application", "driver", "hardware", "link", "notice", "unclear"]
     name: str
     action: str
@@ -36,6 +38,6 @@ class Faults:
     source: Source
     checked: Checked
 
-    def fault(self, code: int) -> Fault | None:
-        """What is known of a code; None where no document tells of it."""
-        return next((fault for fault in self.faults if fault.code == code), None)
+    def fault(self, code: int | str) -> Fault | None:
+        """What is known of a code, as a number or as it stands in the log; None where no document tells of it."""
+        return next((fault for fault in self.faults if str(fault.code) == str(code)), None)

@@ -9,6 +9,7 @@ from aistack.facts.device_readings import KernelEvent
 
 RECORD = re.compile(r"\d+,\d+,(\d+),[^;]*;(.*)")
 ADDRESS = r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?"
+AMDGPU = r"page fault|GPU reset begin|GPU reset(?:\(\d+\))? failed|Fatal error during GPU init|device lost from bus"
 PATTERNS = (
     ("xid", re.compile(rf"NVRM: Xid \((?:PCI:)?({ADDRESS})[^)]*\): (\d+)", re.IGNORECASE)),
     ("sxid", re.compile(rf"nvidia-nvswitch\d+: SXid \(PCI:({ADDRESS})\): (\d+)", re.IGNORECASE)),
@@ -16,7 +17,8 @@ PATTERNS = (
         "aer",
         re.compile(rf"AER: (?:Multiple )?(Corrected|Uncorrected(?: \((?:Non-Fatal|Fatal)\))?|Correctable|Uncorrectable).* ({ADDRESS})"),
     ),
-    ("ras", re.compile(rf"amdgpu ({ADDRESS}).*(uncorrectable|correctable) hardware error", re.IGNORECASE)),
+    ("amdgpu", re.compile(rf"amdgpu ({ADDRESS}).*\b[1-9]\d* (?:new )?(uncorrectable|correctable|deferred) hardware error", re.IGNORECASE)),
+    ("amdgpu", re.compile(rf"amdgpu ({ADDRESS}): .*?({AMDGPU})", re.IGNORECASE)),
     ("edac", re.compile(r"EDAC .*?\b(CE|UE)\b|mce: \[(Hardware Error)\]")),
     ("oom", re.compile(r"(Out of memory|oom-kill)")),
 )
@@ -44,9 +46,9 @@ def _event(message: str, seconds: float) -> KernelEvent | None:
 
 
 def _code(kind: str, code: str) -> str:
+    said = re.sub(r"\(\d+\)", "", code.lower()) if kind == "amdgpu" else code.lower()
     if kind != "aer":
-        return code.lower()
-    said = code.lower()
+        return said
     return "corrected" if said.startswith("correct") else "fatal" if said.endswith("(fatal)") else "non-fatal"
 
 

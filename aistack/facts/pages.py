@@ -104,6 +104,13 @@ An archive that is not the OS's own needs its address (`uri`) and its key (`sign
         """The key of an archive cannot be read from the file that `signed-by` names.
 The path is seen from the recipe's folder. The file holds a public OpenPGP key, armoured or not.""",
     ),
+    Page(
+        "REC010",
+        "split-unknown",
+        """The recipe splits accelerators (`accelerator: {mig: [...]}`) in a way that nothing here can compose.
+MIG is NVIDIA's. What fits into accelerators is judged for whole ones, and an app is given all of them, so a recipe with `mig` has no apps:
+it makes a node whose parts are given out by somebody else.""",
+    ),
     Page("REC011", "schema-unknown", "The first key, `schema:`, says what a file is and in which version of its form."),
     Page("REC012", "stack-incomplete", "No rule speaks against the recipe, but the catalog lacks a fact without which it cannot be built."),
     Page("CLI001", "kind-unknown", "The command line names a kind of thing that there is not."),

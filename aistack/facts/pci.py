@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-VENDORS = {"nvidia": "10de", "amd": "1002", "intel": "8086"}
-"""By the catalog's name of a vendor: its number on PCI."""
+VENDORS = {"nvidia": "10de", "amd": "1002", "gaudi": "1da3", "intel": "8086"}
+"""By the catalog's platform (`facts.catalog.Accelerator`): its vendor's number on PCI. Gaudi's is that of Habana, its first maker."""
 
 ACCELERATOR_CLASSES = ("0300", "0302", "0380", "1200")
 """The classes of devices that compute: displays of three kinds, and processing accelerators."""
@@ -27,6 +27,12 @@ class Pattern(NamedTuple):
     device_class: str = "*"
     subclass: str = "*"
     interface: str = "*"
+
+
+def platform(product: str) -> str:
+    """The platform of a product by its id: the vendor, or `gaudi`."""
+    vendor, _, name = product.partition("/")
+    return "gaudi" if name.startswith("gaudi") else vendor
 
 
 def pattern(alias: str) -> Pattern | None:

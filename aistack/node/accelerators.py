@@ -17,12 +17,12 @@ COUNT, DRIVER, LOG = "accelerator-count", "accelerator-driver", "accelerator-log
 def judge(wanted: Promise, seen: Accelerators, faults: Mapping[str, Faults]) -> tuple[Result, ...]:
     """Every check of every device; what all devices passed is one result, what one did not pass names that device.
 
-    `faults` are the codes that a driver writes into the kernel's log, by the kind of the event (`xid`, `sxid`).
+    `faults` are the codes that a driver writes into the kernel's log, by the kind of the event (`xid`, `sxid`, `amdgpu`).
     """
     if seen.devices.value is None:
         return (_no_driver(seen), *_log(seen, faults))
     devices = seen.devices.value
-    answering = [device for device in devices if device.lost is None]
+    answering = [device for device in devices if device.lost is None and wanted.is_of_product(device)]
     checked = (result for check in CHECKS for device in answering if (result := _about(device, check(wanted, device))) is not None)
     return (_count(wanted, devices), _driver(wanted, seen), *_together(checked), *_log(seen, faults))
 
@@ -56,9 +56,8 @@ def _no_driver(seen: Accelerators) -> Result:
 
 
 def _count(wanted: Promise, devices: Sequence[Device]) -> Result:
-    lost = [device for device in devices if device.lost is not None]
-    ids = wanted.product.pci_ids if wanted.product else ()
-    others = [device for device in devices if device not in lost and ids and device.get("pci.id") not in ids]
+    others = [device for device in devices if not wanted.is_of_product(device) and (device.lost is None or device.get("pci.id"))]
+    lost = [device for device in devices if device.lost is not None and device not in others]
     evidence = tuple((device.address, f"{device.get('name')} {device.get('pci.id')}") for device in devices)
     if lost:
         said = f"the driver lost {len(lost)} of {len(devices)} devices: {lost[0].lost}"
@@ -75,13 +74,13 @@ def _count(wanted: Promise, devices: Sequence[Device]) -> Result:
 
 
 def _driver(wanted: Promise, seen: Accelerators) -> Result:
-    """The module in the kernel, the library, the firmware on each device and the lock agree on one version."""
-    library = seen.driver["version"]
-    if library.value is None:
-        return untold(DRIVER, library, "the driver's version")
-    versions = {"library": str(library.value)}
-    if (module := seen.driver["module"].value) is not None:
-        versions["module"] = str(module)
+    """The module in the kernel, the library, the firmware on each device and the lock agree on one version, as far as there are such."""
+    version, module = seen.driver["version"], seen.driver.get("module")
+    if version.value is None:
+        return untold(DRIVER, version, "the driver's version")
+    versions = {"library" if module is not None else "module": str(version.value)}
+    if module is not None and module.value is not None:
+        versions["module"] = str(module.value)
     versions |= {f"firmware of {device.address}": str(value) for device in seen.devices.value or () if (value := device.get("firmware"))}
     if wanted.driver is not None:
         versions["lock"] = wanted.driver.partition("-")[0]
@@ -89,7 +88,7 @@ def _driver(wanted: Promise, seen: Accelerators) -> Result:
         said = ", ".join(f"{who} {version}" for who, version in versions.items())
         action = "start the node again; if that does not help, build the system image again"
         return bad(DRIVER, Cause.SOFTWARE, f"the driver's parts differ: {said}", *versions.items(), action=action)
-    return good(DRIVER, f"driver {library.value}: {', '.join(versions)}", *versions.items())
+    return good(DRIVER, f"driver {version.value}: {', '.join(versions)}", *versions.items())
 
 
 def _log(seen: Accelerators, faults: Mapping[str, Faults]) -> Iterator[Result]:
@@ -98,7 +97,7 @@ def _log(seen: Accelerators, faults: Mapping[str, Faults]) -> Iterator[Result]:
         yield untold(LOG, seen.log, "what the kernel said")
         return
     told = [event for event in seen.log.value if event.kind in faults]
-    known = [(event, fault) for event in told if (fault := faults[event.kind].fault(int(event.code))) and fault.kind in CAUSES]
+    known = [(event, fault) for event in told if (fault := faults[event.kind].fault(event.code)) and fault.kind in CAUSES]
     for event, fault in _first_of_each(known):
         said = f"{event.address}: {NAMES[event.kind]} {event.code}, {fault.name}"
         evidence = (("message", event.message), ("seconds", f"{event.seconds:.0f}"))
@@ -108,7 +107,7 @@ def _log(seen: Accelerators, faults: Mapping[str, Faults]) -> Iterator[Result]:
         yield good(LOG, f"nothing since boot that would be the device's fault: {codes}" if codes else "no fault since boot")
 
 
-NAMES = {"xid": "Xid", "sxid": "SXid"}
+NAMES = {"xid": "Xid", "sxid": "SXid", "amdgpu": "amdgpu:"}
 
 CAUSES = {"hardware": Cause.HARDWARE, "link": Cause.UNKNOWN, "driver": Cause.UNKNOWN, "unclear": Cause.UNKNOWN}
 """By the kind of fault: what a device, a link or the driver's firmware did; applications' faults and notices are none of the node's."""

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from aistack.compose.lock import Lock
 from aistack.facts.catalog import Accelerator, Catalog
+from aistack.facts.dcgm import LEVELS
 from aistack.facts.device_readings import Accelerators
 from aistack.facts.faults import Faults
 from aistack.facts.readings import PciDevice
 from aistack.host.catalog_files import load_catalog
 from aistack.host.probes.accelerators import take_accelerators
+from aistack.host.probes.dcgm import diagnosis
 from aistack.node.accelerators import judge
 from aistack.node.device_checks import Promise
+from aistack.node.diagnosis import judge_diagnosis
 from aistack.node.results import Result
 
-FAULTS = {"xid": "nvidia/xids", "sxid": "nvidia/sxids"}
+FAULTS = {"xid": "nvidia/xids", "sxid": "nvidia/sxids", "amdgpu": "amd/messages"}
 """By the kind of an event in the kernel's log: what the catalog knows of its codes."""
 
 
@@ -25,8 +29,19 @@ def asked(
     """What is thought of the accelerators that are on the bus, and every reading that it rests on."""
     catalog = load_catalog()
     serials = lock is not None and ("serial-numbers", "reported") in lock.node
-    seen = take_accelerators(root, vendor, level, serials=serials)
-    return judge(_wanted(catalog, vendor, present, lock), seen, known_faults(catalog)), seen
+    seen, wanted = take_accelerators(root, vendor, level, serials=serials), _wanted(catalog, vendor, present, lock)
+    found = judge(wanted, seen, known_faults(catalog))
+    return ((*found, *_diagnosis(wanted, seen)) if level == "thorough" and vendor == "nvidia" else found), seen
+
+
+def _diagnosis(wanted: Promise, seen: Accelerators) -> Iterator[Result]:
+    """What the vendor's own diagnosis finds, where it is installed and no program would be disturbed by it."""
+    devices = seen.devices.value or ()
+    if not devices or any(device.get("programs") for device in devices):
+        return
+    found = diagnosis(LEVELS.get(wanted.product.kind, 1) if wanted.product else 1)
+    if found is not None:
+        yield from judge_diagnosis(found, [device.address for device in devices])
 
 
 def known_faults(catalog: Catalog) -> dict[str, Faults]:
@@ -43,7 +58,9 @@ def _wanted(catalog: Catalog, vendor: str, present: tuple[PciDevice, ...], lock:
         vendor=vendor,
         product=catalog.accelerators.get(promised.product),
         count=min(promised.count, len(present)),
-        driver=dict(lock.components).get("driver"),
+        # The version of a driver that is the kernel's own is that of its firmware, and the kernel is compared by itself.
+        driver=dict(lock.components).get("driver") if vendor == "nvidia" else None,
+        mig=dict(lock.node).get("mig", ""),
     )
 
 

@@ -6,16 +6,17 @@ that no driver's work could have made: the device's own counters of errors. A ch
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 from aistack.facts.catalog import Accelerator
-from aistack.facts.device_readings import UNSUPPORTED, Device
+from aistack.facts.device_readings import UNSUPPORTED, UNTRIED, Device
 from aistack.facts.readings import Reading
 from aistack.node.results import Cause, Outcome, Result, bad, good, untold, worse
 from aistack.values import dataclass
 
 MEMORY, ECC, ROWS, RECOVERY = "accelerator-memory", "accelerator-ecc", "accelerator-rows", "accelerator-recovery"
-LINK, NVLINK, FABRIC = "accelerator-link", "accelerator-nvlink", "accelerator-fabric"
+LINK, NVLINK, FABRIC, PEERS = "accelerator-link", "accelerator-nvlink", "accelerator-fabric", "accelerator-peers"
 CLOCKS, POWER, MODES = "accelerator-clocks", "accelerator-power", "accelerator-modes"
 COMPUTE, COPIES = "accelerator-compute", "accelerator-copies"
 
@@ -36,19 +37,30 @@ SLOWED = {
 }
 """Reasons for held clocks that an idle and healthy device does not give."""
 
-SOFTWARE_ERRORS = ("LibRmVersionMismatch", "LibraryNotFound", "SYSTEM_DRIVER_MISMATCH", "INSUFFICIENT_DRIVER")
+SENSORS = (
+    ("temperature.celsius", "temperature.slowdown-celsius"),
+    ("temperature.memory-celsius", "temperature.memory-slowdown-celsius"),
+)
+"""Temperatures, each with the highest that the device's own driver allows."""
+
+SOFTWARE_ERRORS = ("LibRmVersionMismatch", "LibraryNotFound", "NoComputeDriver", "SYSTEM_DRIVER_MISMATCH", "INSUFFICIENT_DRIVER")
 HARDWARE_ERRORS = ("ECC_UNCORRECTABLE", "HARDWARE_STACK_ERROR")
-RESET = "reset the device: `nvidia-smi --gpu-reset -i DEVICE`, or reboot the node"
+FULL_ERRORS = ("OUT_OF_MEMORY", "OUT_OF_RESOURCES")
+RESET = "reset the device (NVIDIA's: `nvidia-smi --gpu-reset -i DEVICE`), or reboot the node"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
-    """What a machine's accelerators are held against: the product, where it is known, how many, and the driver's version."""
+    """What a machine's accelerators are held against: the product, where it is known, how many, the driver's version.
+
+    `mig` are the parts that each is split into, by their profiles with spaces between; empty where none is to be split.
+    """
 
     vendor: str
     product: Accelerator | None = None
     count: int | None = None
     driver: str | None = None
+    mig: str = ""
 
     @property
     def is_fabric(self) -> bool:
@@ -56,12 +68,16 @@ class Promise:
         many = self.count is None or self.count > 1
         return self.product is not None and self.product.interconnect in ("nvswitch", "nvl72") and many
 
+    def is_of_product(self, device: Device) -> bool:
+        """Whether it is one of the promised product: machines have others beside them, such as a processor's own graphics."""
+        return self.product is None or not self.product.pci_ids or device.get("pci.id") in self.product.pci_ids
+
 
 def _memory(wanted: Promise, device: Device) -> Result | None:
     seen = device.number("memory.total-mib")
     if seen is None:
-        shared = wanted.product is not None and wanted.product.shared_memory
-        return None if shared else _cannot_tell(MEMORY, device, "memory.total-mib")
+        silent = "memory.total-mib" not in device.values or (wanted.product is not None and wanted.product.shared_memory)
+        return None if silent else _cannot_tell(MEMORY, device, "memory.total-mib")
     gib = wanted.product.memory_gib if wanted.product else None
     if gib is not None and seen < gib * 1024 * SEEN_PART:
         evidence = (("mib", f"{seen:.0f}"), ("product-gib", str(gib)), *_sources(wanted))
@@ -71,17 +87,19 @@ def _memory(wanted: Promise, device: Device) -> Result | None:
 
 
 def _ecc(wanted: Promise, device: Device) -> Result | None:
-    """Errors that could not be corrected since the driver was loaded; those of the device's whole life are told."""
+    """Errors that could not be corrected since the driver was loaded; those of the device's whole life, and the parts, where told."""
     now, ever = device.number("ecc.uncorrected"), device.number("ecc.uncorrected-ever")
-    evidence = _evidence(device, "ecc.mode", "ecc.uncorrected", "ecc.corrected", "ecc.uncorrected-ever", "ecc.corrected-ever")
+    evidence = _evidence(device, "ecc.mode", "ecc.uncorrected", "ecc.corrected", "ecc.uncorrected-ever", "ecc.corrected-ever", "ecc.where")
     if now is None:
         without = _is_unsupported(device, "ecc.uncorrected") or device.get("ecc.mode") is False
         return None if without else _cannot_tell(ECC, device, "ecc.uncorrected")
     if now:
-        return bad(ECC, Cause.HARDWARE, f"{now:.0f} errors of memory that could not be corrected", *evidence, action=RESET)
+        said = f"{now:.0f} errors of {device.get('ecc.where') or 'memory'} that could not be corrected"
+        return bad(ECC, Cause.HARDWARE, said, *evidence, action=RESET)
     if device.get("ecc.mode") != device.get("ecc.pending-mode"):
         return worse(ECC, "error correction changes with the next reset of the device", *evidence, action=RESET)
-    return good(ECC, f"no uncorrected error since the driver was loaded, {ever or 0:.0f} in the device's life", *evidence)
+    life = f", {ever:.0f} in the device's life" if ever is not None else ""
+    return good(ECC, f"no uncorrected error since the driver was loaded{life}", *evidence)
 
 
 def _rows(wanted: Promise, device: Device) -> Result | None:
@@ -157,6 +175,24 @@ def _links(wanted: Promise, device: Device) -> Result | None:
     return good(NVLINK, f"{up:.0f} NVLinks are up", *evidence)
 
 
+def _peers(wanted: Promise, device: Device) -> Result | None:
+    """The devices that this one reaches over Infinity Fabric: all others, as far as its links go."""
+    reached, links = device.number("peers"), wanted.product.links if wanted.product else None
+    if links is None or wanted.count is None or wanted.count == 1 or "peers" not in device.values:
+        return None
+    if reached is None:
+        return _cannot_tell(PEERS, device, "peers")
+    least = min(links, wanted.count - 1)
+    evidence = (("peers", f"{reached:.0f}"), ("links", str(links)), *_sources(wanted))
+    said = f"it reaches {reached:.0f} of {least} other devices over Infinity Fabric"
+    action = "look at `dmesg` for XGMI; a device that stays out of the others' hive is to be seated again or replaced"
+    if not reached:  # as in a virtual machine that was given no such links; where they are, the others miss this one
+        return worse(PEERS, said, *evidence, action=action)
+    if reached < least:
+        return bad(PEERS, Cause.UNKNOWN, said, *evidence, action=action)
+    return good(PEERS, said, *evidence)
+
+
 def _fabric(wanted: Promise, device: Device) -> Result | None:
     state, status = device.get("fabric.state"), device.number("fabric.status")
     if not wanted.is_fabric:
@@ -184,18 +220,19 @@ def _fabric(wanted: Promise, device: Device) -> Result | None:
 
 
 def _clocks(wanted: Promise, device: Device) -> Result | None:
-    held = device.get("clocks.held-by")
-    if held is None:
-        return None if _is_unsupported(device, "clocks.held-by") else _cannot_tell(CLOCKS, device, "clocks.held-by")
-    evidence = _evidence(device, "clocks.held-by", "temperature.celsius", "temperature.slowdown-celsius", "power.watts", "clocks.mhz")
+    """Clocks that the driver says are held, and temperatures at which it holds them."""
+    held, action = device.get("clocks.held-by"), "look at fans, air, and the power supply"
+    if held is None and not _is_unsupported(device, "clocks.held-by"):
+        return _cannot_tell(CLOCKS, device, "clocks.held-by")
+    evidence = _evidence(device, "clocks.held-by", *itertools.chain(*SENSORS), "power.watts", "clocks.mhz")
     reasons = [word for word in str(held).split() if word in SLOWED]
     if reasons:
-        return worse(
-            CLOCKS,
-            f"its clocks are held: {SLOWED[reasons[0]]} ({held})",
-            *evidence,
-            action="look at fans, air, and the power supply",
-        )
+        return worse(CLOCKS, f"its clocks are held: {SLOWED[reasons[0]]} ({held})", *evidence, action=action)
+    pairs = [(seen, most) for here, limit in SENSORS if (seen := device.number(here)) and (most := device.number(limit))]
+    if hot := next((pair for pair in pairs if pair[0] >= pair[1]), None):
+        return worse(CLOCKS, f"it is {hot[0]:.0f} °C hot, its driver slows it down from {hot[1]:.0f} °C on", *evidence, action=action)
+    if held is None and not pairs:
+        return None
     return good(CLOCKS, f"nothing slows it down, {device.number('temperature.celsius') or 0:.0f} °C", *evidence)
 
 
@@ -206,23 +243,33 @@ def _power(wanted: Promise, device: Device) -> Result | None:
     product = wanted.product.power_watts if wanted.product else None
     evidence = (("limit-watts", f"{limit:.0f}"), ("default-watts", f"{default:.0f}"), ("product-watts", str(product or "unknown")))
     if limit < default:
-        action = "nvidia-smi --power-limit=DEFAULT, if nobody wants this"
+        action = "if nobody wants this, set it back: `nvidia-smi --power-limit`, or amdgpu's file power1_cap"
         return worse(POWER, f"its power is limited to {limit:.0f} W of {default:.0f} W", *evidence, action=action)
     return good(POWER, f"its power limit is {limit:.0f} W", *evidence)
 
 
 def _modes(wanted: Promise, device: Device) -> Result | None:
-    """Settings that programs would stumble over: MIG that nobody asked for, a device that lets no program in."""
-    evidence = _evidence(device, "mig", "mig.pending", "compute-mode", "persistence")
+    """Settings that programs would stumble over: a split that nobody asked for, a device that lets no program in."""
+    evidence = _evidence(device, "mig", "mig.pending", "mig.parts", "compute-mode", "persistence", "partitions")
+    if not evidence:
+        return None
     if device.get("compute-mode") == "prohibited":
         return bad(MODES, Cause.UNKNOWN, "it lets no program compute", *evidence, action="nvidia-smi --compute-mode=DEFAULT")
-    if device.get("mig") or device.get("mig.pending"):
+    if wanted.mig:
+        found = str(device.get("mig.parts") or "nothing") if device.get("mig") else "nothing: MIG is off"
+        if found != wanted.mig:
+            action = f"nvidia-smi --multi-instance-gpu=1, then `nvidia-smi mig -cgi {wanted.mig.replace(' ', ',')} -C`"
+            return worse(MODES, f"it is to be split into {wanted.mig}, and is into {found}", *evidence, action=action)
+    elif device.get("mig") or device.get("mig.pending"):
         return worse(
             MODES,
             "it is, or will be, split by MIG, which the lock does not ask for",
             *evidence,
             action="nvidia-smi --multi-instance-gpu=0",
         )
+    if (parts := device.number("partitions") or 1) > 1:
+        action = "write SPX into its file current_compute_partition"
+        return worse(MODES, f"it is split into {parts:.0f} parts, which the lock does not ask for", *evidence, action=action)
     if device.get("persistence") is False:
         return worse(MODES, "its driver unloads it between programs", *evidence, action="systemctl status nvidia-persistenced")
     return good(MODES, "no mode is in the way", *evidence)
@@ -233,10 +280,15 @@ def _compute(wanted: Promise, device: Device) -> Result | None:
     reading = device.values.get("compute")
     if reading is None:
         return None
+    if device.get("mig"):
+        return worse(COMPUTE, "no program was run there: it is split, and CUDA shows a program one part of all that there are")
     evidence = _evidence(device, "compute.wrong-answers", "compute.wrong-words", "compute.tested-mib", "compute.seconds")
     if reading.value is None:
         error, programs = reading.error or "", device.number("programs")
-        if "OUT_OF_MEMORY" in error and programs:
+        if error.startswith(UNTRIED):
+            action = "nothing keeps apps from starting; whether they answer is then the only proof"
+            return worse(COMPUTE, f"no program was run there: {error}", ("error", error), action=action)
+        if programs and any(word in error for word in FULL_ERRORS):
             said = f"cannot tell whether it computes: its memory is taken by {programs:.0f} programs"
             return Result(name=COMPUTE, outcome=Outcome.UNKNOWN, message=said, evidence=(("error", error), *evidence))
         software, hardware = (any(word in error for word in words) for words in (SOFTWARE_ERRORS, HARDWARE_ERRORS))
@@ -265,7 +317,8 @@ def _copies(wanted: Promise, device: Device) -> Result | None:
     if to is None or back is None or inside is None:
         return None
     least, why = link_floor(device)
-    within = wanted.product.memory_bandwidth_minimum if wanted.product else None
+    # AMD's number is of another program (BabelStream) than the copies of its runtime that are measured here.
+    within = wanted.product.memory_bandwidth_minimum if wanted.product and wanted.vendor == "nvidia" else None
     said = f"{to:.1f} GB/s to it, {back:.1f} GB/s from it, {inside:.0f} GB/s inside"
     evidence = _evidence(device, "copies.to-device-gbps", "copies.from-device-gbps", "copies.inside-gbps")
     floors = (("floor-gbps", f"{least:.1f}, {why}" if least else "none"), ("floor-inside-gbps", str(within or "none")))
@@ -297,6 +350,7 @@ CHECKS: tuple[Check, ...] = (
     _recovery,
     _link,
     _links,
+    _peers,
     _fabric,
     _clocks,
     _power,
@@ -315,8 +369,9 @@ def _sources(wanted: Promise) -> tuple[tuple[str, str], ...]:
 
 
 def _is_unsupported(device: Device, name: str) -> bool:
+    """Whether this device, or every device of its vendor, does not tell it."""
     reading = device.values.get(name)
-    return reading is not None and reading.error == UNSUPPORTED
+    return reading is None or reading.error == UNSUPPORTED
 
 
 def _cannot_tell(check: str, device: Device, name: str) -> Result:

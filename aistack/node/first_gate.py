@@ -7,7 +7,7 @@ from pathlib import Path
 from aistack.compose.lock import Lock, LockFormatError, decode
 from aistack.compose.render.system import LOCK_PATH
 from aistack.facts.device_readings import Accelerators
-from aistack.facts.pci import VENDORS
+from aistack.facts.pci import VENDORS, platform
 from aistack.facts.readings import PciDevice, Reading
 from aistack.host.probes.all import take
 from aistack.host.probes.reading import inside, read
@@ -54,8 +54,8 @@ def read_lock(text: Reading[bytes]) -> Lock | None:
 
 
 def present(lock: Lock | None, devices: tuple[PciDevice, ...]) -> tuple[str, tuple[PciDevice, ...]]:
-    """Whose accelerators to ask, and those of theirs that are on the bus: the lock's vendor, or the first that has some."""
-    promised = lock.accelerator.vendor if lock is not None and lock.accelerator is not None else None
+    """Whose accelerators to ask, and those of theirs that are on the bus: the lock's platform, or the first that has some."""
+    promised = platform(lock.accelerator.product) if lock is not None and lock.accelerator is not None else None
     for vendor in (promised,) if promised is not None else VENDORS:
         found = tuple(device for device in devices if device.is_accelerator and device.vendor == VENDORS.get(vendor))
         if found:

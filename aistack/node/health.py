@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aistack.compose.lock import Lock, LockFormatError, decode, identity
 from aistack.compose.render.system import app_unit, image_names
-from aistack.facts.pci import VENDORS
+from aistack.facts.pci import VENDORS, platform
 from aistack.facts.readings import AppsReadings, AppState, FileSystem, MachineReadings, Reading
 from aistack.node.results import Cause, Outcome, Result, bad, good, untold
 
@@ -210,7 +210,7 @@ def _accelerator(machine: MachineReadings, lock: Lock) -> Result:
     """A promised accelerator that cannot be seen is never healthy; what its driver says of it is judged in `accelerators`."""
     assert lock.accelerator is not None
     product, count = lock.accelerator.product, lock.accelerator.count
-    vendor = product.partition("/")[0]
+    vendor = platform(product)
     name = "accelerator"
     if vendor == "cpu":
         if machine.processor.value is None:

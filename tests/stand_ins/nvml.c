@@ -10,7 +10,7 @@ typedef struct { u64 total, free, used; } Memory;
 typedef struct { unsigned char cluster[16]; u32 status, clique; unsigned char state; } Fabric;
 typedef struct { u32 field, scope; long long timestamp, latency; u32 type; int result; union { double d; u64 u; } value; } Field;
 
-enum { NOT_SUPPORTED = 3, INSUFFICIENT = 7 };
+enum { NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT = 7 };
 
 static int numbers(void *device, const char *function, const char *behind, u64 *out, int wanted) {
     char name[96];
@@ -94,6 +94,15 @@ int nvmlDeviceGetPciInfo_v3(void *device, Pci *out) {
 PAIR(nvmlDeviceGetCudaComputeCapability)
 PAIR(nvmlDeviceGetEccMode)
 PAIR(nvmlDeviceGetMigMode)
+NUMBER(nvmlDeviceGetMaxMigDeviceCount)
+int nvmlDeviceGetMigDeviceHandleByIndex(void *device, u32 index, void **out) { /* the profile has the part's own INDEX */
+    char behind[16];
+    u64 n = 0;
+    snprintf(behind, sizeof behind, ".%u", index);
+    int code = numbers(device, "nvmlDeviceGetMigDeviceHandleByIndex", behind, &n, 1);
+    *out = (void *)(long)(n + 1);
+    return code == NOT_SUPPORTED ? NOT_FOUND : code;
+}
 int nvmlDeviceGetMemoryInfo(void *device, Memory *out) {
     u64 n[2];
     int code = numbers(device, "nvmlDeviceGetMemoryInfo", "", n, 2);

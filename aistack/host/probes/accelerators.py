@@ -6,18 +6,40 @@ import re
 from pathlib import Path
 from typing import Any
 
-from aistack.facts.device_readings import NOBODY, Accelerators, Device, Plain, from_plain
+from aistack.facts.device_readings import NOBODY, UNTRIED, Accelerators, Device, Plain, from_plain
 from aistack.facts.readings import Reading
 from aistack.host.probes.apart import ask
 from aistack.host.probes.kernel_log import kernel_log
 from aistack.host.probes.reading import inside, read
+from aistack.values import dataclass
 
 SECONDS = {"none": 30.0, "quick": 60.0, "standard": 120.0, "thorough": 600.0}
 """How long a driver may take to answer, by the level of the check; at `none` nothing is computed."""
 
-NVML, CUDA = "NVML", "libcuda.so.1"
 MODULE = "/sys/module/nvidia/version"
 OPENNESS = "/proc/driver/nvidia/version"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programs:
+    """The probes of one vendor, each a program below aistack.host.probes: `asks` reads its driver, `computes` tries the devices.
+
+    `driver` and `library` are whom they ask; `rooted` says that the driver is read from files below a root. None computes where that takes
+    what no node has.
+    """
+
+    asks: str
+    driver: str
+    rooted: bool
+    computes: str | None
+    library: str
+
+
+PROBES = {
+    "nvidia": Programs(asks="nvidia", driver="NVML", rooted=False, computes="cuda", library="libcuda.so.1"),
+    "amd": Programs(asks="amd", driver="amdgpu", rooted=True, computes="hsa", library="libhsa-runtime64.so.1"),
+    "gaudi": Programs(asks="gaudi", driver="habanalabs", rooted=True, computes=None, library="SynapseAI"),
+}
 
 
 def take_accelerators(root: Path, vendor: str, level: str, *, serials: bool = False) -> Accelerators:
@@ -27,53 +49,66 @@ def take_accelerators(root: Path, vendor: str, level: str, *, serials: bool = Fa
     with `serials`.
     """
     log = kernel_log(root)
-    if vendor != "nvidia":
+    programs = PROBES.get(vendor)
+    if programs is None:
         nobody: Reading[tuple[Device, ...]] = Reading(source=NOBODY, error=f"no probe knows {vendor}'s driver")
         return Accelerators(devices=nobody, log=log, level=level)
-    computed = _computed(level) if level != "none" else {}
-    answer = _answer("aistack.host.probes.nvidia", ["--serials"] if serials else [], NVML, SECONDS[level])
-    driver: dict[str, Reading[Plain]] = {
-        "module": read(MODULE, lambda: inside(root, MODULE).read_text().strip()),
-        "flavour": read(OPENNESS, lambda: _flavour(inside(root, OPENNESS).read_text())),
-    }
+    computed = _computed(programs, level) if level != "none" else None
+    arguments = [str(root)] if programs.rooted else ["--serials"] if serials else []
+    answer = _answer(programs.asks, arguments, programs.driver, SECONDS[level])
+    driver = _nvidia(root) if vendor == "nvidia" else {}
     if answer.value is None:
-        return Accelerators(driver=driver, devices=Reading(source=NVML, error=answer.error), log=log, level=level)
-    devices = tuple(_with_computed(from_plain(values), computed, level) for values in answer.value["devices"])
-    return Accelerators(
-        driver=driver | from_plain(answer.value["driver"]), devices=Reading(source=NVML, value=devices), log=log, level=level
-    )
+        return Accelerators(driver=driver, devices=Reading(source=programs.driver, error=answer.error), log=log, level=level)
+    devices = tuple(_device(from_plain(values), computed) for values in answer.value["devices"])
+    driver |= from_plain(answer.value["driver"])
+    return Accelerators(driver=driver, devices=Reading(source=programs.driver, value=devices), log=log, level=level)
 
 
-def _answer(module: str, arguments: list[str], source: str, timeout: float) -> Reading[Any]:
-    """What the probe's program said; an error that it tells is the reading's."""
+def _computed(programs: Programs, level: str) -> Reading[Any]:
+    """What programs came to on each device."""
+    if programs.computes is None:
+        return Reading(source=programs.library, error=f"{UNTRIED}: a program for it takes {programs.library}")
+    return _answer(programs.computes, [level], programs.library, SECONDS[level])
+
+
+def _answer(program: str, arguments: list[str], source: str, timeout: float) -> Reading[Any]:
+    """What a probe's program said; an error that it tells is the reading's."""
+    module = f"aistack.host.probes.{program}"
     answer = ask(module, arguments, source=source, timeout=timeout, environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
     if answer.value is not None and "error" in answer.value:
         return Reading(source=source, error=answer.value["error"])
+    if answer.value is not None and "untried" in answer.value:
+        return Reading(source=source, error=f"{UNTRIED}: {answer.value['untried']}")
     return answer
 
 
-def _computed(level: str) -> dict[str, dict[str, Reading[Plain]]] | str:
-    """What programs on each device came to, by PCI address; a text where none could be started at all."""
-    answer = _answer("aistack.host.probes.cuda", [level], CUDA, SECONDS[level])
-    if answer.value is None:
-        return answer.error or "no answer"
-    found = {}
-    for values in answer.value["devices"]:
-        error = values.pop("compute.error", None)
-        readings: dict[str, Reading[Plain]] = {name: Reading(source=CUDA, value=value) for name, value in values.items()}
-        readings["compute"] = Reading(source=CUDA, error=error) if error else Reading(source=CUDA, value=True)
-        found[str(values.get("pci.address"))] = readings
-    return found
-
-
-def _with_computed(values: dict[str, Reading[Plain]], computed: dict[str, dict[str, Reading[Plain]]] | str, level: str) -> Device:
-    if level == "none":
+def _device(values: dict[str, Reading[Plain]], computed: Reading[Any] | None) -> Device:
+    """One device: what its driver says, and what programs came to on it, where some were started."""
+    if computed is None:
         return Device(values=values)
-    address = values["pci.address"].value if "pci.address" in values else None
-    if isinstance(computed, str):
-        return Device(values={**values, "compute": Reading(source=CUDA, error=computed)})
-    unlisted: dict[str, Reading[Plain]] = {"compute": Reading(source=CUDA, error="CUDA does not list this device")}
-    return Device(values=computed.get(str(address), unlisted) | values)
+    if computed.value is None:
+        return Device(values={**values, "compute": Reading(source=computed.source, error=computed.error)})
+    address, target = (values[name].value if name in values else None for name in ("pci.address", "target"))
+    known = computed.value.get("targets")
+    tried = [one for one in computed.value["devices"] if one.get("pci.address") == address]
+    if not tried:
+        untried = known is not None and target is not None and target not in known
+        error = f"{UNTRIED}: {computed.source} knows no {target}" if untried else f"{computed.source} does not list this device"
+        return Device(values={**values, "compute": Reading(source=computed.source, error=error)})
+    found = max(tried, key=lambda one: "compute.error" in one)  # of a device that is split, the part that fails
+    error = found.get("compute.error")
+    told: dict[str, Reading[Plain]] = {name: Reading(source=computed.source, value=value) for name, value in found.items()}
+    told.pop("compute.error", None)
+    done: Reading[Plain] = Reading(source=computed.source, error=error) if error else Reading(source=computed.source, value=True)
+    return Device(values={**told, "compute": done, **values})
+
+
+def _nvidia(root: Path) -> dict[str, Reading[Plain]]:
+    """What the kernel says of NVIDIA's modules, which NVML does not."""
+    return {
+        "module": read(MODULE, lambda: inside(root, MODULE).read_text().strip()),
+        "flavour": read(OPENNESS, lambda: _flavour(inside(root, OPENNESS).read_text())),
+    }
 
 
 def _flavour(text: str) -> str:

@@ -108,6 +108,18 @@ def links(device: Any) -> tuple[int, int]:
     return sum(states), len(states)
 
 
+def parts(device: Any) -> str:
+    """The profiles of the parts into which MIG splits a device (`1g.10gb 3g.40gb`), from their names; empty where there are none."""
+    found = []
+    for index in range(nvml.nvmlDeviceGetMaxMigDeviceCount(device)):
+        try:
+            name = nvml.nvmlDeviceGetName(nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, index))
+        except nvml.NVMLError_NotFound:
+            continue
+        found.append((name.decode() if isinstance(name, bytes) else name).partition(" MIG ")[2])
+    return " ".join(sorted(found))
+
+
 def link_errors(device: Any) -> int:
     """Errors of replay, recovery and checksums over all NVLinks since the driver was loaded."""
     _, count = links(device)
@@ -150,6 +162,7 @@ DEVICE: dict[str, tuple[str, Ask]] = {
     "persistence": _of("nvmlDeviceGetPersistenceMode", take=bool),
     "mig": _of("nvmlDeviceGetMigMode", take=lambda pair: bool(pair[0])),
     "mig.pending": _of("nvmlDeviceGetMigMode", take=lambda pair: bool(pair[1])),
+    "mig.parts": ("nvmlDeviceGetMigDeviceHandleByIndex", parts),
     "compute-mode": _of(
         "nvmlDeviceGetComputeMode", take=lambda mode: ("default", "exclusive-thread", "prohibited", "exclusive-process")[mode]
     ),
