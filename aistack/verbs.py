@@ -368,6 +368,8 @@ def push(
     """Push a recipe's built images to a registry, the system image last."""
     from aistack.commands import push as command
 
+    if passphrase and not sign_by:
+        raise typer.BadParameter("it is the passphrase of the key that `--sign-by` names", param_hint="--passphrase-file")
     return command.push(recipe, to, key=sign_by, passphrase=passphrase, dry_run=dry_run, as_json=as_json)
 
 

@@ -91,7 +91,7 @@ def evidence(store: Store, built: building.Built) -> tuple[Document, ...]:
 def _signer(skopeo: tuple[str, ...], key: Path, passphrase: Path | None) -> Signer:
     """The key with its passphrase, and the locked tools' skopeo: what a machine's own can sign depends on who packaged it."""
     if passphrase is not None:
-        word = passphrase.read_text().partition("\n")[0]
+        word = passphrase.read_text(errors="replace").partition("\n")[0]
     else:
         word = getpass.getpass(f"passphrase of {key}: ") if sys.stdin.isatty() else ""
     return Signer(skopeo=skopeo, key=key, passphrase=word, attachments=SIGNATURES)
