@@ -13,10 +13,9 @@ from pathlib import Path
 
 from aistack.diagnostics import unable
 from aistack.facts.following import REFERENCE, SEALED_LABEL
-from aistack.host import registry
+from aistack.host import durable, registry
 from aistack.host.ostree import VERSION_LABEL
 from aistack.host.probes.reading import inside
-from aistack.node import state
 from aistack.node.deployments import Image, Listed
 from aistack.node.following import Offer
 
@@ -45,7 +44,7 @@ def alone(root: Path) -> Iterator[None]:
 def remember(root: Path, document: Mapping[str, object]) -> None:
     """Keep what an update did, or why it did not."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    state.write(inside(root, LAST), json.dumps({**document, "time": now}, indent=2) + "\n")
+    durable.write(inside(root, LAST), json.dumps({**document, "time": now}, indent=2) + "\n")
 
 
 def credential(root: Path, name: str) -> str | None:
