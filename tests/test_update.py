@@ -269,6 +269,25 @@ def test_killed_at_any_moment_it_is_done_again(world: World) -> None:
         node.confirm()
 
 
+def test_a_power_cut_leaves_no_app_that_is_believed_and_empty(world: World) -> None:
+    """containers-storage lists layers before their files are on the disk: here is what a cut leaves of them."""
+    node = world.node
+    bound = world.images.bound("cut")
+    for one in bound.values():
+        world.push(one, one[7:19])
+    world.push(world.images.system("cut", bound=bound))
+    assert node.update("--download")["outcome"] == "downloaded"
+    storage = node.work / "sysroot/ostree/bootc/storage"
+    written = [path for path in storage.glob("overlay/*/diff/content") if b" cut" in path.read_bytes()]
+    assert len(written) == len(bound)
+    for path in written:
+        path.write_bytes(b"")
+    (storage / "arriving").write_text("another start of the machine")
+    assert node.update()["outcome"] == "staged"
+    again = [path for path in storage.glob("overlay/*/diff/content") if b" cut" in path.read_bytes()]
+    assert len(again) == len(bound) and not (storage / "arriving").exists()
+
+
 def test_an_image_comes_from_a_layout_without_the_registry(world: World) -> None:
     node = world.node
     for number, packed in enumerate((False, True)):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 from aistack.diagnostics import unable
+from aistack.host import durable
 from aistack.node.decide import Experiment, State
 
 PATH = "/var/lib/aistack/state.json"
@@ -45,20 +45,4 @@ def load(path: Path) -> State:
 
 def save(path: Path, state: State) -> None:
     """Write the state so that a power cut leaves either the old or the new one."""
-    write(path, json.dumps({"schema": SCHEMA, **asdict(state)}, indent=2, sort_keys=True) + "\n")
-
-
-def write(path: Path, text: str) -> None:
-    """Replace a file as a whole and see it on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
-    with beside.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    durable.write(path, json.dumps({"schema": SCHEMA, **asdict(state)}, indent=2, sort_keys=True) + "\n")

@@ -14,10 +14,9 @@ from pathlib import Path
 from aistack.diagnostics import unable
 from aistack.facts import events
 from aistack.facts.following import REFERENCE, SEALED_LABEL
-from aistack.host import journal, registry
+from aistack.host import durable, journal, registry
 from aistack.host.ostree import VERSION_LABEL
 from aistack.host.probes.reading import inside
-from aistack.node import state
 from aistack.node.deployments import Image, Listed
 from aistack.node.following import Offer
 
@@ -51,7 +50,7 @@ def remember(root: Path, document: Mapping[str, object]) -> None:
         fields = {name: str(document[name]) for name in ("reference", "digest", "version", "rule") if document.get(name)}
         journal.send(event, f"update {document['outcome']}: {document['because']}", fields)
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    state.write(inside(root, LAST), json.dumps({**document, "time": now}, indent=2) + "\n")
+    durable.write(inside(root, LAST), json.dumps({**document, "time": now}, indent=2) + "\n")
 
 
 def credential(root: Path, name: str) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from aistack.compose.render.system import LOCK_PATH
 from aistack.diagnostics import unable
 from aistack.facts.readings import Deployment, PromisedImage
-from aistack.host import bound_images, grub, ostree, ostree_commit, room, sysroot
+from aistack.host import bound_arrival, bound_images, grub, ostree, ostree_commit, room, sysroot
 from aistack.host.blobs import UNPACKED_SIZE
 from aistack.host.process import run
 from aistack.node.deployments import Advance, Difference, Fetched, Image, Listed
@@ -71,7 +71,7 @@ class OstreeDeployments:
                 advance(f"fetching {image.reference}", min(came, total), total)
 
         self._make_writable()
-        with remote_image.opened(image.reference, image.digest, arrived) as blobs:
+        with bound_arrival.arriving(self._storage, self._needed()), remote_image.opened(image.reference, image.digest, arrived) as blobs:
             described = ostree.read_image(blobs, image.digest)
             new = ostree.missing(self._repository, described.layers)
             # The last layer, which is small, says what the image binds: with it all the room that is needed is known before the rest comes.
@@ -81,10 +81,10 @@ class OstreeDeployments:
             room.require(self._repository, unpacked(new) + unpacked(parts) + RESERVE, f"the update to {image.reference}")
             came, total = 0, sum(part.size for part in (*ostree.missing(self._repository, new), *parts))
             bound = self._bound(ostree.import_image(self._repository, blobs, image.digest).commit)
-        sizes = {part.digest: part.size for part in parts}
-        for one in bound:
-            if one.digest not in bound_images.there(self._storage):
-                bound_images.pull(image.repository, one, self._storage, lambda digest: arrived(sizes.get(digest, 0)))
+            sizes = {part.digest: part.size for part in parts}
+            for one in bound:
+                if one.digest not in bound_images.there(self._storage):
+                    bound_images.pull(image.repository, one, self._storage, lambda digest: arrived(sizes.get(digest, 0)))
         bound_images.require(self._storage, bound)
         return Fetched(
             layers=len(described.layers),
@@ -201,3 +201,9 @@ class OstreeDeployments:
     def _bound(self, commit: str) -> tuple[PromisedImage, ...]:
         with sysroot.opened(self.root) as opened:
             return bound_images.bound(opened.repo(), commit)
+
+    def _needed(self) -> set[str]:
+        """The digests of the images that the deployments on this node bind."""
+        with sysroot.opened(self.root) as opened:
+            repo = opened.repo()
+            return {one.digest for deployment in sysroot.deployments(opened) for one in bound_images.bound(repo, deployment.checksum)}
