@@ -56,10 +56,11 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
     done = act(decision, deployments, remember)
     results = (*results, done)
     publish("confirm", results, root)
-    if decision.action is Action.CONFIRM:
-        inside(root, CONFIRMED).touch()
-    if decision.action in (Action.ROLL_BACK, Action.GO_FORWARD) and done.outcome is Outcome.HEALTHY:
-        deployments.reboot()
+    if done.outcome is Outcome.HEALTHY:
+        if decision.action is Action.CONFIRM:
+            inside(root, CONFIRMED).touch()
+        if decision.action in (Action.ROLL_BACK, Action.GO_FORWARD):
+            deployments.reboot()
     return int(EXIT_CODES[verdict(results).outcome])
 
 
