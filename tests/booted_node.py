@@ -33,18 +33,11 @@ PACKAGES = ("ostree", "python3", "python3-gi", "gir1.2-ostree-1.0", "grub-common
 PYTHON = ("python3-typer", "python3-packaging", "python3-yaml")
 CODE = Path(aistack.__file__).parent.parent
 LEAN = (
-    "./usr/share/doc",
-    "./usr/share/locale",
-    "./usr/share/man",
-    "./var/cache",
-    "./var/lib/apt",
-    "./proc",
-    "./sys",
-    "./dev",
-    "./run",
-    "./tmp",
-    "./mnt",
-)
+    "./dev", "./mnt", "./proc", "./run", "./sys", "./tmp", "./usr/lib/cni", "./usr/lib/python3.13/test", "./usr/lib/x86_64-linux-gnu/gconv",
+    "./usr/lib/x86_64-linux-gnu/perl-base", "./usr/share/doc", "./usr/share/locale", "./usr/share/man", "./usr/share/zoneinfo",
+    "./var/cache", "./var/lib/apt", "./var/lib/dpkg",
+)  # fmt: skip
+"""Folders that are left empty: nothing in them runs."""
 KERNEL = "6.12.1"
 
 INSTALL = """
@@ -201,7 +194,7 @@ class Node:
     def reboot(self) -> str:
         """An orderly one; returns the version that runs then."""
         if (self.work / "run/ostree/staged-deployment").exists():
-            self.run(["ostree", "admin", "finalize-staged"])
+            self.run(["env", f"OSTREE_GRUB2_EXEC={PROGRAM}", "ostree", "admin", "finalize-staged"])
         self.start()
         return self.version()
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from node_samples import LOCK, lay
+from test_node import Bootloader
+from tools_needed import needs
 
-from aistack.diagnostics import DiagnosticError
+from aistack.commands import node_update
+from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.facts.following import is_open, window_problem
 from aistack.host import layout_server, room
-from aistack.node import update
+from aistack.node import state, update
 from aistack.node.cleaning import kept
 from aistack.node.decide import State
 from aistack.node.deployments import Image, Listed
@@ -135,3 +141,66 @@ def test_what_is_no_layout_is_told(tmp_path: Path, content: bytes | None) -> Non
         (tmp_path / "blobs/sha256").mkdir(parents=True)
     with pytest.raises(DiagnosticError, match="cannot be read as an OCI layout"):
         layout_server.read(tmp_path)
+
+
+@dataclass(slots=True)
+class Engine(Bootloader):
+    """An update engine with what it lists; nothing is fetched by these tests."""
+
+    has: tuple[Listed, ...] = ()
+
+    def listed(self) -> tuple[Listed, ...]:
+        return self.has
+
+
+def node(root: Path, **settings: str) -> Path:
+    return lay(root, replace(LOCK, node=(*LOCK.node, *settings.items())))
+
+
+@pytest.mark.parametrize(
+    ("window", "credential", "has", "told"),
+    [
+        ("00:00..00:00", None, (STAGED, BOOTED), ["reboot"]),
+        ("00:00..00:00", None, (BOOTED,), []),
+        (None, None, (STAGED, BOOTED), []),
+        (None, "00:00..00:00", (STAGED, BOOTED), ["reboot"]),
+    ],
+)
+def test_it_reboots_by_itself_only_in_its_window_and_into_something(
+    tmp_path: Path, window: str | None, credential: str | None, has: tuple[Listed, ...], told: list[str]
+) -> None:
+    root = node(tmp_path, **({"window": window} if window else {}))
+    if credential:
+        (root / "run/credentials/@system").mkdir(parents=True)
+        (root / "run/credentials/@system/aistack.window").write_text(credential)
+    engine = Engine(order=[], has=has)
+    assert node_update.update(node_update.Extent(in_window=True), root=root, deployments=engine) is ExitCode.OK
+    assert engine.told == told
+
+
+def test_a_rollback_remembers_before_it_tells_the_bootloader(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, engine = node(tmp_path), Engine(order=[], has=(BOOTED, OTHER), broken=True)
+    with pytest.raises(DiagnosticError, match="no space left"):
+        node_update.rollback(apply=True, dry_run=False, as_json=False, root=root, deployments=engine)
+    assert state.load(root / "var/lib/aistack/state.json").quarantined == ("b",)
+    engine.broken = False
+    node_update.rollback(apply=True, dry_run=False, as_json=False, root=root, deployments=engine)
+    assert engine.told == ["discard", "discard", "default o", "stop counting", "reboot"]
+    assert "o starts next" in capsys.readouterr().out
+
+
+def test_a_rollback_without_another_deployment_is_refused(tmp_path: Path) -> None:
+    engine = Engine(order=[], has=(STAGED, BOOTED))
+    with pytest.raises(DiagnosticError, match="no other deployment"):
+        node_update.rollback(apply=False, dry_run=False, as_json=False, root=node(tmp_path), deployments=engine)
+    assert engine.told == []
+
+
+def test_what_went_wrong_is_remembered(tmp_path: Path) -> None:
+    needs("skopeo")
+    root = node(tmp_path)
+    engine = Engine(order=[], has=(replace(BOOTED, reference="localhost:9/n:stable"),))
+    with pytest.raises(DiagnosticError):
+        node_update.update(node_update.Extent(), root=root, deployments=engine)
+    kept_ = json.loads((root / "var/lib/aistack/update.json").read_text())
+    assert (kept_["outcome"], kept_["rule"][:3]) == ("failed", "REG")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from node_samples import LOCK
 
 from aistack import cli
 from aistack.commands import lock as locking
@@ -62,3 +64,11 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None
     with pytest.raises(DiagnosticError) as caught:
         locking.require_room(tmp_path / "gone" / "web.lock.json")
     assert (caught.value.diagnostics[0].rule, caught.value.exit_code) == ("LOCK005", ExitCode.UNABLE)
+
+
+def test_the_time_of_a_lock_moves_only_with_its_pins() -> None:
+    first = locking.dated(LOCK, None, {"SOURCE_DATE_EPOCH": "1790000000"})
+    assert first.sealed == "2026-09-21T14:13:20Z"
+    assert locking.dated(LOCK, first, {"SOURCE_DATE_EPOCH": "1790000001"}) is first
+    moved = locking.dated(replace(LOCK, memory_mib=1), first, {"SOURCE_DATE_EPOCH": "1790000001"})
+    assert moved.sealed == "2026-09-21T14:13:21Z"

@@ -38,7 +38,7 @@ apps:
     environment: {OMP_NUM_THREADS: 4}
     port: 8000
   free: {framework: {nginx: }}
-node: {ssh: none, time-zone: America/Argentina/Buenos_Aires}
+node: {ssh: none, time-zone: America/Argentina/Buenos_Aires, follow: "registry.example:5000/l4:stable", window: "Sat,Sun 22:00..06:00"}
 sources:
   - {kind: apt, os: debian-13, uri: "http://archive.example/debian", suites: [trixie], components: [main]}
 allow:
@@ -138,6 +138,10 @@ BAD = [
     ("port: 8000", "image: registry.example/app@sha256:12", ("DOC024", 14)),
     ("port: 8000", "ports: [8000]", ("DOC021", 14)),
     ("ssh: none", "ssh: password", ("DOC024", 16)),
+    (":stable", "", ("DOC024", 16)),
+    ("registry.example:5000/", "", ("DOC024", 16)),
+    ("22:00..06:00", "22:00-06:00", ("DOC024", 16)),
+    ("Sat,Sun", "Samstag", ("DOC024", 16)),
     ("kind: apt", "kind: dnf", ("DOC024", 18)),
     ("http://archive", "http://user:secret@archive", ("DOC024", 18)),
     ("until: 2027-01-31", "until: 31.1.2027", ("DOC024", 20)),

@@ -45,6 +45,10 @@ class World:
         self.pushed += 1
         return self.registry.push(self.images.store, digest, f"{REPOSITORY}:{tag}", self.folder / f"layout-{self.pushed}")
 
+    def layers(self, image: str) -> list[str]:
+        """The digests of an image's layers."""
+        return [layer.digest for layer in oci.read_image(self.images.store, image, whole=False).layers]
+
     def fetched(self, what: str) -> list[str]:
         """The digests of `manifests` or `blobs` that were sent whole since the last call."""
         log = self.registry.folder / "log"
@@ -106,11 +110,9 @@ def test_an_update_from_look_to_confirm(world: World) -> None:
     assert said["fetched"]["layers"] == 3 and said["fetched"]["new_layers"] == 2  # type: ignore[index]
     assert (said["fetched"]["bound"], said["fetched"]["new_bound"]) == (2, 2)  # type: ignore[index]
     assert [one["version"] for one in node.deployments()] == ["1"]
-    fetched = world.fetched("blobs")
-    assert world.images.base.digest not in fetched and len(fetched) == len(set(fetched))
-    sizes = sum(world.registry.blob(one).stat().st_size for one in fetched)
-    configs = sum(layer_size for layer_size in (world.registry.blob(one).stat().st_size for one in fetched) if layer_size < 1000)
-    assert said["fetched"]["bytes"] <= sizes <= said["fetched"]["bytes"] + configs + 10_000  # type: ignore[index]
+    new = sorted(one for image in (digest, *bound.values()) for one in world.layers(image) if one != world.images.base.digest)
+    assert sorted(one for one in world.fetched("blobs") if one in (*new, world.images.base.digest)) == new
+    assert said["fetched"]["bytes"] == sum(world.registry.blob(one).stat().st_size for one in new)  # type: ignore[index]
 
     said = node.update()
     assert said["outcome"] == "staged"
@@ -128,7 +130,7 @@ def test_an_update_from_look_to_confirm(world: World) -> None:
     node.confirm()
     assert node.trial() is None
     assert [(one["version"], one["booted"]) for one in node.deployments()] == [("2", True), ("1", False)]
-    assert "/ostree" not in node.run(["ostree", "fsck", "--repo=/ostree/repo"]).stdout
+    node.run(["ostree", "fsck", "--repo=/ostree/repo"])
 
 
 BOUND = "import json; from aistack.host import bound_images; print(json.dumps(sorted(bound_images.there(deployments._storage))))"
@@ -214,7 +216,7 @@ def test_wrong_bytes_are_refused_and_nothing_of_them_stays(world: World, where: 
     node, bound = world.node, world.images.bound(f"wrong {where}")
     for one in bound.values():
         world.push(one, one[7:19])
-    digest = world.images.system(f"wrong-{where}", bound=bound)
+    digest = world.images.system(f"wrong-{where}", bound=bound, files={"/usr/lib/wrong": where.encode() * 1000})
     world.push(digest)
     image = oci.read_image(world.images.store, digest, whole=False)
     manifest = json.loads(world.registry.blob(digest).read_bytes())
@@ -229,8 +231,8 @@ def test_wrong_bytes_are_refused_and_nothing_of_them_stays(world: World, where: 
     blob.write_bytes(whole.replace(b"a", b"b", 1) if where != "layer" else whole[:-9] + b"123456789")
     try:
         exit_code, said = code(node, "update")
-        assert exit_code == 3, said
-        assert not any(one["staged"] for one in node.deployments())
+        assert (exit_code, said[:9]) == (3, "error[REG"), said
+        assert not any(one["version"] == f"wrong-{where}" for one in node.deployments())
         node.run(["ostree", "fsck", "--repo=/ostree/repo"])
     finally:
         blob.write_bytes(whole)
@@ -293,7 +295,7 @@ def test_too_little_room_is_told_before_anything_comes(world: World) -> None:
     world.fetched("blobs")
     done = node.run(["sh", "-c", FULL], check=False)
     assert done.returncode == 3 and "error[UPD001]" in done.stderr, done
-    assert len(world.fetched("blobs")) <= 2  # the config, and the small layer that says what is bound
+    assert len(set(world.fetched("blobs"))) <= 2  # the config, and the small layer that says what is bound
     assert not any(one["version"] == "large" for one in node.deployments())
 
 

@@ -120,7 +120,7 @@ def ensure(
     python_parts.require()
     basis = pinning.Basis(kept=None if anew else older, upgrade=tuple(upgrade), before=older)
     lock, diagnostics = pinning.pin(stack, places, progress, basis=basis, with_models=with_models)
-    lock = _dated(lock, older, places.environment)
+    lock = dated(lock, older, places.environment)
     errors = tuple(found for found in diagnostics if found.severity is Severity.ERROR)
     if errors:
         raise DiagnosticError(errors, ExitCode.NO)
@@ -133,7 +133,7 @@ def ensure(
     return lock, older
 
 
-def _dated(lock: Lock, older: Lock | None, environment: Mapping[str, str]) -> Lock:
+def dated(lock: Lock, older: Lock | None, environment: Mapping[str, str]) -> Lock:
     """The lock with the time of now, or the older one's where that pins the same."""
     if older is not None and replace(lock, sealed=older.sealed) == older:
         return older

@@ -6,17 +6,16 @@ Nothing but their digests is trusted: the system image names them, and skopeo ta
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import tempfile
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from aistack.diagnostics import unable
+from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.readings import PromisedImage
 from aistack.host import image_proxy, process
 from aistack.host.ostree_commit import links_in
 from aistack.host.probes import images
-
-PULL_SECONDS = 6 * 3600.0
 
 
 def bound(repo: Any, commit: str) -> tuple[PromisedImage, ...]:
@@ -43,13 +42,24 @@ def _store(storage: Path) -> str:
     return f"containers-storage:[overlay@{storage}+/run/containers:overlay.skip_mount_home=true]"
 
 
-def pull(repository: str, image: PromisedImage, storage: Path) -> None:
+def pull(repository: str, image: PromisedImage, storage: Path, begun: Callable[[str], None]) -> None:
     """Copy an image of HOST/REPOSITORY into the store by its digest; layers that the store has are not fetched again.
 
-    policy.json does not count here: the signed system image names the digest. Raises DiagnosticError (exit 3) with skopeo's words.
+    policy.json does not count here: the signed system image names the digest. `begun` is told the digest of each blob that is taken up.
+    Raises DiagnosticError (exit 3): see host/registry.py.
     """
-    argv = image_proxy.skopeo("--insecure-policy", "copy", "--quiet", "--retry-times=3", f"docker://{repository}@{image.digest}")
-    process.run([*argv, target(storage, image.name, image.digest)], timeout=PULL_SECONDS)
+    from aistack.host import registry  # the gates need none of it
+
+    name = f"{repository}@{image.digest}"
+    argv = image_proxy.skopeo("--insecure-policy", "copy", "--retry-times=3", f"docker://{name}", target(storage, image.name, image.digest))
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        try:
+            with process.stream(argv, log=log) as running:
+                for line in running.stdout or ():
+                    begun(line.decode(errors="replace").removeprefix("Copying blob ").strip())
+        except DiagnosticError as error:
+            raise registry.refused(name, registry.words(log.read_text(errors="replace"))) from error
 
 
 def layers_there(storage: Path) -> frozenset[str]:

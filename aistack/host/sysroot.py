@@ -196,11 +196,13 @@ def discard_staged(sysroot: Any) -> None:
 def hold(sysroot: Any, digests: Collection[str]) -> None:
     """Pin the deployments of these promised digests, so that finalizing a staged one does not drop them, and unpin what was held before.
 
-    A pin that somebody else set stays.
+    The booted one needs no pin; one that somebody else set stays.
     """
+    booted = sysroot.get_booted_deployment()
     for one in sysroot.get_deployments():
         origin = one.get_origin()
-        held, wanted = _origin_value(one, "aistack", "held") == "true", _origin_value(one, "aistack", "manifest-digest") in digests
+        held = _origin_value(one, "aistack", "held") == "true"
+        wanted = _origin_value(one, "aistack", "manifest-digest") in digests and not (booted is not None and one.equal(booted))
         if one.is_staged() or origin is None or held == wanted or (wanted and one.is_pinned()):
             continue
         for group, key in (("aistack", "held"), ("libostree-transient", "pinned")):

@@ -26,7 +26,7 @@ ANSWER_SECONDS = 600.0
 PAUSE_SECONDS = 2.0
 MANY_RESTARTS = 3
 CONFIRMED = f"{RUN}/confirmed"
-"""There after a boot whose deployment was confirmed now, until what it took the place of is removed."""
+"""There in a boot that confirmed its deployment: what it took the place of may go."""
 
 
 def run_confirm(root: Path, deployments: Deployments) -> int:

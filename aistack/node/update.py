@@ -55,9 +55,9 @@ def credential(root: Path, name: str) -> str | None:
 
 
 def followed(root: Path, listed: Sequence[Listed]) -> str | None:
-    """HOST/REPOSITORY:TAG that this node follows: the credential's, else that of the booted deployment; None where it follows none."""
-    booted = next((one.reference for one in listed if one.booted), None)
-    reference = credential(root, "aistack.follow") or booted
+    """HOST/REPOSITORY:TAG that this node follows: the credential's, else that of what is staged or booted; None where it follows none."""
+    said = [one.reference for one in sorted(listed, key=lambda one: not one.staged) if one.staged or one.booted]
+    reference = credential(root, "aistack.follow") or next(iter(said), None)
     return None if reference is None or reference.startswith(OWN) else reference
 
 
@@ -69,7 +69,7 @@ def offered(reference: str, current: str | None) -> Offer:
     named, _, _ = reference.partition("@")
     if not re.fullmatch(REFERENCE, named):
         named = current if current and current.rpartition(":")[0] == named else f"{named}:latest"
-    digest, manifest = registry.resolve(reference, ARCHITECTURES[os.uname().machine])
+    digest, manifest = registry.resolve(reference, ARCHITECTURES.get(os.uname().machine, os.uname().machine))
     config = json.loads(manifest)["config"]["digest"]
     described = json.loads(registry.inspected(reference, f"{registry.repository(reference)}@{digest}", config, "--config"))
     labels = (described.get("config") or {}).get("Labels") or {}

@@ -67,30 +67,30 @@ class OstreeDeployments:
             nonlocal came
             came += size
             if total:
-                advance(f"fetching {image.reference}", came, total)
+                advance(f"fetching {image.reference}", min(came, total), total)
 
         self._make_writable()
         with remote_image.opened(image.reference, image.digest, arrived) as blobs:
             described = ostree.read_image(blobs, image.digest)
             new = ostree.missing(self._repository, described.layers)
-            came, total = 0, sum(layer.size for layer in new)
             # The last layer, which is small, says what the image binds: with it all the room that is needed is known before the rest comes.
             top = self._bound(ostree.import_layer(self._repository, blobs, described.layers[-1]))
             lacking = [one for one in top if one.digest not in bound_images.there(self._storage)]
             parts = remote_image.missing_layers(image.repository, lacking, bound_images.layers_there(self._storage))
             room.require(self._repository, unpacked(new) + unpacked(parts) + RESERVE, f"the update to {image.reference}")
-            commit = ostree.import_image(self._repository, blobs, image.digest).commit
-        for number, one in enumerate(bound := self._bound(commit), start=1):
-            if one in lacking or one.digest not in bound_images.there(self._storage):
-                advance(f"fetching {one.name}", number, len(bound))
-                bound_images.pull(image.repository, one, self._storage)
+            came, total = 0, sum(part.size for part in (*ostree.missing(self._repository, new), *parts))
+            bound = self._bound(ostree.import_image(self._repository, blobs, image.digest).commit)
+        sizes = {part.digest: part.size for part in parts}
+        for one in bound:
+            if one.digest not in bound_images.there(self._storage):
+                bound_images.pull(image.repository, one, self._storage, lambda digest: arrived(sizes.get(digest, 0)))
         self._require_bound(bound)
         return Fetched(
             layers=len(described.layers),
             new_layers=len(new),
             bound=len(bound),
             new_bound=len(lacking),
-            bytes=came + sum(part.size for part in parts),
+            bytes=sum(part.size for part in (*new, *parts)),
         )
 
     def stage(self, image: Image, keep: Collection[str]) -> None:
@@ -103,12 +103,12 @@ class OstreeDeployments:
             files = sysroot.boot_files(repo, commit)
             if files not in [sysroot.boot_files(repo, one.checksum) for one in listed]:
                 room.require(self.root / "boot", sum(size for _, size in files.values()) + BOOT_RESERVE, f"the kernel of {image.reference}")
-            booted = next(one for one in listed if one.booted)
+            booted = next((one for one in listed if one.booted), listed[0])  # OSTree itself refuses where none is booted
             arch = os.uname().machine
             arguments = sysroot.changed_kargs(
                 booted.kernel_arguments, sysroot.image_kargs(repo, booted.checksum, arch), sysroot.image_kargs(repo, commit, arch)
             )
-            sysroot.hold(opened, [digest for digest in keep if digest != booted.promised])
+            sysroot.hold(opened, keep)
             sysroot.discard_staged(opened)
             name = sysroot.deploy(opened, commit, digest=image.digest, reference=image.reference, kernel_arguments=arguments, staged=True)
         grub.set_trial(grub.Trial(deployment=name, tries=TRIES), self.root / GRUB_ENVIRONMENT)
