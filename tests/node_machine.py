@@ -41,8 +41,8 @@ Found = TypeVar("Found")
 class Node:
     """A machine that runs. `boots` are the reports of each start that came as far as `started`, `resets` the seconds of each restart.
 
-    Seconds count from power on, or from where a kept state was resumed, whose clock goes on from where it was. A report that came while nobody
-    waited gets the time of the next look; `began` is the start in seconds since 1970.
+    Seconds count from power on (`began`, since 1970), or from where a kept state was resumed: there the guest's clock goes on from where it
+    was. A report that came while nobody waited gets the time of the next look.
     """
 
     folder: Path
