@@ -27,6 +27,7 @@ from aistack.host.store import Store
 HOST = "10.0.2.2"
 """This machine's loopback, as the guest reaches it."""
 BOOT_SECONDS = 900
+RESET_SECONDS = 5
 FILES = ("overlay.qcow2", "variables.fd", "memory")
 OPTIONS = (
     *("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"),
@@ -40,7 +41,8 @@ Found = TypeVar("Found")
 class Node:
     """A machine that runs. `boots` are the reports of each start that came as far as `started`, `resets` the seconds of each restart.
 
-    Seconds count from power on, or from where a kept state was resumed. What was heard while nobody waited gets the time of the next look.
+    Seconds count from power on (`began`, since 1970), or from where a kept state was resumed: there the guest's clock goes on from where it
+    was. A report that came while nobody waited gets the time of the next look.
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class Node:
     qmp: Qmp
     channel: socket.socket
     start: float
+    began: float
     boots: list[list[dict[str, Any]]] = field(default_factory=list)
     resets: list[float] = field(default_factory=list)
     off: bool = False
@@ -67,8 +70,10 @@ class Node:
     def listen(self) -> None:
         """Take what was reported and how often the machine restarted."""
         for event in self.qmp.take_events():
-            if event["event"] == "RESET":
-                self.resets.append(self.now)
+            at = event["timestamp"]["seconds"] - self.began
+            # A BIOS machine is reset in several ways one after the other until one of them takes.
+            if event["event"] == "RESET" and (not self.resets or at > self.resets[-1] + RESET_SECONDS):
+                self.resets.append(at)
             self.off |= event["event"] == "SHUTDOWN" and bool(event["data"]["guest"])
         try:
             data = self.channel.recv(1 << 16)
@@ -236,7 +241,7 @@ def running(hardware: Hardware, folder: Path, key: Path, *, kept: Path | None = 
         while qmp.execute("query-status")["status"] == "inmigrate":
             time.sleep(0.2)
         ports = dict(qemu.forwarded(str(qmp.execute("human-monitor-command", {"command-line": "info usernet"}))))
-        node = Node(folder=folder, key=key, ports=ports, qmp=qmp, channel=channel, start=time.monotonic())
+        node = Node(folder=folder, key=key, ports=ports, qmp=qmp, channel=channel, start=time.monotonic(), began=time.time())
         qmp.take_events()
         qmp.execute("cont")
         yield node

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from aistack.diagnostics import ExitCode
+from aistack.host import durable
 from aistack.host.probes.reading import inside, read
 from aistack.host.process import run
-from aistack.node import state
 from aistack.node.results import Outcome, Result
 
 DAMAGED = "/var/lib/aistack/damaged"
@@ -31,7 +31,7 @@ def main(root: Path = Path("/")) -> int:
     damaged = [line for line in found if "orrupt" in line or "issing" in line]
     if not damaged:
         return ExitCode.UNABLE
-    state.write(inside(root, DAMAGED), "".join(f"{line}\n" for line in damaged))
+    durable.write(inside(root, DAMAGED), "".join(f"{line}\n" for line in damaged))
     return ExitCode.NO
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from aistack.compose.lock import LockFormatError, decode, identity
 from aistack.facts import events
-from aistack.host import grub, journal
+from aistack.host import durable, grub, journal
 from aistack.host.probes import deployment
 from aistack.host.probes.reading import inside, read
 from aistack.node import metrics, state, update
@@ -48,7 +48,7 @@ def decided(root: Path, decision: Decision, verdict: Verdict, booted: str | None
     if changes:
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         said = {"schema": CHANGE_SCHEMA, "time": now, "action": decision.action.value, "because": decision.because, **fields}
-        state.write(inside(root, CHANGE), json.dumps(said, indent=2) + "\n")
+        durable.write(inside(root, CHANGE), json.dumps(said, indent=2) + "\n")
 
 
 def look(root: Path, deployments: Deployments) -> Status:
