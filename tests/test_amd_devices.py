@@ -21,10 +21,13 @@ from aistack.compose.lock import LockedAccelerator
 from aistack.facts.catalog import Catalog
 from aistack.facts.kernel_log import events
 from aistack.host.probes.accelerators import take_accelerators
+from aistack.host.probes.all import take
+from aistack.host.probes.system import take_system
 from aistack.node.accelerators import judge
 from aistack.node.asking import known_faults
 from aistack.node.device_checks import Promise
 from aistack.node.first_gate import look
+from aistack.node.machine_snapshot import snapshot
 from aistack.node.results import Outcome, Result, verdict
 
 PRODUCT, THIRD = "amd/mi300x", ADDRESSES[2]
@@ -290,6 +293,13 @@ def test_an_architecture_that_the_runtime_does_not_know_is_not_tried(
     file.write_text(file.read_text().replace("90402", "90500"))
     (found,) = (result for result in judged(tmp_path, catalog, "quick", 1) if result.outcome is not Outcome.HEALTHY)
     assert found.outcome is Outcome.DEGRADED and "knows no gfx950" in found.message
+
+
+def test_a_snapshot_has_the_architecture(tmp_path: Path) -> None:
+    root = lay_node(tmp_path / "node", LOCK)
+    machine, system = take(root), take_system(root, None)
+    document = snapshot(machine, system, PRODUCT, "amd", take_accelerators(lay(tmp_path / "amd"), "amd", "none"))
+    assert document["accelerator"] == {"product": PRODUCT, "count": 8, "arch": "gfx942", "memory_gib": 192.0}
 
 
 def test_no_serial_number_is_read(tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ def _accelerator(product: str | None, seen: Accelerators | None) -> Iterator[tup
     yield "count", len(devices)
     if capability := devices[0].get("compute-capability"):
         yield "arch", f"sm_{str(capability).replace('.', '')}"
+    elif target := devices[0].get("target"):
+        yield "arch", target
     memory = [number for device in devices if (number := device.number("memory.total-mib")) is not None]
     if memory:
         yield "memory_gib", round(min(memory) / 1024, 1)
