@@ -18,8 +18,8 @@ LIVE = "/run/aistack/live.json"
 
 def deployment(root: Path) -> Reading[Deployment]:
     """The deployment in force: the booted one, or that whose own layer was laid over it since."""
-    live = inside(root, LIVE)
-    return read(LIVE, lambda: Deployment(**json.loads(live.read_text()))) if live.exists() else booted(root)
+    absent = read(LIVE, lambda: not inside(root, LIVE).exists())
+    return booted(root) if absent.value else read(LIVE, lambda: Deployment(**json.loads(inside(root, LIVE).read_text())))
 
 
 def booted(root: Path) -> Reading[Deployment]:
