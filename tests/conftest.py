@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from node_series import series
 from registry_server import Registry, admit, running
 from tools_needed import needs
 
@@ -18,6 +19,8 @@ from aistack.facts.pins import Archive
 from aistack.host import apt, rootfs
 from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store, default_path
+
+__all__ = ["series"]
 
 settings.register_profile("aistack", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("aistack")

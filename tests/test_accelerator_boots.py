@@ -13,12 +13,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import node_machine
 import pynvml
 import pytest
 from accelerator_profiles import DRIVER, MACHINES, compile_stand_ins
 from node_machine import Node
-from test_undo import ALL, PUSH, UNITS, Series, answers, decided, last_word, series  # noqa: F401  # the fixture: one kept node for all series
+from node_series import ALL, UNITS, Series, answers, decided, last_word
 from tools_needed import needs
 
 from aistack.compose.lock import Lock, LockedAccelerator, encode, identity
@@ -74,9 +73,7 @@ class Bench:
         files = {**self.files, LOCK_PATH: encode(lock), "/usr/share/name": name.encode()}
         if nvml is not None:
             files[f"{IMAGE}/nvml"] = profile(nvml)
-        digest = node_machine.variant(self.series.store, self.series.system, files, {"io.aistack.lock": identity(lock)})
-        self.series.registry.push(self.series.store, digest, f"nodes/web:{name}", self.series.folder / f"layout-{name}", *PUSH)
-        return digest
+        return self.series.push(name, files, {"io.aistack.lock": identity(lock)})
 
 
 def promising(made: Series) -> Lock:
@@ -102,7 +99,7 @@ def lay_hardware(node: Node, *, addresses: tuple[str, ...] = MACHINE.addresses()
 
 def take(node: Node, made: Series, name: str, *, off: bool = False) -> None:
     """Update to an image and start into it, from a machine that was switched `off` or only restarted."""
-    node.ssh(f"aistack node update --to {node_machine.HOST}:{made.registry.port}/nodes/web:{name}", seconds=1200)
+    node.ssh(f"aistack node update --to {made.reference(name)}", seconds=1200)
     node.ssh(f"systemctl --no-block {'poweroff' if off else 'reboot'}")
     if off:
         node.switch_on()
@@ -122,7 +119,7 @@ def remembered(node: Node) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def bench(series: Series) -> Iterator[Bench]:  # noqa: F811
+def bench(series: Series) -> Iterator[Bench]:
     needs("gcc")
     folder = series.folder / "stand-ins"
     folder.mkdir()
@@ -134,9 +131,7 @@ def bench(series: Series) -> Iterator[Bench]:  # noqa: F811
     files["/usr/lib/aistack/python/pynvml.py"] = Path(str(pynvml.__file__)).read_bytes()
     bench = Bench(series=series, files=files, kept=series.folder / "kept-accelerators")
     whole = bench.image("whole")
-    with node_machine.running(
-        series.hardware(Firmware.UEFI), series.folder / "accelerators", series.key, kept=series.kept(Firmware.UEFI)
-    ) as node:
+    with series.up(Firmware.UEFI, series.folder / "accelerators") as node:
         lay_hardware(node)
         take(node, series, "whole")
         report = settled(node, 1)
@@ -158,7 +153,7 @@ def bench(series: Series) -> Iterator[Bench]:  # noqa: F811
 
 def test_a_device_that_is_missing_is_the_hardwares_fault(bench: Bench, tmp_path: Path) -> None:
     new = bench.image("same")
-    with node_machine.running(bench.series.hardware(Firmware.UEFI), tmp_path, bench.series.key, kept=bench.kept) as node:
+    with bench.series.up(Firmware.UEFI, tmp_path, bench.kept) as node:
         lay_hardware(node, addresses=MACHINE.addresses()[:1])
         take(node, bench.series, "same", off=True)
         report = settled(node, 1)
@@ -170,7 +165,7 @@ def test_a_device_that_is_missing_is_the_hardwares_fault(bench: Bench, tmp_path:
 @pytest.mark.skipif(not ALL, reason="minutes for each start: `make endurance` (AISTACK_TEST_UNDO=1)")
 def test_a_library_that_does_not_fit_the_driver_is_the_images_fault(bench: Bench, tmp_path: Path) -> None:
     new = bench.image("mismatched", OTHER_LIBRARY)
-    with node_machine.running(bench.series.hardware(Firmware.UEFI), tmp_path, bench.series.key, kept=bench.kept) as node:
+    with bench.series.up(Firmware.UEFI, tmp_path, bench.kept) as node:
         before = remembered(node)["confirmed"]
         take(node, bench.series, "mismatched")
         report = settled(node, 2)
@@ -184,7 +179,7 @@ def test_a_library_that_does_not_fit_the_driver_is_the_images_fault(bench: Bench
 def test_where_nobody_can_tell_one_rollback_is_the_experiment(bench: Bench, tmp_path: Path, *, of_the_machine: bool) -> None:
     name = f"unclear-{of_the_machine}".lower()
     new = bench.image(name, None if of_the_machine else ONE_OF_TWO)
-    with node_machine.running(bench.series.hardware(Firmware.UEFI), tmp_path, bench.series.key, kept=bench.kept) as node:
+    with bench.series.up(Firmware.UEFI, tmp_path, bench.kept) as node:
         before = remembered(node)["confirmed"]
         if of_the_machine:
             lay_hardware(node, nvml=ONE_OF_TWO)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import node_machine
 import pytest
 from node_machine import Node
-from test_undo import ALL, PUSH, Series, answers, decided, last_word, series  # noqa: F401  # the fixture: one kept node for all series
+from node_series import ALL, Series, answers, decided, last_word, status
 
 from aistack.compose.lock import Lock, LockedApp, encode, identity
 from aistack.compose.render.system import LOCK_PATH, QUADLETS, render_system
@@ -27,20 +26,13 @@ def image(made: Series, name: str, lock: Lock) -> str:
     files: dict[str, bytes | str] = {
         file.path: file.content for file in render_system(lock, bound) if isinstance(file, RenderedFile) and file.path.startswith(QUADLETS)
     }
-    digest = node_machine.variant(made.store, made.system, {**files, LOCK_PATH: encode(lock)}, {"io.aistack.lock": identity(lock)})
-    made.registry.push(made.store, digest, f"nodes/web:{name}", made.folder / f"layout-{name}", *PUSH)
-    return digest
+    return made.push(name, {**files, LOCK_PATH: encode(lock)}, {"io.aistack.lock": identity(lock)})
 
 
 def update(node: Node, made: Series, name: str, *, check: bool = True) -> str:
     return node.ssh(
         f"aistack node update --apply --to {node_machine.HOST}:{made.registry.port}/nodes/web:{name}", check=check, seconds=1200
     )
-
-
-def status(node: Node) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(node.ssh("aistack node status --json"))
-    return found
 
 
 def released(lock: Lock, release: str) -> Lock:
@@ -53,12 +45,12 @@ def runs(node: Node, release: str) -> bool:
     return f"RELEASE={release}" in node.ssh("podman inspect web --format '{{.Config.Env}}'")
 
 
-def test_apps_are_replaced_without_a_reboot(series: Series, tmp_path: Path) -> None:  # noqa: F811
+def test_apps_are_replaced_without_a_reboot(series: Series, tmp_path: Path) -> None:
     (app,) = series.lock.apps
     two, three = image(series, "two", released(series.lock, "two")), image(series, "three", released(series.lock, "three"))
     broken = image(series, "broken", replace(series.lock, apps=(replace(app, command=("/bin/false",)),)))
     image(series, "refused", replace(series.lock, components=(*series.lock.components, ("driver", "470.57.02")), apps=(of_torch(app),)))
-    with node_machine.running(series.hardware(Firmware.UEFI), tmp_path, series.key, kept=series.kept(Firmware.UEFI)) as node:
+    with series.up(Firmware.UEFI, tmp_path) as node:
         before, started = status(node), node.now
         print(update(node, series, "two"))
         print(f"replaced in {node.now - started:.0f} s")
@@ -79,8 +71,7 @@ def test_apps_are_replaced_without_a_reboot(series: Series, tmp_path: Path) -> N
         assert "app `web`: driver 470.57.02 is too old for CUDA" in said, said
         assert runs(node, "two") and status(node)["staged"] is None
 
-        reference = f"{node_machine.HOST}:{series.registry.port}/nodes/web:three"
-        node.ssh(f"setsid aistack node update --apply --to {reference} > /dev/null 2>&1 < /dev/null &")
+        node.ssh(f"setsid aistack node update --apply --to {series.reference('three')} > /dev/null 2>&1 < /dev/null &")
         node.ssh("until [ -e /run/aistack/switching ]; do sleep 0.1; done; pkill -9 -f 'node[ ]update'", seconds=1200)
         node.ssh("aistack node update", check=False, seconds=1200)
         assert not node.ssh("ls /run/aistack/switching", check=False).startswith("/run")

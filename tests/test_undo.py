@@ -8,31 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import node_machine
 import pytest
-import registry_server
 from node_machine import Node
-from tools_needed import needs
+from node_series import ALL, UNITS, Series, answers, decided, last_word, status
 
-from aistack.compose.lock import Lock, LockedAccelerator, decode, encode, identity
+from aistack.compose.lock import LockedAccelerator, encode, identity
 from aistack.compose.render.system import LOCK_PATH
-from aistack.host.qemu import Firmware, Hardware
-from aistack.host.store import Store, default_path
+from aistack.host.qemu import Firmware
 
 pytestmark = pytest.mark.system
 
-RECIPE = Path(__file__).parent.parent / "recipes/web-appliance.yaml"
-ALL = bool(os.environ.get("AISTACK_TEST_UNDO"))
-"""Every case; otherwise one update, one rollback and one fallback."""
-UNITS = "/usr/lib/systemd/system"
 EARLY = "[Unit]\nDefaultDependencies=no\nBefore=sysinit.target\n[Service]\nType=oneshot\nTimeoutStartSec=infinity\nExecStart={}\n"
 
 
@@ -67,12 +57,12 @@ CASES = {
         files={"/usr/lib/sysusers.d/arrived.conf": b'u arrived 850 "Came with the update"\n', "/usr/share/arrived": b"yes\n"},
     ),
     "app": Case(
-        firmware=Firmware.BIOS,
+        firmware=Firmware.UEFI,
         action="nothing",
         starts=2,
         files={f"{UNITS}/app-web.service.d/50-fault.conf": b"[Service]\nExecStart=\nExecStart=/bin/false\n"},
     ),
-    "gate": Case(firmware=Firmware.UEFI, action="nothing", starts=2, files={"/usr/lib/aistack/lock.json": b""}),
+    "gate": Case(firmware=Firmware.BIOS, action="nothing", starts=2, files={"/usr/lib/aistack/lock.json": b""}),
     "panic": Case(firmware=Firmware.UEFI, files=early("/bin/sh -c 'echo c > /proc/sysrq-trigger'")),
     "kernel": Case(firmware=Firmware.BIOS, hangs=True),
     "user-space": Case(
@@ -90,103 +80,28 @@ CASES = {
         accelerator=LockedAccelerator(product="nvidia/l4", count=1, pci_ids=("10de:27b8",)),
     ),
 }
-PUSH = ("--all", "--preserve-digests", "--dest-tls-verify=false")
-USUAL = ("good", "app", "panic")
+USUAL = ("good", "app")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Series:
-    """What every case needs: the built system and app images, where variants go, and a node that is up, by firmware."""
-
-    folder: Path
-    store: Store
-    system: str
-    app: str
-    lock: Lock
-    registry: registry_server.Registry
-    key: Path
-    disk: Path
-
-    def hardware(self, firmware: Firmware) -> Hardware:
-        """The machine, the same each time."""
-        return node_machine.hardware(self.disk, self.key, firmware=firmware)
-
-    def kept(self, firmware: Firmware) -> Path:
-        """The state of a node that has confirmed what its disk came with, and trusts the registry."""
-        kept = self.folder / f"kept-{firmware}"
-        if not kept.exists():
-            with node_machine.running(self.hardware(firmware), self.folder / f"first-{firmware}", self.key) as node:
-                assert node.wait("confirm", 1)["outcome"] == "healthy", node.said()
-                insecure = f'[[registry]]\nlocation = "{node_machine.HOST}:{self.registry.port}"\ninsecure = true\n'
-                node.ssh("cat > /etc/containers/registries.conf.d/test.conf", input=insecure)
-                node.ssh("useradd --uid 1500 ada; printf 'local\\n' > /etc/local; sync")
-                node.keep(kept)
-        return kept
-
-    def image(self, name: str, case: Case) -> str:
-        """Pushes the case's image; returns its digest."""
-        files, labels = dict(case.files), {}
-        if case.accelerator is not None:
-            lock = dataclasses.replace(self.lock, accelerator=case.accelerator)
-            files[LOCK_PATH], labels = encode(lock), {"io.aistack.lock": identity(lock)}
-        if files.get(LOCK_PATH) == b"":  # not the lock of which the image's label and the commit speak
-            files[LOCK_PATH] = encode(dataclasses.replace(self.lock, name="another"))
-        digest = node_machine.variant(self.store, self.system, files or {"/usr/share/changed": name.encode()}, labels)
-        self.registry.push(self.store, digest, f"nodes/web:{name}", self.folder / f"layout-{name}", *PUSH)
-        return digest
-
-
-@pytest.fixture(scope="module")
-def series(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Series]:
-    needs("docker-registry", "skopeo", "qemu-system-x86_64", "ssh")
-    folder = tmp_path_factory.mktemp("undo")
-    shutil.copy(RECIPE, folder)
-    artifacts = node_machine.built(folder / RECIPE.name)
-    lock = decode((folder / "web-appliance.lock.json").read_bytes())
-    (folder / "registry").mkdir()
-    with registry_server.running(folder / "registry", secure=False) as registry:
-        store = Store(default_path(os.environ))
-        registry.push(store, artifacts["app-image web"], "nodes/web", folder / "layout-app", *PUSH)
-        yield Series(
-            folder=folder,
-            store=store,
-            system=artifacts[f"system-image {lock.name}"],
-            app=artifacts["app-image web"],
-            lock=lock,
-            registry=registry,
-            key=node_machine.new_key(folder),
-            disk=node_machine.disk_of(artifacts),
-        )
-
-
-def last_word(node: Node) -> dict[str, Any] | None:
-    """What the second gate said since the last start."""
-    return next((report for report in (node.boots or [[]])[-1] if report["phase"] == "confirm" and report["heard"] > node.resets[-1]), None)
-
-
-def answers(node: Node) -> bool:
-    """Whether the node's app answers this machine."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{node.ports[8080]}/", timeout=60) as answer:
-            return int(answer.status) == 200
-    except OSError:
-        return False
-
-
-def decided(report: Mapping[str, Any]) -> str:
-    """The action of a second gate's report."""
-    return str(next(result["evidence"]["action"] for result in report["results"] if result["name"] == "decision"))
+def image(series: Series, name: str, case: Case) -> str:
+    """Pushes the case's image; returns its digest."""
+    files, labels = dict(case.files), {}
+    if case.accelerator is not None:
+        lock = dataclasses.replace(series.lock, accelerator=case.accelerator)
+        files[LOCK_PATH], labels = encode(lock), {"io.aistack.lock": identity(lock)}
+    if files.get(LOCK_PATH) == b"":  # not the lock of which the image's label and the commit speak
+        files[LOCK_PATH] = encode(dataclasses.replace(series.lock, name="another"))
+    return series.push(name, files or {"/usr/share/changed": name.encode()}, labels)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if ALL or name in USUAL])
 def test_an_update_ends_on_the_right_deployment(name: str, series: Series, tmp_path: Path, record_property: Any) -> None:
     case = CASES[name]
-    new = series.image(name, case)
-    with node_machine.running(series.hardware(case.firmware), tmp_path, series.key, kept=series.kept(case.firmware)) as node:
-        before = json.loads(node.ssh("aistack node status --json"))["booted"]
-        reference = f"{node_machine.HOST}:{series.registry.port}/nodes/web:{name}"
+    new = image(series, name, case)
+    with series.up(case.firmware, tmp_path) as node:
+        before = status(node)["booted"]
         asked = node.now
-        print(node.ssh(f"aistack node update --to {reference}", seconds=1200))
+        print(node.ssh(f"aistack node update --to {series.reference(name)}", seconds=1200))
         staged = node.now
         node.ssh("systemctl --no-block poweroff" if case.accelerator else "systemctl --no-block reboot")
         if case.accelerator:
@@ -201,9 +116,9 @@ def test_an_update_ends_on_the_right_deployment(name: str, series: Series, tmp_p
         seconds = {"to stage": staged - asked, "to the end": last["heard"] - staged, "restarts": [at - staged for at in node.resets]}
         print(name, json.dumps({key: value if isinstance(value, list) else round(value) for key, value in seconds.items()}))
         record_property("seconds", seconds)
-        status = json.loads(node.ssh("aistack node status --json"))
+        now = status(node)
         assert decided(last) == case.action, node.said()
-        assert status["booted"] == (new if case.stays else before)
+        assert now["booted"] == (new if case.stays else before)
         assert answers(node) is (case.accelerator is None), "no app starts above a machine that is not what was promised"
         remembered = json.loads(node.ssh("cat /var/lib/aistack/state.json"))
         assert remembered["confirmed"] == (new if case.stays and not case.accelerator else before)
