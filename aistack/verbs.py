@@ -234,6 +234,7 @@ def verify(
         Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the result as an in-toto statement too.")
     ] = None,
     snapshot: Annotated[bool, typer.Option("--snapshot", help="Print the image as a snapshot for `check` instead.")] = False,
+    without_models: Annotated[bool, typer.Option("--without-models", help="Hold what is built without weights: base and apps.")] = False,
     as_json: AsJson = False,
 ) -> ExitCode:
     """Hold images against their lock, and to what any image should be, without running them."""
@@ -241,7 +242,9 @@ def verify(
 
     if snapshot and statement:
         raise typer.BadParameter("--snapshot checks nothing that --statement could tell")
-    return command.snapshot(subject, as_json=as_json) if snapshot else command.verify(subject, statement=statement, as_json=as_json)
+    if snapshot:
+        return command.snapshot(subject, as_json=as_json)
+    return command.verify(subject, statement=statement, without_models=without_models, as_json=as_json)
 
 
 def sbom(

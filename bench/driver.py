@@ -64,7 +64,9 @@ def rebuild(recipe: Path) -> Row:
     with scratch() as folder:
         run(["mkdir", folder / "store"])
         run(["cp", "--archive", "--link", store().blobs.parent, folder / "store"])
-        said = json.loads(aistack("build", recipe, "--only", "base-image", "--json", AISTACK_STORE=str(folder / "store")))
+        said = json.loads(
+            aistack("build", recipe, "--without-models", "--only", "base-image", "--json", AISTACK_STORE=str(folder / "store"))
+        )
     seconds = {row["title"].partition(" ")[0]: row["seconds"] for row in said["artifacts"]}
     base = seconds["base-image"]
     return Row(
@@ -78,8 +80,8 @@ def main() -> None:
     parser.add_argument("recipe", nargs="?", type=Path, default=Path("recipes/l4-vllm-qwen3-8b.yaml"))
     parser.add_argument("--rebuild", action="store_true", help="compile the modules, for minutes, and tell the seconds")
     given = parser.parse_args()
-    aistack("build", given.recipe, "--only", "base-image")
-    lock = read_lock(lock_path(given.recipe))
+    aistack("build", given.recipe, "--without-models", "--only", "base-image")
+    lock = read_lock(lock_path(given.recipe, with_models=False))
     print(table([*updates(lock), *([rebuild(given.recipe)] if given.rebuild else [])]))
 
 

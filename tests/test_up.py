@@ -128,6 +128,14 @@ def test_verify_finds_what_the_lock_says(folder: Path, first: dict[str, Any]) ->
     assert all(finding["accepted"] for finding in findings if finding["outcome"] != "yes")
 
 
+def test_what_is_built_without_models_is_verified_alone(folder: Path, first: dict[str, Any]) -> None:
+    done = aistack("verify", "cpu-embeddings.yaml", "--without-models", "--json", folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads(done.stdout)
+    assert document["image"] == first["images"]["base-image debian-13"]
+    assert set(document["findings"]) == {"base", "app-embeddings"}
+
+
 def test_a_push_keeps_every_digest(folder: Path, first: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     needs("docker-registry", "skopeo")
     with registry_server.running(tmp_path, secure=False) as server:

@@ -86,7 +86,7 @@ def named(place: Path, *layers_of: Files, labels: dict[str, str] | None = None) 
 
 
 def judged(name: str, capsys: pytest.CaptureFixture[str]) -> tuple[ExitCode, dict[str, str], str]:
-    exit_code = verb.verify(name, statement=None, as_json=True)
+    exit_code = verb.verify(name, statement=None, without_models=False, as_json=True)
     document = json.loads(capsys.readouterr().out)
     return exit_code, {finding["name"]: finding["outcome"] for finding in document["findings"]["image"]}, document["kind"]
 
@@ -115,7 +115,7 @@ def test_an_image_of_somebodys_is_judged(tmp_path: Path, own_store: Store, capsy
 
 @pytest.mark.system
 def test_an_image_that_does_not_boot_says_so(tmp_path: Path, own_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verb.verify(named(tmp_path, {"/models/a": b"GGUF"}), statement=None, as_json=False) is ExitCode.OK
+    assert verb.verify(named(tmp_path, {"/models/a": b"GGUF"}), statement=None, without_models=False, as_json=False) is ExitCode.OK
     shown = capsys.readouterr().out.splitlines()
     assert shown[1].startswith("no bootable image: ")
     assert not [line for line in shown if " kernel: " in line]
@@ -135,7 +135,7 @@ def test_other_transports_bring_the_same_image(
         keeps = not name.startswith("docker-archive:")  # which has a manifest of its own
         how, tag = ("--preserve-digests", "") if keeps else ("--quiet", ":localhost/one:1")
         subprocess.run(["skopeo", "copy", how, f"oci:{layout}:one", name + tag], capture_output=True, check=True)
-        verb.verify(name, statement=None, as_json=True)
+        verb.verify(name, statement=None, without_models=False, as_json=True)
         image = oci.read_image(own_store, json.loads(capsys.readouterr().out)["image"])
         assert image.layers[0].diff_id == oci.read_image(Store(tmp_path / "elsewhere"), made).layers[0].diff_id
         assert (image.digest == made) is keeps
@@ -152,7 +152,7 @@ def test_what_lies_on_the_disk_needs_no_transport(tmp_path: Path, own_store: Sto
     for transport, path in {"oci:": layout, **names}.items():
         assert skopeo.named(path) == transport + path
         statement = tmp_path / "statement.json"
-        assert verb.verify(path, statement=statement, as_json=True) is ExitCode.OK
+        assert verb.verify(path, statement=statement, without_models=False, as_json=True) is ExitCode.OK
         shown, stated = json.loads(capsys.readouterr().out), json.loads(statement.read_text())
         assert stated["subject"][0]["digest"]["sha256"] == shown["image"].removeprefix("sha256:")
         assert stated["predicate"]["result"] == "WARNED"  # without a package database not all can be told
@@ -164,7 +164,7 @@ def test_what_lies_on_the_disk_needs_no_transport(tmp_path: Path, own_store: Sto
 @pytest.mark.parametrize(("name", "said"), [("localhost/os:1", "containers-storage:localhost/os:1"), (".", "name a recipe, or an image")])
 def test_what_is_no_image_is_exit_3_and_says_how_one_is_named(name: str, said: str) -> None:
     with pytest.raises(DiagnosticError) as caught:
-        verb.verify(name, statement=None, as_json=True)
+        verb.verify(name, statement=None, without_models=False, as_json=True)
     assert (caught.value.exit_code, caught.value.diagnostics[0].rule) == (ExitCode.UNABLE, "VER004")
     assert said in " ".join(caught.value.diagnostics[0].hints)
 
@@ -175,7 +175,7 @@ def test_of_several_images_one_must_be_named(tmp_path: Path, own_store: Store) -
     images = {tag: oci.write_image(elsewhere, [written(elsewhere, {"/etc/motd": tag.encode()})], arch="amd64") for tag in ("one", "two")}
     layout = oci.export_layout(elsewhere, images, tmp_path / "layout")
     with pytest.raises(DiagnosticError) as caught:
-        verb.verify(str(layout), statement=None, as_json=True)
+        verb.verify(str(layout), statement=None, without_models=False, as_json=True)
     assert caught.value.diagnostics[0].hints == (f"name one of oci:{layout}:one, oci:{layout}:two",)
 
 
@@ -188,7 +188,7 @@ def test_a_part_with_another_digest_is_refused_and_named(tmp_path: Path, own_sto
     victim.unlink()
     victim.write_bytes(data)
     with pytest.raises(DiagnosticError) as caught:
-        verb.verify(name, statement=None, as_json=True)
+        verb.verify(name, statement=None, without_models=False, as_json=True)
     assert caught.value.exit_code is ExitCode.UNABLE
     assert victim.name in " ".join((caught.value.diagnostics[0].message, *caught.value.diagnostics[0].why))
     assert not own_store.has(victim.name)
@@ -198,5 +198,5 @@ def test_a_part_with_another_digest_is_refused_and_named(tmp_path: Path, own_sto
 @pytest.mark.parametrize("name", ["oci:nowhere:one", "docker-archive:nowhere.tar", "docker://localhost:1/none"])
 def test_what_is_not_there_is_exit_3(name: str, own_store: Store) -> None:
     with pytest.raises(DiagnosticError) as caught:
-        verb.verify(name, statement=None, as_json=True)
+        verb.verify(name, statement=None, without_models=False, as_json=True)
     assert (caught.value.exit_code, caught.value.diagnostics[0].rule) == (ExitCode.UNABLE, "OCI007")

@@ -51,7 +51,9 @@ class Opened:
         found = current(self.lock_path, self.stack)
         if found is None:
             message = f"{self.lock_path} is {'not the lock of this recipe' if self.lock_path.exists() else 'not there'}"
-            hints = (f"aistack lock {self.recipe}",)
+            hints: tuple[str, ...] = (f"aistack lock {self.recipe}",)
+            if self.with_models and current(lock_path(self.recipe, with_models=False), self.stack):
+                hints = (*hints, "for what was built without models: `--without-models`")
             raise refuse(Diagnostic(rule="LOCK003", name="lock-missing", severity=Severity.ERROR, message=message, hints=hints))
         return found
 

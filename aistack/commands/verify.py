@@ -28,13 +28,13 @@ Judged = tuple[verifying.Findings, str, Lock | None, str]
 """The findings, the digest of the image that they are about, the lock that it was built from, and whether it is a bootable one."""
 
 
-def verify(subject: str, *, statement: Path | None, as_json: bool) -> ExitCode:
+def verify(subject: str, *, statement: Path | None, without_models: bool, as_json: bool) -> ExitCode:
     """Prints every check of a recipe's images, or of the image that is named; exit 1 when one condemns it.
 
-    The `statement` is a file into which the result goes as an in-toto statement too.
+    The `statement` is a file into which the result goes as an in-toto statement too. `without_models`: a recipe's base and apps alone.
     """
     image = _image(subject)
-    held, system, lock, kind = _of_image(image) if image else _of_recipe(Path(subject))
+    held, system, lock, kind = _of_image(image) if image else _of_recipe(Path(subject), without_models=without_models)
     if statement is not None:
         statement.write_text(verifying.statement(system, held, lock), encoding="utf-8")
     bad = any(finding.condemns(strict=lock is not None) for findings in held.values() for finding in findings)
@@ -86,13 +86,15 @@ def _image(subject: str) -> str | None:
     return name
 
 
-def _of_recipe(recipe: Path) -> Judged:
-    locked, built, system, store = _built(recipe)
+def _of_recipe(recipe: Path, *, without_models: bool) -> Judged:
+    locked, built, image, store = _built(recipe, without_models=without_models)
     images = built.images()
     apps = {f"app-{app.name}": images[f"app-image {app.name}"] for app in locked.apps}
     sbom = built.find("sbom")
     documents = store.path / "outputs" / sbom[0].id if sbom else None
-    return verifying.verify(store, locked, system, apps, making.bound(locked, images), documents), system, locked, "bootable"
+    if without_models:
+        return verifying.verify_parts(store, locked, image, apps, documents), image, locked, "bootable"
+    return verifying.verify(store, locked, image, apps, making.bound(locked, images), documents), image, locked, "bootable"
 
 
 def _of_image(name: str) -> Judged:
@@ -101,16 +103,19 @@ def _of_image(name: str) -> Judged:
     return {"image": findings}, digest, None, "bootable" if bootable else "container"
 
 
-def _built(recipe: Path) -> tuple[Lock, building.Built, str, Store]:
-    """A recipe's lock, what was built of it, its system image and the store that holds them."""
-    found = opened(recipe, Options())
+def _built(recipe: Path, *, without_models: bool = False) -> tuple[Lock, building.Built, str, Store]:
+    """A recipe's lock, what was built of it, its system image (`without_models`: its base) and the store that holds them."""
+    found = opened(recipe, Options(without_models=without_models))
     locked, store = found.locked(), found.places.store
     built = building.find(locked, store)
-    system = built.images().get(f"system-image {locked.name}")
-    if system is None:
-        message, hints = f"{recipe} has no built system image", (f"aistack build {recipe}",)
+    images = built.images()
+    image = images.get(f"base-image {locked.os}" if without_models else f"system-image {locked.name}")
+    lacking = [app.name for app in locked.apps if f"app-image {app.name}" not in images]
+    if image is None or lacking:
+        what = "system image" if image is None and not without_models else "base" if image is None else f"image of the app `{lacking[0]}`"
+        message, hints = f"{recipe} has no built {what}", (f"aistack build {recipe}{' --without-models' if without_models else ''}",)
         raise refuse(Diagnostic(rule="VER002", name="not-built", severity=Severity.ERROR, message=message, hints=hints))
-    return locked, built, system, store
+    return locked, built, image, store
 
 
 @contextmanager

@@ -46,6 +46,17 @@ def verify(
     found: dict[str, Sequence[Finding]] = {
         "system": (*checks.verify_system(filesystem, lock, promised), complete.check(filesystem, sbom_of(documents, "base")))
     }
+    return found | verify_apps(store, lock, apps, documents)
+
+
+def verify_parts(store: Store, lock: Lock, base: str, apps: Mapping[str, str], documents: Path | None = None) -> Findings:
+    """As `verify`, of what is built without models: the base's and the apps' images, which no system image binds yet."""
+    return {"base": judge(store, base, lock)[1], **verify_apps(store, lock, apps, documents)}
+
+
+def verify_apps(store: Store, lock: Lock, apps: Mapping[str, str], documents: Path | None) -> dict[str, Sequence[Finding]]:
+    """Checks the image of each of a lock's apps."""
+    found: dict[str, Sequence[Finding]] = {}
     catalog = load_catalog() if lock.apps else None
     for app in lock.apps:
         name = f"app-{app.name}"
