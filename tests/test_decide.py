@@ -52,7 +52,7 @@ QUARANTINED = State(confirmed="old", quarantined=("new",))
         (KNOWN, NEW, UNTOLD, Action.ROLL_BACK, TRYING),
         # confirmed, reached by the bootloader's fallback
         (KNOWN, FELL_BACK, GOOD, Action.MAKE_DEFAULT, State(confirmed="old", quarantined=("new",))),
-        (KNOWN, FELL_BACK, SOFTWARE, Action.DEGRADE, KNOWN),
+        (KNOWN, FELL_BACK, SOFTWARE, Action.DEGRADE, State(confirmed="old", quarantined=("new",))),
         # confirmed
         (KNOWN, OLD, GOOD, Action.NOTHING, KNOWN),
         (KNOWN, OLD, SOFTWARE, Action.DEGRADE, KNOWN),

@@ -41,6 +41,9 @@ class Bootloader:
     def stage(self, image: Image, keep: Collection[str]) -> None:
         raise NotImplementedError
 
+    def try_staged(self) -> None:
+        raise NotImplementedError
+
     def lock(self, image: Image) -> bytes | None:
         return None
 

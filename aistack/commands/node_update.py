@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -12,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from aistack.commands.node import not_a_node
-from aistack.compose.lock import Lock, decode
+from aistack.compose.lock import Lock
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse
 from aistack.facts import following as words
+from aistack.host.probes.deployment import deployment
 from aistack.host.probes.reading import inside
 from aistack.node import admission, following, gate, live, state, telling
 from aistack.node import update as node
-from aistack.node.agent import publish
+from aistack.node.agent import keep
 from aistack.node.deployments import Deployments, Fetched, Listed
 from aistack.node.deployments.choice import chosen
-from aistack.node.first_gate import lock_text, read_lock
+from aistack.node.first_gate import lock_text, look, read_lock
 from aistack.node.following import Judged, Offer, Step
+from aistack.node.results import verdict
 from aistack.report.progress import Progress
 from aistack.values import dataclass
 
@@ -62,47 +65,87 @@ def update(
             stack.callback(telling.tell, root, engine)
             stack.enter_context(_failures_kept(root))
             live.finish_interrupted(root, _say)
+        try:
+            code = _taken(stack, extent, engine, lock, layout=layout, to=to, allow_downgrade=allow_downgrade, as_json=as_json, root=root)
+        except DiagnosticError:
+            if extent.in_window:  # what was staged earlier waits for no registry
+                _apply_in_window(root, lock, engine)
+            raise
         if extent.in_window:
-            stack.callback(_apply_in_window, root, lock, engine)
-        listed = engine.listed()
-        current = node.followed(root, listed)
-        reference = to or current
-        if reference is None:
-            return _said(
-                {"outcome": "nothing-followed"}, ("this node follows no image: name one with `--to HOST/REPOSITORY:TAG`",), as_json
-            )
-        if layout is not None:
-            from aistack.host import layout_server
+            _apply_in_window(root, lock, engine)
+        return code
 
-            stack.enter_context(layout_server.serving(layout, reference))
-        offer = node.offered(reference, current)
-        remembered = state.load(inside(root, state.PATH))
-        judged = following.judge(
-            offer, listed, remembered.quarantined, lock.sealed, named="@" in reference, allow_downgrade=allow_downgrade
-        )
-        if judged.step is Step.OLDER:
-            raise _older(offer, judged)
-        outcome, fetched = judged.step.value, None
-        if judged.step is Step.AVAILABLE and not extent.check:
-            fetched, outcome = engine.download(offer.image, Progress(stream=sys.stderr, terminal=sys.stderr.isatty()).advance), "downloaded"
-            if not extent.download:
-                if (text := engine.lock(offer.image)) is not None:
-                    admission.require_admitted(root, decode(text))
-                if offer.image.digest in remembered.quarantined:
-                    # Named by somebody who knows: its trial is one like any other.
-                    others = tuple(digest for digest in remembered.quarantined if digest != offer.image.digest)
-                    state.save(inside(root, state.PATH), replace(remembered, quarantined=others))
-                engine.stage(offer.image, [remembered.confirmed] if remembered.confirmed else [])
-                outcome = "staged"
-        if outcome == "staged" and extent.apply:
-            outcome = _applied(root, engine)
-        document = _document(outcome, judged.because, offer, listed, fetched)
-        if not extent.check:
-            node.remember(root, document)
-        code = _said(document, _lines(document), as_json)
-        if outcome == "reboots":
-            engine.reboot()
-        return ExitCode.NO if outcome == "undone" else code
+
+def _taken(
+    stack: contextlib.ExitStack,
+    extent: Extent,
+    engine: Deployments,
+    lock: Lock,
+    *,
+    layout: Path | None,
+    to: str | None,
+    allow_downgrade: bool,
+    as_json: bool,
+    root: Path,
+) -> ExitCode:
+    """The update itself, by one who may."""
+    if to is not None and not re.fullmatch(rf"{words.HOST}{words.REPOSITORY}(?:{words.TAG})?(?:{words.DIGEST})?", to):
+        hint = "HOST/REPOSITORY:TAG, like registry.example/nodes/l4:stable"
+        raise refuse(_problem("UPD008", "update-reference", f"`{to}` names no image of a registry", hint))
+    listed = engine.listed()
+    current = node.followed(root, listed)
+    reference = to or current
+    if reference is None:
+        return _said({"outcome": "nothing-followed"}, ("this node follows no image: name one with `--to HOST/REPOSITORY:TAG`",), as_json)
+    if layout is not None:
+        from aistack.host import layout_server
+
+        stack.enter_context(layout_server.serving(layout, reference))
+    offer = node.offered(reference, current)
+    quarantined = state.load(inside(root, state.PATH)).quarantined
+    judged = following.judge(offer, listed, quarantined, lock.sealed, named="@" in reference, allow_downgrade=allow_downgrade)
+    if judged.step is Step.OLDER:
+        raise _older(offer, judged)
+    outcome, fetched = judged.step.value, None
+    if not extent.check and not extent.download:
+        _drop_withdrawn(root, engine, judged, offer, listed)
+        if judged.step is Step.STAGED:
+            engine.try_staged()
+    if judged.step is Step.AVAILABLE and not extent.check:
+        fetched, outcome = engine.download(offer.image, Progress(stream=sys.stderr, terminal=sys.stderr.isatty()).advance), "downloaded"
+        if not extent.download:
+            _stage(root, engine, offer)
+            outcome = "staged"
+    if outcome == "staged" and extent.apply:
+        outcome = _applied(root, engine)
+    document = _document(outcome, judged.because, offer, listed, fetched)
+    if not extent.check and (judged.step is Step.AVAILABLE or node.remembered(root).get("digest") != offer.image.digest or extent.apply):
+        node.remember(root, document)
+    code = _said(document, _lines(document), as_json)
+    if outcome == "reboots":
+        engine.reboot()
+    return ExitCode.NO if outcome == "undone" else code
+
+
+def _stage(root: Path, engine: Deployments, offer: Offer) -> None:
+    """Asks the rules and stages what came; the state is read now, since a gate may have spoken while it came."""
+    if (text := engine.lock(offer.image)) is not None:
+        admission.require_admitted(root, text)
+    remembered = state.load(inside(root, state.PATH))
+    engine.stage(offer.image, [remembered.confirmed] if remembered.confirmed else [])
+    if offer.image.digest in remembered.quarantined:
+        # Named by somebody who knows: its trial is one like any other.
+        others = tuple(digest for digest in remembered.quarantined if digest != offer.image.digest)
+        state.save(inside(root, state.PATH), replace(remembered, quarantined=others))
+
+
+def _drop_withdrawn(root: Path, engine: Deployments, judged: Judged, offer: Offer, listed: Sequence[Listed]) -> None:
+    """What the tag named and names no more is not started: the tag went back to the image that is booted."""
+    staged = next((one for one in listed if one.staged), None)
+    if judged.step is Step.CURRENT and staged is not None and staged.reference == offer.image.reference:
+        live.leave(root, _say)
+        engine.discard()
+        _say(f"{staged.digest} was staged and is dropped: {offer.image.reference} names the booted image again")
 
 
 def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, deployments: Deployments | None = None) -> ExitCode:
@@ -113,6 +156,8 @@ def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, de
     engine, _ = deployments or chosen(root), _lock(root)
     with node.alone(root):
         listed, remembered = engine.listed(), state.load(inside(root, state.PATH))
+        if not dry_run and live.leave(root, _say):
+            return _left(root, engine, listed, as_json=as_json)
         target = following.to_go_back_to(listed, remembered.confirmed, remembered.quarantined)
         if target is None:
             raise refuse(_problem("UPD005", "nothing-to-go-back-to", "this node has no other deployment", "aistack node update"))
@@ -120,7 +165,7 @@ def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, de
         dropped = [one.digest for one in listed if one.staged]
         if not dry_run:
             # Before the bootloader is told: a power cut between the two boots what is remembered as undone, and nobody takes it twice.
-            undone = tuple(dict.fromkeys((*remembered.quarantined, *left)))
+            undone = tuple(dict.fromkeys((*remembered.quarantined, *left, *dropped)))
             state.save(inside(root, state.PATH), replace(remembered, quarantined=undone))
             engine.discard()
             engine.make_default(target.digest)
@@ -143,6 +188,19 @@ def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, de
         if apply and not dry_run:
             engine.reboot()
         return code
+
+
+def _left(root: Path, engine: Deployments, listed: Sequence[Listed], *, as_json: bool) -> ExitCode:
+    """After the way back from apps that were put in force without a reboot: their image is dropped, and no timer takes it again."""
+    dropped = [one.digest for one in listed if one.staged]
+    engine.discard()
+    remembered = state.load(inside(root, state.PATH))
+    state.save(inside(root, state.PATH), replace(remembered, quarantined=tuple(dict.fromkeys((*remembered.quarantined, *dropped)))))
+    booted = next((one.digest for one in listed if one.booted), None)
+    document = {"schema": ROLLBACK_SCHEMA, "digest": booted, "left": [], "dropped": dropped, "done": True, "reboots": False}
+    return _said(
+        document, ("the booted system's own apps and models are in force again", *(f"{one} is dropped" for one in dropped)), as_json
+    )
 
 
 def _lock(root: Path) -> Lock:
@@ -175,17 +233,32 @@ def _applied(root: Path, engine: Deployments, *, may_reboot: bool = True) -> str
         return "reboots" if may_reboot else "staged"
     if reasons is None:
         return "in-force"
-    switched = live.go(root, difference, _say)
-    publish("confirm", switched.back or switched.results, root)
-    if switched.ok:
-        return "live"
-    for line in gate.lines("live", switched.results):
-        print(line, file=sys.stderr)
-    remembered, digest = state.load(inside(root, state.PATH)), difference.deployment.promised_manifest
-    if digest is not None and digest not in remembered.quarantined:
-        state.save(inside(root, state.PATH), replace(remembered, quarantined=(*remembered.quarantined, digest)))
-    engine.discard()
+    if verdict(look(root, "quick").results).outcome not in live.GOOD:
+        _say("this machine itself is not well: its apps stay as they are")
+        return "staged"
+    digest, spared = difference.deployment.promised_manifest, False
+    try:
+        switched = live.go(root, difference, _say)
+        if switched.ok:
+            keep("confirm", switched.results, root)
+            return "live"
+        for line in gate.lines("live", switched.results):
+            _say(line)
+        keep("confirm", switched.back, root)
+        # What fails with the former apps as well is not the new image's fault.
+        spared = verdict(switched.back).outcome not in live.GOOD
+    finally:
+        if _in_force(root) != digest:
+            remembered = state.load(inside(root, state.PATH))
+            if digest is not None and digest not in remembered.quarantined and not spared:
+                state.save(inside(root, state.PATH), replace(remembered, quarantined=(*remembered.quarantined, digest)))
+            engine.discard()
     return "undone"
+
+
+def _in_force(root: Path) -> str | None:
+    found = deployment(root).value
+    return found.promised_manifest if found else None
 
 
 def _say(text: str) -> None:
@@ -195,6 +268,8 @@ def _say(text: str) -> None:
 def _apply_in_window(root: Path, lock: Lock, engine: Deployments) -> None:
     """What a timer does with a staged image: reboots in a window alone; apps and models are replaced there, or where none is set."""
     window = node.credential(root, "aistack.window") or dict(lock.node).get("window")
+    if window and (problem := words.window_problem(window)):
+        raise refuse(_problem("UPD009", "window-not-understood", f"the window `{window}`: {problem}", "like `Sun 02:00..04:00`"))
     is_open = window is not None and words.is_open(window, datetime.datetime.now())  # local
     staged = next((one for one in engine.listed() if one.staged), None)
     if staged is None or (window and not is_open):

@@ -29,9 +29,10 @@ def snapshots(lock: Lock, catalog: Catalog, accelerator: Mapping[str, Any]) -> I
     base: dict[str, Any] = {"schema": SCHEMA}
     if accelerator:
         base["accelerator"] = dict(accelerator)
-    base["platform"] = {"os": lock.os, "arch": lock.arch, "kernel": components["kernel"]}
-    if "driver" in components:
-        base["driver"] = {"version": components["driver"], "module": {"version": components["driver"], "built_for": components["kernel"]}}
+    kernel, driver = components.get("kernel"), components.get("driver")
+    base["platform"] = {"os": lock.os, "arch": lock.arch} | ({"kernel": kernel} if kernel else {})
+    if driver:
+        base["driver"] = {"version": driver, "module": {"version": driver} | ({"built_for": kernel} if kernel else {})}
     for app in lock.apps:
         yield app.name, base | {"frameworks": _frameworks(app, catalog)} | ({"model": _model(app)} if app.models else {})
 

@@ -284,6 +284,13 @@ Compressed layers say themselves how large they are unpacked; for those of other
 It is signed, but old: whoever can make a registry answer with it could bring back a fault that was mended.""",
     ),
     Page("UPD005", "nothing-to-go-back-to", "The node has no deployment but the one that runs."),
+    Page(
+        "UPD007",
+        "trial-not-over",
+        "The system that runs has still to prove itself; nothing is staged above it before its second gate has spoken.",
+    ),
+    Page("UPD008", "update-reference", "What `--to` names is no image of a registry."),
+    Page("UPD009", "window-not-understood", "The window in which the node may reboot is not in its form."),
     Page("UPD006", "layout-not-understood", "The file or folder is no OCI layout that holds the image which the node follows."),
     Page(
         "ESP001",

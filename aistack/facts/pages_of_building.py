@@ -62,6 +62,11 @@ It is removed, and fetched or made again where that is possible; `aistack store 
     ),
     Page("PUSH001", "push-reference", "A push needs the registry, the repository in it and a tag; digests are made, not given."),
     Page(
+        "PUSH004",
+        "push-unsigned",
+        "The recipe names a key that its nodes ask for, and a push that does not sign would leave them without updates.",
+    ),
+    Page(
         "PUSH003",
         "key-does-not-sign",
         """The private key that `aistack push --sign-by` names is none of sigstore's, or its passphrase is another one.

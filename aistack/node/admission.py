@@ -9,7 +9,8 @@ from pathlib import Path
 
 from aistack.compose.app_snapshot import snapshots
 from aistack.compose.judge_snapshot import judge_snapshot
-from aistack.compose.lock import Lock
+from aistack.compose.lock import Lock, LockFormatError
+from aistack.compose.lock import decode as decode_lock
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity
 from aistack.facts.decode import decode
 from aistack.facts.document import parse
@@ -23,11 +24,16 @@ from aistack.node.first_gate import present
 from aistack.node.machine_snapshot import snapshot
 
 
-def require_admitted(root: Path, lock: Lock) -> None:
-    """Hold the apps of a lock against its base and the accelerators that this machine really has.
+def require_admitted(root: Path, text: bytes) -> None:
+    """Hold the apps of an image's lock against its base and the accelerators that this machine really has.
 
-    Raises DiagnosticError (exit 1) with what the rules say against each app. What cannot be told refuses nothing: the gates look again.
+    Raises DiagnosticError (exit 1) with what the rules say against each app. What cannot be told refuses nothing, a lock that is newer than
+    this aistack included: the image's own gates look again.
     """
+    try:
+        lock = decode_lock(text)
+    except LockFormatError:
+        return
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     catalog = load_catalog()
     refused: list[Diagnostic] = []

@@ -108,7 +108,9 @@ def _confirmed(state: State, situation: Situation, verdict: Verdict, booted: str
         because = "the confirmed deployment fails another check than the newer one did: nothing is proved, it stays"
         return Decision(action=Action.DEGRADE, because=because, state=_quarantine(ended, experiment.digest))
     if not good:
-        return Decision(action=Action.DEGRADE, because="the confirmed deployment is unhealthy; rebooting would not help", state=state)
+        # What the bootloader fell back from never came up: to take it again would only cost the same starts again.
+        kept = _quarantine(state, situation.newer) if situation.newer not in (None, booted) else state
+        return Decision(action=Action.DEGRADE, because="the confirmed deployment is unhealthy; rebooting would not help", state=kept)
     if situation.newer is not None and situation.newer != booted:
         because = f"the bootloader fell back from {situation.newer}"
         return Decision(action=Action.MAKE_DEFAULT, because=because, state=_quarantine(state, situation.newer))
@@ -135,5 +137,5 @@ def _new_and_bad(state: State, situation: Situation, verdict: Verdict, booted: s
     return Decision(action=Action.ROLL_BACK, because=because, state=replace(state, experiment=experiment))
 
 
-def _quarantine(state: State, digest: str) -> State:
-    return state if digest in state.quarantined else replace(state, quarantined=(*state.quarantined, digest))
+def _quarantine(state: State, digest: str | None) -> State:
+    return state if digest is None or digest in state.quarantined else replace(state, quarantined=(*state.quarantined, digest))

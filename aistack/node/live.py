@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from aistack.compose.lock import LockFormatError, decode
-from aistack.compose.render.system import LOCK_PATH, MOUNTED_MODELS, QUADLETS, app_unit
+from aistack.compose.render.system import LOCK_PATH, MOUNTED_MODELS, QUADLETS, START_SECONDS, app_unit
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.host.probes.deployment import LIVE
 from aistack.host.probes.images import promised_images
@@ -55,7 +55,7 @@ def needs_reboot(root: Path, difference: Difference) -> tuple[str, ...] | None:
     if _in_force(root) == difference.deployment.commit:
         return None
     elsewhere = tuple(path for path in difference.paths if not is_live((path,)))
-    absent = tuple(path for path in LAYER if not inside(root, path).exists())
+    absent = tuple(path for path in LAYER if not (inside(root, path).exists() and inside(root, f"{difference.tree}{path}").exists()))
     return (*elsewhere, *absent, *difference.arguments)
 
 
@@ -77,9 +77,24 @@ def go(root: Path, new: Difference, say: Say) -> Switched:
     switched = Switched(results=results)
     if not switched.ok:
         say("they do not pass; the former ones are started again")
-        switched = Switched(results=results, back=_change(root, before, switch(new_side, old_side), old_side))
+        switched = Switched(results=results, back=_change(root, before, switch(new_side, old_side), old_side, back=True))
     inside(root, UNFINISHED).unlink()
     return switched
+
+
+def leave(root: Path, say: Say) -> bool:
+    """Go back from what was put in force to the booted system's own apps and models; whether there was anything to go back from."""
+    finish_interrupted(root, say)
+    if not _in_force(root):
+        return False
+    say("the booted system's own apps are started again")
+    now = _side(root)
+    inside(root, UNFINISHED).write_text("")
+    _lay(root, "")
+    own = _side(root)
+    _change(root, "", switch(now, own), own, back=True)
+    inside(root, UNFINISHED).unlink()
+    return True
 
 
 def finish_interrupted(root: Path, say: Say) -> None:
@@ -88,32 +103,38 @@ def finish_interrupted(root: Path, say: Say) -> None:
     if not mark.exists():
         return
     say("an earlier switch was interrupted; the apps before it are started again")
-    before, now = mark.read_text(), _side(root)
-    _lay(root, before)
+    before = mark.read_text()
+    _lay(root, before)  # first of all: half laid, the layer cannot even be read
     old = _side(root)
-    # Any of them may have been stopped; starting one that runs does nothing.
-    steps = replace(switch(now, old), start=tuple(app.name for app in old.lock.apps))
-    _change(root, before, steps, old)
+    # Any app may have been stopped, any model be the other image's; only what is here decides.
+    apps = tuple(app.name for app in old.lock.apps)
+    mounted = inside(root, MOUNTED_MODELS)
+    models = tuple(str(path.relative_to(mounted)) for path in mounted.glob("*/*") if path.is_mount())
+    _change(root, before, Switch(stop=apps, unmount=models, start=apps), old, back=True)
     mark.unlink()
 
 
-def _change(root: Path, layer: str, steps: Switch, to: Side) -> tuple[Result, ...]:
-    """Take the steps, with that layer (empty: the booted system's own) in force, and look at what came of it."""
+def _change(root: Path, layer: str, steps: Switch, to: Side, *, back: bool = False) -> tuple[Result, ...]:
+    """Take the steps, with that layer (empty: the booted system's own) in force, and look at what came of it.
+
+    On the way `back` the apps are started whatever the machine is like: they ran on it before.
+    """
     if steps.stop:
-        run(["systemctl", "stop", *map(app_unit, steps.stop)], timeout=600)
+        run(["systemctl", "stop", *map(app_unit, steps.stop)], check=False, timeout=600)  # one that never came to be is stopped
     for model in steps.unmount:
         target = inside(root, f"{MOUNTED_MODELS}/{model}")
         if target.is_mount():
-            run(["umount", str(target)], timeout=120)
+            run(["umount", "--lazy", str(target)], timeout=120)
     _lay(root, layer)
     run(["systemctl", "daemon-reload"], timeout=300)
     mount_models(root)
     first = look(root, "quick").results
-    if verdict(first).outcome not in GOOD:
+    if verdict(first).outcome not in GOOD and not back:
         return first
     if steps.start:
         run(["systemctl", "reset-failed", *map(app_unit, steps.start)], check=False, timeout=60)
-        run(["systemctl", "start", "--no-block", *map(app_unit, steps.start)], timeout=60)
+        # Waited for, since what is asked too early counts as not running; what does not start the second gate tells.
+        run(["systemctl", "start", *map(app_unit, steps.start)], check=False, timeout=2 * START_SECONDS)
     return (*first, *second_gate(to.lock, seconds=ANSWER_SECONDS))
 
 
@@ -136,7 +157,7 @@ def _lay(root: Path, layer: str) -> None:
     for path in LAYER:
         target = inside(root, path)
         while _is_mounted(target):
-            run(["umount", str(target)], timeout=120)
+            run(["umount", "--lazy", str(target)], timeout=120)
         if layer:
             run(["mount", "-o", "bind,ro", str(inside(_layer(root, layer), path)), str(target)], timeout=120)
     live = inside(root, LIVE)

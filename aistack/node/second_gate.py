@@ -14,7 +14,7 @@ from aistack.compose.render.system import LOCK_PATH, app_unit
 from aistack.diagnostics import DiagnosticError
 from aistack.facts.readings import AppsReadings, AppState, Reading, UnitState
 from aistack.host.probes import services
-from aistack.host.probes.deployment import deployment
+from aistack.host.probes.deployment import booted
 from aistack.host.probes.reading import inside, read
 from aistack.node import state, telling
 from aistack.node.agent import EXIT_CODES, RETRY_SECONDS, RUN, publish
@@ -54,12 +54,13 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
 
     def remember(changed: State) -> None:
         if changes:
-            state.save(inside(root, state.PATH), changed)
+            with contextlib.suppress(OSError):  # a full disk keeps no node from going back; what is not remembered is decided again
+                state.save(inside(root, state.PATH), changed)
 
     done = act(decision, deployments, remember)
     results = (*results, done)
     publish("confirm", results, root)
-    with contextlib.suppress(OSError):  # a full disk keeps no node from going back
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, DiagnosticError):  # neither does what cannot be told
         telling.decided(root, decision, judged, situation.booted, changes=changes)
         telling.tell(root, deployments)
     if done.outcome is Outcome.HEALTHY:
@@ -181,5 +182,5 @@ def _situation(root: Path, deployments: Deployments, remembered: State, attempt:
 
 
 def _booted(root: Path) -> str | None:
-    reading = deployment(root)
+    reading = booted(root)
     return reading.value.manifest if reading.value else None

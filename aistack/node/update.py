@@ -10,13 +10,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from aistack.diagnostics import unable
 from aistack.facts import events
 from aistack.facts.following import REFERENCE, SEALED_LABEL
-from aistack.host import durable, journal, registry
+from aistack.host import durable, journal, oci, registry
 from aistack.host.ostree import VERSION_LABEL
-from aistack.host.probes.reading import inside
+from aistack.host.probes.reading import inside, read
 from aistack.node.deployments import Image, Listed
 from aistack.node.following import Offer
 
@@ -53,6 +54,11 @@ def remember(root: Path, document: Mapping[str, object]) -> None:
     durable.write(inside(root, LAST), json.dumps({**document, "time": now}, indent=2) + "\n")
 
 
+def remembered(root: Path) -> dict[str, Any]:
+    """What the last update did; empty where there was none, or nobody can read it."""
+    return read(LAST, lambda: dict(json.loads(inside(root, LAST).read_text()))).value or {}
+
+
 def credential(root: Path, name: str) -> str | None:
     """The first line of a credential that the machine was given, None without one."""
     path = inside(root, f"{CREDENTIALS}/{name}")
@@ -74,8 +80,11 @@ def offered(reference: str, current: str | None) -> Offer:
     named, _, _ = reference.partition("@")
     if not re.fullmatch(REFERENCE, named):
         named = current if current and current.rpartition(":")[0] == named else f"{named}:latest"
-    digest, manifest = registry.resolve(reference, ARCHITECTURES.get(os.uname().machine, os.uname().machine))
-    config = json.loads(manifest)["config"]["digest"]
-    described = json.loads(registry.inspected(reference, f"{registry.repository(reference)}@{digest}", config, "--config"))
-    labels = (described.get("config") or {}).get("Labels") or {}
-    return Offer(image=Image(reference=named, digest=digest), version=labels.get(VERSION_LABEL), sealed=labels.get(SEALED_LABEL, ""))
+    digest, manifest = registry.resolve(reference, ARCHITECTURES[os.uname().machine])
+    try:
+        config = json.loads(manifest)["config"]["digest"]
+        described = json.loads(registry.inspected(reference, f"{registry.repository(reference)}@{digest}", config, "--config"))
+        labels = (described.get("config") or {}).get("Labels") or {}
+        return Offer(image=Image(reference=named, digest=digest), version=labels.get(VERSION_LABEL), sealed=labels.get(SEALED_LABEL, ""))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise oci.not_an_image(reference, f"{type(error).__name__}: {error}") from error

@@ -89,6 +89,9 @@ class Deployments(Protocol):
         deployments of `keep` (digests) survive that reboot.
         """
 
+    def try_staged(self) -> None:
+        """Note again that the staged deployment is on trial, in case whoever staged it was killed before it could."""
+
     def lock(self, image: Image) -> bytes | None:
         """The lock inside a downloaded image; None where the engine cannot show it before it is booted."""
 
@@ -102,7 +105,10 @@ class Deployments(Protocol):
         """Make the bootloader start this deployment from now on; a staged one may be dropped by that."""
 
     def stop_counting(self) -> None:
-        """Tell the bootloader to count no more boots: from here on the order of the deployments alone says what starts."""
+        """Tell the bootloader to count no more boots: from here on the order of the deployments alone says what starts.
+
+        The trial of what is staged meanwhile stays noted.
+        """
 
     def reboot(self) -> None:
         """Start the machine again in an orderly way; returns at once."""

@@ -82,7 +82,12 @@ class BootcDeployments:
                 run(["ostree", "admin", "pin", str(one.index)], timeout=60)
         if staged.waits:
             run(["bootc", "upgrade", "--from-downloaded", "--quiet"], timeout=SECONDS)
-        if (environment := self.root / GRUB_ENVIRONMENT).exists():
+        self.try_staged()
+
+    def try_staged(self) -> None:
+        """Where there is GRUB's environment."""
+        staged, environment = self._host().staged, self.root / GRUB_ENVIRONMENT
+        if staged is not None and not staged.waits and environment.exists():
             grub.set_trial(grub.Trial(deployment=staged.tree.rpartition("/")[2], tries=TRIES), environment)
 
     def lock(self, image: Image) -> bytes | None:
@@ -118,7 +123,9 @@ class BootcDeployments:
 
     def stop_counting(self) -> None:
         """As on any node with GRUB."""
-        if (environment := self.root / GRUB_ENVIRONMENT).exists():
+        environment = self.root / GRUB_ENVIRONMENT
+        trial, staged = grub.trial(environment) if environment.exists() else None, self._host().staged
+        if trial is not None and (staged is None or trial.deployment != staged.tree.rpartition("/")[2]):
             grub.set_trial(None, environment)
 
     def reboot(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from aistack.compose.render.system import LOCK_PATH
-from aistack.diagnostics import unable
+from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.readings import Deployment, PromisedImage
 from aistack.host import bound_arrival, bound_images, grub, ostree, ostree_commit, room, sysroot
 from aistack.host.blobs import UNPACKED_SIZE
@@ -75,6 +75,8 @@ class OstreeDeployments:
             described = ostree.read_image(blobs, image.digest)
             new = ostree.missing(self._repository, described.layers)
             # The last layer, which is small, says what the image binds: with it all the room that is needed is known before the rest comes.
+            if not described.layers:
+                raise unable("OST008", "image-not-understood", f"{image.reference} has no layer", why=(f"its digest: {image.digest}",))
             top = self._bound(ostree.import_layer(self._repository, blobs, described.layers[-1]))
             lacking = [one for one in top if one.digest not in bound_images.there(self._storage)]
             parts = remote_image.missing_layers(image.repository, lacking, bound_images.layers_there(self._storage))
@@ -105,14 +107,35 @@ class OstreeDeployments:
             if files not in [sysroot.boot_files(repo, one.checksum) for one in listed]:
                 room.require(self.root / "boot", sum(size for _, size in files.values()) + BOOT_RESERVE, f"the kernel of {image.reference}")
             booted = next((one for one in listed if one.booted), listed[0])  # OSTree itself refuses where none is booted
+            trial = grub.trial(self.root / GRUB_ENVIRONMENT)
+            if trial is not None and trial.deployment == booted.name:
+                why = ("another one on trial would leave this one, unproved, as what is started without being counted",)
+                hints = ("wait for the second gate: aistack node status",)
+                raise unable("UPD007", "trial-not-over", "the system image that runs is on trial itself", why=why, hints=hints)
+            if not booted.default:
+                # The bootloader fell back: a power cut before the shutdown must not start what it fell back from, uncounted.
+                sysroot.set_default(opened, booted.name)
             arch = os.uname().machine
             arguments = sysroot.changed_kargs(
                 booted.kernel_arguments, sysroot.image_kargs(repo, booted.checksum, arch), sysroot.image_kargs(repo, commit, arch)
             )
             sysroot.hold(opened, keep)
             sysroot.discard_staged(opened)
-            name = sysroot.deploy(opened, commit, digest=image.digest, reference=image.reference, kernel_arguments=arguments, staged=True)
-        grub.set_trial(grub.Trial(deployment=name, tries=TRIES), self.root / GRUB_ENVIRONMENT)
+            sysroot.deploy(opened, commit, digest=image.digest, reference=image.reference, kernel_arguments=arguments, staged=True)
+        try:
+            self.try_staged()
+        except DiagnosticError:
+            self.discard()
+            raise
+
+    def try_staged(self) -> None:
+        """GRUB's environment names the deployment; a disk without the file has a menu that counts nothing."""
+        with sysroot.opened(self.root) as opened:
+            staged = next((one.name for one in sysroot.deployments(opened) if one.staged), None)
+        path = self.root / GRUB_ENVIRONMENT
+        noted = grub.trial(path)
+        if staged is not None and (noted is None or noted.deployment != staged):
+            grub.set_trial(grub.Trial(deployment=staged, tries=TRIES), path)
 
     def lock(self, image: Image) -> bytes | None:
         """Read from the image's commit."""
@@ -176,9 +199,13 @@ class OstreeDeployments:
                 sysroot.set_default(opened, f"{chosen.checksum}.{chosen.serial}")
 
     def stop_counting(self) -> None:
-        """End the trial in GRUB's environment; a machine without one has nothing to end."""
+        """End the trial in GRUB's environment, save that of what is staged, which has not begun; without a file there is nothing to end."""
         path = self.root / GRUB_ENVIRONMENT
-        if path.exists():
+        if not path.exists() or (trial := grub.trial(path)) is None:
+            return
+        with sysroot.opened(self.root) as opened:
+            staged = [one.name for one in sysroot.deployments(opened) if one.staged]
+        if trial.deployment not in staged:
             grub.set_trial(None, path)
 
     def reboot(self) -> None:
