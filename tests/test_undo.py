@@ -80,7 +80,7 @@ CASES = {
         accelerator=LockedAccelerator(product="nvidia/l4", count=1, pci_ids=("10de:27b8",)),
     ),
 }
-USUAL = ("good", "app")
+USUAL = ("good",)
 
 
 def image(series: Series, name: str, case: Case) -> str:
