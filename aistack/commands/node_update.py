@@ -16,7 +16,6 @@ from aistack.commands.node import not_a_node
 from aistack.compose.lock import Lock
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse
 from aistack.facts import following as words
-from aistack.host.probes.deployment import deployment
 from aistack.host.probes.reading import inside
 from aistack.node import admission, following, gate, live, state, telling
 from aistack.node import update as node
@@ -165,8 +164,7 @@ def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, de
         dropped = [one.digest for one in listed if one.staged]
         if not dry_run:
             # Before the bootloader is told: a power cut between the two boots what is remembered as undone, and nobody takes it twice.
-            undone = tuple(dict.fromkeys((*remembered.quarantined, *left, *dropped)))
-            state.save(inside(root, state.PATH), replace(remembered, quarantined=undone))
+            _quarantine(root, *left, *dropped)
             engine.discard()
             engine.make_default(target.digest)
             engine.stop_counting()
@@ -194,8 +192,7 @@ def _left(root: Path, engine: Deployments, listed: Sequence[Listed], *, as_json:
     """After the way back from apps that were put in force without a reboot: their image is dropped, and no timer takes it again."""
     dropped = [one.digest for one in listed if one.staged]
     engine.discard()
-    remembered = state.load(inside(root, state.PATH))
-    state.save(inside(root, state.PATH), replace(remembered, quarantined=tuple(dict.fromkeys((*remembered.quarantined, *dropped)))))
+    _quarantine(root, *dropped)
     booted = next((one.digest for one in listed if one.booted), None)
     document = {"schema": ROLLBACK_SCHEMA, "digest": booted, "left": [], "dropped": dropped, "done": True, "reboots": False}
     return _said(
@@ -236,29 +233,30 @@ def _applied(root: Path, engine: Deployments, *, may_reboot: bool = True) -> str
     if verdict(look(root, "quick").results).outcome not in live.GOOD:
         _say("this machine itself is not well: its apps stay as they are")
         return "staged"
-    digest, spared = difference.deployment.promised_manifest, False
+    digest = difference.deployment.promised_manifest
     try:
         switched = live.go(root, difference, _say)
-        if switched.ok:
-            keep("confirm", switched.results, root)
-            return "live"
-        for line in gate.lines("live", switched.results):
-            _say(line)
-        keep("confirm", switched.back, root)
-        # What fails with the former apps as well is not the new image's fault.
-        spared = verdict(switched.back).outcome not in live.GOOD
-    finally:
-        if _in_force(root) != digest:
-            remembered = state.load(inside(root, state.PATH))
-            if digest is not None and digest not in remembered.quarantined and not spared:
-                state.save(inside(root, state.PATH), replace(remembered, quarantined=(*remembered.quarantined, digest)))
-            engine.discard()
+    except DiagnosticError:
+        _quarantine(root, digest)
+        engine.discard()
+        raise
+    if switched.ok:
+        keep("confirm", switched.results, root)
+        return "live"
+    for line in gate.lines("live", switched.results):
+        _say(line)
+    keep("confirm", switched.back, root)
+    if verdict(switched.back).outcome in live.GOOD:  # what fails with the former apps as well is not the new image's fault
+        _quarantine(root, digest)
+    engine.discard()
     return "undone"
 
 
-def _in_force(root: Path) -> str | None:
-    found = deployment(root).value
-    return found.promised_manifest if found else None
+def _quarantine(root: Path, *digests: str | None) -> None:
+    """Remember not to take these images again."""
+    remembered = state.load(inside(root, state.PATH))
+    every = tuple(dict.fromkeys((*remembered.quarantined, *filter(None, digests))))
+    state.save(inside(root, state.PATH), replace(remembered, quarantined=every))
 
 
 def _say(text: str) -> None:
