@@ -41,8 +41,9 @@ ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "web-appliance.yaml"
 NEWER = """kernel: {flavor: cloud, version: "7.*"}
 sources:
-  - {kind: apt, suites: [trixie-backports], packages: [linux-image-cloud-amd64]}"""
-"""What the update changes in the recipe: another kernel, so that /boot is written too."""
+  - {kind: apt, suites: [trixie-backports], packages: [linux-image-cloud-amd64]}
+  - {kind: apt, suites: [trixie-backports], packages: [caddy], apps: [web]}"""
+"""What the update changes in the recipe: another kernel, so that /boot is written too, and the app, so that its image comes as well."""
 ROOM = 4 << 30
 """Bytes that the rebuilt disks of one worker take at most."""
 
@@ -66,10 +67,10 @@ HEAD = """\
 # Power cuts during an update
 
 `python tests/power_cuts.py --seed {seed}`: a node made from `recipes/web-appliance.yaml` is updated by `aistack node update --from` to one
-with another kernel and switched off in order, in QEMU, which logs every write and flush of its disk. The disk is rebuilt at moments of that
-log, half of them in the update itself, half in the shutdown that changes the bootloader's menu. At each one: both file systems are right
-once their journal is replayed, `ostree fsck` finds every object as it should be, and what the menu starts is whole (every file of the
-deployment, `/etc`, origin, kernel, initramfs, GRUB's environment); what firmware reads is as it was.
+with another kernel and a newer app, and switched off in order, in QEMU, which logs every write and flush of its disk. The disk is rebuilt
+at moments of that log, half of them in the update itself, half in the shutdown that changes the bootloader's menu. At each one: both file
+systems are right once their journal is replayed, `ostree fsck` finds every object as it should be, and what the menu starts is whole (every
+file of the deployment, `/etc`, origin, kernel, initramfs, GRUB's environment); what firmware reads is as it was.
 """
 
 
