@@ -52,8 +52,12 @@ def test_an_earlier_start_left_nothing_that_is_believed(storage: Path) -> None:
 
 
 def test_the_same_start_goes_on_where_it_was(storage: Path) -> None:
-    with pytest.raises(CutError), bound_arrival.arriving(storage, [KEPT], storage / "start"):
+    (storage / bound_arrival.SCRATCH / "left").mkdir(parents=True)
+    with pytest.raises(CutError), bound_arrival.arriving(storage, [KEPT], storage / "start") as scratch:
+        assert list(scratch.iterdir()) == []
+        (scratch / "half").touch()
         raise CutError
+    assert not scratch.exists()
     assert (storage / bound_arrival.MARK).exists()
     with bound_arrival.arriving(storage, [KEPT], storage / "start"):
         assert len(list((storage / "overlay").iterdir())) == 5

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 import os
-from dataclasses import dataclass, replace
+import subprocess
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,13 @@ from tools_needed import needs
 from aistack.commands import node_update
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.facts.following import is_open, window_problem
+from aistack.facts.readings import Deployment
 from aistack.host import layout_server, room
 from aistack.node import state, update
 from aistack.node.cleaning import kept
-from aistack.node.decide import State
+from aistack.node.decide import Reboots, State
 from aistack.node.deployments import Image, Listed
-from aistack.node.following import Offer, Step, judge, to_go_back_to
+from aistack.node.following import MOST_REBOOTS, Offer, Step, judge, rebooting, staged, to_go_back_to
 
 MONDAY = datetime.datetime(2026, 11, 23)  # a node's local time
 OLD, NEW = "2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z"
@@ -79,15 +81,31 @@ BOOTED, STAGED, OTHER = Listed(digest="b", booted=True, default=True), Listed(di
         (offer("n", OLD), True, False, Step.OLDER),
         (offer("n", OLD), False, True, Step.AVAILABLE),
         (offer("q", OLD), False, True, Step.QUARANTINED),
+        (offer("g"), False, False, Step.GIVEN_UP),
+        (offer("g"), True, False, Step.AVAILABLE),
     ],
 )
 def test_what_an_image_is_to_a_node(given_: Offer, named: bool, allow: bool, step: Step) -> None:
     here = "2026-11-01T12:00:00Z"
-    assert judge(given_, (STAGED, BOOTED, OTHER), ("q",), here, named=named, allow_downgrade=allow).step is step
+    remembered = State(quarantined=("q",), reboots=Reboots(digest="g", times=MOST_REBOOTS))
+    assert judge(given_, (STAGED, BOOTED, OTHER), remembered, here, named=named, allow_downgrade=allow).step is step
 
 
 def test_a_node_whose_own_image_has_no_time_takes_any() -> None:
-    assert judge(offer("n", ""), (BOOTED,), (), "", named=False, allow_downgrade=False).step is Step.AVAILABLE
+    assert judge(offer("n", ""), (BOOTED,), State(), "", named=False, allow_downgrade=False).step is Step.AVAILABLE
+
+
+def test_reboots_that_start_nothing_have_an_end_and_a_way_out() -> None:
+    remembered = rebooting(State(confirmed="b"), "m")
+    for times in range(1, MOST_REBOOTS + 1):
+        assert judge(offer("n"), (BOOTED,), remembered, OLD, named=False, allow_downgrade=False).step is Step.AVAILABLE
+        remembered = rebooting(staged(remembered, "n"), "n")
+        assert remembered.reboots == Reboots(digest="n", times=times)
+    judged = judge(offer("n"), (BOOTED,), remembered, OLD, named=False, allow_downgrade=False)
+    assert judged.step is Step.GIVEN_UP and "journalctl -u ostree-finalize-staged" in judged.because and "by its digest" in judged.because
+    assert judge(offer("m"), (BOOTED,), remembered, OLD, named=False, allow_downgrade=False).step is Step.AVAILABLE
+    assert judge(offer("n"), (BOOTED,), remembered, OLD, named=True, allow_downgrade=False).step is Step.AVAILABLE
+    assert staged(remembered, "n") == State(confirmed="b")
 
 
 def test_the_way_back() -> None:
@@ -106,8 +124,8 @@ def test_the_way_back() -> None:
 )
 def test_the_confirmed_one_is_always_kept(digests: list[str], confirmed: str, quarantined: set[str]) -> None:
     listed = [Listed(digest=digest, booted=number == 0) for number, digest in enumerate(digests)]
-    keep = kept(listed, State(confirmed=confirmed, quarantined=tuple(quarantined)))
-    assert confirmed in keep and len(keep) <= 2
+    keep = kept(listed, State(confirmed=confirmed, quarantined=tuple(quarantined)), "live")
+    assert {confirmed, "live"} <= keep and len(keep) <= 3
 
 
 def test_what_a_node_follows(tmp_path: Path) -> None:
@@ -120,11 +138,19 @@ def test_what_a_node_follows(tmp_path: Path) -> None:
     assert update.followed(tmp_path, (booted,)) == "other.example/n:beta"
 
 
-def test_a_second_update_is_refused(tmp_path: Path) -> None:
-    with update.alone(tmp_path), pytest.raises(DiagnosticError, match="another update"), update.alone(tmp_path):
-        pass
-    with update.alone(tmp_path):
-        pass
+def test_a_second_update_waits_for_the_first_and_not_for_ever(tmp_path: Path) -> None:
+    said: list[str] = []
+    with update.alone(tmp_path, said.append):
+        assert said == []
+        with pytest.raises(DiagnosticError, match="another update"), update.alone(tmp_path, said.append, seconds=0.1):
+            pass
+        assert len(said) == 1 and "waiting for it, 0 s at most" in said[0]
+    holder = subprocess.Popen(
+        ["flock", str(tmp_path / "run/aistack/update.lock"), "sh", "-c", "echo held; sleep 0.5"], stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+    with update.alone(tmp_path, said.append):
+        assert len(said) == 2 and holder.wait(10) == 0
 
 
 def test_room_is_asked_for_before_it_is_used(tmp_path: Path) -> None:
@@ -176,6 +202,7 @@ def test_it_reboots_by_itself_only_in_its_window_and_into_something(
     engine = Engine(order=[], has=has)
     assert node_update.update(node_update.Extent(in_window=True), root=root, deployments=engine) is ExitCode.OK
     assert engine.told == told
+    assert state.load(root / "var/lib/aistack/state.json").reboots == (Reboots(digest="s", times=1) if told else None)
 
 
 def test_a_rollback_remembers_before_it_tells_the_bootloader(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,6 +214,18 @@ def test_a_rollback_remembers_before_it_tells_the_bootloader(tmp_path: Path, cap
     node_update.rollback(apply=True, dry_run=False, as_json=False, root=root, deployments=engine)
     assert engine.told == ["discard", "discard", "default o", "stop counting", "reboot"]
     assert "o starts next" in capsys.readouterr().out
+
+
+def test_a_rollback_of_apps_that_were_replaced_says_so_before_it_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, engine = node(tmp_path), Engine(order=[], has=(STAGED, BOOTED, OTHER))
+    over = Deployment(stateroot="aistack", commit="c", serial=0, promised_manifest="l", manifest="l", lock_identity="i")
+    (root / "run/aistack").mkdir(parents=True)
+    (root / "run/aistack/live.json").write_text(json.dumps(asdict(over)))
+    node_update.rollback(apply=False, dry_run=True, as_json=False, root=root, deployments=engine)
+    said = capsys.readouterr().out
+    assert "the apps and models of the booted b would be in force again" in said
+    assert "those of l are taken again only by its digest" in said and "s, which was staged, would be dropped" in said
+    assert engine.told == [] and not (root / "var/lib/aistack/state.json").exists()
 
 
 def test_a_rollback_without_another_deployment_is_refused(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from aistack.compose.lock import identity
 from aistack.diagnostics import DiagnosticError, ExitCode, unable
 from aistack.host.probes.deployment import deployment
 from aistack.host.probes.images import bound_images
-from aistack.node import agent, models, report, repository, second_gate, state, watch
-from aistack.node.decide import Experiment, State
+from aistack.node import agent, esp, models, report, repository, second_gate, state, watch
+from aistack.node.decide import Experiment, Reboots, State
 from aistack.node.deployments import Advance, Difference, Fetched, Image, Listed
 
 
@@ -136,6 +136,25 @@ def test_a_damaged_file_of_the_os_is_told_until_it_is_mended(tree: Path, tmp_pat
     assert (repository.main(tree), repository.judge(tree)) == (0, ())
 
 
+def test_what_is_removed_while_the_os_is_looked_at_is_no_damage(tree: Path, tmp_path: Path) -> None:
+    program, looks = tmp_path / "bin/ostree", tmp_path / "looks"
+    once = (
+        f"fsck*) echo look >> {looks}; [ $(wc -l < {looks}) = 1 ] || exit 0; echo 'error: Missing object: ab/cd.file' >&2; exit 1 ;;\nesac"
+    )
+    program.write_text(program.read_text().replace("esac", once))
+    assert (repository.main(tree), repository.judge(tree)) == (0, ())
+    assert looks.read_text() == "look\nlook\n"
+
+
+def test_the_esp_is_left_alone_by_what_was_undone(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its gates pass, and so it reaches what is ordered after boot-complete.target."""
+    state.save(tree / "var/lib/aistack/state.json", State(confirmed="sha256:old", quarantined=(MANIFEST,)))
+    assert esp.main(tree) == 0
+    assert "not known to be the confirmed system" in capsys.readouterr().out
+    state.save(tree / "var/lib/aistack/state.json", State(confirmed=MANIFEST))
+    assert esp.is_confirmed(tree)
+
+
 def test_no_answer_of_the_first_gate_is_never_confirmed(tree: Path) -> None:
     bootloader = Bootloader(order=[MANIFEST])
     assert second_gate.run_confirm(tree, bootloader) == 3
@@ -156,7 +175,17 @@ def test_a_damaged_memory_is_reported_and_nothing_is_done(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "remembered", [State(), State(confirmed="a", quarantined=("b", "c"), experiment=Experiment(digest="d", failed=("e",)), unfit="f")]
+    "remembered",
+    [
+        State(),
+        State(
+            confirmed="a",
+            quarantined=("b", "c"),
+            experiment=Experiment(digest="d", failed=("e",)),
+            unfit="f",
+            reboots=Reboots(digest="g", times=2),
+        ),
+    ],
 )
 def test_the_memory_comes_back_as_it_went(tmp_path: Path, remembered: State) -> None:
     state.save(tmp_path / "deep/state.json", remembered)

@@ -11,6 +11,7 @@ import pytest
 from node_samples import LOCK, digests
 
 from aistack.commands.judging import judge_source
+from aistack.commands.push import push
 from aistack.commands.reading import read_recipe
 from aistack.compose.render import RenderedFile, render_system
 from aistack.compose.render.policy import ATTACHMENTS, KEY, POLICY
@@ -27,6 +28,16 @@ def test_the_key_itself_is_locked(tmp_path: Path) -> None:
     source = read_recipe(recipe)
     stack = judge_source(source.recipe, source.root, os.environ).stack
     assert stack is not None and dict(stack.node)["signed-by"] == PEM
+
+
+def test_what_its_nodes_would_refuse_is_not_pushed(tmp_path: Path) -> None:
+    recipe = tmp_path / "one.yaml"
+    recipe.write_text(RECIPE)
+    (tmp_path / "release.pub").write_text(PEM)
+    for key, rule in ((None, "PUSH004"), (tmp_path / "release.private", "LOCK003")):
+        with pytest.raises(DiagnosticError) as caught:
+            push(recipe, "registry.example/nodes/l4:stable", key=key, dry_run=True, as_json=False)
+        assert caught.value.diagnostics[0].rule == rule
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x00\xff", b"-----BEGIN ENCRYPTED COSIGN PRIVATE KEY-----"])

@@ -54,6 +54,19 @@ def test_a_program_that_takes_too_long_ends_with_all_that_it_started(tmp_path: P
     assert gone(int(file.read_text()))
 
 
+def test_a_program_that_moves_nothing_is_ended_and_one_that_does_is_not(tmp_path: Path) -> None:
+    def read(script: str) -> bytes:
+        with process.stream(["sh", "-c", script], log=tmp_path / "log", silence=0.5) as running:
+            assert running.stdout is not None
+            return running.stdout.read()
+
+    with pytest.raises(DiagnosticError) as caught:
+        read("echo begun; exec sleep 60")
+    assert caught.value.diagnostics[0].rule == "HOST003" and "did nothing for 0 s" in str(caught.value)
+    slow = "import time, sys\nfor _ in range(12):\n    sys.stdout.buffer.write(bytes(100_000)); sys.stdout.flush(); time.sleep(0.15)"
+    assert len(read(f"exec {sys.executable} -c '{slow}'")) == 1_200_000
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_when_we_are_told_to_end_so_are_they(tmp_path: Path, number: int) -> None:
     """The program itself, with one verb put in its table: what ends it ends what it runs."""

@@ -17,7 +17,7 @@ from aistack.compose.lock import Lock
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse
 from aistack.facts import following as words
 from aistack.host.probes.reading import inside
-from aistack.node import admission, following, gate, live, state, telling
+from aistack.node import admission, cleaning, following, gate, live, state, telling
 from aistack.node import update as node
 from aistack.node.agent import keep
 from aistack.node.deployments import Deployments, Fetched, Listed
@@ -60,7 +60,7 @@ def update(
     engine, lock = deployments or chosen(root), _lock(root)
     with contextlib.ExitStack() as stack:
         if not extent.check:
-            stack.enter_context(node.alone(root))
+            stack.enter_context(node.alone(root, _say))
             stack.callback(telling.tell, root, engine)
             stack.enter_context(_failures_kept(root))
             live.finish_interrupted(root, _say)
@@ -101,8 +101,8 @@ def _taken(
 
         stack.enter_context(layout_server.serving(layout, reference))
     offer = node.offered(reference, current)
-    quarantined = state.load(inside(root, state.PATH)).quarantined
-    judged = following.judge(offer, listed, quarantined, lock.sealed, named="@" in reference, allow_downgrade=allow_downgrade)
+    remembered = state.load(inside(root, state.PATH))
+    judged = following.judge(offer, listed, remembered, lock.sealed, named="@" in reference, allow_downgrade=allow_downgrade)
     if judged.step is Step.OLDER:
         raise _older(offer, judged)
     outcome, fetched = judged.step.value, None
@@ -118,11 +118,13 @@ def _taken(
     if outcome == "staged" and extent.apply:
         outcome = _applied(root, engine)
     document = _document(outcome, judged.because, offer, listed, fetched)
-    if not extent.check and (judged.step is Step.AVAILABLE or node.remembered(root).get("digest") != offer.image.digest or extent.apply):
+    last = node.remembered(root)
+    gives_up = judged.step is Step.GIVEN_UP and last.get("outcome") != outcome
+    if not extent.check and (judged.step is Step.AVAILABLE or gives_up or last.get("digest") != offer.image.digest or extent.apply):
         node.remember(root, document)
     code = _said(document, _lines(document), as_json)
     if outcome == "reboots":
-        engine.reboot()
+        _reboot(root, engine, offer.image.digest)
     return ExitCode.NO if outcome == "undone" else code
 
 
@@ -132,10 +134,9 @@ def _stage(root: Path, engine: Deployments, offer: Offer) -> None:
         admission.require_admitted(root, text)
     remembered = state.load(inside(root, state.PATH))
     engine.stage(offer.image, [remembered.confirmed] if remembered.confirmed else [])
-    if offer.image.digest in remembered.quarantined:
-        # Named by somebody who knows: its trial is one like any other.
-        others = tuple(digest for digest in remembered.quarantined if digest != offer.image.digest)
-        state.save(inside(root, state.PATH), replace(remembered, quarantined=others))
+    if (now := following.staged(remembered, offer.image.digest)) != remembered:
+        state.save(inside(root, state.PATH), now)
+    _clean(root, engine)  # what was staged before and never started may be large
 
 
 def _drop_withdrawn(root: Path, engine: Deployments, judged: Judged, offer: Offer, listed: Sequence[Listed]) -> None:
@@ -153,10 +154,12 @@ def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, de
     Exit 1 where there is no other deployment, or this is no node; 3 where it could not be done.
     """
     engine, _ = deployments or chosen(root), _lock(root)
-    with node.alone(root):
+    with node.alone(root, _say):
+        if not dry_run:
+            live.finish_interrupted(root, _say)
         listed, remembered = engine.listed(), state.load(inside(root, state.PATH))
-        if not dry_run and live.leave(root, _say):
-            return _left(root, engine, listed, as_json=as_json)
+        if over := live.in_force(root):
+            return _left(root, engine, listed, over.promised_manifest, dry_run=dry_run, as_json=as_json)
         target = following.to_go_back_to(listed, remembered.confirmed, remembered.quarantined)
         if target is None:
             raise refuse(_problem("UPD005", "nothing-to-go-back-to", "this node has no other deployment", "aistack node update"))
@@ -188,16 +191,20 @@ def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, de
         return code
 
 
-def _left(root: Path, engine: Deployments, listed: Sequence[Listed], *, as_json: bool) -> ExitCode:
-    """After the way back from apps that were put in force without a reboot: their image is dropped, and no timer takes it again."""
+def _left(root: Path, engine: Deployments, listed: Sequence[Listed], over: str | None, *, dry_run: bool, as_json: bool) -> ExitCode:
+    """The way back from apps that were put in force without a reboot: their image `over` is dropped, and no timer takes it again."""
     dropped = [one.digest for one in listed if one.staged]
-    engine.discard()
-    _quarantine(root, *dropped)
+    if not dry_run:
+        _quarantine(root, over, *dropped)  # first, as for any rollback
+        live.leave(root, _say)
+        engine.discard()
+        telling.tell(root, engine)
     booted = next((one.digest for one in listed if one.booted), None)
-    document = {"schema": ROLLBACK_SCHEMA, "digest": booted, "left": [], "dropped": dropped, "done": True, "reboots": False}
-    return _said(
-        document, ("the booted system's own apps and models are in force again", *(f"{one} is dropped" for one in dropped)), as_json
-    )
+    will = "would be" if dry_run else "are"
+    lines = [f"the apps and models of the booted {booted} {will} in force again", f"those of {over} are taken again only by its digest"]
+    lines += [f"{one}, which was staged, {'would be' if dry_run else 'is'} dropped" for one in dropped]
+    document = {"schema": ROLLBACK_SCHEMA, "digest": booted, "left": [over], "dropped": dropped, "done": not dry_run, "reboots": False}
+    return _said(document, lines, as_json)
 
 
 def _lock(root: Path) -> Lock:
@@ -242,6 +249,7 @@ def _applied(root: Path, engine: Deployments, *, may_reboot: bool = True) -> str
         raise
     if switched.ok:
         keep("confirm", switched.results, root)
+        _clean(root, engine)  # a node whose apps alone are replaced may not restart for months
         return "live"
     for line in gate.lines("live", switched.results):
         _say(line)
@@ -257,6 +265,21 @@ def _quarantine(root: Path, *digests: str | None) -> None:
     remembered = state.load(inside(root, state.PATH))
     every = tuple(dict.fromkeys((*remembered.quarantined, *filter(None, digests))))
     state.save(inside(root, state.PATH), replace(remembered, quarantined=every))
+
+
+def _clean(root: Path, engine: Deployments) -> None:
+    """What nothing needs goes; where it does not, it goes the next time."""
+    try:
+        for digest in cleaning.clean(root, engine):
+            _say(f"removed {digest}")
+    except DiagnosticError as error:
+        _say(f"what nothing needs could not be removed: {error}")
+
+
+def _reboot(root: Path, engine: Deployments, digest: str) -> None:
+    """Into what is staged; counted, since the shutdown has still to put it in place."""
+    state.save(inside(root, state.PATH), following.rebooting(state.load(inside(root, state.PATH)), digest))
+    engine.reboot()
 
 
 def _say(text: str) -> None:
@@ -277,7 +300,7 @@ def _apply_in_window(root: Path, lock: Lock, engine: Deployments) -> None:
         because = f"the window {window} is open" if window else "no window keeps apps from being replaced"
         node.remember(root, {"schema": SCHEMA, "outcome": outcome, "because": because, **asdict(staged)})
     if outcome == "reboots":
-        engine.reboot()
+        _reboot(root, engine, staged.digest)
 
 
 def _document(outcome: str, because: str, offer: Offer, listed: Sequence[Listed], fetched: Fetched | None) -> dict[str, Any]:

@@ -47,6 +47,9 @@ def push(
         message = f"`{reference}` does not say where to push"
         raise refuse(_problem("PUSH001", "push-reference", message, "HOST/REPOSITORY:TAG, like registry.example/nodes/l4:stable"))
     found = opened(recipe, Options())
+    if dict(found.stack.node).get("signed-by") and key is None:
+        message = f"the nodes of {recipe} take what is signed alone, and this push signs nothing"
+        raise refuse(_problem("PUSH004", "push-unsigned", message, "`--sign-by KEY` names the private key"))
     locked, store = found.locked(), found.places.store
     built = building.find(locked, store)
     images = built.images()
@@ -56,9 +59,6 @@ def push(
     if system is None or tools is None or lacking:
         message = f"{recipe} is not built whole: {', '.join(lacking) or ('its tools root' if system else 'its system image')} is missing"
         raise refuse(_problem("PUSH002", "push-not-built", message, f"aistack build {recipe}"))
-    if dict(locked.node).get("signed-by") and key is None:
-        message = f"the nodes of {recipe} take what is signed alone, and this push signs nothing"
-        raise refuse(_problem("PUSH004", "push-unsigned", message, "`--sign-by KEY` names the private key"))
     repository = reference.rpartition(":")[0]
     targets = [(digest, f"{repository}:{_tag(name, digest)}") for name, digest in bound.items()] + [(system, reference)]
     documents = evidence(store, built)

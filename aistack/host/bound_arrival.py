@@ -19,14 +19,14 @@ from typing import Any
 from aistack.host import durable
 from aistack.host.probes import images
 
-MARK = "arriving"
+MARK, SCRATCH = "arriving", "fetching"
 START = Path("/proc/sys/kernel/random/boot_id")
 """Names this start of the machine: a pull that was killed since then lost nothing."""
 
 
 @contextmanager
-def arriving(storage: Path, keep: Collection[str], start: Path = START) -> Iterator[None]:
-    """What comes into the store inside is on the disk when the block is left.
+def arriving(storage: Path, keep: Collection[str], start: Path = START) -> Iterator[Path]:
+    """What comes into the store inside is on the disk when the block is left; for what is fetched until then there is a folder beside it.
 
     Where an earlier start of the machine never left it, all that no digest in `keep` (of manifests) needs is thrown away first.
     """
@@ -34,7 +34,13 @@ def arriving(storage: Path, keep: Collection[str], start: Path = START) -> Itera
     if mark.exists() and mark.read_text() != now:
         _throw_away(storage, keep)
     durable.write(mark, now)
-    yield
+    scratch = storage / SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch)
     os.sync()
     mark.unlink()
 

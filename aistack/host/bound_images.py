@@ -42,24 +42,28 @@ def _store(storage: Path) -> str:
     return f"containers-storage:[overlay@{storage}+/run/containers:overlay.skip_mount_home=true]"
 
 
-def pull(repository: str, image: PromisedImage, storage: Path, begun: Callable[[str], None]) -> None:
+def pull(repository: str, image: PromisedImage, storage: Path, scratch: Path, begun: Callable[[str], None]) -> None:
     """Copy an image of HOST/REPOSITORY into the store by its digest; layers that the store has are not fetched again.
 
-    policy.json does not count here: the signed system image names the digest. `begun` is told the digest of each blob that is taken up.
+    Until the image is whole, skopeo keeps its layers in the folder `scratch` too, as they came. policy.json does not count here: the signed
+    system image names the digest. `begun` is told the digest of each blob that is taken up.
     Raises DiagnosticError (exit 3): see host/registry.py.
     """
     from aistack.host import registry  # the gates need none of it
 
     name = f"{repository}@{image.digest}"
-    argv = image_proxy.skopeo("--insecure-policy", "copy", "--retry-times=3", f"docker://{name}", target(storage, image.name, image.digest))
+    to = target(storage, image.name, image.digest)
+    argv = image_proxy.skopeo("--insecure-policy", f"--tmpdir={scratch}", "copy", "--retry-times=3", f"docker://{name}", to)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         try:
-            with process.stream(argv, log=log) as running:
+            with process.stream(argv, log=log, silence=image_proxy.SILENCE) as running:
                 for line in running.stdout or ():
                     begun(line.decode(errors="replace").removeprefix("Copying blob ").strip())
         except DiagnosticError as error:
-            raise registry.refused(name, registry.words(log.read_text(errors="replace"))) from error
+            stuck = error.diagnostics[0].rule == "HOST003"
+            said = image_proxy.silent() if stuck else registry.words(log.read_text(errors="replace"))
+            raise registry.refused(name, said) from error
 
 
 def layers_there(storage: Path) -> frozenset[str]:

@@ -24,6 +24,11 @@ SILENCE = 120.0
 """Seconds after which a registry that sends nothing is given up."""
 
 
+def silent() -> str:
+    """What is said of such a registry."""
+    return f"nothing came for {SILENCE:.0f} s"
+
+
 class ProxyError(Exception):
     """What skopeo says of an image that it cannot open, or of a blob that did not come whole."""
 
@@ -67,7 +72,7 @@ class _Arriving:
 
     def read(self, size: int) -> bytes:
         if not select.select([self.pipe], [], [], SILENCE)[0]:
-            raise ProxyError(f"nothing came for {SILENCE:.0f} s")
+            raise ProxyError(silent())
         data = cast("bytes", self.pipe.read(size))
         self.ended = not data
         self.advance(len(data))
@@ -121,6 +126,6 @@ def _alive() -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise ProxyError(f"nothing came for {SILENCE:.0f} s") from error
+        raise ProxyError(silent()) from error
     except (OSError, ValueError) as error:
         raise ProxyError("skopeo ended too early") from error

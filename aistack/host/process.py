@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ MOST_OF_A_LINE = 600
 """Characters of a command, or of a line that a program said, that a message shows."""
 LEAST_ROOM = 1 << 16
 """Bytes: with less, a disk counts as full."""
+LEAST_MOVED = 1 << 16
+"""Bytes: a program that reads and writes fewer while it is watched is stuck, whatever its timers do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,20 +135,60 @@ def stream(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     whole: bool = True,
+    silence: float | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program whose standard output is read as it comes (`process.stdout`); its talk goes to `log`.
 
     A bad end raises DiagnosticError (exit 3) with the log's last lines; leaving early ends the program. With `whole` false, whoever has
-    read enough just leaves the block: the program is ended then, and how it ended does not count.
+    read enough just leaves the block: the program is ended then, and how it ended does not count. A program that moves no bytes for
+    `silence` seconds, twice that at most, is killed: HOST003.
     """
     source = subprocess.DEVNULL if stdin is None else stdin
-    with log.open("wb") as errors, _started(argv, stdin=source, stdout=subprocess.PIPE, stderr=errors, env=env, cwd=cwd) as process:
+    with (
+        log.open("wb") as errors,
+        _started(argv, stdin=source, stdout=subprocess.PIPE, stderr=errors, env=env, cwd=cwd) as process,
+        _watched(process, silence) as stuck,
+    ):
         yield process
         if not whole:
             return
         returncode = process.wait()
+    if stuck.is_set():
+        message = f"`{argv[0].rsplit('/', 1)[-1]}` did nothing for {silence:.0f} s"
+        raise unable("HOST003", "tool-too-slow", message, why=(f"command: {shlex.join(argv)[:MOST_OF_A_LINE]}",))
     if returncode != 0:
         raise failure(argv, returncode, log.read_text(errors="replace"), log=log)
+
+
+@contextmanager
+def _watched(process: subprocess.Popen[bytes], silence: float | None) -> Iterator[threading.Event]:
+    """Kills a program that is stuck, and says so; what it moved is what the kernel counts (proc_pid_io(5)), sockets and pipes too."""
+    stuck, over = threading.Event(), threading.Event()
+
+    def moved() -> int:
+        counted = dict(line.split(": ") for line in Path(f"/proc/{process.pid}/io").read_text().splitlines())
+        return int(counted["rchar"]) + int(counted["wchar"])
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):  # it has ended
+            before = moved()
+            while not over.wait(silence):
+                now = moved()
+                if now - before < LEAST_MOVED:
+                    stuck.set()
+                    os.killpg(process.pid, signal.SIGKILL)
+                before = now
+
+    if silence is None:
+        yield stuck
+        return
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield stuck
+    finally:
+        over.set()
+        watcher.join()
 
 
 @contextmanager

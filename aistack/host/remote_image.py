@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from aistack.facts.readings import PromisedImage
@@ -47,10 +47,7 @@ def _refused(reference: str) -> Iterator[None]:
         raise registry.refused(reference, str(error)) from error
 
 
-def missing_layers(repository: str, images: Iterable[PromisedImage], there: Collection[str]) -> tuple[Layer, ...]:
-    """The layers of HOST/REPOSITORY's images, each named by its digest, but for those whose digests are `there`."""
-    found: dict[str, Layer] = {}
-    for image in images:
-        name = f"{repository}@{image.digest}"
-        found |= {layer.digest: layer for layer in layers_of(registry.inspected(name, name, image.digest)) if layer.digest not in there}
-    return tuple(found.values())
+def missing_layers(repository: str, image: PromisedImage, there: Collection[str]) -> tuple[Layer, ...]:
+    """The layers of HOST/REPOSITORY's image of that digest, but for those whose digests are `there`."""
+    name = f"{repository}@{image.digest}"
+    return tuple(layer for layer in layers_of(registry.inspected(name, name, image.digest)) if layer.digest not in there)

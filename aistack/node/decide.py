@@ -38,6 +38,14 @@ class Experiment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reboots:
+    """Reboots that a node made by itself to start a staged digest, `times` one after the other."""
+
+    digest: str
+    times: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """What a node remembers between boots; digests are the system images' manifest digests.
 
@@ -48,6 +56,7 @@ class State:
     quarantined: tuple[str, ...] = ()
     experiment: Experiment | None = None
     unfit: str | None = None
+    reboots: Reboots | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +99,7 @@ def decide(state: State, situation: Situation, verdict: Verdict) -> Decision:
             return Decision(action=Action.ROLL_BACK, because="it is quarantined: the way back from it was cut short", state=state)
         return Decision(action=Action.DEGRADE, because="a quarantined system image was booted by hand; it is not confirmed", state=state)
     if good:
-        kept = replace(state, confirmed=booted, experiment=None, unfit=None)
+        kept = replace(state, confirmed=booted, experiment=None, unfit=None, reboots=None)
         return Decision(action=Action.CONFIRM, because="both gates are healthy", state=kept)
     return _new_and_bad(state, situation, verdict, booted)
 

@@ -7,15 +7,25 @@ from pathlib import Path
 
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.host import esp
+from aistack.host.probes.deployment import booted
+from aistack.host.probes.reading import inside
 from aistack.host.process import run
+from aistack.node import state
 
 MOUNTED = Path("/run/aistack/esp")
 OPTIONS = "rw,nosuid,nodev,noexec,umask=0077"
 
 
-def main(image: Path = Path(esp.IMAGE)) -> int:
-    """Mount the partition where only this unit sees it, and refresh it; exit code 0, or 3 where it could not."""
+def main(root: Path = Path("/")) -> int:
+    """Mount the partition where only this unit sees it, and refresh it; exit code 0, or 3 where it could not.
+
+    Nothing is done for a system that is not the confirmed one: what a person started that was undone passes the gates, too.
+    """
+    image = inside(root, esp.IMAGE)
     try:
+        if not is_confirmed(root):
+            print("this is not known to be the confirmed system; the EFI system partition stays as it is")
+            return ExitCode.OK
         MOUNTED.mkdir(exist_ok=True)
         run(["mount", "-t", "vfat", "-o", OPTIONS, str(esp.partition(Path("/boot"))), str(MOUNTED)], timeout=120)
         if esp.is_older(image, MOUNTED):
@@ -28,6 +38,12 @@ def main(image: Path = Path(esp.IMAGE)) -> int:
             print("; ".join((diagnostic.message, *diagnostic.why, *diagnostic.hints)), file=sys.stderr)
         return ExitCode.UNABLE
     return ExitCode.OK
+
+
+def is_confirmed(root: Path) -> bool:
+    """Whether the system that runs is the one that the node goes back to."""
+    runs = booted(root).value
+    return runs is not None and runs.manifest == state.load(inside(root, state.PATH)).confirmed
 
 
 if __name__ == "__main__":

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from enum import StrEnum
 
+from aistack.node.decide import Reboots, State
 from aistack.node.deployments import Image, Listed
 from aistack.values import dataclass
+
+MOST_REBOOTS = 3
+"""Reboots into one staged image: one power cut during the shutdown must not condemn it, and one that never succeeds must have an end."""
 
 
 class Step(StrEnum):
@@ -16,6 +21,7 @@ class Step(StrEnum):
     STAGED = "staged"
     AVAILABLE = "available"
     QUARANTINED = "quarantined"
+    GIVEN_UP = "given-up"
     OLDER = "older"
 
 
@@ -36,12 +42,10 @@ class Judged:
     because: str
 
 
-def judge(
-    offer: Offer, listed: Sequence[Listed], quarantined: Collection[str], sealed_here: str, *, named: bool, allow_downgrade: bool
-) -> Judged:
+def judge(offer: Offer, listed: Sequence[Listed], state: State, sealed_here: str, *, named: bool, allow_downgrade: bool) -> Judged:
     """What is to be done about an offer.
 
-    `sealed_here` is when the booted image's lock was sealed. `named`: a person gave the very digest, so quarantine does not count.
+    `sealed_here` is when the booted image's lock was sealed. `named`: a person gave the very digest, so what went before does not count.
     An image that does not say when it was sealed is older than every one that does: else leaving it out would be a way around.
     """
     digest = offer.image.digest
@@ -50,12 +54,32 @@ def judge(
         return Judged(step=Step.STAGED, because="it is staged: the next orderly reboot starts it")
     if any(one.booted and one.digest == digest for one in listed):
         return Judged(step=Step.CURRENT, because="it is the one that is booted")
-    if digest in quarantined and not named:
+    if digest in state.quarantined and not named:
         return Judged(step=Step.QUARANTINED, because="it was undone on this node; it is taken again only by its digest")
+    if given_up(state, digest) and not named:
+        because = f"{MOST_REBOOTS} reboots were to start it and did not: no shutdown put it in place (journalctl -u ostree-finalize-staged)"
+        return Judged(step=Step.GIVEN_UP, because=f"{because}; it is taken again only by its digest")
     if offer.sealed < sealed_here and not allow_downgrade:
         because = f"it was sealed {offer.sealed or 'nobody knows when'}, the booted one {sealed_here}"
         return Judged(step=Step.OLDER, because=because)
     return Judged(step=Step.AVAILABLE, because="the tag names another image than the one that is booted")
+
+
+def given_up(state: State, digest: str) -> bool:
+    """Whether reboots into that image are no use."""
+    return state.reboots is not None and state.reboots.digest == digest and state.reboots.times >= MOST_REBOOTS
+
+
+def rebooting(state: State, digest: str) -> State:
+    """What a node remembers from before a reboot into what is staged."""
+    times = state.reboots.times if state.reboots is not None and state.reboots.digest == digest else 0
+    return replace(state, reboots=Reboots(digest=digest, times=times + 1))
+
+
+def staged(state: State, digest: str) -> State:
+    """What a node remembers once that image is staged: what was undone or given up was named by somebody who knows, and begins anew."""
+    others = tuple(one for one in state.quarantined if one != digest)
+    return replace(state, quarantined=others, reboots=None if given_up(state, digest) else state.reboots)
 
 
 def to_go_back_to(listed: Sequence[Listed], confirmed: str | None, quarantined: Collection[str]) -> Listed | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from aistack.compose.lock import LockFormatError, decode
 from aistack.compose.render.system import LOCK_PATH, MOUNTED_MODELS, QUADLETS, START_SECONDS, app_unit
 from aistack.diagnostics import DiagnosticError, unable
+from aistack.facts.readings import Deployment
 from aistack.host.probes.deployment import LIVE
 from aistack.host.probes.images import promised_images
 from aistack.host.probes.reading import inside
@@ -50,6 +51,12 @@ class Switched:
         return verdict(self.results).outcome in GOOD
 
 
+def in_force(root: Path) -> Deployment | None:
+    """The deployment whose layer lies over the booted system's; None where none does."""
+    live = inside(root, LIVE)
+    return Deployment(**json.loads(live.read_text())) if live.exists() else None
+
+
 def needs_reboot(root: Path, difference: Difference) -> tuple[str, ...] | None:
     """What of the staged deployment only a reboot can bring: paths, kernel arguments; None where its layer is in force already."""
     if _in_force(root) == difference.deployment.commit:
@@ -82,11 +89,11 @@ def go(root: Path, new: Difference, say: Say) -> Switched:
     return switched
 
 
-def leave(root: Path, say: Say) -> bool:
-    """Go back from what was put in force to the booted system's own apps and models; whether there was anything to go back from."""
+def leave(root: Path, say: Say) -> None:
+    """Go back from what was put in force to the booted system's own apps and models; nothing happens where nothing was."""
     finish_interrupted(root, say)
     if not _in_force(root):
-        return False
+        return
     say("the booted system's own apps are started again")
     now = _side(root)
     inside(root, UNFINISHED).write_text("")
@@ -94,7 +101,6 @@ def leave(root: Path, say: Say) -> bool:
     own = _side(root)
     _change(root, "", switch(now, own), own, back=True)
     inside(root, UNFINISHED).unlink()
-    return True
 
 
 def finish_interrupted(root: Path, say: Say) -> None:
@@ -173,8 +179,8 @@ def _layer(root: Path, name: str) -> Path:
 
 def _in_force(root: Path) -> str:
     """The checksum of the deployment whose layer lies over the booted system's; empty where none does."""
-    live = inside(root, LIVE)
-    return str(json.loads(live.read_text())["commit"]) if live.exists() else ""
+    found = in_force(root)
+    return found.commit if found else ""
 
 
 def _is_mounted(target: Path) -> bool:

@@ -1,6 +1,7 @@
 """Is every file of the OS still what its checksum says? Looked at once a week, beside other work; the answer is kept for the first gate.
 
-On Debian 13 nothing else would notice: OSTree is built without composefs, so a file is not checked when it is read.
+On Debian 13 nothing else would notice: OSTree is built without composefs, so a file is not checked when it is read. A look keeps no update
+waiting; what an update or a cleaning removes meanwhile looks like damage, so damage is believed only by a look that nothing ran beside.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from aistack.diagnostics import ExitCode
+from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.host import durable
 from aistack.host.probes.reading import inside, read
-from aistack.host.process import run
+from aistack.host.process import failure, run
 from aistack.node.results import Outcome, Result
 
 DAMAGED = "/var/lib/aistack/damaged"
@@ -20,19 +21,33 @@ HOURS = 12
 
 
 def main(root: Path = Path("/")) -> int:
-    """Let OSTree read all that it keeps; exit code 0 sound, 1 damaged, 3 could not look."""
-    argv = ["ostree", "fsck", f"--repo={inside(root, '/ostree/repo')}", "--all", "--quiet"]
-    looked = run(argv, check=False, timeout=HOURS * 3600)
-    found = [line for line in (looked.stdout + looked.stderr).splitlines() if line.strip()]
-    print("\n".join(found), file=sys.stderr)
-    if looked.returncode == 0:
+    """Let OSTree read all that it keeps; exit code 0 sound, 1 damaged, 3 could not look: then the unit looks again an hour later."""
+    from aistack.node import update  # the first gate needs none of it
+
+    try:
+        if found := _damage(root):
+            with update.alone(root, print):
+                found = _damage(root)
+    except DiagnosticError as error:
+        print("; ".join(line for one in error.diagnostics for line in (one.message, *one.why)), file=sys.stderr)
+        return ExitCode.UNABLE
+    if not found:
         inside(root, DAMAGED).unlink(missing_ok=True)
         return ExitCode.OK
-    damaged = [line for line in found if "orrupt" in line or "issing" in line]
-    if not damaged:
-        return ExitCode.UNABLE
-    durable.write(inside(root, DAMAGED), "".join(f"{line}\n" for line in damaged))
+    durable.write(inside(root, DAMAGED), "".join(f"{line}\n" for line in found))
     return ExitCode.NO
+
+
+def _damage(root: Path) -> list[str]:
+    """What OSTree finds damaged, a line each; raises DiagnosticError (exit 3) where it could not look."""
+    argv = ["ostree", "fsck", f"--repo={inside(root, '/ostree/repo')}", "--all", "--quiet"]
+    looked = run(argv, check=False, timeout=HOURS * 3600)
+    said = looked.stdout + looked.stderr
+    print(said.strip(), file=sys.stderr)
+    found = [line for line in said.splitlines() if "orrupt" in line or "issing" in line]
+    if looked.returncode != 0 and not found:
+        raise failure(argv, looked.returncode, said)
+    return found if looked.returncode != 0 else []
 
 
 def judge(root: Path) -> tuple[Result, ...]:

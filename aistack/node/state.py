@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aistack.diagnostics import unable
 from aistack.host import durable
-from aistack.node.decide import Experiment, State
+from aistack.node.decide import Experiment, Reboots, State
 
 PATH = "/var/lib/aistack/state.json"
 SCHEMA = "aistack/node-state/v1"
@@ -26,12 +26,13 @@ def load(path: Path) -> State:
         document = json.loads(text)
         if document["schema"] != SCHEMA:
             raise ValueError(f"its schema is `{document['schema']}`")
-        experiment = document["experiment"]
+        experiment, reboots = document["experiment"], document.get("reboots")
         return State(
             confirmed=document["confirmed"],
             quarantined=tuple(document["quarantined"]),
             experiment=None if experiment is None else Experiment(digest=experiment["digest"], failed=tuple(experiment["failed"])),
             unfit=document["unfit"],
+            reboots=None if reboots is None else Reboots(digest=reboots["digest"], times=int(reboots["times"])),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise unable(

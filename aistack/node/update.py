@@ -7,10 +7,11 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from aistack.diagnostics import unable
 from aistack.facts import events
@@ -25,7 +26,15 @@ LAST = "/var/lib/aistack/update.json"
 """What the last update did: a document aistack/node-update/v1, with `time` (UTC, ISO 8601)."""
 LOCK = "/run/aistack/update.lock"
 CREDENTIALS = "/run/credentials/@system"
-EVENTS = {"staged": events.STAGED, "failed": events.NOT_UPDATED, "live": events.REPLACED, "undone": events.NOT_REPLACED}
+WAIT_SECONDS = 300.0
+"""For another one that holds the lock: what cleans after a boot is soon done, a download may not be."""
+EVENTS = {
+    "staged": events.STAGED,
+    "failed": events.NOT_UPDATED,
+    "given-up": events.NOT_UPDATED,
+    "live": events.REPLACED,
+    "undone": events.NOT_REPLACED,
+}
 """What an outcome is to the journal; the others are told to whoever asked alone."""
 OWN = "localhost/"
 """Begins the reference of a node that follows nothing: its disk was made without a registry's name."""
@@ -33,16 +42,33 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @contextmanager
-def alone(root: Path) -> Iterator[None]:
-    """Holds the lock of updates and rollbacks; it goes with the process. Raises DiagnosticError (exit 3) where another has it."""
-    path = inside(root, LOCK)
+def alone(root: Path, say: Callable[[str], None], *, seconds: float = WAIT_SECONDS) -> Iterator[None]:
+    """Holds the lock of what changes this node's deployments; it goes with the process.
+
+    Another one is waited for, and that is said. Raises DiagnosticError (exit 3) where it is not done within `seconds`.
+    """
+    path, until = inside(root, LOCK), time.monotonic() + seconds
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise unable("UPD003", "update-runs", "another update or rollback is running on this node", why=(f"lock: {path}",)) from error
+        waits = False
+        while not _locked(file):
+            if time.monotonic() > until:
+                hints = ("what the timer began, `systemctl stop aistack-update` ends: what came whole is kept",)
+                message = "another update or rollback is running on this node"
+                raise unable("UPD003", "update-runs", message, why=(f"lock: {path}, waited {seconds:.0f} s",), hints=hints)
+            if not waits:
+                say(f"another update, rollback or cleaning runs on this node; waiting for it, {seconds:.0f} s at most")
+            waits = True
+            time.sleep(0.2)
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def remember(root: Path, document: Mapping[str, object]) -> None:

@@ -167,13 +167,18 @@ FixedRandomDelay=yes
 Persistent=yes
 """
 
+# After the second gate, which may change what is deployed. It looks again soon where it could not look, not where it found damage.
 FSCK = """\
 [Unit]
 Description=aistack: is every file of the OS what its checksum says?
 ConditionPathExists=/ostree/repo
+After=aistack-confirm.service
 
 [Service]
 Type=oneshot
+Restart=on-failure
+RestartPreventExitStatus=1
+RestartSec=1h
 Environment=PYTHONPATH=/usr/lib/aistack/python PYTHONDONTWRITEBYTECODE=1
 ExecStart=/usr/bin/python3 -m aistack.node.repository
 CPUSchedulingPolicy=idle
@@ -181,7 +186,8 @@ IOSchedulingClass=idle
 SyslogIdentifier=aistack
 """
 
-# Only above a confirmed deployment: what is on trial must not touch what would start the one below.
+# Only above a confirmed deployment: what is on trial must not touch what would start the one below. The program asks for itself whether
+# this one is, since gates let pass what a person started that was undone.
 ESP = """\
 [Unit]
 Description=aistack: bring this system's shim and GRUB onto the EFI system partition
@@ -261,7 +267,7 @@ SyslogIdentifier=aistack-update
 """
 
 # Only after a boot that confirmed, and after the second gate has ended: nothing waits for it. What could not be removed (an update runs
-# just then) is in the journal and goes after the next confirm: no failed unit that makes the node degraded.
+# just then) is in the journal and goes after the next update: no failed unit that makes the node degraded.
 CLEAN = f"""\
 [Unit]
 Description=aistack: remove what no deployment needs

@@ -116,5 +116,5 @@ class Deployments(Protocol):
     def clean(self, keep: Collection[str]) -> tuple[str, ...]:
         """Remove deployments, layers and bound images that nothing needs, and return the digests of the deployments that went.
 
-        Kept are the booted, default, staged and pinned ones, those whose digests are in `keep`, and whatever these need.
+        Kept are the booted, default, staged and pinned ones, the images of `keep` (digests), deployed or not, and whatever these need.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from aistack.compose.render.system import LOCK_PATH
@@ -24,7 +24,7 @@ UNPACKED = 3
 """Times that a compressed layer grows, where it does not say itself how large it is unpacked: Debian's packages grow 2.6 times by zstd."""
 
 
-def unpacked(layers: Sequence[ostree.Layer]) -> int:
+def unpacked(layers: Iterable[ostree.Layer]) -> int:
     """Bytes that layers take on the disk: what they say themselves, else a guess."""
 
     def size(layer: ostree.Layer) -> int:
@@ -71,7 +71,10 @@ class OstreeDeployments:
                 advance(f"fetching {image.reference}", min(came, total), total)
 
         self._make_writable()
-        with bound_arrival.arriving(self._storage, self._needed()), remote_image.opened(image.reference, image.digest, arrived) as blobs:
+        with (
+            bound_arrival.arriving(self._storage, self._needed()) as scratch,
+            remote_image.opened(image.reference, image.digest, arrived) as blobs,
+        ):
             described = ostree.read_image(blobs, image.digest)
             new = ostree.missing(self._repository, described.layers)
             # The last layer, which is small, says what the image binds: with it all the room that is needed is known before the rest comes.
@@ -79,14 +82,18 @@ class OstreeDeployments:
                 raise unable("OST008", "image-not-understood", f"{image.reference} has no layer", why=(f"its digest: {image.digest}",))
             top = self._bound(ostree.import_layer(self._repository, blobs, described.layers[-1]))
             lacking = [one for one in top if one.digest not in bound_images.there(self._storage)]
-            parts = remote_image.missing_layers(image.repository, lacking, bound_images.layers_there(self._storage))
-            room.require(self._repository, unpacked(new) + unpacked(parts) + RESERVE, f"the update to {image.reference}")
+            here = bound_images.layers_there(self._storage)
+            apart = [remote_image.missing_layers(image.repository, one, here) for one in lacking]
+            parts = {layer.digest: layer for layers in apart for layer in layers}.values()
+            # One image after the other lies there compressed, too, until it is whole.
+            packed = max((sum(layer.size for layer in layers) for layers in apart), default=0)
+            room.require(self._repository, unpacked(new) + unpacked(parts) + packed + RESERVE, f"the update to {image.reference}")
             came, total = 0, sum(part.size for part in (*ostree.missing(self._repository, new), *parts))
             bound = self._bound(ostree.import_image(self._repository, blobs, image.digest).commit)
             sizes = {part.digest: part.size for part in parts}
             for one in bound:
                 if one.digest not in bound_images.there(self._storage):
-                    bound_images.pull(image.repository, one, self._storage, lambda digest: arrived(sizes.get(digest, 0)))
+                    bound_images.pull(image.repository, one, self._storage, scratch, lambda digest: arrived(sizes.get(digest, 0)))
         bound_images.require(self._storage, bound)
         return Fetched(
             layers=len(described.layers),
@@ -181,8 +188,11 @@ class OstreeDeployments:
             listed = sysroot.deployments(opened)
             kept = [one for one in listed if one.booted or one.default or one.staged or one.pinned or one.promised in keep]
             sysroot.keep_only(opened, [one.name for one in kept])
-            refs = [ref for one in kept for ref in ostree.refs_of(repo, one.checksum)]
-            needed = {image.digest for one in kept for image in bound_images.bound(repo, one.checksum)}
+            # An image whose apps are in force need not be deployed any more.
+            wanted = {commit for digest in keep if (commit := repo.resolve_rev(ostree.image_ref(digest), True)[1])}
+            commits = wanted | {one.checksum for one in kept}
+            refs = [ref for commit in commits for ref in ostree.refs_of(repo, commit)]
+            needed = {image.digest for commit in commits for image in bound_images.bound(repo, commit)}
             sysroot.prune(opened, refs)
             bound_images.remove_others(self._storage, needed)
         return tuple(one.promised or one.checksum for one in listed if one not in kept)
