@@ -233,10 +233,11 @@ def _applied(root: Path, engine: Deployments, *, may_reboot: bool = True) -> str
     """
     difference = engine.difference()
     reasons = live.needs_reboot(root, difference) if difference else ("this engine cannot tell",)
-    if difference is None or reasons:
-        return "reboots" if may_reboot else "staged"
     if reasons is None:
         return "in-force"
+    if difference is None or reasons:
+        _say(f"only a reboot puts it in force: {', '.join(reasons[:3])}")
+        return "reboots" if may_reboot else "staged"
     if verdict(look(root, "quick").results).outcome not in live.GOOD:
         _say("this machine itself is not well: its apps stay as they are")
         return "staged"
@@ -254,6 +255,9 @@ def _applied(root: Path, engine: Deployments, *, may_reboot: bool = True) -> str
     for line in gate.lines("live", switched.results):
         _say(line)
     keep("confirm", switched.back, root)
+    if not switched.judged:
+        _say("nobody could tell whether the new apps serve; the image stays staged")
+        return "staged"
     if verdict(switched.back).outcome in live.GOOD:  # what fails with the former apps as well is not the new image's fault
         _quarantine(root, digest)
     engine.discard()

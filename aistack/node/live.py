@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,10 +18,13 @@ from aistack.compose.lock import LockFormatError, decode
 from aistack.compose.render.system import LOCK_PATH, MOUNTED_MODELS, QUADLETS, START_SECONDS, app_unit
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.readings import Deployment
+from aistack.host import durable
 from aistack.host.probes.deployment import LIVE
 from aistack.host.probes.images import promised_images
 from aistack.host.probes.reading import inside
 from aistack.host.process import run
+from aistack.node.agent import RETRY_SECONDS
+from aistack.node.decide import MOST_ATTEMPTS
 from aistack.node.deployments import Difference
 from aistack.node.first_gate import look
 from aistack.node.live_plan import LAYER, Side, Switch, is_live, switch
@@ -33,6 +37,8 @@ LAYERS = "/run/aistack/layers"
 """One folder for each layer that is or was in force, under its commit's checksum: paths as in the image, and `deployment.json`."""
 UNFINISHED = "/run/aistack/switching"
 """The checksum whose layer was in force before a switch that has not ended; empty: the booted system's own."""
+ATTEMPTED = "/var/lib/aistack/switching"
+"""The checksum whose layer is being put in force. Found at another start of the machine, that is how the last one may have ended."""
 GOOD = (Outcome.HEALTHY, Outcome.DEGRADED)
 
 Say = Callable[[str], None]
@@ -50,6 +56,11 @@ class Switched:
         """Whether the new apps are in force."""
         return verdict(self.results).outcome in GOOD
 
+    @property
+    def judged(self) -> bool:
+        """Whether the gates could tell."""
+        return verdict(self.results).outcome is not Outcome.UNKNOWN
+
 
 def in_force(root: Path) -> Deployment | None:
     """The deployment whose layer lies over the booted system's; None where none does."""
@@ -58,12 +69,19 @@ def in_force(root: Path) -> Deployment | None:
 
 
 def needs_reboot(root: Path, difference: Difference) -> tuple[str, ...] | None:
-    """What of the staged deployment only a reboot can bring: paths, kernel arguments; None where its layer is in force already."""
+    """What of the staged deployment only a reboot can bring: paths, kernel arguments; None where its layer is in force already.
+
+    It has to be a reboot, too, where the machine went down while its layer was put in force, or nobody could tell how that went: boots are
+    counted.
+    """
     if _in_force(root) == difference.deployment.commit:
         return None
     elsewhere = tuple(path for path in difference.paths if not is_live((path,)))
     absent = tuple(path for path in LAYER if not (inside(root, path).exists() and inside(root, f"{difference.tree}{path}").exists()))
-    return (*elsewhere, *absent, *difference.arguments)
+    attempted = inside(root, ATTEMPTED)
+    tried = attempted.exists() and attempted.read_text() == difference.deployment.commit
+    again = ("a try without one, of which nobody knows that it ended well",) if tried else ()
+    return (*elsewhere, *absent, *difference.arguments, *again)
 
 
 def go(root: Path, new: Difference, say: Say) -> Switched:
@@ -75,6 +93,7 @@ def go(root: Path, new: Difference, say: Say) -> Switched:
     before, name = _in_force(root), new.deployment.commit
     _keep(root, new)
     old_side, new_side = _side(root), _side(_layer(root, name))
+    durable.write(inside(root, ATTEMPTED), name)
     inside(root, UNFINISHED).write_text(before)
     try:
         say("the new apps and models replace those that run")
@@ -85,6 +104,8 @@ def go(root: Path, new: Difference, say: Say) -> Switched:
     if not switched.ok:
         say("they do not pass; the former ones are started again")
         switched = Switched(results=results, back=_change(root, before, switch(new_side, old_side), old_side, back=True))
+    if switched.judged:
+        inside(root, ATTEMPTED).unlink()
     inside(root, UNFINISHED).unlink()
     return switched
 
@@ -117,6 +138,7 @@ def finish_interrupted(root: Path, say: Say) -> None:
     mounted = inside(root, MOUNTED_MODELS)
     models = tuple(str(path.relative_to(mounted)) for path in mounted.glob("*/*") if path.is_mount())
     _change(root, before, Switch(stop=apps, unmount=models, start=apps), old, back=True)
+    inside(root, ATTEMPTED).unlink(missing_ok=True)  # the machine is still up
     mark.unlink()
 
 
@@ -134,14 +156,23 @@ def _change(root: Path, layer: str, steps: Switch, to: Side, *, back: bool = Fal
     _lay(root, layer)
     run(["systemctl", "daemon-reload"], timeout=300)
     mount_models(root)
-    first = look(root, "quick").results
+    first = _sure(lambda: look(root, "quick").results)
     if verdict(first).outcome not in GOOD and not back:
         return first
     if steps.start:
         run(["systemctl", "reset-failed", *map(app_unit, steps.start)], check=False, timeout=60)
         # Waited for, since what is asked too early counts as not running; what does not start the second gate tells.
         run(["systemctl", "start", *map(app_unit, steps.start)], check=False, timeout=2 * START_SECONDS)
-    return (*first, *second_gate(to.lock, seconds=ANSWER_SECONDS))
+    return _sure(lambda: (*first, *second_gate(to.lock, seconds=ANSWER_SECONDS)))
+
+
+def _sure(gate: Callable[[], tuple[Result, ...]]) -> tuple[Result, ...]:
+    """A gate's results; one that cannot tell is asked again, as at a start."""
+    for _ in range(MOST_ATTEMPTS - 1):
+        if verdict(results := gate()).outcome is not Outcome.UNKNOWN:
+            return results
+        time.sleep(RETRY_SECONDS)
+    return gate()
 
 
 def _keep(root: Path, new: Difference) -> None:
