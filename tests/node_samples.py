@@ -15,6 +15,7 @@ from aistack.host.probes.all import take
 KERNEL = "6.12.107+deb13-cloud-amd64"
 MANIFEST = "sha256:" + "9" * 64
 COMMIT = "8" * 64
+ORIGIN = f"[origin]\ncontainer-image-reference=r.example/n:stable\n\n[aistack]\nmanifest-digest={MANIFEST}\n"
 MODEL = LockedModel(
     id="Org/Model-1",
     revision="b" * 40,
@@ -75,7 +76,7 @@ def lay(root: Path, lock: Lock = LOCK) -> Path:
         "proc/uptime": "41.52 70.00\n",
         f"usr/lib/modules/{KERNEL}/modules.builtin": "kernel/fs/ext4/ext4.ko\n",
         f"usr/lib/modules/{KERNEL}/modules.dep": "kernel/fs/overlayfs/overlay.ko.xz:\nkernel/net/br-netfilter.ko.xz: kernel/net/x.ko.xz\n",
-        f"ostree/deploy/aistack/deploy/{COMMIT}.0.origin": f"[origin]\nrefspec=x\n\n[aistack]\nmanifest-digest={MANIFEST}\n",
+        f"ostree/deploy/aistack/deploy/{COMMIT}.0.origin": ORIGIN,
     }
     for name, text in texts.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)

@@ -23,11 +23,13 @@ from aistack.facts.readings import Deployment
 from aistack.host.probes.deployment import LOCK_KEY
 from aistack.node import live, state
 from aistack.node.decide import State
-from aistack.node.deployments import Difference, Listed
+from aistack.node.deployments import Difference, Image, Listed
+from aistack.node.following import Offer, judge
 
 OURS = replace(LOCK, apps=(replace(APP, port=None, health=None),))
-NEW = "sha256:" + "6" * 64
+NEW, NEWER = "sha256:" + "6" * 64, "sha256:" + "5" * 64
 BOOTED, STAGED = Listed(digest=MANIFEST, booted=True, default=True), Listed(digest=NEW, staged=True)
+FOLLOWED = "r.example/n:new"
 
 SYSTEMCTL = """\
 #!/bin/sh
@@ -101,6 +103,10 @@ class Replacing(Engine):
         self.told.append("discard")
         self.has = tuple(one for one in self.has if not one.staged)
 
+    def stage(self, image: Image, keep: Collection[str]) -> None:
+        self.told.append(f"stage {image.reference} {image.digest}, keep {', '.join(keep)}")
+        self.has = (Listed(digest=image.digest, reference=image.reference, staged=True), BOOTED)
+
     def clean(self, keep: Collection[str]) -> tuple[str, ...]:
         return ()
 
@@ -111,7 +117,15 @@ def difference(root: Path, digest: str) -> Difference:
     tree = Path(f"/ostree/deploy/aistack/deploy/{commit}.0")
     quadlet = lay(root / str(tree)[1:], OURS) / f"{QUADLETS[1:]}/app-{APP.name}.container"
     quadlet.write_text(f"{quadlet.read_text()}# {digest}\n")
-    new = Deployment(stateroot="aistack", commit=commit, serial=0, promised_manifest=digest, manifest=digest, lock_identity=identity(OURS))
+    new = Deployment(
+        stateroot="aistack",
+        commit=commit,
+        serial=0,
+        promised_manifest=digest,
+        manifest=digest,
+        lock_identity=identity(OURS),
+        reference=FOLLOWED,
+    )
     return Difference(deployment=new, tree=tree, paths=(f"{QUADLETS}/{quadlet.name}",), arguments=())
 
 
@@ -133,7 +147,8 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setattr(live, "RETRY_SECONDS", 0.0)
     state.save(root / "var/lib/aistack/state.json", State(confirmed=MANIFEST))
-    yield Node(root=root, programs=programs, engine=Replacing(order=[], has=(STAGED, BOOTED), new={NEW: difference(root, NEW)}))
+    staged = {one: difference(root, one) for one in (NEW, NEWER)}
+    yield Node(root=root, programs=programs, engine=Replacing(order=[], has=(STAGED, BOOTED), new=staged))
 
 
 def test_the_new_apps_come_into_force_and_stay_staged(node: Node) -> None:
@@ -181,3 +196,22 @@ def test_what_nobody_could_judge_is_left_to_a_counted_boot(node: Node) -> None:
         node.switch()
         assert (node.live, node.quarantined, node.engine.told) == (None, (), [])
         assert live.needs_reboot(node.root, node.engine.new[NEW])
+
+
+def test_after_a_second_image_failed_the_first_one_is_in_force_and_starts_next(node: Node) -> None:
+    node.switch()
+    node.engine.has = (Listed(digest=NEWER, staged=True), BOOTED)
+    node.fails(1)
+    node.switch()
+    assert (node.live, node.quarantined) == (NEW, (NEWER,))
+    assert node.engine.told == ["discard", f"stage {FOLLOWED} {NEW}, keep {MANIFEST}"]
+
+
+@pytest.mark.parametrize("has", [(STAGED, BOOTED), (BOOTED,)])
+def test_a_tag_that_names_the_booted_image_again_brings_its_apps_back(node: Node, has: tuple[Listed, ...]) -> None:
+    node.switch()
+    node.engine.has = tuple(replace(one, reference=FOLLOWED) for one in has)
+    offer = Offer(image=Image(reference=FOLLOWED, digest=MANIFEST), version=None, sealed="")
+    judged = judge(offer, node.engine.has, State(confirmed=MANIFEST), "", named=False, allow_downgrade=False)
+    node_update._drop_withdrawn(node.root, node.engine, judged, offer, node.engine.has)
+    assert (node.live, node.engine.told) == (None, ["discard"] if len(has) > 1 else [])

@@ -198,6 +198,7 @@ def test_the_booted_deployment_is_told_by_kernel_origin_and_commit(tree: Path) -
     assert read is not None
     assert (read.stateroot, read.commit, read.serial) == ("aistack", COMMIT, 0)
     assert read.promised_manifest == read.manifest == MANIFEST
+    assert read.reference == "r.example/n:stable"
     (tree / "proc/cmdline").write_text("root=UUID=1 quiet\n")
     assert deployment(tree).error == "no `ostree=` on the kernel command line"
 

@@ -20,7 +20,7 @@ from aistack.host.probes.reading import inside
 from aistack.node import admission, cleaning, following, gate, live, state, telling
 from aistack.node import update as node
 from aistack.node.agent import keep
-from aistack.node.deployments import Deployments, Fetched, Listed
+from aistack.node.deployments import Deployments, Fetched, Image, Listed
 from aistack.node.deployments.choice import chosen
 from aistack.node.first_gate import lock_text, look, read_lock
 from aistack.node.following import Judged, Offer, Step
@@ -140,10 +140,12 @@ def _stage(root: Path, engine: Deployments, offer: Offer) -> None:
 
 
 def _drop_withdrawn(root: Path, engine: Deployments, judged: Judged, offer: Offer, listed: Sequence[Listed]) -> None:
-    """What the tag named and names no more is not started: the tag went back to the image that is booted."""
+    """What the tag named and names no more is neither in force nor started: the tag went back to the image that is booted."""
     staged = next((one for one in listed if one.staged), None)
-    if judged.step is Step.CURRENT and staged is not None and staged.reference == offer.image.reference:
-        live.leave(root, _say)
+    if judged.step is not Step.CURRENT or (staged is not None and staged.reference != offer.image.reference):
+        return
+    live.leave(root, _say)
+    if staged is not None:
         engine.discard()
         _say(f"{staged.digest} was staged and is dropped: {offer.image.reference} names the booted image again")
 
@@ -246,7 +248,7 @@ def _applied(root: Path, engine: Deployments, *, may_reboot: bool = True) -> str
         switched = live.go(root, difference, _say)
     except DiagnosticError:
         _quarantine(root, digest)
-        engine.discard()
+        _drop_failed(root, engine, digest)
         raise
     if switched.ok:
         keep("confirm", switched.results, root)
@@ -260,8 +262,21 @@ def _applied(root: Path, engine: Deployments, *, may_reboot: bool = True) -> str
         return "staged"
     if verdict(switched.back).outcome in live.GOOD:  # what fails with the former apps as well is not the new image's fault
         _quarantine(root, digest)
-    engine.discard()
+    _drop_failed(root, engine, digest)
     return "undone"
+
+
+def _drop_failed(root: Path, engine: Deployments, digest: str | None) -> None:
+    """The next boot does not start it, but what is in force again, where that is another image than the booted one."""
+    engine.discard()
+    over = live.in_force(root)
+    if over is None or over.promised_manifest in (None, digest) or over.reference is None:
+        return
+    confirmed = state.load(inside(root, state.PATH)).confirmed
+    try:
+        engine.stage(Image(reference=over.reference, digest=over.promised_manifest), [confirmed] if confirmed else [])
+    except DiagnosticError as error:
+        _say(f"{over.promised_manifest}, whose apps run, could not be staged again: {error}")
 
 
 def _quarantine(root: Path, *digests: str | None) -> None:

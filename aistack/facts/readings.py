@@ -87,8 +87,8 @@ class PromisedImage:
 class Deployment:
     """The booted OSTree deployment.
 
-    `promised_manifest` comes from the deployment's origin file (what the update engine laid down), `manifest` and `lock_identity`
-    from the commit that is really booted.
+    `promised_manifest` and `reference` (what it follows) come from the deployment's origin file (what the update engine laid down),
+    `manifest` and `lock_identity` from the commit that is really booted.
     """
 
     stateroot: str
@@ -97,6 +97,7 @@ class Deployment:
     promised_manifest: str | None
     manifest: str | None
     lock_identity: str | None
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,7 @@ def _booted(root: Path) -> Deployment:
     stateroot, commit, serial = found.group(1), found.group(2), int(found.group(3))
     origin = inside(root, f"/ostree/deploy/{stateroot}/deploy/{commit}.{serial}.origin").read_text()
     promised = re.search(r"^manifest-digest=(sha256:[0-9a-f]{64})$", origin, re.MULTILINE)
+    reference = re.search(r"^container-image-reference=(.+)$", origin, re.MULTILINE)
     repository = inside(root, "/ostree/repo")
     return Deployment(
         stateroot=stateroot,
@@ -47,6 +48,7 @@ def _booted(root: Path) -> Deployment:
         promised_manifest=promised.group(1) if promised else None,
         manifest=_metadata(repository, commit, MANIFEST_KEY),
         lock_identity=_metadata(repository, commit, LOCK_KEY),
+        reference=reference.group(1) if reference else None,
     )
 
 

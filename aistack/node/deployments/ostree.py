@@ -169,6 +169,7 @@ class OstreeDeployments:
                 promised_manifest=staged.promised,
                 manifest=staged.digest,
                 lock_identity=staged.lock,
+                reference=staged.reference,
             ),
             tree=Path(f"/ostree/deploy/{sysroot.STATEROOT}/deploy/{staged.name}"),
             paths=tuple(line.split(maxsplit=1)[1] for line in said.splitlines() if line),
