@@ -179,6 +179,11 @@ class Engine(Bootloader):
         return self.has
 
 
+def fill(path: Path) -> None:
+    """The disk is full for a new version of this file."""
+    path.with_name(f".{path.name}.new").symlink_to("/dev/full")
+
+
 def node(root: Path, **settings: str) -> Path:
     return lay(root, replace(LOCK, node=(*LOCK.node, *settings.items())))
 
@@ -216,16 +221,29 @@ def test_a_rollback_remembers_before_it_tells_the_bootloader(tmp_path: Path, cap
     assert "o starts next" in capsys.readouterr().out
 
 
-def test_a_rollback_of_apps_that_were_replaced_says_so_before_it_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root, engine = node(tmp_path), Engine(order=[], has=(STAGED, BOOTED, OTHER))
+@pytest.mark.parametrize("staged", ["s", "l"])
+def test_a_rollback_of_apps_that_were_replaced_is_about_their_image_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], staged: str
+) -> None:
+    root, engine = node(tmp_path), Engine(order=[], has=(replace(STAGED, digest=staged), BOOTED, OTHER))
     over = Deployment(stateroot="aistack", commit="c", serial=0, promised_manifest="l", manifest="l", lock_identity="i")
     (root / "run/aistack").mkdir(parents=True)
     (root / "run/aistack/live.json").write_text(json.dumps(asdict(over)))
     node_update.rollback(apply=False, dry_run=True, as_json=False, root=root, deployments=engine)
     said = capsys.readouterr().out
     assert "the apps and models of the booted b would be in force again" in said
-    assert "those of l are taken again only by its digest" in said and "s, which was staged, would be dropped" in said
+    assert "those of l are taken again only by its digest" in said
+    assert ("l, which was staged, would be dropped" if staged == "l" else "s stays staged: the next orderly reboot starts it") in said
     assert engine.told == [] and not (root / "var/lib/aistack/state.json").exists()
+
+
+def test_a_full_disk_keeps_no_rollback_from_being_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, engine = node(tmp_path), Engine(order=[], has=(BOOTED, OTHER))
+    state.save(root / "var/lib/aistack/state.json", State(confirmed="b"))
+    fill(root / "var/lib/aistack/state.json")
+    node_update.rollback(apply=True, dry_run=False, as_json=False, root=root, deployments=engine)
+    assert engine.told == ["discard", "default o", "stop counting", "reboot"]
+    assert "No space left" in capsys.readouterr().err
 
 
 def test_a_rollback_without_another_deployment_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ mount and systemctl are small programs here, since both are the edge of the mach
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Collection, Iterator
@@ -13,15 +14,15 @@ from pathlib import Path
 
 import pytest
 from node_samples import APP, LOCK, MANIFEST, lay
-from test_following import Engine
+from test_following import Engine, fill
 
 from aistack.commands import node_update
 from aistack.compose.lock import identity
 from aistack.compose.render.system import QUADLETS
-from aistack.diagnostics import ExitCode
+from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.facts.readings import Deployment
 from aistack.host.probes.deployment import LOCK_KEY
-from aistack.node import live, state
+from aistack.node import live, state, update
 from aistack.node.decide import State
 from aistack.node.deployments import Difference, Image, Listed
 from aistack.node.following import Offer, judge
@@ -95,6 +96,13 @@ class Replacing(Engine):
     """An engine that says what the staged image has otherwise, and stages."""
 
     new: dict[str, Difference] = field(default_factory=dict)
+    refuses: int = 0
+
+    def listed(self) -> tuple[Listed, ...]:
+        if self.refuses:
+            self.refuses -= 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self.has
 
     def difference(self) -> Difference | None:
         return next((self.new[one.digest] for one in self.has if one.staged), None)
@@ -215,3 +223,26 @@ def test_a_tag_that_names_the_booted_image_again_brings_its_apps_back(node: Node
     judged = judge(offer, node.engine.has, State(confirmed=MANIFEST), "", named=False, allow_downgrade=False)
     node_update._drop_withdrawn(node.root, node.engine, judged, offer, node.engine.has)
     assert (node.live, node.engine.told) == (None, ["discard"] if len(has) > 1 else [])
+
+
+def test_apps_that_fail_are_undone_on_a_full_disk_too(node: Node) -> None:
+    fill(node.root / state.PATH[1:])
+    fill(node.root / update.LAST[1:])
+    node.fails(1)
+    node.switch()
+    assert (node.live, node.quarantined, node.engine.told) == (None, (), ["discard"])
+
+
+def test_what_is_staged_waits_for_no_disk_that_is_full(node: Node) -> None:
+    node.engine.refuses = 1
+    with pytest.raises(DiagnosticError, match="No space left"):
+        node.switch()
+    assert node.live == NEW
+    assert update.remembered(node.root)["rule"] == "HOST004"
+
+
+def test_a_rollback_from_new_apps_quarantines_no_other_image_that_is_staged(node: Node) -> None:
+    node.switch()
+    node.engine.has = (Listed(digest=NEWER, staged=True), BOOTED)
+    node_update.rollback(apply=False, dry_run=False, as_json=False, root=node.root, deployments=node.engine)
+    assert (node.live, node.quarantined, node.engine.told) == (None, (NEW,), [])

@@ -25,6 +25,8 @@ from aistack.node.deployments.choice import chosen
 from aistack.node.first_gate import lock_text, look, read_lock
 from aistack.node.following import Judged, Offer, Step
 from aistack.node.results import verdict
+from aistack.report import trouble
+from aistack.report.output import OutputError
 from aistack.report.progress import Progress
 from aistack.values import dataclass
 
@@ -63,10 +65,11 @@ def update(
             stack.enter_context(node.alone(root, _say))
             stack.callback(telling.tell, root, engine)
             stack.enter_context(_failures_kept(root))
+            stack.enter_context(_refusals_told())
             live.finish_interrupted(root, _say)
         try:
             code = _taken(stack, extent, engine, lock, layout=layout, to=to, allow_downgrade=allow_downgrade, as_json=as_json, root=root)
-        except DiagnosticError:
+        except (DiagnosticError, OSError):
             if extent.in_window:  # what was staged earlier waits for no registry
                 _apply_in_window(root, lock, engine)
             raise
@@ -194,17 +197,23 @@ def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, de
 
 
 def _left(root: Path, engine: Deployments, listed: Sequence[Listed], over: str | None, *, dry_run: bool, as_json: bool) -> ExitCode:
-    """The way back from apps that were put in force without a reboot: their image `over` is dropped, and no timer takes it again."""
-    dropped = [one.digest for one in listed if one.staged]
+    """The way back from apps that were put in force without a reboot: their image `over` is dropped, and no timer takes it again.
+
+    Another image that is staged meanwhile was never tried: it stays so.
+    """
+    staged = [one.digest for one in listed if one.staged]
+    dropped = [one for one in staged if one == over]
     if not dry_run:
-        _quarantine(root, over, *dropped)  # first, as for any rollback
+        _quarantine(root, over)  # first, as for any rollback
         live.leave(root, _say)
-        engine.discard()
+        if dropped:
+            engine.discard()
         telling.tell(root, engine)
     booted = next((one.digest for one in listed if one.booted), None)
     will = "would be" if dry_run else "are"
     lines = [f"the apps and models of the booted {booted} {will} in force again", f"those of {over} are taken again only by its digest"]
     lines += [f"{one}, which was staged, {'would be' if dry_run else 'is'} dropped" for one in dropped]
+    lines += [f"{one} stays staged: the next orderly reboot starts it" for one in staged if one not in dropped]
     document = {"schema": ROLLBACK_SCHEMA, "digest": booted, "left": [over], "dropped": dropped, "done": not dry_run, "reboots": False}
     return _said(document, lines, as_json)
 
@@ -226,6 +235,17 @@ def _failures_kept(root: Path) -> Iterator[None]:
         first = error.diagnostics[0]
         node.remember(root, {"schema": SCHEMA, "outcome": "failed", "rule": first.rule, "because": "; ".join((first.message, *first.why))})
         raise
+
+
+@contextlib.contextmanager
+def _refusals_told() -> Iterator[None]:
+    """A machine that refuses, by a full disk say, is a failure like any other."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        raise trouble.refused(error) from error
 
 
 def _applied(root: Path, engine: Deployments, *, may_reboot: bool = True) -> str:
@@ -280,10 +300,13 @@ def _drop_failed(root: Path, engine: Deployments, digest: str | None) -> None:
 
 
 def _quarantine(root: Path, *digests: str | None) -> None:
-    """Remember not to take these images again."""
+    """Remember not to take these images again; a full disk, which remembers nothing, keeps no node from going back."""
     remembered = state.load(inside(root, state.PATH))
     every = tuple(dict.fromkeys((*remembered.quarantined, *filter(None, digests))))
-    state.save(inside(root, state.PATH), replace(remembered, quarantined=every))
+    try:
+        state.save(inside(root, state.PATH), replace(remembered, quarantined=every))
+    except OSError as error:
+        _say(f"nobody will remember that it was undone, so that it may be taken again: {error}")
 
 
 def _clean(root: Path, engine: Deployments) -> None:

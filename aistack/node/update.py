@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import fcntl
 import json
@@ -72,12 +73,13 @@ def _locked(file: IO[str]) -> bool:
 
 
 def remember(root: Path, document: Mapping[str, object]) -> None:
-    """Keep what an update did, or why it did not, and tell the journal where that matters."""
+    """Keep what an update did, or why it did not, and tell the journal where that matters; a full disk keeps it out of the file alone."""
     if event := EVENTS.get(str(document["outcome"])):
         fields = {name: str(document[name]) for name in ("reference", "digest", "version", "rule") if document.get(name)}
         journal.send(event, f"update {document['outcome']}: {document['because']}", fields)
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    durable.write(inside(root, LAST), json.dumps({**document, "time": now}, indent=2) + "\n")
+    with contextlib.suppress(OSError):
+        durable.write(inside(root, LAST), json.dumps({**document, "time": now}, indent=2) + "\n")
 
 
 def remembered(root: Path) -> dict[str, Any]:
