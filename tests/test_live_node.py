@@ -22,7 +22,7 @@ from aistack.compose.render.system import QUADLETS
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.facts.readings import Deployment
 from aistack.host.probes.deployment import LOCK_KEY
-from aistack.node import live, state, update
+from aistack.node import agent, live, second_gate, state, update
 from aistack.node.decide import State
 from aistack.node.deployments import Difference, Image, Listed
 from aistack.node.following import Offer, judge
@@ -246,3 +246,12 @@ def test_a_rollback_from_new_apps_quarantines_no_other_image_that_is_staged(node
     node.engine.has = (Listed(digest=NEWER, staged=True), BOOTED)
     node_update.rollback(apply=False, dry_run=False, as_json=False, root=node.root, deployments=node.engine)
     assert (node.live, node.quarantined, node.engine.told) == (None, (NEW,), [])
+
+
+def test_what_the_bootloader_fell_back_from_may_go(node: Node) -> None:
+    """The cleaning that follows needs systemd; that it is asked for is seen here."""
+    node.engine.has = (Listed(digest=NEW, default=True), replace(BOOTED, default=False))
+    assert agent.run_check(node.root) == 0
+    assert second_gate.run_confirm(node.root, node.engine) == 0
+    assert (node.quarantined, node.engine.told) == ((NEW,), [f"default {MANIFEST}", "stop counting"])
+    assert (node.root / second_gate.CONFIRMED[1:]).exists()

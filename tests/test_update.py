@@ -349,3 +349,20 @@ def test_the_confirmed_deployment_is_never_collected(world: World) -> None:
         versions = [one["version"] for one in node.deployments()]
         assert confirmed in versions, (number, versions)
     node.run(["ostree", "fsck", "--repo=/ostree/repo"])
+
+
+def test_what_nothing_needs_makes_room(world: World) -> None:
+    """Each fits alone; the first was fetched and never staged."""
+    for name in ("first", "second"):
+        world.push(world.images.system(f"room-{name}", files={"/usr/lib/large": name.encode() + bytes(200_000_000)}), f"room-{name}")
+    said = world.node.run(["sh", "-c", SMALL, "sh", f"{world.registry.host}/{REPOSITORY}:room"]).stdout
+    assert said.count("it is on this node whole") == 2, said
+
+
+# A file system of the repository's own with 500 MB free, over the node's.
+SMALL = """
+set -eu
+mkdir -p /tmp/over && mount -t tmpfs -o size=500m tmpfs /tmp/over && mkdir /tmp/over/upper /tmp/over/work
+mount -t overlay -o lowerdir=/sysroot/ostree/repo,upperdir=/tmp/over/upper,workdir=/tmp/over/work overlay /sysroot/ostree/repo
+for name in first second; do python3 -m aistack node update --download --to "$1-$name"; done
+"""

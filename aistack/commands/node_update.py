@@ -114,7 +114,8 @@ def _taken(
         if judged.step is Step.STAGED:
             engine.try_staged()
     if judged.step is Step.AVAILABLE and not extent.check:
-        fetched, outcome = engine.download(offer.image, Progress(stream=sys.stderr, terminal=sys.stderr.isatty()).advance), "downloaded"
+        advance, outcome = Progress(stream=sys.stderr, terminal=sys.stderr.isatty()).advance, "downloaded"
+        fetched = cleaning.with_room(root, engine, offer.image.digest, _say, lambda: engine.download(offer.image, advance))
         if not extent.download:
             _stage(root, engine, offer)
             outcome = "staged"
@@ -136,7 +137,8 @@ def _stage(root: Path, engine: Deployments, offer: Offer) -> None:
     if (text := engine.lock(offer.image)) is not None:
         admission.require_admitted(root, text)
     remembered = state.load(inside(root, state.PATH))
-    engine.stage(offer.image, [remembered.confirmed] if remembered.confirmed else [])
+    keep = [remembered.confirmed] if remembered.confirmed else []
+    cleaning.with_room(root, engine, offer.image.digest, _say, lambda: engine.stage(offer.image, keep))
     if (now := following.staged(remembered, offer.image.digest)) != remembered:
         state.save(inside(root, state.PATH), now)
     _clean(root, engine)  # what was staged before and never started may be large

@@ -265,7 +265,7 @@ UPDATES = (
     Page(
         "UPD001",
         "no-room",
-        """The file system has too little room for what comes, so nothing was fetched.
+        """The file system has too little room for what comes, also after all that nothing needs was removed, so nothing was fetched.
 Compressed layers say themselves how large they are unpacked; for those of other builders three times their size is reckoned with.""",
     ),
     Page(

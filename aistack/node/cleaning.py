@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from aistack.diagnostics import ExitCode
+from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.host.probes.reading import inside
+from aistack.host.room import NO_ROOM
 from aistack.node import following, live, state, update
 from aistack.node.decide import State
 from aistack.node.deployments import Deployments, Listed
+
+T = TypeVar("T")
 
 
 def run_clean(root: Path, deployments: Deployments) -> int:
@@ -25,10 +29,30 @@ def clean(root: Path, deployments: Deployments) -> tuple[str, ...]:
 
     Nothing goes where another deployment than the confirmed one is booted.
     """
-    listed, remembered, over = deployments.listed(), state.load(inside(root, state.PATH)), live.in_force(root)
-    if remembered.confirmed not in [one.digest for one in listed if one.booted]:
+    booted = [one.digest for one in deployments.listed() if one.booted]
+    if state.load(inside(root, state.PATH)).confirmed not in booted:
         return ()
-    return deployments.clean(kept(listed, remembered, over.promised_manifest if over else None))
+    return deployments.clean(_kept(root, deployments))
+
+
+def with_room(root: Path, deployments: Deployments, coming: str, say: Callable[[str], None], step: Callable[[], T]) -> T:
+    """What the step returns; where it finds no room, it is taken again after all went that nothing needs, save the image `coming`.
+
+    This is how what failed makes room for what mends it: no boot was confirmed in between, and perhaps none ever was.
+    """
+    try:
+        return step()
+    except DiagnosticError as error:
+        if error.diagnostics[0].rule != NO_ROOM:
+            raise
+    for digest in deployments.clean(_kept(root, deployments) | {coming}):
+        say(f"removed {digest}, to make room")
+    return step()
+
+
+def _kept(root: Path, deployments: Deployments) -> frozenset[str]:
+    over = live.in_force(root)
+    return kept(deployments.listed(), state.load(inside(root, state.PATH)), over.promised_manifest if over else None)
 
 
 def kept(listed: Sequence[Listed], remembered: State, over: str | None) -> frozenset[str]:

@@ -27,7 +27,7 @@ ANSWER_SECONDS = 600.0
 PAUSE_SECONDS = 2.0
 MANY_RESTARTS = 3
 CONFIRMED = f"{RUN}/confirmed"
-"""There in a boot that confirmed its deployment: what it took the place of may go."""
+"""There in a boot that confirmed its deployment, or came back to the confirmed one: what it took the place of, or what failed, may go."""
 
 
 def run_confirm(root: Path, deployments: Deployments) -> int:
@@ -64,7 +64,7 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
         telling.decided(root, decision, judged, situation.booted, changes=changes)
         telling.tell(root, deployments)
     if done.outcome is Outcome.HEALTHY:
-        if decision.action is Action.CONFIRM:
+        if decision.action in (Action.CONFIRM, Action.MAKE_DEFAULT):
             inside(root, CONFIRMED).touch()
         if decision.action in (Action.ROLL_BACK, Action.GO_FORWARD):
             deployments.reboot()
