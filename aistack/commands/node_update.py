@@ -102,9 +102,11 @@ def _taken(
         stack.enter_context(layout_server.serving(layout, reference))
     offer = node.offered(reference, current)
     remembered = state.load(inside(root, state.PATH))
-    judged = following.judge(offer, listed, remembered, lock.sealed, named="@" in reference, allow_downgrade=allow_downgrade)
+    judged = following.judge(offer, listed, remembered, lock.sealed, named="@" in (to or ""), allow_downgrade=allow_downgrade)
     if judged.step is Step.OLDER:
         raise _older(offer, judged)
+    if judged.step in (Step.CURRENT, Step.STAGED) and offer.image.reference != current:
+        _say(f"the node goes on following {current or 'nothing'}: only a new deployment changes that")
     outcome, fetched = judged.step.value, None
     if not extent.check and not extent.download:
         _drop_withdrawn(root, engine, judged, offer, listed)

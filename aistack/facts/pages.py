@@ -266,7 +266,8 @@ UPDATES = (
         "UPD001",
         "no-room",
         """The file system has too little room for what comes, so nothing was fetched.
-Compressed layers say themselves how large they are unpacked; for those of other builders three times their size is reckoned with.""",
+Compressed layers say themselves how large they are unpacked; for those of other builders three times their size is reckoned with.
+The largest bound image counts once more as it comes, since it lies there both ways until it is whole.""",
     ),
     Page(
         "BTC001",
@@ -276,7 +277,11 @@ Compressed layers say themselves how large they are unpacked; for those of other
     Page("BTC002", "other-image-came", "The tag named another image when bootc fetched it than when it was asked; it is not staged."),
     Page("BTC003", "nothing-downloaded", "bootc has no downloaded image that could be staged."),
     Page("UPD002", "bound-images-missing", "The system image binds apps or models that are not on this node, so it is not staged."),
-    Page("UPD003", "update-runs", "Only one update or rollback runs at a time on a node."),
+    Page(
+        "UPD003",
+        "update-runs",
+        "Only one update, rollback or cleaning runs at a time on a node; this one has waited for another, which is not done yet.",
+    ),
     Page(
         "UPD004",
         "image-older",

@@ -106,7 +106,7 @@ def offered(reference: str, current: str | None) -> Offer:
     named, _, _ = reference.partition("@")
     if not re.fullmatch(REFERENCE, named):
         named = current if current and current.rpartition(":")[0] == named else f"{named}:latest"
-    digest, manifest = registry.resolve(reference, ARCHITECTURES[os.uname().machine])
+    digest, manifest = registry.resolve(reference if "@" in reference else named, ARCHITECTURES[os.uname().machine])
     try:
         config = json.loads(manifest)["config"]["digest"]
         described = json.loads(registry.inspected(reference, f"{registry.repository(reference)}@{digest}", config, "--config"))
