@@ -292,8 +292,8 @@ def test_a_shutdown_that_never_puts_it_in_place_is_given_up(world: World) -> Non
         assert node.update("--apply")["outcome"] == "reboots"
         assert node.crash() == before
     for _ in range(2):
-        assert node.update("--apply")["outcome"] == "given-up"
-    assert "given-up at" in node.aistack("status").stdout
+        assert code(node, "update", "--apply") == (1, f"error[UPD010]: {world.reference} names an image that no reboot has started")
+    assert "3 reboots were to start it" in node.aistack("status").stdout
     assert node.update("--to", f"{world.registry.host}/{REPOSITORY}@{digest}")["outcome"] == "staged"
     assert node.reboot() == "unfinished"
     node.confirm()
@@ -382,7 +382,9 @@ def test_room_for_what_lies_there_twice_while_it_comes_is_asked_for_too(world: W
         world.push(one, one[7:19])
     world.push(world.images.system("large-bound", bound=bound))
     done = world.node.run(["sh", "-c", FULL], check=False)
-    assert done.returncode == 3 and "error[UPD001]" in done.stderr, done
+    told = re.search(r"error\[UPD001\].* needs ([0-9]+) MB, .* has ([0-9]+) MB free", done.stderr)
+    assert told is not None, done
+    assert int(told[1]) - 17 < int(told[2]), "all but that copy would find room"
 
 
 def test_what_nothing_needs_goes_without_a_reboot(world: World) -> None:

@@ -296,6 +296,13 @@ It is signed, but old: whoever can make a registry answer with it could bring ba
     ),
     Page("UPD008", "update-reference", "What `--to` names is no image of a registry."),
     Page("UPD009", "window-not-understood", "The window in which the node may reboot is not in its form."),
+    Page(
+        "UPD010",
+        "image-given-up",
+        """The node was restarted three times by an update to start this image, and what ran before came up again each time.
+An image is staged beside the running one, and put in place by OSTree when the machine shuts down: a full or damaged /boot, or a shutdown
+that is cut off, keeps it from that. Until the tag names another image, this one is taken only by its digest.""",
+    ),
     Page("UPD006", "layout-not-understood", "The file or folder is no OCI layout that holds the image which the node follows."),
     Page(
         "ESP001",

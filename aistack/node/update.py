@@ -28,13 +28,7 @@ LOCK = "/run/aistack/update.lock"
 CREDENTIALS = "/run/credentials/@system"
 WAIT_SECONDS = 300.0
 """For another one that holds the lock: what cleans after a boot is soon done, a download may not be."""
-EVENTS = {
-    "staged": events.STAGED,
-    "failed": events.NOT_UPDATED,
-    "given-up": events.NOT_UPDATED,
-    "live": events.REPLACED,
-    "undone": events.NOT_REPLACED,
-}
+EVENTS = {"staged": events.STAGED, "failed": events.NOT_UPDATED, "live": events.REPLACED, "undone": events.NOT_REPLACED}
 """What an outcome is to the journal; the others are told to whoever asked alone."""
 OWN = "localhost/"
 """Begins the reference of a node that follows nothing: its disk was made without a registry's name."""
