@@ -144,11 +144,11 @@ class Images:
         labels = {"org.opencontainers.image.version": version, "io.aistack.lock": identity(lock), SEALED_LABEL: sealed}
         return oci.write_image(self.store, [self.base, *written], arch="amd64", labels=labels)
 
-    def bound(self, text: str) -> dict[str, str]:
-        """An app's and a model's image, which differ with the text: names and digests."""
+    def bound(self, text: str, more: bytes = b"") -> dict[str, str]:
+        """An app's and a model's image, which differ with the text, with `more` in each: names and digests."""
         made = {}
         for name in image_names(LOCK):
-            layer = samples.layer([samples.file("content", f"{name} {text}".encode() * 1000)], "gzip")
+            layer = samples.layer([samples.file("content", f"{name} {text}".encode() * 1000 + more)], "gzip")
             made[name] = samples.image(self.store, [layer], {"name": name, "text": text})
         return made
 

@@ -126,15 +126,18 @@ class Sent:
 
 
 @contextmanager
-def cut_wire(port: int, after: int | None, sent: Sent | None = None) -> Iterator[str]:
-    """A loopback address that leads to `port`, and hangs up once `after` bytes of one answer have come back, or as `sent` says."""
+def cut_wire(port: int, after: int | None, sent: Sent | None = None, *, quiet: float = 0.0) -> Iterator[str]:
+    """A loopback address that leads to `port`, and hangs up once `after` bytes of one answer have come back, or as `sent` says.
+
+    Before it does, it says nothing for `quiet` seconds.
+    """
     up = sent or Sent()
 
     class Wire(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             with socket.create_connection(("127.0.0.1", port)) as there:
                 threading.Thread(target=_carry, args=(self.request, there, None, up), daemon=True).start()
-                _carry(there, self.request, after)
+                _carry(there, self.request, after, quiet=quiet)
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Wire) as server:
         server.daemon_threads = True
@@ -145,7 +148,7 @@ def cut_wire(port: int, after: int | None, sent: Sent | None = None) -> Iterator
             server.shutdown()
 
 
-def _carry(source: socket.socket, target: socket.socket, limit: int | None, sent: Sent | None = None) -> None:
+def _carry(source: socket.socket, target: socket.socket, limit: int | None, sent: Sent | None = None, quiet: float = 0.0) -> None:
     carried = 0
     with contextlib.suppress(OSError):
         while (limit is None or carried < limit) and (data := source.recv(1 << 14)):
@@ -156,5 +159,7 @@ def _carry(source: socket.socket, target: socket.socket, limit: int | None, sent
                     sent.cuts -= 1
                     break
             target.sendall(data)
+        if limit is not None and carried >= limit:
+            time.sleep(quiet)
         for end in (source, target):
             end.shutdown(socket.SHUT_RDWR)

@@ -103,7 +103,7 @@ def test_reboots_that_start_nothing_have_an_end_and_a_way_out() -> None:
         remembered = rebooting(staged(remembered, "n"), "n")
         assert remembered.reboots == Reboots(digest="n", times=times)
     judged = judge(offer("n"), (BOOTED,), remembered, OLD, named=False, allow_downgrade=False)
-    assert judged.step is Step.GIVEN_UP and "journalctl -u ostree-finalize-staged" in judged.because and "by its digest" in judged.because
+    assert judged.step is Step.GIVEN_UP and "by its digest" in judged.because
     assert judge(offer("m"), (BOOTED,), remembered, OLD, named=False, allow_downgrade=False).step is Step.AVAILABLE
     assert judge(offer("n"), (BOOTED,), remembered, OLD, named=True, allow_downgrade=False).step is Step.AVAILABLE
     assert staged(remembered, "n") == State(confirmed="b")

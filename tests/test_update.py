@@ -90,6 +90,11 @@ def code(node: Node, *arguments: str) -> tuple[int, str]:
 def test_the_same_image_is_nothing_to_do(world: World) -> None:
     said = world.node.update()
     assert (said["outcome"], said["reference"], said["fetched"]) == ("current", world.reference, None)
+    assert world.node.update("--to", f"{world.registry.host}/{REPOSITORY}")["digest"] == said["digest"], (
+        "without a tag, the one that is followed"
+    )
+    other = world.push(str(said["digest"]), "other")
+    assert f"goes on following {world.reference}" in world.node.aistack("update", "--check", "--to", other).stderr
 
 
 def test_an_update_from_look_to_confirm(world: World) -> None:
@@ -177,6 +182,11 @@ def test_a_quarantined_image_is_taken_by_its_digest_alone(world: World) -> None:
     assert "starts next" in node.aistack("rollback").stdout
     assert node.reboot() == before
     assert node.update()["outcome"] == "quarantined"
+    credential = node.work / "run/credentials/@system/aistack.follow"
+    credential.parent.mkdir(parents=True)
+    credential.write_text(f"{world.registry.host}/{REPOSITORY}@{digest}")
+    assert node.update()["outcome"] == "quarantined", "no person has named it now"
+    credential.unlink()
     said = node.update("--download", "--to", f"{world.registry.host}/{REPOSITORY}@{digest}")
     assert (said["outcome"], said["reference"]) == ("downloaded", world.reference)
     node.confirm()
@@ -206,9 +216,11 @@ def test_only_one_runs(world: World) -> None:
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        for verb in ("update", "rollback"):
-            assert code(world.node, verb) == (3, "error[UPD003]: another update or rollback is running on this node")
         assert world.node.update("--check")["reference"] == world.reference
+        waits = subprocess.Popen(world.node.command(["python3", "-m", "aistack", "node", "update"]), stderr=subprocess.PIPE, text=True)
+        assert waits.stderr is not None and "waiting for it, 300 s at most" in waits.stderr.readline()
+        fcntl.flock(file, fcntl.LOCK_UN)
+        assert waits.communicate(timeout=300) and waits.returncode == 0
 
 
 @pytest.mark.parametrize("where", ["manifest", "config", "layer", "bound"])
@@ -249,6 +261,42 @@ def test_a_registry_that_stops_is_gone_on_with(world: World) -> None:
         assert (exit_code, said.startswith("error[REG007]")) == (3, True), said
     assert not any(one["version"] == "stops" for one in node.deployments())
     assert node.update()["outcome"] == "staged"
+
+
+@pytest.mark.parametrize("where", ["layer", "bound"])
+def test_a_registry_that_falls_silent_holds_nobody(world: World, where: str) -> None:
+    node, noise = world.node, random.Random(where).randbytes(400_000)
+    bound = world.images.bound(f"silent {where}", noise if where == "bound" else b"")
+    for one in bound.values():
+        world.push(one, one[7:19])
+    world.push(world.images.system(f"silent-{where}", bound=bound, files={"/usr/lib/noise": noise} if where == "layer" else {}))
+    with cut_wire(world.registry.port, after=200_000, quiet=300.0) as host:
+        node.trust(host)
+        begun = time.monotonic()
+        done = node.run(["python3", "-c", IMPATIENT, "node", "update", "--to", f"{host}/{REPOSITORY}:stable"], check=False)
+    assert done.returncode == 3 and "error[REG007]" in done.stderr and "nothing came for 4 s" in done.stderr, done
+    assert time.monotonic() - begun < 120
+    assert not any(one["version"] == f"silent-{where}" for one in node.deployments())
+    assert not (node.work / "sysroot/ostree/bootc/storage/fetching").exists()
+    assert node.update()["outcome"] == "staged"
+
+
+IMPATIENT = "from aistack.host import image_proxy; image_proxy.SILENCE = 4.0; from aistack.cli import main; main()"
+
+
+def test_a_shutdown_that_never_puts_it_in_place_is_given_up(world: World) -> None:
+    node, before = world.node, world.node.version()
+    digest = world.images.system("unfinished")
+    world.push(digest)
+    for _ in range(3):
+        assert node.update("--apply")["outcome"] == "reboots"
+        assert node.crash() == before
+    for _ in range(2):
+        assert code(node, "update", "--apply") == (1, f"error[UPD010]: {world.reference} names an image that no reboot has started")
+    assert "3 reboots were to start it" in node.aistack("status").stdout
+    assert node.update("--to", f"{world.registry.host}/{REPOSITORY}@{digest}")["outcome"] == "staged"
+    assert node.reboot() == "unfinished"
+    node.confirm()
 
 
 def test_killed_at_any_moment_it_is_done_again(world: World) -> None:
@@ -325,6 +373,43 @@ mkdir -p /tmp/over && mount -t tmpfs -o size=300m tmpfs /tmp/over && mkdir /tmp/
 mount -t overlay -o lowerdir=/sysroot/ostree/repo,upperdir=/tmp/over/upper,workdir=/tmp/over/work overlay /sysroot/ostree/repo
 python3 -m aistack node update
 """
+
+
+def test_room_for_what_lies_there_twice_while_it_comes_is_asked_for_too(world: World) -> None:
+    """Twice 17.5 MB that may grow threefold would find room; skopeo keeps one of them as it came beside that."""
+    bound = world.images.bound("large", random.Random(3).randbytes(17_500_000))
+    for one in bound.values():
+        world.push(one, one[7:19])
+    world.push(world.images.system("large-bound", bound=bound))
+    done = world.node.run(["sh", "-c", FULL], check=False)
+    told = re.search(r"error\[UPD001\].* needs ([0-9]+) MB, .* has ([0-9]+) MB free", done.stderr)
+    assert told is not None, done
+    assert int(told[1]) - 17 < int(told[2]), "all but that copy would find room"
+
+
+def test_what_nothing_needs_goes_without_a_reboot(world: World) -> None:
+    """Not what is in force, which need not be deployed: its apps run."""
+    node, images = world.node, world.images
+
+    def there() -> set[str]:
+        return set(json.loads(node.python(BOUND)))
+
+    node.confirm()
+    bound = [images.bound(f"passing {number}") for number in range(3)]
+    for number, names in enumerate(bound):
+        for one in names.values():
+            world.push(one, one[7:19])
+        world.push(images.system(f"passing-{number}", bound=names))
+        assert node.update()["outcome"] == "staged"
+        if number == 0:
+            staged = next(one for one in node.deployments() if one["staged"])
+            live = {"stateroot": "aistack", "commit": staged["checksum"], "serial": 0, "promised_manifest": staged["digest"]}
+            (node.work / "run/aistack/live.json").write_text(json.dumps({**live, "manifest": staged["digest"], "lock_identity": "x"}))
+    assert {*bound[0].values(), *bound[2].values()} <= there() and not {*bound[1].values()} & there()
+    (node.work / "run/aistack/live.json").unlink()
+    node.confirm()
+    assert {*bound[2].values()} <= there() and not {*bound[0].values()} & there()
+    node.run(["ostree", "fsck", "--repo=/ostree/repo"])
 
 
 def test_the_confirmed_deployment_is_never_collected(world: World) -> None:

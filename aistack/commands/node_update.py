@@ -105,9 +105,11 @@ def _taken(
         stack.enter_context(layout_server.serving(layout, reference))
     offer = node.offered(reference, current)
     remembered = state.load(inside(root, state.PATH))
-    judged = following.judge(offer, listed, remembered, lock.sealed, named="@" in reference, allow_downgrade=allow_downgrade)
-    if judged.step is Step.OLDER:
-        raise _older(offer, judged)
+    judged = following.judge(offer, listed, remembered, lock.sealed, named="@" in (to or ""), allow_downgrade=allow_downgrade)
+    if judged.step in (Step.OLDER, Step.GIVEN_UP):
+        raise _not_taken(offer, judged)
+    if judged.step in (Step.CURRENT, Step.STAGED) and offer.image.reference != current:
+        _say(f"the node goes on following {current or 'nothing'}: only a new deployment changes that")
     outcome, fetched = judged.step.value, None
     if not extent.check and not extent.download:
         _drop_withdrawn(root, engine, judged, offer, listed)
@@ -122,9 +124,7 @@ def _taken(
     if outcome == "staged" and extent.apply:
         outcome = _applied(root, engine)
     document = _document(outcome, judged.because, offer, listed, fetched)
-    last = node.remembered(root)
-    gives_up = judged.step is Step.GIVEN_UP and last.get("outcome") != outcome
-    if not extent.check and (judged.step is Step.AVAILABLE or gives_up or last.get("digest") != offer.image.digest or extent.apply):
+    if not extent.check and (judged.step is Step.AVAILABLE or node.remembered(root).get("digest") != offer.image.digest or extent.apply):
         node.remember(root, document)
     code = _said(document, _lines(document), as_json)
     if outcome == "reboots":
@@ -394,10 +394,16 @@ def _said(document: dict[str, Any], lines: Iterable[str], as_json: bool) -> Exit
     return ExitCode.OK
 
 
-def _older(offer: Offer, judged: Judged) -> DiagnosticError:
-    message = f"{offer.image.reference} names an older image than the one that is booted"
-    problem = _problem("UPD004", "image-older", message, "`--allow-downgrade` takes it all the same")
-    return refuse(replace(problem, why=(judged.because, f"its digest: {offer.image.digest}")))
+def _not_taken(offer: Offer, judged: Judged) -> DiagnosticError:
+    image = offer.image
+    if judged.step is Step.OLDER:
+        message = f"{image.reference} names an older image than the one that is booted"
+        problem = _problem("UPD004", "image-older", message, "`--allow-downgrade` takes it all the same")
+    else:
+        message = f"{image.reference} names an image that no reboot has started"
+        problem = _problem("UPD010", "image-given-up", message, "`journalctl -u ostree-finalize-staged` says what went wrong")
+        problem = replace(problem, hints=(*problem.hints, f"then: aistack node update --to {image.repository}@{image.digest}"))
+    return refuse(replace(problem, why=(judged.because, f"its digest: {image.digest}")))
 
 
 def _problem(rule: str, name: str, message: str, hint: str) -> Diagnostic:

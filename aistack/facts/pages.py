@@ -266,7 +266,8 @@ UPDATES = (
         "UPD001",
         "no-room",
         """The file system has too little room for what comes, also after all that nothing needs was removed, so nothing was fetched.
-Compressed layers say themselves how large they are unpacked; for those of other builders three times their size is reckoned with.""",
+Compressed layers say themselves how large they are unpacked; for those of other builders three times their size is reckoned with.
+The largest bound image counts once more as it comes, since it lies there both ways until it is whole.""",
     ),
     Page(
         "BTC001",
@@ -276,7 +277,11 @@ Compressed layers say themselves how large they are unpacked; for those of other
     Page("BTC002", "other-image-came", "The tag named another image when bootc fetched it than when it was asked; it is not staged."),
     Page("BTC003", "nothing-downloaded", "bootc has no downloaded image that could be staged."),
     Page("UPD002", "bound-images-missing", "The system image binds apps or models that are not on this node, so it is not staged."),
-    Page("UPD003", "update-runs", "Only one update or rollback runs at a time on a node."),
+    Page(
+        "UPD003",
+        "update-runs",
+        "Only one update, rollback or cleaning runs at a time on a node; this one has waited for another, which is not done yet.",
+    ),
     Page(
         "UPD004",
         "image-older",
@@ -291,6 +296,13 @@ It is signed, but old: whoever can make a registry answer with it could bring ba
     ),
     Page("UPD008", "update-reference", "What `--to` names is no image of a registry."),
     Page("UPD009", "window-not-understood", "The window in which the node may reboot is not in its form."),
+    Page(
+        "UPD010",
+        "image-given-up",
+        """The node was restarted three times by an update to start this image, and what ran before came up again each time.
+An image is staged beside the running one, and put in place by OSTree when the machine shuts down: a full or damaged /boot, or a shutdown
+that is cut off, keeps it from that. Until the tag names another image, this one is taken only by its digest.""",
+    ),
     Page("UPD006", "layout-not-understood", "The file or folder is no OCI layout that holds the image which the node follows."),
     Page(
         "ESP001",

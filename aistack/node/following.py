@@ -57,8 +57,8 @@ def judge(offer: Offer, listed: Sequence[Listed], state: State, sealed_here: str
     if digest in state.quarantined and not named:
         return Judged(step=Step.QUARANTINED, because="it was undone on this node; it is taken again only by its digest")
     if given_up(state, digest) and not named:
-        because = f"{MOST_REBOOTS} reboots were to start it and did not: no shutdown put it in place (journalctl -u ostree-finalize-staged)"
-        return Judged(step=Step.GIVEN_UP, because=f"{because}; it is taken again only by its digest")
+        because = f"{MOST_REBOOTS} reboots were to start it: no shutdown put it in place; it is taken again only by its digest"
+        return Judged(step=Step.GIVEN_UP, because=because)
     if offer.sealed < sealed_here and not allow_downgrade:
         because = f"it was sealed {offer.sealed or 'nobody knows when'}, the booted one {sealed_here}"
         return Judged(step=Step.OLDER, because=because)

@@ -29,13 +29,7 @@ LOCK = "/run/aistack/update.lock"
 CREDENTIALS = "/run/credentials/@system"
 WAIT_SECONDS = 300.0
 """For another one that holds the lock: what cleans after a boot is soon done, a download may not be."""
-EVENTS = {
-    "staged": events.STAGED,
-    "failed": events.NOT_UPDATED,
-    "given-up": events.NOT_UPDATED,
-    "live": events.REPLACED,
-    "undone": events.NOT_REPLACED,
-}
+EVENTS = {"staged": events.STAGED, "failed": events.NOT_UPDATED, "live": events.REPLACED, "undone": events.NOT_REPLACED}
 """What an outcome is to the journal; the others are told to whoever asked alone."""
 OWN = "localhost/"
 """Begins the reference of a node that follows nothing: its disk was made without a registry's name."""
@@ -108,7 +102,7 @@ def offered(reference: str, current: str | None) -> Offer:
     named, _, _ = reference.partition("@")
     if not re.fullmatch(REFERENCE, named):
         named = current if current and current.rpartition(":")[0] == named else f"{named}:latest"
-    digest, manifest = registry.resolve(reference, ARCHITECTURES[os.uname().machine])
+    digest, manifest = registry.resolve(reference if "@" in reference else named, ARCHITECTURES[os.uname().machine])
     try:
         config = json.loads(manifest)["config"]["digest"]
         described = json.loads(registry.inspected(reference, f"{registry.repository(reference)}@{digest}", config, "--config"))
