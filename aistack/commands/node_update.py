@@ -137,8 +137,8 @@ def _stage(root: Path, engine: Deployments, offer: Offer) -> None:
     if (text := engine.lock(offer.image)) is not None:
         admission.require_admitted(root, text)
     remembered = state.load(inside(root, state.PATH))
-    keep = [remembered.confirmed] if remembered.confirmed else []
-    cleaning.with_room(root, engine, offer.image.digest, _say, lambda: engine.stage(offer.image, keep))
+    confirmed = [remembered.confirmed] if remembered.confirmed else []
+    cleaning.with_room(root, engine, offer.image.digest, _say, lambda: engine.stage(offer.image, confirmed))
     if (now := following.staged(remembered, offer.image.digest)) != remembered:
         state.save(inside(root, state.PATH), now)
     _clean(root, engine)  # what was staged before and never started may be large
@@ -260,7 +260,7 @@ def _applied(root: Path, engine: Deployments, *, may_reboot: bool = True) -> str
     if reasons is None:
         return "in-force"
     if difference is None or reasons:
-        _say(f"only a reboot puts it in force: {', '.join(reasons[:3])}")
+        _say(f"it needs a reboot, because of: {', '.join(reasons[:3])}")
         return "reboots" if may_reboot else "staged"
     if verdict(look(root, "quick").results).outcome not in live.GOOD:
         _say("this machine itself is not well: its apps stay as they are")

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from aistack.diagnostics import unable
 
-NO_ROOM = "UPD001"
-
 
 def require(path: Path, need: int, what: str) -> None:
     """Raises DiagnosticError (exit 3) when the file system of `path` has fewer than `need` bytes free for `what`."""
@@ -16,7 +14,7 @@ def require(path: Path, need: int, what: str) -> None:
     free = found.f_bavail * found.f_frsize
     if free < need:
         raise unable(
-            NO_ROOM,
+            "UPD001",
             "no-room",
             f"{what} needs {_mb(need)}, {path} has {_mb(free)} free",
             hints=("make room: `journalctl --vacuum-size=100M`, files below /var", "or enlarge the disk"),

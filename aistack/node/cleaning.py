@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.host.probes.reading import inside
-from aistack.host.room import NO_ROOM
 from aistack.node import following, live, state, update
 from aistack.node.decide import State
 from aistack.node.deployments import Deployments, Listed
@@ -43,7 +42,7 @@ def with_room(root: Path, deployments: Deployments, coming: str, say: Callable[[
     try:
         return step()
     except DiagnosticError as error:
-        if error.diagnostics[0].rule != NO_ROOM:
+        if error.diagnostics[0].rule != "UPD001":
             raise
     for digest in deployments.clean(_kept(root, deployments) | {coming}):
         say(f"removed {digest}, to make room")

@@ -38,7 +38,7 @@ LAYERS = "/run/aistack/layers"
 UNFINISHED = "/run/aistack/switching"
 """The checksum whose layer was in force before a switch that has not ended; empty: the booted system's own."""
 ATTEMPTED = "/var/lib/aistack/switching"
-"""The checksum whose layer is being put in force. Found at another start of the machine, that is how the last one may have ended."""
+"""The checksum whose layer is being put in force: still there where the machine went down meanwhile, or nobody could tell how it went."""
 GOOD = (Outcome.HEALTHY, Outcome.DEGRADED)
 
 Say = Callable[[str], None]
@@ -71,8 +71,7 @@ def in_force(root: Path) -> Deployment | None:
 def needs_reboot(root: Path, difference: Difference) -> tuple[str, ...] | None:
     """What of the staged deployment only a reboot can bring: paths, kernel arguments; None where its layer is in force already.
 
-    It has to be a reboot, too, where the machine went down while its layer was put in force, or nobody could tell how that went: boots are
-    counted.
+    What was tried without one, and took the machine down or told nobody how it went, needs one too: those starts are counted.
     """
     if _in_force(root) == difference.deployment.commit:
         return None
@@ -80,7 +79,7 @@ def needs_reboot(root: Path, difference: Difference) -> tuple[str, ...] | None:
     absent = tuple(path for path in LAYER if not (inside(root, path).exists() and inside(root, f"{difference.tree}{path}").exists()))
     attempted = inside(root, ATTEMPTED)
     tried = attempted.exists() and attempted.read_text() == difference.deployment.commit
-    again = ("a try without one, of which nobody knows that it ended well",) if tried else ()
+    again = ("a try without one, which did not end well",) if tried else ()
     return (*elsewhere, *absent, *difference.arguments, *again)
 
 

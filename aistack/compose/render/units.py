@@ -266,8 +266,8 @@ TimeoutStartSec=6h
 SyslogIdentifier=aistack-update
 """
 
-# Only after a boot that confirmed or came back to what is confirmed, and after the second gate has ended: nothing waits for it. What could not
-# be removed (an update runs just then) is in the journal and goes after the next update: no failed unit that makes the node degraded.
+# Only after a boot that confirmed or came back to what is confirmed, and after the second gate has ended: nothing waits for it. What could
+# not be removed (an update runs just then) is in the journal and goes after the next update: no failed unit that makes the node degraded.
 CLEAN = f"""\
 [Unit]
 Description=aistack: remove what no deployment needs
