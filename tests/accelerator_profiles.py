@@ -21,7 +21,10 @@ LOST, UNKNOWN, LIBRARY_MISMATCH, NOT_LOADED = "!15", "!999", "!18", "!9"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """A machine of `count` equal devices; `pci` is the device's number on PCI, `links` its NVLinks, `fabric` whether switches join them."""
+    """A machine of `count` equal devices; `pci` is the device's number on PCI, `links` its NVLinks, `fabric` whether switches join them.
+
+    Without switches nothing joins them: NVML shows the links of a card without a bridge, and all are down.
+    """
 
     name: str
     pci: str
@@ -86,8 +89,9 @@ class Machine:
             "nvmlDeviceGetGpuFabricInfo": "3 0" if self.fabric else "0 0",
         }
         values |= {f"nvmlDeviceGetTotalEccErrors.{kind}.{counter}": "0" for kind in (0, 1) for counter in (0, 1) if self.ecc}
-        values |= {f"nvmlDeviceGetNvLinkState.{link}": "1" for link in range(self.links)}
-        values |= {f"nvmlDeviceGetNvLinkErrorCounter.{link}.{kind}": "0" for link in range(self.links) for kind in range(4)}
+        values |= {f"nvmlDeviceGetNvLinkState.{link}": str(int(self.fabric)) for link in range(self.links)}
+        up = range(self.links if self.fabric else 0)
+        values |= {f"nvmlDeviceGetNvLinkErrorCounter.{link}.{kind}": "0" for link in up for kind in range(4)}
         return values
 
     def cuda(self) -> dict[str, str]:
@@ -99,7 +103,9 @@ MACHINES = {
     "nvidia/h100-sxm-80gb": Machine(
         name="NVIDIA H100 80GB HBM3", pci="2330", count=8, memory_mib=81559, capability="9.0", links=18, fabric=True
     ),
-    "nvidia/h100-pcie-80gb": Machine(name="NVIDIA H100 PCIe", pci="2331", count=2, memory_mib=81559, capability="9.0", watts=350),
+    "nvidia/h100-pcie-80gb": Machine(
+        name="NVIDIA H100 PCIe", pci="2331", count=2, memory_mib=81559, capability="9.0", links=18, watts=350
+    ),
     "nvidia/l4": Machine(name="NVIDIA L4", pci="27b8", count=1, memory_mib=23034, capability="8.9", generation=4, watts=72),
     "nvidia/b200": Machine(
         name="NVIDIA B200", pci="2901", count=8, memory_mib=183359, capability="10.0", links=18, fabric=True, watts=1000

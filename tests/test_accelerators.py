@@ -78,6 +78,15 @@ def test_a_machine_as_delivered_is_healthy(bench: Bench, product: str) -> None:
     assert [result for result in results if result.outcome is not Outcome.HEALTHY] == []
 
 
+def test_a_bridge_over_some_links_is_as_good_as_none(bench: Bench) -> None:
+    """Two bridges of three join 12 of 18 links: https://github.com/Azure/azurehpc-health-checks/issues/162."""
+    product = "nvidia/h100-pcie-80gb"
+    bridged = {f"{device}.nvmlDeviceGetNvLinkState.{link}": str(int(link % 6 < 4)) for device in (0, 1) for link in range(18)}
+    for changes, words in (({}, "0 of 18 NVLinks are up"), (bridged, "12 of 18 NVLinks are up")):
+        (links,) = (result for result in bench.judge(product, bench.look(product, changes)) if result.name == "accelerator-nvlink")
+        assert links.outcome is Outcome.HEALTHY and words in links.message
+
+
 H100, L4, A100 = "nvidia/h100-sxm-80gb", "nvidia/l4", "nvidia/a100-sxm-80gb"
 FAULTS: dict[str, tuple[str, dict[str, str | None], str, str, str | None, str]] = {
     "gone from the bus": (H100, {"3.nvmlDeviceGetHandleByIndex": LOST}, "accelerator-count", "unhealthy", "unknown", "lost 1 of 8"),

@@ -155,21 +155,16 @@ def _link(wanted: Promise, device: Device) -> Result | None:
 
 
 def _links(wanted: Promise, device: Device) -> Result | None:
-    """NVLinks; one device alone needs none, and a virtual machine with one device sees none."""
-    up, expected = device.number("links.up"), wanted.product.links if wanted.product else None
+    """NVLinks through switches, all of which have to be up. Those for bridges may join none, some or all: how many, nobody promised."""
+    up, there = device.number("links.up"), device.number("links.all")
     evidence = _evidence(device, "links.up", "links.all", "links.errors")
+    if not wanted.is_fabric:
+        return None if up is None else good(NVLINK, f"{up:.0f} of {there or up:.0f} NVLinks are up", *evidence)
     if up is None:
-        if not wanted.is_fabric or wanted.count == 1:
-            return None
-        return bad(
-            NVLINK,
-            Cause.UNKNOWN,
-            "the driver shows no NVLink",
-            *evidence,
-            action="look at `dmesg` for NVLink and the fabric manager",
-        )
-    least = expected if expected is not None and wanted.is_fabric else device.number("links.all") or up
-    if up < least and (wanted.count is None or wanted.count > 1):
+        action = "look at `dmesg` for NVLink and the fabric manager"
+        return bad(NVLINK, Cause.UNKNOWN, "the driver shows no NVLink", *evidence, action=action)
+    least = (wanted.product.links if wanted.product else None) or there or up
+    if up < least:
         action = "look at `nvidia-smi nvlink -e` and the fabric manager's log; a link that stays down is a cable, a switch or the device"
         return bad(NVLINK, Cause.UNKNOWN, f"{up:.0f} of {least:.0f} NVLinks are up", *evidence, *_sources(wanted), action=action)
     return good(NVLINK, f"{up:.0f} NVLinks are up", *evidence)
