@@ -15,8 +15,9 @@ from aistack.values import dataclass
 HERE = Path(__file__).parent
 DRIVER = "580.159.04"
 MIB = 1 << 20
-LOST, UNKNOWN, LIBRARY_MISMATCH, NOT_LOADED = "!15", "!999", "!18", "!9"
-"""NVML's codes for a device that is lost, an unknown error, and a library that is not of the module's version, or finds no module."""
+LOST, UNKNOWN, LIBRARY_MISMATCH, NOT_LOADED, INVALID = "!15", "!999", "!18", "!9", "!2"
+"""NVML's codes for a device that is lost, an unknown error, a library that is not of the module's version, or finds no module, and a wrong
+argument."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

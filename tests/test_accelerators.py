@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from accelerator_profiles import DRIVER, LIBRARY_MISMATCH, LOST, MACHINES, MIB, NOT_LOADED, UNKNOWN, compile_stand_ins, lay
+from accelerator_profiles import DRIVER, INVALID, LIBRARY_MISMATCH, LOST, MACHINES, MIB, NOT_LOADED, UNKNOWN, compile_stand_ins, lay
 from node_samples import LOCK
 from node_samples import lay as lay_node
 
 from aistack.compose.lock import LockedAccelerator
 from aistack.facts.catalog import Catalog
-from aistack.facts.device_readings import Accelerators, Device, KernelEvent, from_plain
+from aistack.facts.device_readings import UNSUPPORTED, Accelerators, Device, KernelEvent, from_plain
 from aistack.facts.readings import Reading
 from aistack.host.probes.accelerators import take_accelerators
 from aistack.node.accelerators import judge
@@ -124,6 +124,8 @@ FAULTS: dict[str, tuple[str, dict[str, str | None], str, str, str | None, str]] 
     "prohibited": (L4, {"0.nvmlDeviceGetComputeMode": "2"}, "accelerator-modes", "unhealthy", "unknown", "no program"),
     "no persistence": (L4, {"0.nvmlDeviceGetPersistenceMode": "0"}, "accelerator-modes", "degraded", None, "unloads"),
     "needs a reset": (H100, {"6.nvmlDeviceGetFieldValues.230": "1"}, "accelerator-recovery", "unhealthy", "unknown", "reset the device"),
+    "needs its bus reset": (H100, {"6.nvmlDeviceGetFieldValues.230": "6"}, "accelerator-recovery", "unhealthy", "unknown", "device's bus"),
+    "needs what nobody knows": (H100, {"6.nvmlDeviceGetFieldValues.230": "9"}, "accelerator-recovery", "unhealthy", "unknown", "action 9"),
     "older firmware": (H100, {"0.nvmlDeviceGetGspFirmwareVersion": "570.1"}, "accelerator-driver", "unhealthy", "software", "570.1"),
     "older library": (H100, {"nvmlSystemGetDriverVersion": "570.1"}, "accelerator-driver", "unhealthy", "software", "module 580.159.04"),
     "library mismatch": (
@@ -150,6 +152,11 @@ def test_a_fault_is_named_with_its_device_and_cause(bench: Bench, name: str) -> 
         index = int(next(iter(changes)).partition(".")[0])
         assert found[0].device == MACHINES[product].addresses()[index]
     assert found[0].action or outcome == "unknown"
+
+
+def test_a_driver_that_knows_of_no_recovery_is_not_asked_for_one(bench: Bench) -> None:
+    (device,) = bench.look(L4, {"0.nvmlDeviceGetFieldValues.230": INVALID}).devices.value or ()
+    assert device.values["recovery"].error == UNSUPPORTED
 
 
 PARTS = {"nvmlDeviceGetMigMode": "1 1", "nvmlDeviceGetMaxMigDeviceCount": "7"}

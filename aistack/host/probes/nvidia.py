@@ -22,7 +22,18 @@ VOLATILE, AGGREGATE, CORRECTED, UNCORRECTED = 0, 1, 0, 1
 RECOVERY_ACTION = 230
 """NVML_FI_DEV_GET_GPU_RECOVERY_ACTION, which older bindings do not name."""
 
-RECOVERY = ("none", "reset the device", "reboot the node", "drain peers", "drain and reset the device")
+RECOVERY = (
+    "none",
+    "reset the device",
+    "reboot the node",
+    "drain peers",
+    "drain and reset the device",
+    "recover the IMEX domain (drivers of branch 580: reset the device's bus)",
+    "reset the device's bus",
+    "reboot the system",
+)
+"""By the number of `nvmlDeviceGpuRecoveryAction_t` (PyPI: nvidia-ml-py 13.580.126, 13.615.71), whose fifth changed its meaning."""
+
 FABRIC = ("not supported", "not started", "in progress", "completed")
 THROTTLE = (
     (0x01, "idle"),
@@ -75,6 +86,15 @@ def field(device: Any, number: int) -> int:
     if found.nvmlReturn:
         raise nvml.NVMLError(found.nvmlReturn)
     return int(found.value.ullVal) & 0xFFFFFFFF
+
+
+def recovery(device: Any) -> str:
+    """What the driver wants done with the device; drivers before 565 do not know that number, and say so as a wrong argument."""
+    try:
+        number = field(device, RECOVERY_ACTION)
+    except nvml.NVMLError_InvalidArgument as error:
+        raise nvml.NVMLError(nvml.NVML_ERROR_NOT_SUPPORTED) from error
+    return RECOVERY[number] if number < len(RECOVERY) else f"action {number} of its driver"
 
 
 def throttle(device: Any) -> str:
@@ -175,7 +195,7 @@ DEVICE: dict[str, tuple[str, Ask]] = {
     "clocks.mhz": _of("nvmlDeviceGetClockInfo", 1),
     "clocks.most-mhz": _of("nvmlDeviceGetMaxClockInfo", 1),
     "programs": _of("nvmlDeviceGetComputeRunningProcesses", take=len),
-    "recovery": ("nvmlDeviceGetFieldValues", lambda device: RECOVERY[field(device, RECOVERY_ACTION)]),
+    "recovery": ("nvmlDeviceGetFieldValues", recovery),
     "fabric.state": ("nvmlDeviceGetGpuFabricInfo", lambda device: FABRIC[fabric(device).state]),
     "fabric.status": ("nvmlDeviceGetGpuFabricInfo", lambda device: fabric(device).status),
     "links.up": ("nvmlDeviceGetNvLinkState", lambda device: links(device)[0]),
