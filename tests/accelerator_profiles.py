@@ -88,6 +88,7 @@ class Machine:
             "nvmlDeviceGetComputeRunningProcesses": "0",
             "nvmlDeviceGetFieldValues.230": "0",
             "nvmlDeviceGetGpuFabricInfo": "3 0" if self.fabric else "0 0",
+            "nvmlDeviceGetGpuFabricInfoV": "0x1aa 1" if self.fabric else "0 0",
         }
         values |= {f"nvmlDeviceGetTotalEccErrors.{kind}.{counter}": "0" for kind in (0, 1) for counter in (0, 1) if self.ecc}
         values |= {f"nvmlDeviceGetNvLinkState.{link}": str(int(self.fabric)) for link in range(self.links)}

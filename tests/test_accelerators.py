@@ -109,6 +109,10 @@ FAULTS: dict[str, tuple[str, dict[str, str | None], str, str, str | None, str]] 
     "fabric not started": (H100, {"0.nvmlDeviceGetGpuFabricInfo": "1 0"}, "accelerator-fabric", "unhealthy", "unknown", "not started"),
     "fabric failed": (H100, {"0.nvmlDeviceGetGpuFabricInfo": "3 5"}, "accelerator-fabric", "unhealthy", "unknown", "status 5"),
     "fabric not ready": (H100, {"0.nvmlDeviceGetGpuFabricInfo": "2 0"}, "accelerator-fabric", "unknown", None, "still going on"),
+    "fabric is slower": (H100, {"2.nvmlDeviceGetGpuFabricInfoV": "0x1a9 3"}, "accelerator-fabric", "degraded", None, "degraded-bandwidth"),
+    "fabric cut off": (H100, {"2.nvmlDeviceGetGpuFabricInfoV": "0x19a 2"}, "accelerator-fabric", "unhealthy", "unknown", "route-unhealthy"),
+    "fabric set up wrongly": (H100, {"2.nvmlDeviceGetGpuFabricInfoV": "0x5aa 2"}, "accelerator-fabric", "unhealthy", "unknown", "too-few"),
+    "fabric unhealthy": (H100, {"2.nvmlDeviceGetGpuFabricInfoV": "0x1aa 2"}, "accelerator-fabric", "unhealthy", "unknown", ": unhealthy"),
     "narrow link": (L4, {"0.nvmlDeviceGetCurrPcieLinkWidth": "4"}, "accelerator-link", "degraded", None, "4 x4, though"),
     "narrow slot": (
         "nvidia/h100-pcie-80gb",
@@ -157,6 +161,11 @@ def test_a_fault_is_named_with_its_device_and_cause(bench: Bench, name: str) -> 
 def test_a_driver_that_knows_of_no_recovery_is_not_asked_for_one(bench: Bench) -> None:
     (device,) = bench.look(L4, {"0.nvmlDeviceGetFieldValues.230": INVALID}).devices.value or ()
     assert device.values["recovery"].error == UNSUPPORTED
+
+
+def test_an_older_driver_tells_the_fabric_by_its_older_function(bench: Bench) -> None:
+    (device, *_) = bench.look(H100, {"0.nvmlDeviceGetGpuFabricInfoV": None}).devices.value or ()
+    assert device.get("fabric.state") == "completed" and device.values["fabric.health"].error == UNSUPPORTED
 
 
 PARTS = {"nvmlDeviceGetMigMode": "1 1", "nvmlDeviceGetMaxMigDeviceCount": "7"}

@@ -37,6 +37,9 @@ SLOWED = {
 }
 """Reasons for held clocks that an idle and healthy device does not give."""
 
+SLOWER = frozenset({"degraded-bandwidth", "route-recovery", "access-timeout-recovery", "limited-capacity"})
+"""What the fabric may say of a device that serves on, if slower; anything else cuts it off from the others."""
+
 SENSORS = (
     ("temperature.celsius", "temperature.slowdown-celsius"),
     ("temperature.memory-celsius", "temperature.memory-slowdown-celsius"),
@@ -192,7 +195,7 @@ def _fabric(wanted: Promise, device: Device) -> Result | None:
     state, status = device.get("fabric.state"), device.number("fabric.status")
     if not wanted.is_fabric:
         return None
-    evidence = _evidence(device, "fabric.state", "fabric.status")
+    evidence = _evidence(device, "fabric.state", "fabric.status", "fabric.health")
     if state is None or state == "not supported":
         return None if _is_unsupported(device, "fabric.state") or state is not None else _cannot_tell(FABRIC, device, "fabric.state")
     if state == "in progress":
@@ -211,7 +214,13 @@ def _fabric(wanted: Promise, device: Device) -> Result | None:
             *evidence,
             action="systemctl status nvidia-fabricmanager; its version must be the driver's",
         )
-    return good(FABRIC, "its registration with the fabric is completed", *evidence)
+    health = str(device.get("fabric.health") or "").split()
+    if not health:
+        return good(FABRIC, "its registration with the fabric is completed", *evidence)
+    said, action = f"the fabric says of it: {' '.join(health)}", "look at the fabric manager's log, and at NVLink's cables and switches"
+    if set(health) <= SLOWER:
+        return worse(FABRIC, said, *evidence, action=action)
+    return bad(FABRIC, Cause.UNKNOWN, said, *evidence, action=action)
 
 
 def _clocks(wanted: Promise, device: Device) -> Result | None:

@@ -8,9 +8,10 @@ typedef unsigned long long u64;
 typedef struct { char legacy[16]; u32 domain, bus, device, id, subsystem; char address[32]; } Pci;
 typedef struct { u64 total, free, used; } Memory;
 typedef struct { unsigned char cluster[16]; u32 status, clique; unsigned char state; } Fabric;
+typedef struct { u32 version; Fabric of; u32 mask; unsigned char summary; } FabricV;
 typedef struct { u32 field, scope; long long timestamp, latency; u32 type; int result; union { double d; u64 u; } value; } Field;
 
-enum { NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT = 7 };
+enum { NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT = 7, VERSION_MISMATCH = 25 };
 
 static int numbers(void *device, const char *function, const char *behind, u64 *out, int wanted) {
     char name[96];
@@ -169,4 +170,13 @@ int nvmlDeviceGetGpuFabricInfo(void *device, Fabric *out) {
     int code = numbers(device, "nvmlDeviceGetGpuFabricInfo", "", n, 2);
     if (!code) out->state = n[0], out->status = n[1];
     return code;
+}
+int nvmlDeviceGetGpuFabricInfoV(void *device, FabricV *out) { /* mask and summary; the rest as in the older function's line */
+    u64 n[2];
+    int code = numbers(device, "nvmlDeviceGetGpuFabricInfoV", "", n, 2), three = out->version == (3 << 24 | sizeof *out);
+    if (!three && out->version != (2 << 24 | 36)) return VERSION_MISMATCH;
+    if (code || (code = nvmlDeviceGetGpuFabricInfo(device, &out->of))) return code;
+    out->mask = n[0];
+    if (three) out->summary = n[1];
+    return 0;
 }
