@@ -69,6 +69,7 @@ class Machine:
             "nvmlDeviceGetMemoryInfo": f"{self.memory_mib * MIB} {480 * MIB}",
             "nvmlDeviceGetEccMode": "1 1" if self.ecc else "0 0",
             "nvmlDeviceGetRemappedRows": "0 0 0 0",
+            "nvmlDeviceGetSramEccErrorStatus": "0",
             "nvmlDeviceGetCurrPcieLinkGeneration": str(self.generation),
             "nvmlDeviceGetMaxPcieLinkGeneration": str(self.generation),
             "nvmlDeviceGetCurrPcieLinkWidth": str(self.lanes),

@@ -93,6 +93,10 @@ def _ecc(wanted: Promise, device: Device) -> Result | None:
     """Errors that could not be corrected since the driver was loaded; those of the device's whole life, and the parts, where told."""
     now, ever = device.number("ecc.uncorrected"), device.number("ecc.uncorrected-ever")
     evidence = _evidence(device, "ecc.mode", "ecc.uncorrected", "ecc.corrected", "ecc.uncorrected-ever", "ecc.corrected-ever", "ecc.where")
+    if device.get("ecc.sram-worn"):
+        action = "run NVIDIA's field diagnosis; a device that fails it is replaced"
+        said = "its SRAM had more errors than the vendor lets pass"
+        return bad(ECC, Cause.HARDWARE, said, ("ecc.sram-worn", "True"), *evidence, action=action)
     if now is None:
         without = _is_unsupported(device, "ecc.uncorrected") or device.get("ecc.mode") is False
         return None if without else _cannot_tell(ECC, device, "ecc.uncorrected")

@@ -8,6 +8,7 @@ typedef unsigned long long u64;
 typedef struct { char legacy[16]; u32 domain, bus, device, id, subsystem; char address[32]; } Pci;
 typedef struct { u64 total, free, used; } Memory;
 typedef struct { unsigned char cluster[16]; u32 status, clique; unsigned char state; } Fabric;
+typedef struct { u32 version; u64 counts[11]; u32 exceeded; } Sram;
 typedef struct { u32 version; Fabric of; u32 mask; unsigned char summary; } FabricV;
 typedef struct { u32 field, scope; long long timestamp, latency; u32 type; int result; union { double d; u64 u; } value; } Field;
 
@@ -114,6 +115,13 @@ int nvmlDeviceGetTotalEccErrors(void *device, u32 type, u32 counter, u64 *out) {
     char behind[32];
     snprintf(behind, sizeof behind, ".%u.%u", type, counter);
     return numbers(device, "nvmlDeviceGetTotalEccErrors", behind, out, 1);
+}
+int nvmlDeviceGetSramEccErrorStatus(void *device, Sram *out) {
+    u64 n;
+    int code = numbers(device, "nvmlDeviceGetSramEccErrorStatus", "", &n, 1);
+    if (out->version != (1 << 24 | sizeof *out)) return VERSION_MISMATCH;
+    if (!code) out->exceeded = (u32)n;
+    return code;
 }
 int nvmlDeviceGetRemappedRows(void *device, u32 *corrected, u32 *uncorrected, u32 *pending, u32 *failed) {
     u64 n[4];

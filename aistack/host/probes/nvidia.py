@@ -167,6 +167,13 @@ def links(device: Any) -> tuple[int, int]:
     return sum(states), len(states)
 
 
+def sram_worn(device: Any) -> bool:
+    """Whether the device's caches had more errors than NVIDIA's field diagnosis lets pass; only root may ask."""
+    found = nvml.c_nvmlEccSramErrorStatus_v1_t()
+    nvml.nvmlDeviceGetSramEccErrorStatus(device, ctypes.byref(found))
+    return bool(found.bThresholdExceeded)
+
+
 def parts(device: Any) -> str:
     """The profiles of the parts into which MIG splits a device (`1g.10gb 3g.40gb`), from their names; empty where there are none."""
     found = []
@@ -208,6 +215,7 @@ DEVICE: dict[str, tuple[str, Ask]] = {
     "ecc.corrected": _of("nvmlDeviceGetTotalEccErrors", CORRECTED, VOLATILE),
     "ecc.uncorrected-ever": _of("nvmlDeviceGetTotalEccErrors", UNCORRECTED, AGGREGATE),
     "ecc.corrected-ever": _of("nvmlDeviceGetTotalEccErrors", CORRECTED, AGGREGATE),
+    "ecc.sram-worn": ("nvmlDeviceGetSramEccErrorStatus", sram_worn),
     "rows.corrected": _of("nvmlDeviceGetRemappedRows", take=lambda rows: rows[0]),
     "rows.uncorrected": _of("nvmlDeviceGetRemappedRows", take=lambda rows: rows[1]),
     "rows.pending": _of("nvmlDeviceGetRemappedRows", take=lambda rows: bool(rows[2])),
