@@ -106,9 +106,7 @@ MACHINES = {
     "nvidia/h100-sxm-80gb": Machine(
         name="NVIDIA H100 80GB HBM3", pci="2330", count=8, memory_mib=81559, capability="9.0", links=18, fabric=True
     ),
-    "nvidia/h100-pcie-80gb": Machine(
-        name="NVIDIA H100 PCIe", pci="2331", count=2, memory_mib=81559, capability="9.0", links=18, watts=350
-    ),
+    "nvidia/h100-pcie-80gb": Machine(name="NVIDIA H100 PCIe", pci="2331", count=2, memory_mib=81559, capability="9.0", links=18, watts=350),
     "nvidia/l4": Machine(name="NVIDIA L4", pci="27b8", count=1, memory_mib=23034, capability="8.9", generation=4, watts=72),
     "nvidia/b200": Machine(
         name="NVIDIA B200", pci="2901", count=8, memory_mib=183359, capability="10.0", links=18, fabric=True, watts=1000

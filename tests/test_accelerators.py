@@ -18,6 +18,7 @@ from node_samples import lay as lay_node
 from aistack.compose.lock import LockedAccelerator
 from aistack.facts.catalog import Catalog
 from aistack.facts.device_readings import UNSUPPORTED, Accelerators, Device, KernelEvent, from_plain
+from aistack.facts.kernel_log import events
 from aistack.facts.readings import Reading
 from aistack.host.probes.accelerators import take_accelerators
 from aistack.node.accelerators import judge
@@ -258,7 +259,9 @@ def test_a_library_of_another_processor_is_none(bench: Bench, tmp_path: Path) ->
         (31, "healthy", None),
         (43, "healthy", None),
         (62, "unhealthy", "unknown"),
-        (79, "unhealthy", "hardware"),
+        (79, "unhealthy", "unknown"),
+        (48, "unhealthy", "hardware"),
+        (999, "degraded", None),
         (119, "unhealthy", "unknown"),
     ],
 )
@@ -268,6 +271,65 @@ def test_fault_codes_count_as_the_catalog_classifies_them(bench: Bench, code: in
     assert [(str(result.outcome), result.cause and str(result.cause)) for result in told] == [(outcome, cause)]
     assert f"Xid {code}" in told[0].message
     assert told[0].device == (None if outcome == "healthy" else "0000:18:00.0")
+
+
+NVLINK, SWITCH, ASKS = (
+    "NVRM: Xid (PCI:0000:18:00): {}, {} XC0 i0 Link 13 (0x0409a0c2 0x00000008 0x00000001 0x00000000 0x00100000 0x00000004)",
+    "nvidia-nvswitch3: SXid (PCI:0000:c1:00.0): {}, {}, Link 44 LTSSM Fault Up",
+    "NVRM: Xid (PCI:0000:18:00): 154, GPU recovery action changed from {} to {}",
+)
+NONE, REBOOT = "0x0 (None)", "0x2 (Node Reboot Required)"
+LINES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
+    "not fatal on a link": ((NVLINK.format(145, "RLW_RXPIPE Nonfatal"),), "accelerator-log", "degraded", "calls it not fatal"),
+    "fatal on a link": ((NVLINK.format(149, "NETIR_LINK_EVT Fatal"),), "accelerator-log", "unhealthy", "Xid 149, NVLink"),
+    "first not, then fatal": (
+        (NVLINK.format(149, "NETIR_LINK_EVT Nonfatal"), NVLINK.format(149, "NETIR_LINK_EVT Fatal")),
+        "accelerator-log",
+        "unhealthy",
+        "Xid 149, NVLink",
+    ),
+    "not fatal in a switch": ((SWITCH.format(12028, "Non-fatal"),), "accelerator-log", "degraded", "calls it not fatal"),
+    "fatal and unknown": ((SWITCH.format(99999, "Fatal"),), "accelerator-log", "degraded", "SXid 99999, which is not in the catalog"),
+    "not fatal and unknown": ((SWITCH.format(99999, "Non-fatal"),), "accelerator-log", "healthy", "SXid 99999"),
+    "lost device asks for a reboot": ((ASKS.format(NONE, REBOOT),), "accelerator-log", "unhealthy", "node reboot required"),
+    "lost device asked for one": ((ASKS.format(NONE, REBOOT), ASKS.format(REBOOT, NONE)), "accelerator-log", "healthy", "Xid 154"),
+    "fatal on the bus": (
+        ("pcieport 0000:17:00.0: AER: Uncorrectable (Fatal) error message received from 0000:18:00.0",),
+        "machine-log",
+        "degraded",
+        "0000:18:00.0: a fatal error of PCI Express",
+    ),
+    "contained on the bus": (
+        ("pcieport 0000:17:00.0: PCIe Bus Error: severity=Uncorrected (Fatal), type=Transaction Layer, (Requester ID)",),
+        "machine-log",
+        "degraded",
+        "0000:17:00.0: a fatal error",
+    ),
+    "not fatal on the bus": (("pcieport 0000:17:00.0: AER: Uncorrected (Non-Fatal) error received: 0000:18:00.0",), "machine-log", "", ""),
+    "memory": (("EDAC MC0: 1 UE memory read error on CPU_SrcID#0_MC#0_Chan#1_DIMM#0",), "machine-log", "degraded", "machine's memory"),
+    "memory corrected": (("EDAC MC0: 1 CE memory read error on CPU_SrcID#0_MC#0_Chan#1_DIMM#0",), "machine-log", "", ""),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_line_counts_as_much_as_its_own_words_say(catalog: Catalog, name: str) -> None:
+    lines, check, outcome, words = LINES[name]
+    log = tuple(events("".join(f"3,{number},5000000,-;{line}\n" for number, line in enumerate(lines))))
+    lost = Device(values={"device": Reading(source="nvmlDeviceGetHandleByIndex", error="GpuIsLost: GPU is lost")})
+    seen = replace(recorded(), devices=Reading(source="NVML", value=(lost,)), log=Reading(source="/dev/kmsg", value=log))
+    results = judge(Promise(vendor="nvidia", product=catalog.accelerators[H100], count=1), seen, known_faults(catalog))
+    told = [result for result in results if result.name == check]
+    assert max((str(result.outcome) for result in told), default="", key=["", "healthy", "degraded", "unhealthy"].index) == outcome
+    assert any(words in result.message for result in told) or not outcome
+
+
+def test_a_device_that_answers_tells_its_recovery_itself(catalog: Catalog) -> None:
+    log = tuple(events(f"3,1,5000000,-;{ASKS.format(NONE, REBOOT).replace('18:00', '00:06')}\n"))
+    seen = replace(recorded(), log=Reading(source="/dev/kmsg", value=log))
+    (device,) = seen.devices.value or ()
+    assert log[0].address == device.address and device.get("recovery") == "none"
+    results = judge(Promise(vendor="nvidia", product=catalog.accelerators[H100], count=1), seen, known_faults(catalog))
+    assert verdict(results).outcome is Outcome.HEALTHY
 
 
 def test_a_fault_of_a_switch_is_told(bench: Bench) -> None:
