@@ -403,7 +403,10 @@ def test_a_real_h100_is_healthy(bench: Bench) -> None:
     assert "its answer was right, 72496 MiB" in found["accelerator-compute"].message
     copies = found["accelerator-copies"]
     assert copies.message == "54.9 GB/s to it, 54.9 GB/s from it, 2832 GB/s inside"
-    assert ("floor-gbps", "31.5, half of PCI Express 5 x16") in copies.evidence and ("floor-inside-gbps", "1905") in copies.evidence
+    assert ("floor-gbps", "31.5, half of PCI Express 5 x16") in copies.evidence and (
+        "floor-inside-gbps",
+        "1524, of 1905",
+    ) in copies.evidence
 
 
 def test_slow_memory_and_a_slow_bus_are_told(bench: Bench) -> None:
@@ -416,6 +419,14 @@ def test_slow_memory_and_a_slow_bus_are_told(bench: Bench) -> None:
         busy = Device(values={**slow.values, "programs": Reading(source="nvmlDeviceGetComputeRunningProcesses", value=1)})
         results = bench.judge(H100, replace(seen, devices=Reading(source="NVML", value=(busy,))), count=1)
         assert verdict(results).outcome is Outcome.HEALTHY
+
+
+def test_copies_are_held_against_a_part_of_what_another_program_reaches(bench: Bench) -> None:
+    for rate, outcome in ((1600.0, Outcome.HEALTHY), (1500.0, Outcome.DEGRADED)):
+        (device,) = recorded().devices.value or ()
+        slower = Device(values={**device.values, "copies.inside-gbps": Reading(source="libcuda.so.1", value=rate)})
+        results = bench.judge(H100, replace(recorded(), devices=Reading(source="NVML", value=(slower,))), count=1)
+        assert verdict(results).outcome is outcome
 
 
 def test_the_stand_in_says_what_a_real_h100_says(bench: Bench) -> None:

@@ -22,7 +22,9 @@ WORDS = 1 << 16
 """Words of the small program's answer, each of which is compared with what this processor computes."""
 
 COPY_BYTES = 256 * MIB
-COPIES = 5
+ROUNDS, COPIES = 2, 3
+"""Copies of one round are started one behind the other and waited for together: starting and waiting cost as much as some of them take."""
+
 LEVELS = {"quick": 0.0, "standard": 0.1, "thorough": 0.9}
 """Part of the device's free memory that is filled and read back, by the level of the check."""
 
@@ -224,7 +226,7 @@ def wrong_words(driver: Driver, kernels: tuple[ctypes.c_void_p, ctypes.c_void_p]
 
 
 def copies(driver: Driver) -> dict[str, float]:
-    """The best of a few copies each way, in GB/s (10^9 bytes): to the device, from it, and inside it (bytes read and written).
+    """The best of a few rounds of copies each way, in GB/s (10^9 bytes): to the device, from it, and inside it (bytes read and written).
 
     Nothing where other programs leave too little of the device's memory for it.
     """
@@ -243,13 +245,14 @@ def copies(driver: Driver) -> dict[str, float]:
 
 def _best(driver: Driver, call: str, target: ctypes.c_void_p, source: ctypes.c_void_p, size: ctypes.c_size_t) -> float:
     seconds = []
-    for _ in range(COPIES):
+    for _ in range(ROUNDS):
         driver("cuCtxSynchronize")
         start = time.perf_counter()
-        driver(call, target, source, size)
+        for _ in range(COPIES):
+            driver(call, target, source, size)
         driver("cuCtxSynchronize")
         seconds.append(time.perf_counter() - start)
-    return size.value / min(seconds) / 1e9
+    return COPIES * size.value / min(seconds) / 1e9
 
 
 def free_bytes(driver: Driver) -> int:
