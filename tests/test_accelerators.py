@@ -232,6 +232,19 @@ def test_programs_run_and_copies_are_measured(bench: Bench) -> None:
     assert compute.outcome is Outcome.HEALTHY and "102 MiB of memory keep what is written" in compute.message
 
 
+def test_a_link_that_went_to_sleep_again_is_not_called_damaged(bench: Bench) -> None:
+    """It is read beside a program, and once more when that has ended."""
+    seen = bench.look(L4, level="quick")
+    (device,) = seen.devices.value or ()
+    assert device.get("compute.pcie-generation") == 4 and device.get("compute.pcie-lanes") == 16
+    asleep = Device(values={**device.values, "pcie.generation": Reading(source="nvmlDeviceGetCurrPcieLinkGeneration", value=1)})
+    found = {result.name: result for result in bench.judge(L4, replace(seen, devices=Reading(source="NVML", value=(asleep,))))}
+    assert found["accelerator-link"].outcome is Outcome.HEALTHY and "PCI Express 4 x16" in found["accelerator-link"].message
+    assert ("floor-gbps", "15.8, half of PCI Express 4 x16") in found["accelerator-copies"].evidence
+    slow = {result.name: result for result in bench.judge(L4, bench.look(L4, {"0.nvmlDeviceGetCurrPcieLinkGeneration": "1"}, level="quick"))}
+    assert slow["accelerator-link"].outcome is Outcome.DEGRADED and "1 x16, though" in slow["accelerator-link"].message
+
+
 def test_a_driver_that_hangs_is_data(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"none": 0.7})
     seen = bench.look(L4, {"0.nvmlDeviceGetMemoryInfo": "hang"})

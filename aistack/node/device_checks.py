@@ -140,15 +140,19 @@ def _recovery(wanted: Promise, device: Device) -> Result | None:
 
 
 def _link(wanted: Promise, device: Device) -> Result | None:
-    """The link to the host, against what the product and its slot can do; read after programs ran, when a sleeping link is awake."""
-    generation, lanes = device.number("pcie.generation"), device.number("pcie.lanes")
+    """The link to the host, against what the product and its slot can do; how fast it is only where it was read while it was awake.
+
+    NVIDIA's driver slows links down soon after a program ended, so that only what was read beside one counts.
+    """
+    generation, lanes = _link_now(device)
     if generation is None or lanes is None:
         return None if _is_unsupported(device, "pcie.lanes") else _cannot_tell(LINK, device, "pcie.lanes")
     least, product = (wanted.product.pcie_minimum, wanted.product.pcie) if wanted.product else (None, None)
-    evidence = _evidence(device, "pcie.generation", "pcie.lanes", "pcie.most-generation", "pcie.most-lanes", "pcie.replays")
+    read = ("compute.pcie-generation", "compute.pcie-lanes", "pcie.generation", "pcie.lanes", "pcie.most-generation", "pcie.most-lanes")
+    evidence = _evidence(device, *read, "pcie.replays")
     evidence = (*evidence, *_sources(wanted))
     most = (device.number("pcie.most-generation") or generation, device.number("pcie.most-lanes") or lanes)
-    awake = device.get("compute") is not None
+    awake = device.get("compute.pcie-generation" if wanted.vendor == "nvidia" else "compute") is not None
     said = f"PCI Express {generation:.0f} x{lanes:.0f}"
     if lanes < most[1] or (awake and generation < most[0]):
         action = "seat the device or its riser again; a link that comes up narrow or slow is damaged or dirty"
@@ -352,10 +356,16 @@ def _copies(wanted: Promise, device: Device) -> Result | None:
 
 def link_floor(device: Device) -> tuple[float | None, str]:
     """What copies must reach each way: no vendor names a number, so a part of what the link carries."""
-    generation, lanes = device.number("pcie.generation"), device.number("pcie.lanes")
+    generation, lanes = _link_now(device)
     if generation is None or lanes is None or int(generation) not in LANE_GBPS:
         return None, "nothing is known"
     return LANE_GBPS[int(generation)] * lanes * COPY_PART, f"half of PCI Express {generation:.0f} x{lanes:.0f}"
+
+
+def _link_now(device: Device) -> tuple[float | None, float | None]:
+    """Generation and lanes of the link, beside a program where one ran."""
+    generation, lanes = (device.number(f"compute.pcie-{part}") or device.number(f"pcie.{part}") for part in ("generation", "lanes"))
+    return generation, lanes
 
 
 Check = Callable[[Promise, Device], Result | None]

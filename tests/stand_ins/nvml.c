@@ -93,6 +93,15 @@ int nvmlDeviceGetPciInfo_v3(void *device, Pci *out) {
     snprintf(out->address, sizeof out->address, "%08X:%02X:%02X.0", out->domain, out->bus, out->device);
     return 0;
 }
+int nvmlDeviceGetHandleByPciBusId_v2(const char *address, void **out) {
+    u32 domain, bus, count = 0;
+    Pci pci;
+    nvmlDeviceGetCount_v2(&count);
+    if (sscanf(address, "%x:%x", &domain, &bus) != 2) return NOT_FOUND;
+    for (*out = (void *)1; (long)*out <= count; *out = (void *)((long)*out + 1))
+        if (!nvmlDeviceGetPciInfo_v3(*out, &pci) && pci.domain == domain && pci.bus == bus) return 0;
+    return NOT_FOUND;
+}
 PAIR(nvmlDeviceGetCudaComputeCapability)
 PAIR(nvmlDeviceGetEccMode)
 PAIR(nvmlDeviceGetMigMode)

@@ -1,7 +1,7 @@
 """What the CUDA driver itself can do on each of its devices: context, memory, a small program with a checked answer, copies both ways.
 
 A program of its own (`python3 -m aistack.host.probes.cuda LEVEL`), because a driver in trouble may hang or end the process that asks it.
-It needs the driver's library alone: the program that runs on the device is PTX, which every driver compiles for the device that it has.
+It needs the driver's libraries alone: the program that runs on the device is PTX, which every driver compiles for the device that it has.
 It prints one JSON object; a step that failed is told with the driver's own name for the error, and the other devices are still asked.
 """
 
@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+import pynvml as nvml
 
 LIBRARY = "libcuda.so.1"
 MIB = 1 << 20
@@ -255,6 +257,17 @@ def _best(driver: Driver, call: str, target: ctypes.c_void_p, source: ctypes.c_v
     return COPIES * size.value / min(seconds) / 1e9
 
 
+def link(address: str) -> dict[str, int]:
+    """The device's link to the host while it works and the link cannot sleep; nothing where NVML does not tell."""
+    try:
+        nvml.nvmlInit()
+        device = nvml.nvmlDeviceGetHandleByPciBusId(address)
+        asked = {"generation": nvml.nvmlDeviceGetCurrPcieLinkGeneration, "lanes": nvml.nvmlDeviceGetCurrPcieLinkWidth}
+        return {f"compute.pcie-{name}": ask(device) for name, ask in asked.items()}
+    except nvml.NVMLError:
+        return {}
+
+
 def free_bytes(driver: Driver) -> int:
     """Free memory of the current device."""
     free, whole = ctypes.c_size_t(), ctypes.c_size_t()
@@ -274,6 +287,7 @@ def examine(driver: Driver, ordinal: int, level: str) -> dict[str, Any]:
             kernels = functions(driver)
             found["compute.wrong-answers"] = small_answer(driver, kernels[0])
             found |= copies(driver)
+            found |= link(found["pci.address"])
             size = int(free_bytes(driver) * LEVELS[level]) // MIB * MIB
             if size:
                 found["compute.wrong-words"] = wrong_words(driver, kernels, size)
