@@ -241,7 +241,9 @@ def test_a_link_that_went_to_sleep_again_is_not_called_damaged(bench: Bench) -> 
     found = {result.name: result for result in bench.judge(L4, replace(seen, devices=Reading(source="NVML", value=(asleep,))))}
     assert found["accelerator-link"].outcome is Outcome.HEALTHY and "PCI Express 4 x16" in found["accelerator-link"].message
     assert ("floor-gbps", "15.8, half of PCI Express 4 x16") in found["accelerator-copies"].evidence
-    slow = {result.name: result for result in bench.judge(L4, bench.look(L4, {"0.nvmlDeviceGetCurrPcieLinkGeneration": "1"}, level="quick"))}
+    slow = {
+        result.name: result for result in bench.judge(L4, bench.look(L4, {"0.nvmlDeviceGetCurrPcieLinkGeneration": "1"}, level="quick"))
+    }
     assert slow["accelerator-link"].outcome is Outcome.DEGRADED and "1 x16, though" in slow["accelerator-link"].message
 
 
@@ -305,7 +307,7 @@ LINES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
     "fatal and unknown": ((SWITCH.format(99999, "Fatal"),), "accelerator-log", "degraded", "SXid 99999, which is not in the catalog"),
     "not fatal and unknown": ((SWITCH.format(99999, "Non-fatal"),), "accelerator-log", "healthy", "SXid 99999"),
     "lost device asks for a reboot": ((ASKS.format(NONE, REBOOT),), "accelerator-log", "unhealthy", "node reboot required"),
-    "lost device asked for one": ((ASKS.format(NONE, REBOOT), ASKS.format(REBOOT, NONE)), "accelerator-log", "healthy", "Xid 154"),
+    "lost device asked for one": ((ASKS.format(NONE, REBOOT), ASKS.format(REBOOT, NONE)), "accelerator-log", "healthy", "since boot"),
     "fatal on the bus": (
         ("pcieport 0000:17:00.0: AER: Uncorrectable (Fatal) error message received from 0000:18:00.0",),
         "machine-log",

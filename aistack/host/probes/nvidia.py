@@ -32,7 +32,7 @@ RECOVERY = (
     "reset the device's bus",
     "reboot the system",
 )
-"""By the number of `nvmlDeviceGpuRecoveryAction_t` (PyPI: nvidia-ml-py 13.580.126, 13.615.71), whose fifth changed its meaning."""
+"""By the number of `nvmlDeviceGpuRecoveryAction_t` (PyPI: nvidia-ml-py 13.580.126, 13.615.71); 5 changed its meaning between the two."""
 
 FABRIC = ("not supported", "not started", "in progress", "completed")
 FABRIC_HEALTH = ((0, "degraded-bandwidth"), (2, "route-recovery"), (4, "route-unhealthy"), (6, "access-timeout-recovery"))
@@ -45,7 +45,7 @@ FABRIC_SETUP = (
     "wrong-location",
     "wrong-device-state",
 )
-"""By their place in `healthMask`, and from the second number of its part on configuration on
+"""What `healthMask` says: by the place of two bits that are 1, and, of its part for a wrong configuration, from the number 2 on
 (https://docs.nvidia.com/deploy/nvml-api/group__nvmlFabricDefs.html; PyPI: nvidia-ml-py 13.615.71)."""
 
 FABRIC_SUMMARY = {2: "unhealthy", 3: "limited-capacity"}
