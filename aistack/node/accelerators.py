@@ -109,6 +109,31 @@ def _log(seen: Accelerators, faults: Mapping[str, Faults]) -> Iterator[Result]:
         yield replace(worse(MACHINE, f"{at}{said}", *_line(event), action=action), device=event.address)
 
 
+NAMES = {"xid": "Xid", "sxid": "SXid", "amdgpu": "amdgpu:"}
+
+CAUSES = {"hardware": Cause.HARDWARE, "link": Cause.UNKNOWN, "driver": Cause.UNKNOWN, "unclear": Cause.UNKNOWN}
+"""By the kind of fault: what a device, a link or the driver's firmware did; applications' faults and notices are none of the node's."""
+
+
+OF_THE_MACHINE = {
+    ("aer", "fatal"): ("a fatal error of PCI Express", "look at the slot, the riser and what is plugged into it"),
+    ("edac", "ue"): (
+        "an error of the machine's memory that could not be corrected",
+        "have the memory module examined that the message names",
+    ),
+}
+"""What the kernel says of the bus and the memory that all devices depend on: the machine serves on, and somebody has to look."""
+
+
+def _first_of_each(events: Iterable[KernelEvent]) -> Iterator[KernelEvent]:
+    """The first event of each code, as bad as it is, on each device."""
+    seen = set()
+    for event in events:
+        if (event.address, event.code, event.word) not in seen:
+            seen.add((event.address, event.code, event.word))
+            yield event
+
+
 def _fault(event: KernelEvent, fault: Fault | None) -> Result | None:
     """What a code means; one that the driver itself calls not fatal lets the device serve on, and so does one that nobody explains."""
     said = f"{event.address}: {NAMES[event.kind]} {event.code}"
@@ -137,28 +162,3 @@ def _recoveries(told: Iterable[KernelEvent], devices: Iterable[Device]) -> Itera
 
 def _line(event: KernelEvent) -> tuple[tuple[str, str], ...]:
     return ("message", event.message), ("seconds", f"{event.seconds:.0f}")
-
-
-NAMES = {"xid": "Xid", "sxid": "SXid", "amdgpu": "amdgpu:"}
-
-CAUSES = {"hardware": Cause.HARDWARE, "link": Cause.UNKNOWN, "driver": Cause.UNKNOWN, "unclear": Cause.UNKNOWN}
-"""By the kind of fault: what a device, a link or the driver's firmware did; applications' faults and notices are none of the node's."""
-
-
-OF_THE_MACHINE = {
-    ("aer", "fatal"): ("a fatal error of PCI Express", "look at the slot, the riser and what is plugged into it"),
-    ("edac", "ue"): (
-        "an error of the machine's memory that could not be corrected",
-        "have the memory module examined that the message names",
-    ),
-}
-"""What the kernel says of the bus and the memory that all devices depend on: the machine serves on, and somebody has to look."""
-
-
-def _first_of_each(events: Iterable[KernelEvent]) -> Iterator[KernelEvent]:
-    """The first event of each code, as bad as it is, on each device."""
-    seen = set()
-    for event in events:
-        if (event.address, event.code, event.word) not in seen:
-            seen.add((event.address, event.code, event.word))
-            yield event

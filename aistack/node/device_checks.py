@@ -30,7 +30,7 @@ COPY_PART = 0.5
 """Of a link's rate, what copies must reach; packets' headers alone leave nine tenths of it."""
 
 MEMORY_PART = 0.8
-"""Of what the vendor's own test of the memory must reach, what copies inside it must: its program is another than the copies of its driver."""
+"""Of what the vendor's own test of the memory must reach, what copies inside it must: that test is another program."""
 
 SLOWED = {
     "hardware-slowdown": "the board itself slows the clocks down",
