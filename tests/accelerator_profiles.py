@@ -15,13 +15,17 @@ from aistack.values import dataclass
 HERE = Path(__file__).parent
 DRIVER = "580.159.04"
 MIB = 1 << 20
-LOST, UNKNOWN, LIBRARY_MISMATCH, NOT_LOADED = "!15", "!999", "!18", "!9"
-"""NVML's codes for a device that is lost, an unknown error, and a library that is not of the module's version, or finds no module."""
+LOST, UNKNOWN, LIBRARY_MISMATCH, NOT_LOADED, INVALID = "!15", "!999", "!18", "!9", "!2"
+"""NVML's codes for a device that is lost, an unknown error, a library that is not of the module's version, or finds no module, and a wrong
+argument."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """A machine of `count` equal devices; `pci` is the device's number on PCI, `links` its NVLinks, `fabric` whether switches join them."""
+    """A machine of `count` equal devices; `pci` is the device's number on PCI, `links` its NVLinks, `fabric` whether switches join them.
+
+    Without switches nothing joins them: NVML shows the links of a card without a bridge, and all are down.
+    """
 
     name: str
     pci: str
@@ -65,6 +69,7 @@ class Machine:
             "nvmlDeviceGetMemoryInfo": f"{self.memory_mib * MIB} {480 * MIB}",
             "nvmlDeviceGetEccMode": "1 1" if self.ecc else "0 0",
             "nvmlDeviceGetRemappedRows": "0 0 0 0",
+            "nvmlDeviceGetSramEccErrorStatus": "0",
             "nvmlDeviceGetCurrPcieLinkGeneration": str(self.generation),
             "nvmlDeviceGetMaxPcieLinkGeneration": str(self.generation),
             "nvmlDeviceGetCurrPcieLinkWidth": str(self.lanes),
@@ -84,10 +89,12 @@ class Machine:
             "nvmlDeviceGetComputeRunningProcesses": "0",
             "nvmlDeviceGetFieldValues.230": "0",
             "nvmlDeviceGetGpuFabricInfo": "3 0" if self.fabric else "0 0",
+            "nvmlDeviceGetGpuFabricInfoV": "0x1aa 1" if self.fabric else "0 0",
         }
         values |= {f"nvmlDeviceGetTotalEccErrors.{kind}.{counter}": "0" for kind in (0, 1) for counter in (0, 1) if self.ecc}
-        values |= {f"nvmlDeviceGetNvLinkState.{link}": "1" for link in range(self.links)}
-        values |= {f"nvmlDeviceGetNvLinkErrorCounter.{link}.{kind}": "0" for link in range(self.links) for kind in range(4)}
+        values |= {f"nvmlDeviceGetNvLinkState.{link}": str(int(self.fabric)) for link in range(self.links)}
+        up = range(self.links if self.fabric else 0)
+        values |= {f"nvmlDeviceGetNvLinkErrorCounter.{link}.{kind}": "0" for link in up for kind in range(4)}
         return values
 
     def cuda(self) -> dict[str, str]:
@@ -99,7 +106,7 @@ MACHINES = {
     "nvidia/h100-sxm-80gb": Machine(
         name="NVIDIA H100 80GB HBM3", pci="2330", count=8, memory_mib=81559, capability="9.0", links=18, fabric=True
     ),
-    "nvidia/h100-pcie-80gb": Machine(name="NVIDIA H100 PCIe", pci="2331", count=2, memory_mib=81559, capability="9.0", watts=350),
+    "nvidia/h100-pcie-80gb": Machine(name="NVIDIA H100 PCIe", pci="2331", count=2, memory_mib=81559, capability="9.0", links=18, watts=350),
     "nvidia/l4": Machine(name="NVIDIA L4", pci="27b8", count=1, memory_mib=23034, capability="8.9", generation=4, watts=72),
     "nvidia/b200": Machine(
         name="NVIDIA B200", pci="2901", count=8, memory_mib=183359, capability="10.0", links=18, fabric=True, watts=1000

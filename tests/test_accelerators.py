@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from accelerator_profiles import DRIVER, LIBRARY_MISMATCH, LOST, MACHINES, MIB, NOT_LOADED, UNKNOWN, compile_stand_ins, lay
+from accelerator_profiles import DRIVER, INVALID, LIBRARY_MISMATCH, LOST, MACHINES, MIB, NOT_LOADED, UNKNOWN, compile_stand_ins, lay
 from node_samples import LOCK
 from node_samples import lay as lay_node
 
 from aistack.compose.lock import LockedAccelerator
 from aistack.facts.catalog import Catalog
-from aistack.facts.device_readings import Accelerators, Device, KernelEvent, from_plain
+from aistack.facts.device_readings import UNSUPPORTED, Accelerators, Device, KernelEvent, from_plain
+from aistack.facts.kernel_log import events
 from aistack.facts.readings import Reading
 from aistack.host.probes.accelerators import take_accelerators
 from aistack.node.accelerators import judge
@@ -78,12 +79,22 @@ def test_a_machine_as_delivered_is_healthy(bench: Bench, product: str) -> None:
     assert [result for result in results if result.outcome is not Outcome.HEALTHY] == []
 
 
+def test_a_bridge_over_some_links_is_as_good_as_none(bench: Bench) -> None:
+    """Two bridges of three join 12 of 18 links: https://github.com/Azure/azurehpc-health-checks/issues/162."""
+    product = "nvidia/h100-pcie-80gb"
+    bridged = {f"{device}.nvmlDeviceGetNvLinkState.{link}": str(int(link % 6 < 4)) for device in (0, 1) for link in range(18)}
+    for changes, words in (({}, "0 of 18 NVLinks are up"), (bridged, "12 of 18 NVLinks are up")):
+        (links,) = (result for result in bench.judge(product, bench.look(product, changes)) if result.name == "accelerator-nvlink")
+        assert links.outcome is Outcome.HEALTHY and words in links.message
+
+
 H100, L4, A100 = "nvidia/h100-sxm-80gb", "nvidia/l4", "nvidia/a100-sxm-80gb"
 FAULTS: dict[str, tuple[str, dict[str, str | None], str, str, str | None, str]] = {
     "gone from the bus": (H100, {"3.nvmlDeviceGetHandleByIndex": LOST}, "accelerator-count", "unhealthy", "unknown", "lost 1 of 8"),
     "one fewer": (H100, {"nvmlDeviceGetCount": "7"}, "accelerator-count", "unhealthy", "unknown", "knows 7 of 8 x nvidia/h100-sxm-80gb"),
     "another product": (H100, {"2.nvmlDeviceGetPciInfo": "0 32 0 0x233110de"}, "accelerator-count", "unhealthy", "unknown", "and 1 others"),
     "uncorrectable error": (H100, {"5.nvmlDeviceGetTotalEccErrors.1.0": "2"}, "accelerator-ecc", "unhealthy", "hardware", "2 errors"),
+    "caches worn out": (H100, {"5.nvmlDeviceGetSramEccErrorStatus": "1"}, "accelerator-ecc", "unhealthy", "hardware", "SRAM"),
     "error correction off next time": (H100, {"5.nvmlDeviceGetEccMode": "1 0"}, "accelerator-ecc", "degraded", None, "next reset"),
     "row failed": (H100, {"1.nvmlDeviceGetRemappedRows": "0 3 0 1"}, "accelerator-rows", "unhealthy", "hardware", "could not be replaced"),
     "row pending": (A100, {"1.nvmlDeviceGetRemappedRows": "0 1 1 0"}, "accelerator-rows", "degraded", None, "next reset"),
@@ -100,6 +111,10 @@ FAULTS: dict[str, tuple[str, dict[str, str | None], str, str, str | None, str]] 
     "fabric not started": (H100, {"0.nvmlDeviceGetGpuFabricInfo": "1 0"}, "accelerator-fabric", "unhealthy", "unknown", "not started"),
     "fabric failed": (H100, {"0.nvmlDeviceGetGpuFabricInfo": "3 5"}, "accelerator-fabric", "unhealthy", "unknown", "status 5"),
     "fabric not ready": (H100, {"0.nvmlDeviceGetGpuFabricInfo": "2 0"}, "accelerator-fabric", "unknown", None, "still going on"),
+    "fabric is slower": (H100, {"2.nvmlDeviceGetGpuFabricInfoV": "0x1a9 3"}, "accelerator-fabric", "degraded", None, "degraded-bandwidth"),
+    "fabric cut off": (H100, {"2.nvmlDeviceGetGpuFabricInfoV": "0x19a 2"}, "accelerator-fabric", "unhealthy", "unknown", "route-unhealthy"),
+    "fabric set up wrongly": (H100, {"2.nvmlDeviceGetGpuFabricInfoV": "0x5aa 2"}, "accelerator-fabric", "unhealthy", "unknown", "too-few"),
+    "fabric unhealthy": (H100, {"2.nvmlDeviceGetGpuFabricInfoV": "0x1aa 2"}, "accelerator-fabric", "unhealthy", "unknown", ": unhealthy"),
     "narrow link": (L4, {"0.nvmlDeviceGetCurrPcieLinkWidth": "4"}, "accelerator-link", "degraded", None, "4 x4, though"),
     "narrow slot": (
         "nvidia/h100-pcie-80gb",
@@ -115,6 +130,8 @@ FAULTS: dict[str, tuple[str, dict[str, str | None], str, str, str | None, str]] 
     "prohibited": (L4, {"0.nvmlDeviceGetComputeMode": "2"}, "accelerator-modes", "unhealthy", "unknown", "no program"),
     "no persistence": (L4, {"0.nvmlDeviceGetPersistenceMode": "0"}, "accelerator-modes", "degraded", None, "unloads"),
     "needs a reset": (H100, {"6.nvmlDeviceGetFieldValues.230": "1"}, "accelerator-recovery", "unhealthy", "unknown", "reset the device"),
+    "needs its bus reset": (H100, {"6.nvmlDeviceGetFieldValues.230": "6"}, "accelerator-recovery", "unhealthy", "unknown", "device's bus"),
+    "needs what nobody knows": (H100, {"6.nvmlDeviceGetFieldValues.230": "9"}, "accelerator-recovery", "unhealthy", "unknown", "action 9"),
     "older firmware": (H100, {"0.nvmlDeviceGetGspFirmwareVersion": "570.1"}, "accelerator-driver", "unhealthy", "software", "570.1"),
     "older library": (H100, {"nvmlSystemGetDriverVersion": "570.1"}, "accelerator-driver", "unhealthy", "software", "module 580.159.04"),
     "library mismatch": (
@@ -141,6 +158,16 @@ def test_a_fault_is_named_with_its_device_and_cause(bench: Bench, name: str) -> 
         index = int(next(iter(changes)).partition(".")[0])
         assert found[0].device == MACHINES[product].addresses()[index]
     assert found[0].action or outcome == "unknown"
+
+
+def test_a_driver_that_knows_of_no_recovery_is_not_asked_for_one(bench: Bench) -> None:
+    (device,) = bench.look(L4, {"0.nvmlDeviceGetFieldValues.230": INVALID}).devices.value or ()
+    assert device.values["recovery"].error == UNSUPPORTED
+
+
+def test_an_older_driver_tells_the_fabric_by_its_older_function(bench: Bench) -> None:
+    (device, *_) = bench.look(H100, {"0.nvmlDeviceGetGpuFabricInfoV": None}).devices.value or ()
+    assert device.get("fabric.state") == "completed" and device.values["fabric.health"].error == UNSUPPORTED
 
 
 PARTS = {"nvmlDeviceGetMigMode": "1 1", "nvmlDeviceGetMaxMigDeviceCount": "7"}
@@ -205,6 +232,21 @@ def test_programs_run_and_copies_are_measured(bench: Bench) -> None:
     assert compute.outcome is Outcome.HEALTHY and "102 MiB of memory keep what is written" in compute.message
 
 
+def test_a_link_that_went_to_sleep_again_is_not_called_damaged(bench: Bench) -> None:
+    """It is read beside a program, and once more when that has ended."""
+    seen = bench.look(L4, level="quick")
+    (device,) = seen.devices.value or ()
+    assert device.get("compute.pcie-generation") == 4 and device.get("compute.pcie-lanes") == 16
+    asleep = Device(values={**device.values, "pcie.generation": Reading(source="nvmlDeviceGetCurrPcieLinkGeneration", value=1)})
+    found = {result.name: result for result in bench.judge(L4, replace(seen, devices=Reading(source="NVML", value=(asleep,))))}
+    assert found["accelerator-link"].outcome is Outcome.HEALTHY and "PCI Express 4 x16" in found["accelerator-link"].message
+    assert ("floor-gbps", "15.8, half of PCI Express 4 x16") in found["accelerator-copies"].evidence
+    slow = {
+        result.name: result for result in bench.judge(L4, bench.look(L4, {"0.nvmlDeviceGetCurrPcieLinkGeneration": "1"}, level="quick"))
+    }
+    assert slow["accelerator-link"].outcome is Outcome.DEGRADED and "1 x16, though" in slow["accelerator-link"].message
+
+
 def test_a_driver_that_hangs_is_data(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"none": 0.7})
     seen = bench.look(L4, {"0.nvmlDeviceGetMemoryInfo": "hang"})
@@ -232,7 +274,9 @@ def test_a_library_of_another_processor_is_none(bench: Bench, tmp_path: Path) ->
         (31, "healthy", None),
         (43, "healthy", None),
         (62, "unhealthy", "unknown"),
-        (79, "unhealthy", "hardware"),
+        (79, "unhealthy", "unknown"),
+        (48, "unhealthy", "hardware"),
+        (999, "degraded", None),
         (119, "unhealthy", "unknown"),
     ],
 )
@@ -242,6 +286,65 @@ def test_fault_codes_count_as_the_catalog_classifies_them(bench: Bench, code: in
     assert [(str(result.outcome), result.cause and str(result.cause)) for result in told] == [(outcome, cause)]
     assert f"Xid {code}" in told[0].message
     assert told[0].device == (None if outcome == "healthy" else "0000:18:00.0")
+
+
+NVLINK, SWITCH, ASKS = (
+    "NVRM: Xid (PCI:0000:18:00): {}, {} XC0 i0 Link 13 (0x0409a0c2 0x00000008 0x00000001 0x00000000 0x00100000 0x00000004)",
+    "nvidia-nvswitch3: SXid (PCI:0000:c1:00.0): {}, {}, Link 44 LTSSM Fault Up",
+    "NVRM: Xid (PCI:0000:18:00): 154, GPU recovery action changed from {} to {}",
+)
+NONE, REBOOT = "0x0 (None)", "0x2 (Node Reboot Required)"
+LINES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
+    "not fatal on a link": ((NVLINK.format(145, "RLW_RXPIPE Nonfatal"),), "accelerator-log", "degraded", "calls it not fatal"),
+    "fatal on a link": ((NVLINK.format(149, "NETIR_LINK_EVT Fatal"),), "accelerator-log", "unhealthy", "Xid 149, NVLink"),
+    "first not, then fatal": (
+        (NVLINK.format(149, "NETIR_LINK_EVT Nonfatal"), NVLINK.format(149, "NETIR_LINK_EVT Fatal")),
+        "accelerator-log",
+        "unhealthy",
+        "Xid 149, NVLink",
+    ),
+    "not fatal in a switch": ((SWITCH.format(12028, "Non-fatal"),), "accelerator-log", "degraded", "calls it not fatal"),
+    "fatal and unknown": ((SWITCH.format(99999, "Fatal"),), "accelerator-log", "degraded", "SXid 99999, which is not in the catalog"),
+    "not fatal and unknown": ((SWITCH.format(99999, "Non-fatal"),), "accelerator-log", "healthy", "SXid 99999"),
+    "lost device asks for a reboot": ((ASKS.format(NONE, REBOOT),), "accelerator-log", "unhealthy", "node reboot required"),
+    "lost device asked for one": ((ASKS.format(NONE, REBOOT), ASKS.format(REBOOT, NONE)), "accelerator-log", "healthy", "since boot"),
+    "fatal on the bus": (
+        ("pcieport 0000:17:00.0: AER: Uncorrectable (Fatal) error message received from 0000:18:00.0",),
+        "machine-log",
+        "degraded",
+        "0000:18:00.0: a fatal error of PCI Express",
+    ),
+    "contained on the bus": (
+        ("pcieport 0000:17:00.0: PCIe Bus Error: severity=Uncorrected (Fatal), type=Transaction Layer, (Requester ID)",),
+        "machine-log",
+        "degraded",
+        "0000:17:00.0: a fatal error",
+    ),
+    "not fatal on the bus": (("pcieport 0000:17:00.0: AER: Uncorrected (Non-Fatal) error received: 0000:18:00.0",), "machine-log", "", ""),
+    "memory": (("EDAC MC0: 1 UE memory read error on CPU_SrcID#0_MC#0_Chan#1_DIMM#0",), "machine-log", "degraded", "machine's memory"),
+    "memory corrected": (("EDAC MC0: 1 CE memory read error on CPU_SrcID#0_MC#0_Chan#1_DIMM#0",), "machine-log", "", ""),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_line_counts_as_much_as_its_own_words_say(catalog: Catalog, name: str) -> None:
+    lines, check, outcome, words = LINES[name]
+    log = tuple(events("".join(f"3,{number},5000000,-;{line}\n" for number, line in enumerate(lines))))
+    lost = Device(values={"device": Reading(source="nvmlDeviceGetHandleByIndex", error="GpuIsLost: GPU is lost")})
+    seen = replace(recorded(), devices=Reading(source="NVML", value=(lost,)), log=Reading(source="/dev/kmsg", value=log))
+    results = judge(Promise(vendor="nvidia", product=catalog.accelerators[H100], count=1), seen, known_faults(catalog))
+    told = [result for result in results if result.name == check]
+    assert max((str(result.outcome) for result in told), default="", key=["", "healthy", "degraded", "unhealthy"].index) == outcome
+    assert any(words in result.message for result in told) or not outcome
+
+
+def test_a_device_that_answers_tells_its_recovery_itself(catalog: Catalog) -> None:
+    log = tuple(events(f"3,1,5000000,-;{ASKS.format(NONE, REBOOT).replace('18:00', '00:06')}\n"))
+    seen = replace(recorded(), log=Reading(source="/dev/kmsg", value=log))
+    (device,) = seen.devices.value or ()
+    assert log[0].address == device.address and device.get("recovery") == "none"
+    results = judge(Promise(vendor="nvidia", product=catalog.accelerators[H100], count=1), seen, known_faults(catalog))
+    assert verdict(results).outcome is Outcome.HEALTHY
 
 
 def test_a_fault_of_a_switch_is_told(bench: Bench) -> None:
@@ -315,7 +418,10 @@ def test_a_real_h100_is_healthy(bench: Bench) -> None:
     assert "its answer was right, 72496 MiB" in found["accelerator-compute"].message
     copies = found["accelerator-copies"]
     assert copies.message == "54.9 GB/s to it, 54.9 GB/s from it, 2832 GB/s inside"
-    assert ("floor-gbps", "31.5, half of PCI Express 5 x16") in copies.evidence and ("floor-inside-gbps", "1905") in copies.evidence
+    assert ("floor-gbps", "31.5, half of PCI Express 5 x16") in copies.evidence and (
+        "floor-inside-gbps",
+        "1524, of 1905",
+    ) in copies.evidence
 
 
 def test_slow_memory_and_a_slow_bus_are_told(bench: Bench) -> None:
@@ -328,6 +434,14 @@ def test_slow_memory_and_a_slow_bus_are_told(bench: Bench) -> None:
         busy = Device(values={**slow.values, "programs": Reading(source="nvmlDeviceGetComputeRunningProcesses", value=1)})
         results = bench.judge(H100, replace(seen, devices=Reading(source="NVML", value=(busy,))), count=1)
         assert verdict(results).outcome is Outcome.HEALTHY
+
+
+def test_copies_are_held_against_a_part_of_what_another_program_reaches(bench: Bench) -> None:
+    for rate, outcome in ((1600.0, Outcome.HEALTHY), (1500.0, Outcome.DEGRADED)):
+        (device,) = recorded().devices.value or ()
+        slower = Device(values={**device.values, "copies.inside-gbps": Reading(source="libcuda.so.1", value=rate)})
+        results = bench.judge(H100, replace(recorded(), devices=Reading(source="NVML", value=(slower,))), count=1)
+        assert verdict(results).outcome is outcome
 
 
 def test_the_stand_in_says_what_a_real_h100_says(bench: Bench) -> None:

@@ -55,6 +55,7 @@ class KernelEvent:
     """A line of the kernel's log that speaks of trouble: `kind` is `xid`, `sxid`, `amdgpu`, `aer`, `edac` or `oom`.
 
     `code` is the number of an Xid or SXid, the words of amdgpu's message, an AER message's severity (`corrected`, `non-fatal`, `fatal`).
+    `word` is what NVIDIA's driver calls it behind the number, where it does: `fatal`, `nonfatal`; of Xid 154 the recovery in small letters.
     """
 
     kind: str
@@ -62,6 +63,7 @@ class KernelEvent:
     address: str | None
     seconds: float
     message: str
+    word: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,18 +10,19 @@ from aistack.facts.device_readings import KernelEvent
 RECORD = re.compile(r"\d+,\d+,(\d+),[^;]*;(.*)")
 ADDRESS = r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?"
 AMDGPU = r"page fault|GPU reset begin|GPU reset(?:\(\d+\))? failed|Fatal error during GPU init|device lost from bus"
+SEVERITY = r"(Correct(?:ed|able)|Uncorrect(?:ed|able)(?: \((?:Non-Fatal|Fatal)\))?)"
 PATTERNS = (
     ("xid", re.compile(rf"NVRM: Xid \((?:PCI:)?({ADDRESS})[^)]*\): (\d+)", re.IGNORECASE)),
     ("sxid", re.compile(rf"nvidia-nvswitch\d+: SXid \(PCI:({ADDRESS})\): (\d+)", re.IGNORECASE)),
-    (
-        "aer",
-        re.compile(rf"AER: (?:Multiple )?(Corrected|Uncorrected(?: \((?:Non-Fatal|Fatal)\))?|Correctable|Uncorrectable).* ({ADDRESS})"),
-    ),
+    ("aer", re.compile(rf"AER: (?:Multiple )?{SEVERITY} error .*({ADDRESS})")),
+    ("aer", re.compile(rf"({ADDRESS}): (?:AER: )?PCIe Bus Error: severity={SEVERITY}")),
     ("amdgpu", re.compile(rf"amdgpu ({ADDRESS}).*\b[1-9]\d* (?:new )?(uncorrectable|correctable|deferred) hardware error", re.IGNORECASE)),
     ("amdgpu", re.compile(rf"amdgpu ({ADDRESS}): .*?({AMDGPU})", re.IGNORECASE)),
     ("edac", re.compile(r"EDAC .*?\b(CE|UE)\b|mce: \[(Hardware Error)\]")),
     ("oom", re.compile(r"(Out of memory|oom-kill)")),
 )
+WORD = re.compile(r"Xid \([^)]*\): \d+, (?:(?:\w+ )?(non-?fatal|fatal)\b|GPU recovery action changed .* to \w+ \((.+?)\))", re.IGNORECASE)
+"""How bad the driver calls what it numbers, before what it says of it; or the recovery that it asks for from now on."""
 
 
 def events(text: str) -> Iterator[KernelEvent]:
@@ -41,7 +42,8 @@ def _event(message: str, seconds: float) -> KernelEvent | None:
         words = [word for word in seen.groups() if word]
         address = next((word for word in words if ":" in word), None)
         code = next((word for word in words if word != address), kind)
-        return KernelEvent(kind=kind, code=_code(kind, code), address=_whole(address), seconds=seconds, message=message)
+        word = next((word.lower().replace("-", "") for word in found.groups() if word), None) if (found := WORD.search(message)) else None
+        return KernelEvent(kind=kind, code=_code(kind, code), address=_whole(address), seconds=seconds, message=message, word=word)
     return None
 
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 from aistack.facts.device_readings import NOBODY, Accelerators, Device, KernelEvent
 from aistack.facts.faults import Fault, Faults
 from aistack.node.device_checks import CHECKS, RESET, SOFTWARE_ERRORS, Promise
-from aistack.node.results import Cause, Outcome, Result, bad, good, untold
+from aistack.node.results import Cause, Outcome, Result, bad, good, untold, worse
 
-COUNT, DRIVER, LOG = "accelerator-count", "accelerator-driver", "accelerator-log"
+COUNT, DRIVER, LOG, MACHINE = "accelerator-count", "accelerator-driver", "accelerator-log", "machine-log"
 
 
 def judge(wanted: Promise, seen: Accelerators, faults: Mapping[str, Faults]) -> tuple[Result, ...]:
@@ -92,19 +92,21 @@ def _driver(wanted: Promise, seen: Accelerators) -> Result:
 
 
 def _log(seen: Accelerators, faults: Mapping[str, Faults]) -> Iterator[Result]:
-    """What the driver wrote into the kernel's log since boot, by the catalog's classes."""
+    """What the driver wrote into the kernel's log since boot, by the catalog's classes; what the kernel wrote of the machine."""
     if seen.log.value is None:
         yield untold(LOG, seen.log, "what the kernel said")
         return
     told = [event for event in seen.log.value if event.kind in faults]
-    known = [(event, fault) for event in told if (fault := faults[event.kind].fault(event.code)) and fault.kind in CAUSES]
-    for event, fault in _first_of_each(known):
-        said = f"{event.address}: {NAMES[event.kind]} {event.code}, {fault.name}"
-        evidence = (("message", event.message), ("seconds", f"{event.seconds:.0f}"))
-        yield replace(bad(LOG, CAUSES[fault.kind], said, *evidence, action=fault.action), device=event.address)
-    if not known:
+    found = [result for event in _first_of_each(told) if (result := _fault(event, faults[event.kind].fault(event.code))) is not None]
+    found += _recoveries(told, seen.devices.value or ())
+    yield from found
+    if not found:
         codes = ", ".join(sorted({f"{NAMES[event.kind]} {event.code}" for event in told}))
         yield good(LOG, f"nothing since boot that would be the device's fault: {codes}" if codes else "no fault since boot")
+    for event in _first_of_each(event for event in seen.log.value if (event.kind, event.code) in OF_THE_MACHINE):
+        said, action = OF_THE_MACHINE[event.kind, event.code]
+        at = f"{event.address}: " if event.address else ""
+        yield replace(worse(MACHINE, f"{at}{said}", *_line(event), action=action), device=event.address)
 
 
 NAMES = {"xid": "Xid", "sxid": "SXid", "amdgpu": "amdgpu:"}
@@ -113,10 +115,50 @@ CAUSES = {"hardware": Cause.HARDWARE, "link": Cause.UNKNOWN, "driver": Cause.UNK
 """By the kind of fault: what a device, a link or the driver's firmware did; applications' faults and notices are none of the node's."""
 
 
-def _first_of_each(events: Iterable[tuple[KernelEvent, Fault]]) -> Iterator[tuple[KernelEvent, Fault]]:
-    """The first event of each code on each device."""
+OF_THE_MACHINE = {
+    ("aer", "fatal"): ("a fatal error of PCI Express", "look at the slot, the riser and what is plugged into it"),
+    ("edac", "ue"): (
+        "an error of the machine's memory that could not be corrected",
+        "have the memory module examined that the message names",
+    ),
+}
+"""What the kernel says of the bus and the memory that all devices depend on: the machine serves on, and somebody has to look."""
+
+
+def _first_of_each(events: Iterable[KernelEvent]) -> Iterator[KernelEvent]:
+    """The first event of each code, as bad as it is, on each device."""
     seen = set()
-    for event, fault in events:
-        if (event.address, event.code) not in seen:
-            seen.add((event.address, event.code))
-            yield event, fault
+    for event in events:
+        if (event.address, event.code, event.word) not in seen:
+            seen.add((event.address, event.code, event.word))
+            yield event
+
+
+def _fault(event: KernelEvent, fault: Fault | None) -> Result | None:
+    """What a code means; one that the driver itself calls not fatal lets the device serve on, and so does one that nobody explains."""
+    said = f"{event.address}: {NAMES[event.kind]} {event.code}"
+    if fault is None:
+        if event.word == "nonfatal" or (event.kind == "sxid" and event.word is None):
+            return None
+        action = "look the code up in its vendor's newest documents; if apps fail on the device, take the node out"
+        return replace(worse(LOG, f"{said}, which is not in the catalog", *_line(event), action=action), device=event.address)
+    if fault.kind not in CAUSES:
+        return None
+    said = f"{said}, {fault.name}"
+    if event.word == "nonfatal":
+        return replace(worse(LOG, f"{said}; the driver calls it not fatal", *_line(event), action=fault.action), device=event.address)
+    return replace(bad(LOG, CAUSES[fault.kind], said, *_line(event), action=fault.action), device=event.address)
+
+
+def _recoveries(told: Iterable[KernelEvent], devices: Iterable[Device]) -> Iterator[Result]:
+    """What the driver asked for last (Xid 154), of devices that do not answer; those that do tell it themselves, and newer."""
+    answering = {device.address for device in devices if device.get("recovery") is not None}
+    last = {event.address: event for event in told if (event.kind, event.code) == ("xid", "154")}
+    for event in last.values():
+        if event.word not in (None, "none") and event.address not in answering:
+            said = f"{event.address}: the driver asks for a recovery: {event.word}"
+            yield replace(bad(LOG, Cause.UNKNOWN, said, *_line(event), action=event.word), device=event.address)
+
+
+def _line(event: KernelEvent) -> tuple[tuple[str, str], ...]:
+    return ("message", event.message), ("seconds", f"{event.seconds:.0f}")

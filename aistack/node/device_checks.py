@@ -29,6 +29,9 @@ LANE_GBPS = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}
 COPY_PART = 0.5
 """Of a link's rate, what copies must reach; packets' headers alone leave nine tenths of it."""
 
+MEMORY_PART = 0.8
+"""Of what the vendor's own test of the memory must reach, what copies inside it must: that test is another program."""
+
 SLOWED = {
     "hardware-slowdown": "the board itself slows the clocks down",
     "hardware-thermal": "the device is too hot",
@@ -36,6 +39,9 @@ SLOWED = {
     "power-brake": "the machine's power supply asks for less",
 }
 """Reasons for held clocks that an idle and healthy device does not give."""
+
+SLOWER = frozenset({"degraded-bandwidth", "route-recovery", "access-timeout-recovery", "limited-capacity"})
+"""What the fabric may say of a device that serves on, if slower; anything else cuts it off from the others."""
 
 SENSORS = (
     ("temperature.celsius", "temperature.slowdown-celsius"),
@@ -90,6 +96,10 @@ def _ecc(wanted: Promise, device: Device) -> Result | None:
     """Errors that could not be corrected since the driver was loaded; those of the device's whole life, and the parts, where told."""
     now, ever = device.number("ecc.uncorrected"), device.number("ecc.uncorrected-ever")
     evidence = _evidence(device, "ecc.mode", "ecc.uncorrected", "ecc.corrected", "ecc.uncorrected-ever", "ecc.corrected-ever", "ecc.where")
+    if device.get("ecc.sram-worn"):
+        action = "run NVIDIA's field diagnosis; a device that fails it is replaced"
+        said = "its SRAM had more errors than the vendor lets pass"
+        return bad(ECC, Cause.HARDWARE, said, ("ecc.sram-worn", "True"), *evidence, action=action)
     if now is None:
         without = _is_unsupported(device, "ecc.uncorrected") or device.get("ecc.mode") is False
         return None if without else _cannot_tell(ECC, device, "ecc.uncorrected")
@@ -130,15 +140,19 @@ def _recovery(wanted: Promise, device: Device) -> Result | None:
 
 
 def _link(wanted: Promise, device: Device) -> Result | None:
-    """The link to the host, against what the product and its slot can do; read after programs ran, when a sleeping link is awake."""
-    generation, lanes = device.number("pcie.generation"), device.number("pcie.lanes")
+    """The link to the host, against what the product and its slot can do; how fast it is only where it was read while it was awake.
+
+    NVIDIA's driver slows links down soon after a program ended, so that only what was read beside one counts.
+    """
+    generation, lanes = _link_now(device)
     if generation is None or lanes is None:
         return None if _is_unsupported(device, "pcie.lanes") else _cannot_tell(LINK, device, "pcie.lanes")
     least, product = (wanted.product.pcie_minimum, wanted.product.pcie) if wanted.product else (None, None)
-    evidence = _evidence(device, "pcie.generation", "pcie.lanes", "pcie.most-generation", "pcie.most-lanes", "pcie.replays")
+    read = ("compute.pcie-generation", "compute.pcie-lanes", "pcie.generation", "pcie.lanes", "pcie.most-generation", "pcie.most-lanes")
+    evidence = _evidence(device, *read, "pcie.replays")
     evidence = (*evidence, *_sources(wanted))
     most = (device.number("pcie.most-generation") or generation, device.number("pcie.most-lanes") or lanes)
-    awake = device.get("compute") is not None
+    awake = device.get("compute.pcie-generation" if wanted.vendor == "nvidia" else "compute") is not None
     said = f"PCI Express {generation:.0f} x{lanes:.0f}"
     if lanes < most[1] or (awake and generation < most[0]):
         action = "seat the device or its riser again; a link that comes up narrow or slow is damaged or dirty"
@@ -155,21 +169,16 @@ def _link(wanted: Promise, device: Device) -> Result | None:
 
 
 def _links(wanted: Promise, device: Device) -> Result | None:
-    """NVLinks; one device alone needs none, and a virtual machine with one device sees none."""
-    up, expected = device.number("links.up"), wanted.product.links if wanted.product else None
+    """NVLinks through switches, all of which have to be up. Those for bridges may join none, some or all: how many, nobody promised."""
+    up, there = device.number("links.up"), device.number("links.all")
     evidence = _evidence(device, "links.up", "links.all", "links.errors")
+    if not wanted.is_fabric:
+        return None if up is None else good(NVLINK, f"{up:.0f} of {there or up:.0f} NVLinks are up", *evidence)
     if up is None:
-        if not wanted.is_fabric or wanted.count == 1:
-            return None
-        return bad(
-            NVLINK,
-            Cause.UNKNOWN,
-            "the driver shows no NVLink",
-            *evidence,
-            action="look at `dmesg` for NVLink and the fabric manager",
-        )
-    least = expected if expected is not None and wanted.is_fabric else device.number("links.all") or up
-    if up < least and (wanted.count is None or wanted.count > 1):
+        action = "look at `dmesg` for NVLink and the fabric manager"
+        return bad(NVLINK, Cause.UNKNOWN, "the driver shows no NVLink", *evidence, action=action)
+    least = (wanted.product.links if wanted.product else None) or there or up
+    if up < least:
         action = "look at `nvidia-smi nvlink -e` and the fabric manager's log; a link that stays down is a cable, a switch or the device"
         return bad(NVLINK, Cause.UNKNOWN, f"{up:.0f} of {least:.0f} NVLinks are up", *evidence, *_sources(wanted), action=action)
     return good(NVLINK, f"{up:.0f} NVLinks are up", *evidence)
@@ -197,7 +206,7 @@ def _fabric(wanted: Promise, device: Device) -> Result | None:
     state, status = device.get("fabric.state"), device.number("fabric.status")
     if not wanted.is_fabric:
         return None
-    evidence = _evidence(device, "fabric.state", "fabric.status")
+    evidence = _evidence(device, "fabric.state", "fabric.status", "fabric.health")
     if state is None or state == "not supported":
         return None if _is_unsupported(device, "fabric.state") or state is not None else _cannot_tell(FABRIC, device, "fabric.state")
     if state == "in progress":
@@ -216,7 +225,13 @@ def _fabric(wanted: Promise, device: Device) -> Result | None:
             *evidence,
             action="systemctl status nvidia-fabricmanager; its version must be the driver's",
         )
-    return good(FABRIC, "its registration with the fabric is completed", *evidence)
+    health = str(device.get("fabric.health") or "").split()
+    if not health:
+        return good(FABRIC, "its registration with the fabric is completed", *evidence)
+    said, action = f"the fabric says of it: {' '.join(health)}", "look at the fabric manager's log, and at NVLink's cables and switches"
+    if set(health) <= SLOWER:
+        return worse(FABRIC, said, *evidence, action=action)
+    return bad(FABRIC, Cause.UNKNOWN, said, *evidence, action=action)
 
 
 def _clocks(wanted: Promise, device: Device) -> Result | None:
@@ -318,10 +333,14 @@ def _copies(wanted: Promise, device: Device) -> Result | None:
         return None
     least, why = link_floor(device)
     # AMD's number is of another program (BabelStream) than the copies of its runtime that are measured here.
-    within = wanted.product.memory_bandwidth_minimum if wanted.product and wanted.vendor == "nvidia" else None
+    asked = wanted.product.memory_bandwidth_minimum if wanted.product and wanted.vendor == "nvidia" else None
+    within = MEMORY_PART * asked if asked else None
     said = f"{to:.1f} GB/s to it, {back:.1f} GB/s from it, {inside:.0f} GB/s inside"
     evidence = _evidence(device, "copies.to-device-gbps", "copies.from-device-gbps", "copies.inside-gbps")
-    floors = (("floor-gbps", f"{least:.1f}, {why}" if least else "none"), ("floor-inside-gbps", str(within or "none")))
+    floors = (
+        ("floor-gbps", f"{least:.1f}, {why}" if least else "none"),
+        ("floor-inside-gbps", f"{within:.0f}, of {asked}" if within else "none"),
+    )
     evidence = (*evidence, *floors, *_sources(wanted))
     if programs := device.number("programs"):
         return good(COPIES, f"{said}; beside {programs:.0f} programs no floor holds", *evidence)
@@ -330,16 +349,23 @@ def _copies(wanted: Promise, device: Device) -> Result | None:
         return worse(COPIES, f"copies are slow: {said}; at least {least:.1f} GB/s are expected ({why})", *evidence, action=action)
     if within is not None and inside < within:
         action = "look at the memory's clocks, and at what else runs on the device"
-        return worse(COPIES, f"its memory is slow: {said}; the vendor's own diagnosis asks for {within} GB/s", *evidence, action=action)
+        least_said = f"at least {within:.0f} GB/s are expected, for the vendor's own diagnosis asks for {asked}"
+        return worse(COPIES, f"its memory is slow: {said}; {least_said}", *evidence, action=action)
     return good(COPIES, said, *evidence)
 
 
 def link_floor(device: Device) -> tuple[float | None, str]:
     """What copies must reach each way: no vendor names a number, so a part of what the link carries."""
-    generation, lanes = device.number("pcie.generation"), device.number("pcie.lanes")
+    generation, lanes = _link_now(device)
     if generation is None or lanes is None or int(generation) not in LANE_GBPS:
         return None, "nothing is known"
     return LANE_GBPS[int(generation)] * lanes * COPY_PART, f"half of PCI Express {generation:.0f} x{lanes:.0f}"
+
+
+def _link_now(device: Device) -> tuple[float | None, float | None]:
+    """Generation and lanes of the link, beside a program where one ran."""
+    generation, lanes = (device.number(f"compute.pcie-{part}") or device.number(f"pcie.{part}") for part in ("generation", "lanes"))
+    return generation, lanes
 
 
 Check = Callable[[Promise, Device], Result | None]

@@ -8,9 +8,11 @@ typedef unsigned long long u64;
 typedef struct { char legacy[16]; u32 domain, bus, device, id, subsystem; char address[32]; } Pci;
 typedef struct { u64 total, free, used; } Memory;
 typedef struct { unsigned char cluster[16]; u32 status, clique; unsigned char state; } Fabric;
+typedef struct { u32 version; u64 counts[11]; u32 exceeded; } Sram;
+typedef struct { u32 version; Fabric of; u32 mask; unsigned char summary; } FabricV;
 typedef struct { u32 field, scope; long long timestamp, latency; u32 type; int result; union { double d; u64 u; } value; } Field;
 
-enum { NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT = 7 };
+enum { NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT = 7, VERSION_MISMATCH = 25 };
 
 static int numbers(void *device, const char *function, const char *behind, u64 *out, int wanted) {
     char name[96];
@@ -91,6 +93,15 @@ int nvmlDeviceGetPciInfo_v3(void *device, Pci *out) {
     snprintf(out->address, sizeof out->address, "%08X:%02X:%02X.0", out->domain, out->bus, out->device);
     return 0;
 }
+int nvmlDeviceGetHandleByPciBusId_v2(const char *address, void **out) {
+    u32 domain, bus, count = 0;
+    Pci pci;
+    nvmlDeviceGetCount_v2(&count);
+    if (sscanf(address, "%x:%x", &domain, &bus) != 2) return NOT_FOUND;
+    for (*out = (void *)1; (long)*out <= count; *out = (void *)((long)*out + 1))
+        if (!nvmlDeviceGetPciInfo_v3(*out, &pci) && pci.domain == domain && pci.bus == bus) return 0;
+    return NOT_FOUND;
+}
 PAIR(nvmlDeviceGetCudaComputeCapability)
 PAIR(nvmlDeviceGetEccMode)
 PAIR(nvmlDeviceGetMigMode)
@@ -113,6 +124,13 @@ int nvmlDeviceGetTotalEccErrors(void *device, u32 type, u32 counter, u64 *out) {
     char behind[32];
     snprintf(behind, sizeof behind, ".%u.%u", type, counter);
     return numbers(device, "nvmlDeviceGetTotalEccErrors", behind, out, 1);
+}
+int nvmlDeviceGetSramEccErrorStatus(void *device, Sram *out) {
+    u64 n;
+    int code = numbers(device, "nvmlDeviceGetSramEccErrorStatus", "", &n, 1);
+    if (out->version != (1 << 24 | sizeof *out)) return VERSION_MISMATCH;
+    if (!code) out->exceeded = (u32)n;
+    return code;
 }
 int nvmlDeviceGetRemappedRows(void *device, u32 *corrected, u32 *uncorrected, u32 *pending, u32 *failed) {
     u64 n[4];
@@ -169,4 +187,13 @@ int nvmlDeviceGetGpuFabricInfo(void *device, Fabric *out) {
     int code = numbers(device, "nvmlDeviceGetGpuFabricInfo", "", n, 2);
     if (!code) out->state = n[0], out->status = n[1];
     return code;
+}
+int nvmlDeviceGetGpuFabricInfoV(void *device, FabricV *out) { /* mask and summary; the rest as in the older function's line */
+    u64 n[2];
+    int code = numbers(device, "nvmlDeviceGetGpuFabricInfoV", "", n, 2), three = out->version == (3 << 24 | sizeof *out);
+    if (!three && out->version != (2 << 24 | 36)) return VERSION_MISMATCH;
+    if (code || (code = nvmlDeviceGetGpuFabricInfo(device, &out->of))) return code;
+    out->mask = n[0];
+    if (three) out->summary = n[1];
+    return 0;
 }

@@ -45,7 +45,7 @@ PROBES = {
 def take_accelerators(root: Path, vendor: str, level: str, *, serials: bool = False) -> Accelerators:
     """Everything that `vendor`'s driver tells at that level; never raises, each reading carries its own error.
 
-    Programs run on the devices before they are asked: a link that had gone to sleep is then awake. Serial numbers and UUIDs are read only
+    Programs run on the devices before they are asked, so that what they do to a device is seen. Serial numbers and UUIDs are read only
     with `serials`.
     """
     log = kernel_log(root)

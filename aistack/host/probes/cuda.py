@@ -1,7 +1,7 @@
 """What the CUDA driver itself can do on each of its devices: context, memory, a small program with a checked answer, copies both ways.
 
 A program of its own (`python3 -m aistack.host.probes.cuda LEVEL`), because a driver in trouble may hang or end the process that asks it.
-It needs the driver's library alone: the program that runs on the device is PTX, which every driver compiles for the device that it has.
+It needs the driver's libraries alone: the program that runs on the device is PTX, which every driver compiles for the device that it has.
 It prints one JSON object; a step that failed is told with the driver's own name for the error, and the other devices are still asked.
 """
 
@@ -16,13 +16,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import pynvml as nvml
+
 LIBRARY = "libcuda.so.1"
 MIB = 1 << 20
 WORDS = 1 << 16
 """Words of the small program's answer, each of which is compared with what this processor computes."""
 
 COPY_BYTES = 256 * MIB
-COPIES = 5
+ROUNDS, COPIES = 2, 3
+"""Copies of one round are started one behind the other and waited for together: starting and waiting cost as much as some of them take."""
+
 LEVELS = {"quick": 0.0, "standard": 0.1, "thorough": 0.9}
 """Part of the device's free memory that is filled and read back, by the level of the check."""
 
@@ -224,7 +228,7 @@ def wrong_words(driver: Driver, kernels: tuple[ctypes.c_void_p, ctypes.c_void_p]
 
 
 def copies(driver: Driver) -> dict[str, float]:
-    """The best of a few copies each way, in GB/s (10^9 bytes): to the device, from it, and inside it (bytes read and written).
+    """The best of a few rounds of copies each way, in GB/s (10^9 bytes): to the device, from it, and inside it (bytes read and written).
 
     Nothing where other programs leave too little of the device's memory for it.
     """
@@ -243,13 +247,25 @@ def copies(driver: Driver) -> dict[str, float]:
 
 def _best(driver: Driver, call: str, target: ctypes.c_void_p, source: ctypes.c_void_p, size: ctypes.c_size_t) -> float:
     seconds = []
-    for _ in range(COPIES):
+    for _ in range(ROUNDS):
         driver("cuCtxSynchronize")
         start = time.perf_counter()
-        driver(call, target, source, size)
+        for _ in range(COPIES):
+            driver(call, target, source, size)
         driver("cuCtxSynchronize")
         seconds.append(time.perf_counter() - start)
-    return size.value / min(seconds) / 1e9
+    return COPIES * size.value / min(seconds) / 1e9
+
+
+def link(address: str) -> dict[str, int]:
+    """The device's link to the host while it works and the link cannot sleep; nothing where NVML does not tell."""
+    try:
+        nvml.nvmlInit()
+        device = nvml.nvmlDeviceGetHandleByPciBusId(address)
+        asked = {"generation": nvml.nvmlDeviceGetCurrPcieLinkGeneration, "lanes": nvml.nvmlDeviceGetCurrPcieLinkWidth}
+        return {f"compute.pcie-{name}": ask(device) for name, ask in asked.items()}
+    except nvml.NVMLError:
+        return {}
 
 
 def free_bytes(driver: Driver) -> int:
@@ -271,6 +287,7 @@ def examine(driver: Driver, ordinal: int, level: str) -> dict[str, Any]:
             kernels = functions(driver)
             found["compute.wrong-answers"] = small_answer(driver, kernels[0])
             found |= copies(driver)
+            found |= link(found["pci.address"])
             size = int(free_bytes(driver) * LEVELS[level]) // MIB * MIB
             if size:
                 found["compute.wrong-words"] = wrong_words(driver, kernels, size)

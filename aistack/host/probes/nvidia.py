@@ -22,8 +22,33 @@ VOLATILE, AGGREGATE, CORRECTED, UNCORRECTED = 0, 1, 0, 1
 RECOVERY_ACTION = 230
 """NVML_FI_DEV_GET_GPU_RECOVERY_ACTION, which older bindings do not name."""
 
-RECOVERY = ("none", "reset the device", "reboot the node", "drain peers", "drain and reset the device")
+RECOVERY = (
+    "none",
+    "reset the device",
+    "reboot the node",
+    "drain peers",
+    "drain and reset the device",
+    "recover the IMEX domain (drivers of branch 580: reset the device's bus)",
+    "reset the device's bus",
+    "reboot the system",
+)
+"""By the number of `nvmlDeviceGpuRecoveryAction_t` (PyPI: nvidia-ml-py 13.580.126, 13.615.71); 5 changed its meaning between the two."""
+
 FABRIC = ("not supported", "not started", "in progress", "completed")
+FABRIC_HEALTH = ((0, "degraded-bandwidth"), (2, "route-recovery"), (4, "route-unhealthy"), (6, "access-timeout-recovery"))
+FABRIC_SETUP = (
+    "wrong-system-guid",
+    "wrong-chassis-serial-number",
+    "no-partition",
+    "too-few-nvlinks",
+    "wrong-firmware",
+    "wrong-location",
+    "wrong-device-state",
+)
+"""What `healthMask` says: by the place of two bits that are 1, and, of its part for a wrong configuration, from the number 2 on
+(https://docs.nvidia.com/deploy/nvml-api/group__nvmlFabricDefs.html; PyPI: nvidia-ml-py 13.615.71)."""
+
+FABRIC_SUMMARY = {2: "unhealthy", 3: "limited-capacity"}
 THROTTLE = (
     (0x01, "idle"),
     (0x02, "application-clocks"),
@@ -41,23 +66,48 @@ Ask = Callable[[Any], Any]
 
 
 class FabricInfo(ctypes.Structure):
-    """`nvmlGpuFabricInfo_t`: which fabric this device belongs to, and how far its registration with the fabric manager went."""
+    """`nvmlGpuFabricInfo_v3_t`: which fabric this device belongs to, how far its registration with the fabric manager went, how it fares.
+
+    Version 2 lacks `summary`, and the one without a number `version`, `mask` and `summary`; what is lacking stays 0, which is `not told`.
+    """
 
     _fields_ = [
+        ("version", ctypes.c_uint),
         ("cluster", ctypes.c_ubyte * 16),
         ("status", ctypes.c_uint),
         ("clique", ctypes.c_uint),
         ("state", ctypes.c_ubyte),
+        ("mask", ctypes.c_uint),
+        ("summary", ctypes.c_ubyte),
     ]
 
 
 def fabric(device: Any) -> FabricInfo:
-    """The fabric's registration as the driver's first function for it tells it, which every later driver still has."""
+    """What this driver tells of the fabric by the newest of the functions and structures for it that it knows."""
+    for version, size in ((3, ctypes.sizeof(FabricInfo)), (2, FabricInfo.summary.offset)):
+        found = FabricInfo(version=version << 24 | size)
+        try:
+            if not nvml._nvmlGetFunctionPointer("nvmlDeviceGetGpuFabricInfoV")(device, ctypes.byref(found)):
+                return found
+        except nvml.NVMLError_FunctionNotFound:
+            break
     found = FabricInfo()
-    code = nvml._nvmlGetFunctionPointer("nvmlDeviceGetGpuFabricInfo")(device, ctypes.byref(found))
+    code = nvml._nvmlGetFunctionPointer("nvmlDeviceGetGpuFabricInfo")(device, ctypes.byref(found, FabricInfo.cluster.offset))
     if code:
         raise nvml.NVMLError(code)
     return found
+
+
+def fabric_health(device: Any) -> str:
+    """What is wrong with the device's place in the fabric, in words; empty where nothing is."""
+    found = fabric(device)
+    if not found.mask and not found.summary:
+        raise nvml.NVMLError(nvml.NVML_ERROR_NOT_SUPPORTED)
+    words = [word for shift, word in FABRIC_HEALTH if found.mask >> shift & 0x3 == 1]
+    wrong = found.mask >> 8 & 0xF
+    if wrong > 1:
+        words.append(FABRIC_SETUP[wrong - 2] if wrong - 2 < len(FABRIC_SETUP) else f"wrong-configuration-{wrong}")
+    return " ".join(words) or FABRIC_SUMMARY.get(found.summary, "")
 
 
 def firmware(device: Any) -> str:
@@ -75,6 +125,15 @@ def field(device: Any, number: int) -> int:
     if found.nvmlReturn:
         raise nvml.NVMLError(found.nvmlReturn)
     return int(found.value.ullVal) & 0xFFFFFFFF
+
+
+def recovery(device: Any) -> str:
+    """What the driver wants done with the device; drivers before 565 do not know that number, and say so as a wrong argument."""
+    try:
+        number = field(device, RECOVERY_ACTION)
+    except nvml.NVMLError_InvalidArgument as error:
+        raise nvml.NVMLError(nvml.NVML_ERROR_NOT_SUPPORTED) from error
+    return RECOVERY[number] if number < len(RECOVERY) else f"action {number} of its driver"
 
 
 def throttle(device: Any) -> str:
@@ -106,6 +165,13 @@ def links(device: Any) -> tuple[int, int]:
     if not states:
         raise nvml.NVMLError(nvml.NVML_ERROR_NOT_SUPPORTED)
     return sum(states), len(states)
+
+
+def sram_worn(device: Any) -> bool:
+    """Whether the device's caches had more errors than NVIDIA's field diagnosis lets pass; only root may ask."""
+    found = nvml.c_nvmlEccSramErrorStatus_v1_t()
+    nvml.nvmlDeviceGetSramEccErrorStatus(device, ctypes.byref(found))
+    return bool(found.bThresholdExceeded)
 
 
 def parts(device: Any) -> str:
@@ -149,6 +215,7 @@ DEVICE: dict[str, tuple[str, Ask]] = {
     "ecc.corrected": _of("nvmlDeviceGetTotalEccErrors", CORRECTED, VOLATILE),
     "ecc.uncorrected-ever": _of("nvmlDeviceGetTotalEccErrors", UNCORRECTED, AGGREGATE),
     "ecc.corrected-ever": _of("nvmlDeviceGetTotalEccErrors", CORRECTED, AGGREGATE),
+    "ecc.sram-worn": ("nvmlDeviceGetSramEccErrorStatus", sram_worn),
     "rows.corrected": _of("nvmlDeviceGetRemappedRows", take=lambda rows: rows[0]),
     "rows.uncorrected": _of("nvmlDeviceGetRemappedRows", take=lambda rows: rows[1]),
     "rows.pending": _of("nvmlDeviceGetRemappedRows", take=lambda rows: bool(rows[2])),
@@ -175,9 +242,10 @@ DEVICE: dict[str, tuple[str, Ask]] = {
     "clocks.mhz": _of("nvmlDeviceGetClockInfo", 1),
     "clocks.most-mhz": _of("nvmlDeviceGetMaxClockInfo", 1),
     "programs": _of("nvmlDeviceGetComputeRunningProcesses", take=len),
-    "recovery": ("nvmlDeviceGetFieldValues", lambda device: RECOVERY[field(device, RECOVERY_ACTION)]),
+    "recovery": ("nvmlDeviceGetFieldValues", recovery),
     "fabric.state": ("nvmlDeviceGetGpuFabricInfo", lambda device: FABRIC[fabric(device).state]),
     "fabric.status": ("nvmlDeviceGetGpuFabricInfo", lambda device: fabric(device).status),
+    "fabric.health": ("nvmlDeviceGetGpuFabricInfoV", fabric_health),
     "links.up": ("nvmlDeviceGetNvLinkState", lambda device: links(device)[0]),
     "links.all": ("nvmlDeviceGetNvLinkState", lambda device: links(device)[1]),
     "links.errors": ("nvmlDeviceGetNvLinkErrorCounter", link_errors),
