@@ -172,6 +172,9 @@ def lock(
         typer.Option("--upgrade", metavar="NAME", help="Move this alone: kernel, driver, an app, a model, a package, a wheel."),
     ] = None,
     models_from: ModelsFrom = None,
+    without_models: Annotated[
+        bool, typer.Option("--without-models", help="The lock that `build --without-models` makes: a file of its own.")
+    ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> ExitCode:
@@ -181,7 +184,7 @@ def lock(
 
     if anew and upgrade:
         raise typer.BadParameter("`--anew` pins everything again; name what shall move, or use it alone", param_hint="--upgrade")
-    options = Options(models_from=models_from)
+    options = Options(models_from=models_from, without_models=without_models)
     return command.lock(recipe, options, anew=anew, upgrade=upgrade or (), dry_run=dry_run, as_json=as_json)
 
 
@@ -243,7 +246,7 @@ def verify(
     if snapshot and statement:
         raise typer.BadParameter("--snapshot checks nothing that --statement could tell")
     if snapshot:
-        return command.snapshot(subject, as_json=as_json)
+        return command.snapshot(subject, without_models=without_models, as_json=as_json)
     return command.verify(subject, statement=statement, without_models=without_models, as_json=as_json)
 
 

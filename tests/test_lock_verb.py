@@ -51,6 +51,15 @@ def test_a_damaged_lock_is_never_replaced_in_silence(recipe: Path, aistack: Aist
     assert lock.read_bytes() == content
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--without-models",)])
+def test_there_is_nothing_to_upgrade_where_there_is_no_lock(recipe: Path, aistack: Aistack, options: tuple[str, ...]) -> None:
+    code, said = aistack("lock", recipe.name, "--upgrade", "kernle", *options)
+    kind = ".without-models" if "--without-models" in options else ""
+    assert code == ExitCode.NO
+    assert said.startswith(f"error[LOCK003]: web{kind}.lock.json does not exist, so there is nothing in it to upgrade")
+    assert ("aistack lock web.yaml --without-models" in said) is bool(kind)
+
+
 @pytest.mark.parametrize(("verb", "code"), [("plan", 1), ("verify", 1), ("boot", 1), ("build --dry-run", 0), ("lock --dry-run", 0)])
 def test_without_a_lock_nothing_is_locked_by_the_way(recipe: Path, aistack: Aistack, verb: str, code: int) -> None:
     verb, *options = verb.split()

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -89,7 +90,7 @@ def aistack(*arguments: str, folder: Path, **more: str) -> subprocess.CompletedP
     [
         (None, "No such file or directory"),
         (b"nothing like a key", "it holds no public key"),
-        (b"-----BEGIN PGP PRIVATE KEY BLOCK-----", "it holds no public key"),
+        (b"-----BEGIN PGP PRIVATE KEY BLOCK-----", "it holds a private key"),
     ],
 )
 def test_a_key_that_cannot_be_read_is_told_where_it_is_named(tmp_path: Path, key: bytes | None, said: str) -> None:
@@ -255,6 +256,27 @@ def test_keys_are_read_armoured_or_not(vendor: DebianArchive, tmp_path: Path) ->
         assert source.signed_by is not None
         shown = subprocess.run(["gpg", "--show-keys"], input=source.signed_by, capture_output=True, text=True, check=True).stdout
         assert "archive@example.org" in shown
+
+
+def test_a_private_key_gets_into_no_lock() -> None:
+    public, private = (
+        f"-----BEGIN PGP {kind} KEY BLOCK-----\n\nAAAA\n-----END PGP {kind} KEY BLOCK-----\n" for kind in ("PUBLIC", "PRIVATE")
+    )
+    recipe, root = read_text(WEB + f"sources: [{{kind: apt, uri: '{URI}', suites: [./], signed-by: ours.asc}}]\n")
+
+    def read(text: str, named: str = "ours.asc") -> str | None:
+        (folder / "ours.asc").write_text(text)
+        source = dataclasses.replace(recipe.sources[0], signed_by=named)
+        return with_keys(dataclasses.replace(recipe, sources=(source,)), root, folder).sources[0].signed_by
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        assert read(f"who: somebody\n{public}a note\n{public}") == public * 2
+        for text in (public + private, private):
+            for named in ("ours.asc", text):
+                with pytest.raises(DiagnosticError) as caught:
+                    read(text, named if "PUBLIC" in named else "ours.asc")
+                assert caught.value.diagnostics[0].rule == "REC009" and "private key" in caught.value.diagnostics[0].message
 
 
 @pytest.mark.system

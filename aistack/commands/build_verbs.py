@@ -13,7 +13,7 @@ from aistack.commands import proving
 from aistack.commands.changes import change_lines
 from aistack.commands.lock import current, ensure, lock_path
 from aistack.commands.opening import Opened, Options, opened
-from aistack.compose import modules, seal
+from aistack.compose import seal
 from aistack.compose.diff import changes
 from aistack.compose.lock import Lock, identity
 from aistack.compose.plan import Step
@@ -31,7 +31,10 @@ def lock(
 ) -> ExitCode:
     """Makes or keeps a recipe's lock, and says which and what moved."""
     found = opened(recipe, options)
-    path = lock_path(recipe)
+    path = lock_path(recipe, with_models=found.with_models)
+    if upgrade and not path.exists():
+        hint = f"aistack lock {recipe}{'' if found.with_models else ' --without-models'}"
+        raise refuse(_problem("LOCK003", "lock-missing", f"{path} does not exist, so there is nothing in it to upgrade", hint))
     if dry_run and not path.exists():
         print(f"{path} would be made")
         for wish in seal.roots(found.stack):
@@ -41,12 +44,17 @@ def lock(
                 print(f"  {app.name}: {app.image}, for {found.stack.arch}")
         return ExitCode.OK
 
-    def compiles(lock: Lock, older: Lock) -> None:
-        """A kernel or a driver that moves in a lock is proved first: the older lock may be all that still builds."""
-        if dict(lock.roots).get(modules.ROOT) != dict(older.roots).get(modules.ROOT):
-            proving.require(lock, found.places, found.progress)
-
-    locked, older = ensure(found.stack, path, found.places, found.progress, anew=anew, upgrade=upgrade, dry_run=dry_run, require=compiles)
+    locked, older = ensure(
+        found.stack,
+        path,
+        found.places,
+        found.progress,
+        anew=anew,
+        upgrade=upgrade,
+        with_models=found.with_models,
+        dry_run=dry_run,
+        require=proving.guard(found.places, found.progress, dry_run=dry_run),
+    )
     made, moved = locked != older, changes(older, locked) if older else ()
     if as_json:
         document = {"schema": LOCK_SCHEMA, "path": str(path), "made": made, "lock": identity(locked)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from aistack.compose import kernels as offers
 from aistack.compose import seal
 from aistack.compose.distros import debian
 from aistack.compose.kernels import Offered
+from aistack.compose.recipe import DriverWish, Recipe
 from aistack.compose.sources import archives
 from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
@@ -46,12 +47,17 @@ ABOUT_KERNELS = "KR"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """One kernel, newest first: where it is offered, what is known of it, and why."""
+    """One kernel, newest first: where it is offered, what is known of it, and why.
+
+    `flavor` is that of the modules that were meant, where some have to be compiled; `errors` what rules said where they refused.
+    """
 
     kernel: str
     suite: str
     verdict: Verdict
     why: tuple[str, ...]
+    flavor: str | None = None
+    errors: tuple[Diagnostic, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +78,20 @@ def kernels(recipe: Path, environment: Mapping[str, str], *, prove: bool, as_jso
         source=read_recipe(recipe), catalog=load_catalog(environment), places=places, progress=progress_on_stderr(), prove=prove
     )
     tried = list(until_one_works(question))
+    if same := _whatever_the_kernel(tried):
+        raise refuse(*same)
     works = next((one for one in tried if one.verdict in WORKS), None)
     untried = [one for one in tried if one.verdict is Verdict.UNTRIED]
     if as_json:
-        document = {"schema": SCHEMA, "newest": works.kernel if works else None, "kernels": [asdict(one) for one in tried]}
+        document = {"schema": SCHEMA, "newest": works.kernel if works else None, "kernels": [_document(one) for one in tried]}
         print(json.dumps(document, indent=2))
     else:
         _show(tried, works, untried, recipe)
     return ExitCode.OK if works else ExitCode.UNABLE if untried else ExitCode.NO
+
+
+def _document(one: Tried) -> dict[str, Any]:
+    return {"kernel": one.kernel, "suite": one.suite, "verdict": one.verdict, "why": one.why, "flavor": one.flavor}
 
 
 def _show(tried: Sequence[Tried], works: Tried | None, untried: Sequence[Tried], recipe: Path) -> None:
@@ -97,10 +109,16 @@ def _show(tried: Sequence[Tried], works: Tried | None, untried: Sequence[Tried],
 def until_one_works(question: Question) -> Iterator[Tried]:
     """The kernels that the recipe's OS offers in its flavour, newest first, down to the first for which all is known to be well."""
     for one in _offered(question):
-        verdict, why = _verdict(question, one)
-        yield Tried(kernel=one.kernel, suite=one.suite, verdict=verdict, why=why)
-        if verdict in WORKS:
+        tried = _verdict(question, one)
+        yield tried
+        if tried.verdict in WORKS:
             return
+
+
+def _whatever_the_kernel(tried: Sequence[Tried]) -> tuple[Diagnostic, ...]:
+    """The errors of rules that are the same for every kernel: the recipe's own."""
+    common = set.intersection(*({(found.rule, found.message) for found in one.errors} for one in tried)) if tried else set()
+    return tuple(found for found in (tried[0].errors if tried else ()) if (found.rule, found.message) in common)
 
 
 def _offered(question: Question) -> tuple[Offered, ...]:
@@ -120,30 +138,53 @@ def _offered(question: Question) -> tuple[Offered, ...]:
     return offers.offered((one for one in listed if one[1].startswith("linux-image-")), (name for _, name, _ in listed))
 
 
-def _verdict(question: Question, one: Offered) -> tuple[Verdict, tuple[str, ...]]:
-    """What rules say of a kernel; where they allow it, whether the driver's modules compile for it."""
+def _verdict(question: Question, one: Offered) -> Tried:
+    """What is known of a kernel: it breaks when it does so with every flavour of modules that the recipe leaves open."""
     recipe, catalog = offers.with_kernel(question.source.recipe, question.catalog, one)
+    found = _with_flavor(question, recipe, catalog, one)
+    if found.verdict is Verdict.BREAKS and found.flavor is not None and (recipe.driver is None or recipe.driver.flavor is None):
+        for flavor in sorted({driver.flavor for driver in catalog.systems[recipe.os].drivers if driver.modules} - {found.flavor}):
+            wish = replace(recipe, driver=replace(recipe.driver or DriverWish(), flavor=flavor))
+            other = _with_flavor(question, wish, catalog, one)
+            if other.verdict is not Verdict.BREAKS:
+                return replace(other, why=(f"with `driver: {{flavor: {flavor}}}`: {other.why[0]}", *other.why[1:], *found.why))
+            found = replace(found, why=(*found.why, *other.why))
+    return found
+
+
+def _with_flavor(question: Question, recipe: Recipe, catalog: Catalog, one: Offered) -> Tried:
+    """What rules say of a kernel; where they allow it, whether the driver's modules compile for it."""
     judged = judging.judge_source(recipe, question.source.root, question.places.environment, catalog, fixes=False)
-    told = [(found.severity, f"{found.rule}: {found.message}") for found in judged.diagnostics]
     if judged.stack is None:
-        return Verdict.BREAKS, tuple(text for severity, text in told if severity is Severity.ERROR)
-    verdict, why = _compiles(question, judged.stack, one)
-    doubts = [text for severity, text in told if severity is Severity.WARNING and text.startswith(ABOUT_KERNELS)]
-    return verdict, (*why, *(doubts if verdict is Verdict.UNTRIED else ()))
+        errors = tuple(found for found in judged.diagnostics if found.severity is Severity.ERROR)
+        why = tuple(f"{found.rule}: {found.message}" for found in errors)
+        return Tried(kernel=one.kernel, suite=one.suite, verdict=Verdict.BREAKS, why=why, errors=errors)
+    found = _compiles(question, judged.stack, one)
+    doubts = [
+        f"{doubt.rule}: {doubt.message}"
+        for doubt in judged.diagnostics
+        if doubt.severity is Severity.WARNING and doubt.rule.startswith(ABOUT_KERNELS) and found.verdict is Verdict.UNTRIED
+    ]
+    return replace(found, why=(*found.why, *doubts))
 
 
-def _compiles(question: Question, stack: Stack, one: Offered) -> tuple[Verdict, tuple[str, ...]]:
+def _compiles(question: Question, stack: Stack, one: Offered) -> Tried:
     """Whether the driver's modules compile for a kernel, from what was tried before, or by trying."""
     wishes, driver, places = seal.roots_for(stack, one.kernel), stack.driver, question.places
     if not wishes or driver is None:
-        return Verdict.FITS, ("no module has to be compiled for it",)
+        return Tried(kernel=one.kernel, suite=one.suite, verdict=Verdict.FITS, why=("no module has to be compiled for it",))
     output: Mapping[str, Any] | None = None
     if question.prove or compiling.was_tried(places.store, one.kernel, driver.modules):
         root = pinning.pinned_root(wishes[0], None, frozenset(), places, question.progress)
         asked = (root, one.kernel, driver.version, places)
-        output = proving.prove(*asked, question.progress)[1] if question.prove else proving.known(*asked)
+        output = (proving.prove(*asked, question.progress) if question.prove else proving.known(*asked))[1]
     if output is None:
-        return Verdict.UNTRIED, ("nobody has compiled for it here",)
-    if output["errors"]:
-        return Verdict.BREAKS, tuple(output["errors"])
-    return Verdict.PROVED, (f"the {len(output['modules'])} modules of driver {driver.version} compile for it",)
+        verdict, why = Verdict.UNTRIED, [f"nobody has compiled {' '.join(driver.modules)} for it here"]
+    elif output["errors"]:
+        verdict, why = Verdict.BREAKS, [f"{' '.join(driver.modules)} {driver.version}: {line}" for line in output["errors"]]
+    else:
+        verdict, why = (
+            Verdict.PROVED,
+            [f"the {len(output['modules'])} modules of {' '.join(driver.modules)} {driver.version} compile for it"],
+        )
+    return Tried(kernel=one.kernel, suite=one.suite, verdict=verdict, why=tuple(why), flavor=driver.flavor)

@@ -126,10 +126,11 @@ def ensure(
         raise DiagnosticError(errors, ExitCode.NO)
     for warning in diagnostics:
         progress.say(f"warning[{warning.rule}]: {warning.message}")
-    if lock != older and not dry_run:
+    if lock != older:
         if older is not None and require is not None:
             require(lock, older)
-        write(lock, path)
+        if not dry_run:
+            write(lock, path)
     return lock, older
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from aistack.commands import proving
 from aistack.commands.changes import change_lines
 from aistack.commands.judging import stack_of
 from aistack.commands.lock import current, ensure, lock_path
@@ -51,7 +52,7 @@ class Opened:
         found = current(self.lock_path, self.stack)
         if found is None:
             message = f"{self.lock_path} is {'not the lock of this recipe' if self.lock_path.exists() else 'not there'}"
-            hints: tuple[str, ...] = (f"aistack lock {self.recipe}",)
+            hints: tuple[str, ...] = (f"aistack lock {self.recipe}{'' if self.with_models else ' --without-models'}",)
             if self.with_models and current(lock_path(self.recipe, with_models=False), self.stack):
                 hints = (*hints, "for what was built without models: `--without-models`")
             raise refuse(Diagnostic(rule="LOCK003", name="lock-missing", severity=Severity.ERROR, message=message, hints=hints))
@@ -59,7 +60,8 @@ class Opened:
 
     def lock(self) -> tuple[Lock, bool]:
         """The recipe's lock, made now (true) where the one beside it is missing or of another wish; what moved is told."""
-        lock, older = ensure(self.stack, self.lock_path, self.places, self.progress, with_models=self.with_models)
+        require = proving.guard(self.places, self.progress)
+        lock, older = ensure(self.stack, self.lock_path, self.places, self.progress, with_models=self.with_models, require=require)
         if older is not None and lock != older:
             self.progress.say(f"{self.lock_path}: made anew, because the recipe changed")
             for line in change_lines(changes(older, lock)):

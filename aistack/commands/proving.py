@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aistack.commands import build as building
@@ -29,17 +29,27 @@ def prove(root: LockedRoot, kernel: str, driver: str, places: Places, progress: 
             return step.id, building.finish(step, document, folder)
 
 
-def known(root: LockedRoot, kernel: str, driver: str, places: Places) -> Mapping[str, Any] | None:
-    """What compiling in that root came to here before."""
-    return building.output(places.store, plan.compilation(root, kernel, driver, making.surroundings()))
+def known(root: LockedRoot, kernel: str, driver: str, places: Places) -> tuple[str, Mapping[str, Any] | None]:
+    """The step's id, and what compiling in that root came to here before."""
+    step = plan.compilation(root, kernel, driver, making.surroundings())
+    return step.id, building.output(places.store, step)
 
 
-def require(lock: Lock, places: Places, progress: Progress) -> None:
-    """Raises DiagnosticError (exit 1) when the driver's modules do not compile for the lock's kernel."""
-    root = dict(lock.roots).get(modules.ROOT)
-    if root is None:
-        return
-    kernel, driver = lock.component("kernel"), lock.component("driver")
-    step, output = prove(root, kernel, driver, places, progress)
-    if output["errors"]:
-        raise compiling.refused(places.store, step, output, driver)
+def guard(places: Places, progress: Progress, *, dry_run: bool = False) -> Callable[[Lock, Lock], None]:
+    """Refuses a lock in which a kernel or driver moves whose modules do not compile: the older lock may be all that still builds.
+
+    With `dry_run` nothing is compiled, and what was not tried is told. The function raises DiagnosticError (exit 1).
+    """
+
+    def compiles(lock: Lock, older: Lock) -> None:
+        root = dict(lock.roots).get(modules.ROOT)
+        if root is None or root == dict(older.roots).get(modules.ROOT):
+            return
+        asked = (root, lock.component("kernel"), lock.component("driver"), places)
+        step, output = known(*asked) if dry_run else prove(*asked, progress)
+        if output is None:
+            progress.say(f"nobody has compiled driver {asked[2]} for kernel {asked[1]} here: that comes before the lock is written")
+        elif output["errors"]:
+            raise compiling.refused(places.store, step, output, asked[2])
+
+    return compiles

@@ -80,9 +80,9 @@ def with_keys(recipe: Recipe, root: Node, folder: Path) -> Recipe:
     sources, problems = [], []
     for index, source in enumerate(recipe.sources):
         key = source.signed_by
-        if key is not None and ARMOUR not in key:
+        if key is not None:
             try:
-                key = _key(folder / key, _armoured)
+                key = _armoured(key.encode()) if ARMOUR in key else _key(folder / key, _armoured)
             except ValueError as error:
                 hints = ("export it as `gpg --export --armor KEY` does",)
                 place = place_of(root, ("sources", index, "signed-by"))
@@ -152,9 +152,11 @@ def _public_key(data: bytes) -> str:
 
 
 def _armoured(data: bytes) -> str:
-    """A public key as armoured text (RFC 9580, 6.2); a file without armour begins with the packet of a public key (4.2, tag 6)."""
-    if ARMOUR.encode() in data:
-        return data.decode("ascii")
+    """Public keys as armoured text (RFC 9580, 6.2); a file without armour begins with the packet of a public key (4.2, tag 6)."""
+    if b"PGP PRIVATE KEY BLOCK" in data:
+        raise ValueError("it holds a private key, which would be published with the lock: export the public one into a file of its own")
+    if blocks := re.findall(f"{ARMOUR}.+?{ARMOUR.replace('BEGIN', 'END')}".encode(), data, re.DOTALL):
+        return "".join(f"{block.decode('ascii')}\n" for block in blocks)
     if data[:1] not in (b"\x98", b"\x99", b"\xc6"):
         raise ValueError("it holds no public key")
     return f"{ARMOUR}\n\n{base64.encodebytes(data).decode()}{ARMOUR.replace('BEGIN', 'END')}\n"

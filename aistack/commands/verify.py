@@ -55,13 +55,16 @@ def verify(subject: str, *, statement: Path | None, without_models: bool, as_jso
     return ExitCode.NO if bad else ExitCode.OK
 
 
-def snapshot(subject: str, *, as_json: bool) -> ExitCode:
-    """Prints an image, or a recipe's system image, as a snapshot that `aistack check` judges: in YAML, or in JSON."""
+def snapshot(subject: str, *, without_models: bool = False, as_json: bool) -> ExitCode:
+    """Prints an image as a snapshot that `aistack check` judges, in YAML or in JSON.
+
+    Of a recipe it is the system image, or the base (`without_models`).
+    """
     if (name := _image(subject)) is not None:
         with _brought(name) as (store, digest):
             image, filesystem = oci.read_image(store, digest), verifying.read(store, digest)
     else:
-        _, _, digest, store = _built(Path(subject))
+        _, _, digest, store = _built(Path(subject), without_models=without_models)
         image, filesystem = oci.read_image(store, digest), verifying.read(store, digest)
     document = image_snapshot.snapshot(
         filesystem,
