@@ -16,6 +16,8 @@ from aistack.commands.kernels import Question, Tried, Verdict
 from aistack.commands.pinning import Places, pinned_root
 from aistack.commands.reading import Source
 from aistack.compose import plan, seal
+from aistack.compose.kernels import Offered
+from aistack.compose.stack import Stack
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store
@@ -50,10 +52,16 @@ def asked(text: str, places: Places) -> Question:
 
 def refused(question: Question, tried: Tried, monkeypatch: pytest.MonkeyPatch) -> str:
     """Puts into the store what a compiler's refusal leaves there for what was asked about; returns the packages of modules."""
-    meant = []
+    meant: list[tuple[Stack, Offered]] = []
     compiles = kernels._compiles
-    monkeypatch.setattr(kernels, "_compiles", lambda question, stack, one: (meant.append((stack, one)), compiles(question, stack, one))[1])
-    next(kernels.until_one_works(question))
+
+    def seen(question: Question, stack: Stack, one: Offered) -> Tried:
+        meant.append((stack, one))
+        return compiles(question, stack, one)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kernels, "_compiles", seen)
+        next(kernels.until_one_works(question))
     stack, one = meant[-1]
     assert stack.driver is not None and one.kernel == tried.kernel
     store = question.places.store
