@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tools_needed import needs
 
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.host import process
@@ -52,6 +53,38 @@ def test_a_program_that_takes_too_long_ends_with_all_that_it_started(tmp_path: P
         process.run(["sh", "-c", LEAVES_A_CHILD.format(file=file)], timeout=1)
     assert caught.value.diagnostics[0].rule == "HOST003"
     assert gone(int(file.read_text()))
+
+
+def ends_in_time(command: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(DiagnosticError) as caught:
+        process.run(["sh", "-c", command], timeout=0.5)
+    assert caught.value.diagnostics[0].rule == "HOST003"
+    assert time.monotonic() - started < 0.5 + process.LAST_SECONDS + 2
+
+
+def test_a_program_that_no_signal_reaches_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as deaf:
+        deaf.setattr(os, "killpg", lambda group, number: None)
+        ends_in_time("sleep 8")
+
+
+@pytest.mark.system
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone freezes a file system")
+def test_a_program_that_waits_inside_the_kernel_is_left_behind(tmp_path: Path) -> None:
+    """As one does whose driver hangs: here a frozen file system holds it."""
+    needs("mkfs.ext4", "fsfreeze")
+    disk, mounted = tmp_path / "disk", tmp_path / "mounted"
+    mounted.mkdir()
+    with disk.open("wb") as file:
+        file.truncate(16 << 20)
+    for argv in (["mkfs.ext4", "-q", disk], ["mount", "-o", "loop", disk, mounted], ["fsfreeze", "-f", mounted]):
+        subprocess.run(argv, check=True)
+    try:
+        ends_in_time(f"echo x > {mounted}/file")
+    finally:
+        subprocess.run(["fsfreeze", "-u", mounted], check=True)
+        subprocess.run(["umount", "--lazy", mounted], check=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
