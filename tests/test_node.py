@@ -190,6 +190,12 @@ def test_a_model_that_is_not_on_the_node_is_named(tree: Path) -> None:
         models.mount_models(tree)
 
 
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"digest": "a", "big-data-names": [5]}]', '[{"digest": ["a"]}]'])
+def test_a_damaged_list_of_images_is_data(tree: Path, text: str) -> None:
+    (tree / "usr/lib/bootc/storage/overlay-images/images.json").write_text(text)
+    assert bound_images(tree).error
+
+
 def test_the_verbs_on_a_node(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     agent.run_check(tree)
     capsys.readouterr()
