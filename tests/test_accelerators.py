@@ -18,7 +18,9 @@ from node_samples import lay as lay_node
 from aistack.compose.lock import LockedAccelerator
 from aistack.facts.catalog import Catalog
 from aistack.facts.device_readings import Accelerators, Device, KernelEvent, from_plain
+from aistack.facts.kernel_log import events
 from aistack.facts.readings import Reading
+from aistack.host.probes import kernel_log
 from aistack.host.probes.accelerators import take_accelerators
 from aistack.node.accelerators import judge
 from aistack.node.asking import known_faults
@@ -242,6 +244,62 @@ def test_fault_codes_count_as_the_catalog_classifies_them(bench: Bench, code: in
     assert [(str(result.outcome), result.cause and str(result.cause)) for result in told] == [(outcome, cause)]
     assert f"Xid {code}" in told[0].message
     assert told[0].device == (None if outcome == "healthy" else "0000:18:00.0")
+
+
+MENDED = {
+    "the driver was loaded again": ("NVRM: loading NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build", False),
+    "it asks for nothing any more": (
+        "NVRM: Xid (PCI:0000:18:00): 154, GPU recovery action changed from 0x1 (GPU Reset Required) to 0x0 (None)",
+        False,
+    ),
+    "a person says so": ("aistack: 0000:18:00.0 was mended", False),
+    "another device": ("aistack: 0000:20:00.0 was mended", True),
+    "it asks for a reboot": (
+        "NVRM: Xid (PCI:0000:18:00): 154, GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot Required)",
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MENDED)
+@pytest.mark.parametrize("again", [False, True])
+def test_what_was_mended_counts_no_more(name: str, *, again: bool, catalog: Catalog) -> None:
+    message, lasts = MENDED[name]
+    fault = XID.format(number=3, micros=5_000_000, code=119)
+    log = fault + f"4,4,6000000,-;{message}\n" + (fault if again else "")
+    seen = replace(recorded(), log=Reading(source="/dev/kmsg", value=tuple(events(log))))
+    results = judge(Promise(vendor="nvidia"), seen, known_faults(catalog))
+    assert any("Xid 119" in result.message for result in results if result.outcome is Outcome.UNHEALTHY) is (lasts or again)
+
+
+def test_a_log_without_its_start_is_told(bench: Bench) -> None:
+    (told,) = [found for found in bench.judge(L4, bench.look(L4, kmsg="6,900,70000000,-;hello\n")) if found.name == "accelerator-log"]
+    assert told.message == "no fault since second 70, where what is left of the kernel's log begins"
+
+
+JOURNAL = """\
+#!/bin/sh
+[ -z "$BROKEN" ] || { echo "No journal files were found." >&2; exit 1; }
+echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"5000000","MESSAGE":"NVRM: Xid (PCI:0000:18:00): 119, pid=1, name=x, Timeout"}'
+echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"70000001","MESSAGE":"NVRM: Xid (PCI:0000:18:00): 13, pid=1, which is in the kernel"}'
+echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"6000000","MESSAGE":[78,255]}'
+"""
+
+
+def test_what_the_kernel_overwrote_is_asked_of_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "journalctl").write_text(JOURNAL)
+    (tmp_path / "journalctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    kept = "6,900,70000000,-;hello\n" + XID.format(number=901, micros=70000001, code=13)
+    assert [(event.kind, event.code, event.seconds) for event in kernel_log._since_boot(Path("/"), kept)] == [
+        ("xid", "119", 5.0),
+        ("xid", "13", 70.000001),
+    ]
+    monkeypatch.setenv("BROKEN", "1")
+    assert [(event.kind, event.message) for event in kernel_log._since_boot(Path("/"), kept)][0] == (
+        "gap",
+        "overwritten before: No journal files were found.",
+    )
 
 
 def test_a_fault_of_a_switch_is_told(bench: Bench) -> None:

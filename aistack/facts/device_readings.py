@@ -54,6 +54,9 @@ class Device:
 class KernelEvent:
     """A line of the kernel's log that speaks of trouble: `kind` is `xid`, `sxid`, `amdgpu`, `aer`, `edac` or `oom`.
 
+    Two kinds are none: `mended` says that what was told before of its device (of all, without an address) is over, `gap` that what the
+    kernel said before is not known.
+
     `code` is the number of an Xid or SXid, the words of amdgpu's message, an AER message's severity (`corrected`, `non-fatal`, `fatal`).
     """
 

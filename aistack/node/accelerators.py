@@ -96,7 +96,7 @@ def _log(seen: Accelerators, faults: Mapping[str, Faults]) -> Iterator[Result]:
     if seen.log.value is None:
         yield untold(LOG, seen.log, "what the kernel said")
         return
-    told = [event for event in seen.log.value if event.kind in faults]
+    told = [event for event in _lasting(seen.log.value) if event.kind in faults]
     known = [(event, fault) for event in told if (fault := faults[event.kind].fault(event.code)) and fault.kind in CAUSES]
     for event, fault in _first_of_each(known):
         said = f"{event.address}: {NAMES[event.kind]} {event.code}, {fault.name}"
@@ -104,7 +104,15 @@ def _log(seen: Accelerators, faults: Mapping[str, Faults]) -> Iterator[Result]:
         yield replace(bad(LOG, CAUSES[fault.kind], said, *evidence, action=fault.action), device=event.address)
     if not known:
         codes = ", ".join(sorted({f"{NAMES[event.kind]} {event.code}" for event in told}))
-        yield good(LOG, f"nothing since boot that would be the device's fault: {codes}" if codes else "no fault since boot")
+        gap = next((event.seconds for event in seen.log.value if event.kind == "gap"), None)
+        since = "since boot" if gap is None else f"since second {gap:.0f}, where what is left of the kernel's log begins"
+        yield good(LOG, f"nothing {since} that would be the device's fault: {codes}" if codes else f"no fault {since}")
+
+
+def _lasting(events: Sequence[KernelEvent]) -> Iterator[KernelEvent]:
+    """The events after which their device, or all devices, were not mended."""
+    ends = {event.address: place for place, event in enumerate(events) if event.kind == "mended"}
+    return (event for place, event in enumerate(events) if place > max(ends.get(None, -1), ends.get(event.address, -1)))
 
 
 NAMES = {"xid": "Xid", "sxid": "SXid", "amdgpu": "amdgpu:"}
