@@ -279,7 +279,8 @@ def test_a_log_without_its_start_is_told(bench: Bench) -> None:
 
 JOURNAL = """\
 #!/bin/sh
-[ -z "$BROKEN" ] || { echo "No journal files were found." >&2; exit 1; }
+[ -z "$BROKEN" ] || exit 1
+echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"0","MESSAGE":"Linux version 6.12"}'
 echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"5000000","MESSAGE":"NVRM: Xid (PCI:0000:18:00): 119, pid=1, name=x, Timeout"}'
 echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"70000001","MESSAGE":"NVRM: Xid (PCI:0000:18:00): 13, pid=1, which is in the kernel"}'
 echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"6000000","MESSAGE":[78,255]}'
@@ -296,9 +297,9 @@ def test_what_the_kernel_overwrote_is_asked_of_the_journal(tmp_path: Path, monke
         ("xid", "13", 70.000001),
     ]
     monkeypatch.setenv("BROKEN", "1")
-    assert [(event.kind, event.message) for event in kernel_log._since_boot(Path("/"), kept)][0] == (
+    assert next((event.kind, event.message) for event in kernel_log._since_boot(Path("/"), kept)) == (
         "gap",
-        "overwritten before: No journal files were found.",
+        "overwritten before: the journal has not kept this boot from its start on",
     )
 
 

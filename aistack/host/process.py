@@ -109,7 +109,7 @@ def filtered(argv: Sequence[str], data: bytes) -> tuple[int, bytes]:
 def _started(argv: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A program in a process group of its own: when the block is left early, whatever it had started is killed with it.
 
-    It is also killed when this process, or the thread that is inside, dies without leaving the block. One that cannot be killed is left behind.
+    It is also killed when this process, or the thread that is inside, dies without leaving it; what cannot be killed is left behind.
     """
     environment = options.get("env") or os.environ
     if shutil.which(argv[0], path=environment.get("PATH")) is None:

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from aistack.facts.device_readings import KernelEvent
 from aistack.facts.kernel_log import events
@@ -20,6 +21,8 @@ RECORD_BYTES = 1 << 16
 """More than any one record: a shorter buffer makes the kernel refuse it."""
 TROUBLE = "NVRM|nvidia-nvswitch|AER:|amdgpu|EDAC|mce:|Out of memory|oom-kill|aistack:"
 """What lines hold that can speak of trouble."""
+FIRST_MICROSECONDS = 1_000_000
+"""Long before that the kernel has said its first words."""
 
 
 def kernel_log(root: Path) -> Reading[tuple[KernelEvent, ...]]:
@@ -44,13 +47,19 @@ def _since_boot(root: Path, kept: str) -> Iterator[KernelEvent]:
 
 def _journal(until: int) -> str:
     """What the journal has of this boot from before that microsecond, as records of /dev/kmsg."""
-    argv = ["journalctl", "--dmesg", "--boot", "--output=json", "--output-fields=MESSAGE,_SOURCE_MONOTONIC_TIMESTAMP", f"--grep={TROUBLE}"]
-    answer = run(argv, check=False, timeout=60)  # it ends with 1 where it finds nothing
-    if answer.stderr:
-        raise ValueError(answer.stderr.strip())
-    entries = [json.loads(line) for line in answer.stdout.splitlines() if line.startswith("{")]
-    told = [(int(entry.get("_SOURCE_MONOTONIC_TIMESTAMP") or 0), entry.get("MESSAGE")) for entry in entries]
+    oldest = _entries("--lines=+1")
+    if not oldest or oldest[0][0] > FIRST_MICROSECONDS:
+        raise ValueError("the journal has not kept this boot from its start on")
+    told = _entries(f"--grep={TROUBLE}")
     return "".join(f"6,0,{at},-;{message}\n" for at, message in told if at < until and isinstance(message, str))
+
+
+def _entries(choice: str) -> list[tuple[int, Any]]:
+    """The kernel's entries of this boot: microseconds since its start, and the message, which is a list where it is no text."""
+    argv = ["journalctl", "--dmesg", "--boot", "--output=json", "--output-fields=MESSAGE,_SOURCE_MONOTONIC_TIMESTAMP", choice]
+    said = run(argv, check=False, timeout=60).stdout  # it ends with 1 where it finds nothing
+    entries = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    return [(int(entry["_SOURCE_MONOTONIC_TIMESTAMP"]), entry.get("MESSAGE")) for entry in entries]
 
 
 def _everything(path: Path) -> bytes:
