@@ -309,10 +309,11 @@ def test_a_fault_of_a_switch_is_told(bench: Bench) -> None:
     assert told.outcome is Outcome.UNHEALTHY and told.message.startswith("0000:c1:00.0: SXid 20034, ")
 
 
-def test_a_device_whose_memory_programs_take_is_not_called_broken(bench: Bench) -> None:
-    busy = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": "2"}, {"0.cuMemAlloc": "!2"}, level="quick")
-    (found,) = (result for result in bench.judge(L4, busy) if result.name == "accelerator-compute")
-    assert found.outcome is Outcome.UNKNOWN and "taken by 2 programs" in found.message
+def test_a_device_that_programs_take_is_not_called_broken(bench: Bench) -> None:
+    for call, code in (("cuMemAlloc", "!2"), ("cuDevicePrimaryCtxRetain", "!46")):
+        busy = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": "2"}, {f"0.{call}": code}, level="quick")
+        (found,) = (result for result in bench.judge(L4, busy) if result.name == "accelerator-compute")
+        assert found.outcome is Outcome.UNKNOWN and "taken by 2 programs" in found.message
     little = bench.look(L4, cuda={"0.memory": str(64 << 20)}, level="quick")
     assert (little.devices.value or ())[0].get("copies.to-device-gbps") is None
     assert verdict(bench.judge(L4, little)).outcome is Outcome.HEALTHY
