@@ -80,6 +80,7 @@ def test_a_machine_as_delivered_is_healthy(bench: Bench, product: str) -> None:
     assert [result for result in results if result.outcome is not Outcome.HEALTHY] == []
 
 
+PCIE = "nvidia/h100-pcie-80gb"
 H100, L4, A100 = "nvidia/h100-sxm-80gb", "nvidia/l4", "nvidia/a100-sxm-80gb"
 FAULTS: dict[str, tuple[str, dict[str, str | None], str, str, str | None, str]] = {
     "gone from the bus": (H100, {"3.nvmlDeviceGetHandleByIndex": LOST}, "accelerator-count", "unhealthy", "unknown", "lost 1 of 8"),
@@ -213,6 +214,25 @@ def test_a_driver_that_hangs_is_data(bench: Bench, monkeypatch: pytest.MonkeyPat
     results = bench.judge(L4, seen)
     assert verdict(results).outcome is Outcome.UNHEALTHY and verdict(results).cause is Cause.UNKNOWN
     assert "did not end within" in results[0].message
+
+
+def test_one_device_that_hangs_is_named_and_the_others_are_judged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"none": 8.0})
+    seen = bench.look(H100, {"2.nvmlDeviceGetPowerUsage": "hang", "0.nvmlDeviceGetPersistenceMode": "0"})
+    found = [result for result in bench.judge(H100, seen) if result.outcome is not Outcome.HEALTHY]
+    assert [(result.name, result.device) for result in found] == [
+        ("accelerator-count", "0000:20:00.0"),
+        ("accelerator-modes", "0000:10:00.0"),
+    ]
+    assert "0000:20:00.0 does not answer" in found[0].message and "2 of 8 devices answered before it" in found[0].message
+
+
+def test_a_program_that_hangs_on_one_device_blames_that_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"quick": 15.0})
+    seen = bench.look(PCIE, cuda={"0.memory": "1000000", "1.cuDevicePrimaryCtxRetain": "hang"}, level="quick")
+    found = {result.device: result for result in bench.judge(PCIE, seen) if result.name == "accelerator-compute"}
+    assert {device: str(result.outcome) for device, result in found.items()} == {"0000:10:00.0": "healthy", "0000:18:00.0": "unhealthy"}
+    assert "did not end within" in found["0000:18:00.0"].message
 
 
 def test_no_library_is_never_healthy(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -78,8 +78,8 @@ def test_a_program_that_waits_inside_the_kernel_is_left_behind(tmp_path: Path) -
     mounted.mkdir()
     with disk.open("wb") as file:
         file.truncate(16 << 20)
-    for argv in (["mkfs.ext4", "-q", disk], ["mount", "-o", "loop", disk, mounted], ["fsfreeze", "-f", mounted]):
-        subprocess.run(argv, check=True)
+    for command in (f"mkfs.ext4 -q {disk}", f"mount -o loop {disk} {mounted}", f"fsfreeze -f {mounted}"):
+        subprocess.run(command.split(), check=True)
     try:
         ends_in_time(f"echo x > {mounted}/file")
     finally:

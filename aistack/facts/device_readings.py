@@ -18,6 +18,9 @@ UNSUPPORTED = "not supported"
 UNTRIED = "not tried"
 """How the error of a reading begins that this machine has no means for: nobody promised them, and the device may be well."""
 
+HANGS = "does not answer"
+"""How the reason begins why a device is lost that held up whoever asked it."""
+
 NOBODY = "none"
 """The source of what nobody could be asked for."""
 

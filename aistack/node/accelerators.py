@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from aistack.facts.device_readings import NOBODY, Accelerators, Device, KernelEvent
+from aistack.facts.device_readings import HANGS, NOBODY, Accelerators, Device, KernelEvent
 from aistack.facts.faults import Fault, Faults
 from aistack.node.device_checks import CHECKS, RESET, SOFTWARE_ERRORS, Promise
 from aistack.node.results import Cause, Outcome, Result, bad, good, untold
@@ -59,6 +59,10 @@ def _count(wanted: Promise, devices: Sequence[Device]) -> Result:
     others = [device for device in devices if not wanted.is_of_product(device) and (device.lost is None or device.get("pci.id"))]
     lost = [device for device in devices if device.lost is not None and device not in others]
     evidence = tuple((device.address, f"{device.get('name')} {device.get('pci.id')}") for device in devices)
+    hanging = next((device for device in lost if str(device.lost).startswith(HANGS)), None)
+    if hanging is not None:
+        said = f"{hanging.address} {hanging.lost}; {len(devices) - len(lost)} of {len(devices)} devices answered before it"
+        return replace(bad(COUNT, Cause.UNKNOWN, said, *evidence, action=RESET), device=hanging.address)
     if lost:
         said = f"the driver lost {len(lost)} of {len(devices)} devices: {lost[0].lost}"
         return bad(COUNT, Cause.UNKNOWN, said, *evidence, action=RESET)
