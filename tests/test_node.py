@@ -17,6 +17,7 @@ from node_samples import COMMIT, LOCK, MANIFEST, digests, lay
 from aistack.commands.node import node_check, node_status
 from aistack.compose.lock import identity
 from aistack.diagnostics import DiagnosticError, ExitCode, unable
+from aistack.host.probes import machine
 from aistack.host.probes.deployment import deployment
 from aistack.host.probes.images import bound_images
 from aistack.node import agent, models, report, repository, second_gate, state, watch
@@ -171,6 +172,12 @@ def test_the_booted_deployment_is_told_by_kernel_origin_and_commit(tree: Path) -
     assert read.promised_manifest == read.manifest == MANIFEST
     (tree / "proc/cmdline").write_text("root=UUID=1 quiet\n")
     assert deployment(tree).error == "no `ostree=` on the kernel command line"
+
+
+def test_an_older_kernel_says_its_architecture_to_programs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.architecture(tmp_path).error
+    monkeypatch.setattr(machine, "inside", lambda root, path: tmp_path / path.lstrip("/"))
+    assert machine.architecture(Path("/")).value == os.uname().machine
 
 
 def test_models_are_mounted_from_their_layers_lowest_first(tree: Path) -> None:
