@@ -326,7 +326,7 @@ MESSAGES = {
 @pytest.mark.parametrize("text", MESSAGES)
 def test_messages_count_as_the_catalog_classifies_them(tmp_path: Path, catalog: Catalog, text: str) -> None:
     outcome, cause, words = MESSAGES[text]
-    log = "".join(SAID.format(number=number, micros=5_000_000 + number, text=text) for number in (1, 2))
+    log = "".join(SAID.format(number=number, micros=5_000_000 + number, text=text) for number in (0, 1))
     (told,) = (result for result in judged(lay(tmp_path, kmsg=log), catalog) if result.name == "accelerator-log")
     assert (str(told.outcome), told.cause and str(told.cause)) == (outcome, cause) and words in told.message
     assert told.device == (None if outcome == "healthy" else THIRD)
