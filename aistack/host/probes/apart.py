@@ -30,15 +30,20 @@ def ask(module: str, arguments: Sequence[str], *, source: str, timeout: float, e
     paths = [str(PACKAGE), *([os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else [])]
     inherited = {name: value for name, value in os.environ.items() if name not in HIDING}
     around = {**inherited, "PYTHONPATH": os.pathsep.join(paths), **environment}
+    argv = [sys.executable, "-m", module, *arguments]
+    return read(source, lambda: _answer(argv, around, source, timeout))
+
+
+def _answer(argv: Sequence[str], environment: Mapping[str, str], source: str, timeout: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         said = Path(folder) / "said"
-        ended = read(source, lambda: run([sys.executable, "-m", module, *arguments], env=around, timeout=timeout, log=said))
-        told = read(source, lambda: _together(said.read_text(errors="replace")))
-    if ended.error is None:
-        return told
-    if told.value is None or "asking" not in told.value:
-        return Reading(source=source, error=ended.error)
-    return Reading(source=source, value={**told.value, "unfinished": ended.error})
+        ended = read(source, lambda: run(argv, env=environment, timeout=timeout, log=said))
+        whole = _together(said.read_text(errors="replace"))
+    if ended.error is None and whole:
+        return whole
+    if "asking" not in whole:
+        raise ValueError(ended.error or "it said nothing")
+    return {**whole, "unfinished": ended.error}
 
 
 def _together(said: str) -> dict[str, Any]:
@@ -49,6 +54,4 @@ def _together(said: str) -> dict[str, Any]:
             part = json.loads(line)
             devices = [*whole.get("devices", []), *part.get("devices", [])]
             whole |= part | ({"devices": devices} if devices else {})
-    if not whole:
-        raise ValueError("it said nothing")
     return whole
