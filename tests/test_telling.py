@@ -105,6 +105,9 @@ def test_checks_numbers_and_times_of_the_last_look_are_told() -> None:
     assert told["gate_timestamp_seconds"] == {(("gate", "watch"),): 1795723200}
     assert list(status.lines(watched))[-2:] == ["degraded     accelerator-log: Xid 1", "degraded     accelerator-log: Xid 2"]
     assert [found["message"] for found in status.document(watched)["findings"]] == ["Xid 1", "Xid 2"]
+    lock, app = ({"name": name, "outcome": "unhealthy", "device": None, "message": f"{name} was bad"} for name in ("lock", "app x"))
+    confirmed = dataclasses.replace(watched, gates={**watched.gates, "confirm": {"outcome": "unhealthy", "results": [lock, app]}})
+    assert [found["message"] for found in confirmed.findings] == ["Xid 1", "Xid 2", "app x was bad"]
 
 
 def test_what_is_not_known_is_left_out() -> None:

@@ -71,8 +71,10 @@ class Status:
 
     @property
     def findings(self) -> tuple[Document, ...]:
-        """The results of the last look, and of the second gate, that are not healthy."""
-        told = [*self.last_look.get("results", ()), *self.gates.get("confirm", {}).get("results", ())]
+        """What is not healthy of the last look, and of what the second gate found beside what the first had."""
+        looked = self.last_look.get("results", ())
+        first = {result["name"] for gate in (self.last_look, self.gates.get("check", {})) for result in gate.get("results", ())}
+        told = (*looked, *(result for result in self.gates.get("confirm", {}).get("results", ()) if result["name"] not in first))
         return tuple(result for result in told if result["outcome"] != "healthy")
 
     def outcome(self, phase: str) -> str | None:
