@@ -18,6 +18,7 @@ from aistack.diagnostics import ExitCode
 class Level(StrEnum):
     """How deep a check looks."""
 
+    NONE = "none"
     QUICK = "quick"
     STANDARD = "standard"
     THOROUGH = "thorough"
@@ -37,7 +38,7 @@ def check(
     as_json: AsJson = False,
     level: Annotated[
         Level,
-        typer.Option("--level", help="How much of each accelerator's memory is tried: none, a tenth, nine tenths."),
+        typer.Option("--level", help="No program on any accelerator; or one, and of its memory nothing, a tenth, nine tenths."),
     ] = Level.QUICK,
     apps: Annotated[bool, typer.Option("--apps", help="Ask the apps too.")] = False,
 ) -> ExitCode:

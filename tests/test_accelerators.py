@@ -20,6 +20,7 @@ from aistack.facts.catalog import Catalog
 from aistack.facts.device_readings import UNSUPPORTED, Accelerators, Device, KernelEvent, from_plain
 from aistack.facts.kernel_log import events
 from aistack.facts.readings import Reading
+from aistack.host.probes import kernel_log
 from aistack.host.probes.accelerators import take_accelerators
 from aistack.node.accelerators import judge
 from aistack.node.asking import known_faults
@@ -88,6 +89,7 @@ def test_a_bridge_over_some_links_is_as_good_as_none(bench: Bench) -> None:
         assert links.outcome is Outcome.HEALTHY and words in links.message
 
 
+PCIE = "nvidia/h100-pcie-80gb"
 H100, L4, A100 = "nvidia/h100-sxm-80gb", "nvidia/l4", "nvidia/a100-sxm-80gb"
 FAULTS: dict[str, tuple[str, dict[str, str | None], str, str, str | None, str]] = {
     "gone from the bus": (H100, {"3.nvmlDeviceGetHandleByIndex": LOST}, "accelerator-count", "unhealthy", "unknown", "lost 1 of 8"),
@@ -255,6 +257,25 @@ def test_a_driver_that_hangs_is_data(bench: Bench, monkeypatch: pytest.MonkeyPat
     assert "did not end within" in results[0].message
 
 
+def test_one_device_that_hangs_is_named_and_the_others_are_judged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"none": 8.0})
+    seen = bench.look(H100, {"2.nvmlDeviceGetPowerUsage": "hang", "0.nvmlDeviceGetPersistenceMode": "0"})
+    found = [result for result in bench.judge(H100, seen) if result.outcome is not Outcome.HEALTHY]
+    assert [(result.name, result.device) for result in found] == [
+        ("accelerator-count", "0000:20:00.0"),
+        ("accelerator-modes", "0000:10:00.0"),
+    ]
+    assert "0000:20:00.0 does not answer" in found[0].message and "2 of 8 devices answered before it" in found[0].message
+
+
+def test_a_program_that_hangs_on_one_device_blames_that_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"quick": 15.0})
+    seen = bench.look(PCIE, cuda={"0.memory": "1000000", "1.cuDevicePrimaryCtxRetain": "hang"}, level="quick")
+    found = {result.device: result for result in bench.judge(PCIE, seen) if result.name == "accelerator-compute"}
+    assert {device: str(result.outcome) for device, result in found.items()} == {"0000:10:00.0": "healthy", "0000:18:00.0": "unhealthy"}
+    assert "did not end within" in found["0000:18:00.0"].message
+
+
 def test_no_library_is_never_healthy(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bench.libraries = tmp_path
     results = bench.judge(L4, bench.look(L4, level="quick"))
@@ -347,16 +368,74 @@ def test_a_device_that_answers_tells_its_recovery_itself(catalog: Catalog) -> No
     assert verdict(results).outcome is Outcome.HEALTHY
 
 
+MENDED = {
+    "the driver was loaded again": ("NVRM: loading NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build", False),
+    "it asks for nothing any more": (
+        "NVRM: Xid (PCI:0000:18:00): 154, GPU recovery action changed from 0x1 (GPU Reset Required) to 0x0 (None)",
+        False,
+    ),
+    "a person says so": ("aistack: 0000:18:00.0 was mended", False),
+    "another device": ("aistack: 0000:20:00.0 was mended", True),
+    "it asks for a reboot": (
+        "NVRM: Xid (PCI:0000:18:00): 154, GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot Required)",
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MENDED)
+@pytest.mark.parametrize("again", [False, True])
+def test_what_was_mended_counts_no_more(name: str, *, again: bool, catalog: Catalog) -> None:
+    message, lasts = MENDED[name]
+    fault = XID.format(number=3, micros=5_000_000, code=119)
+    log = fault + f"4,4,6000000,-;{message}\n" + (fault if again else "")
+    seen = replace(recorded(), log=Reading(source="/dev/kmsg", value=tuple(events(log))))
+    results = judge(Promise(vendor="nvidia"), seen, known_faults(catalog))
+    assert any("Xid 119" in result.message for result in results if result.outcome is Outcome.UNHEALTHY) is (lasts or again)
+
+
+def test_a_log_without_its_start_is_told(bench: Bench) -> None:
+    (told,) = [found for found in bench.judge(L4, bench.look(L4, kmsg="6,900,70000000,-;hello\n")) if found.name == "accelerator-log"]
+    assert told.message == "no fault since second 70, where what is left of the kernel's log begins"
+
+
+JOURNAL = """\
+#!/bin/sh
+[ -z "$BROKEN" ] || exit 1
+echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"0","MESSAGE":"Linux version 6.12"}'
+echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"5000000","MESSAGE":"NVRM: Xid (PCI:0000:18:00): 119, pid=1, name=x, Timeout"}'
+echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"70000001","MESSAGE":"NVRM: Xid (PCI:0000:18:00): 13, pid=1, which is in the kernel"}'
+echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"6000000","MESSAGE":[78,255]}'
+"""
+
+
+def test_what_the_kernel_overwrote_is_asked_of_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "journalctl").write_text(JOURNAL)
+    (tmp_path / "journalctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    kept = "6,900,70000000,-;hello\n" + XID.format(number=901, micros=70000001, code=13)
+    assert [(event.kind, event.code, event.seconds) for event in kernel_log._since_boot(Path("/"), kept)] == [
+        ("xid", "119", 5.0),
+        ("xid", "13", 70.000001),
+    ]
+    monkeypatch.setenv("BROKEN", "1")
+    assert next((event.kind, event.message) for event in kernel_log._since_boot(Path("/"), kept)) == (
+        "gap",
+        "overwritten before: the journal has not kept this boot from its start on",
+    )
+
+
 def test_a_fault_of_a_switch_is_told(bench: Bench) -> None:
     log = "3,7,5000000,-;nvidia-nvswitch3: SXid (PCI:0000:c1:00.0): 20034, Fatal, Link 44 LTSSM Fault Up\n"
     (told,) = [result for result in bench.judge(H100, bench.look(H100, kmsg=log)) if result.name == "accelerator-log"]
     assert told.outcome is Outcome.UNHEALTHY and told.message.startswith("0000:c1:00.0: SXid 20034, ")
 
 
-def test_a_device_whose_memory_programs_take_is_not_called_broken(bench: Bench) -> None:
-    busy = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": "2"}, {"0.cuMemAlloc": "!2"}, level="quick")
-    (found,) = (result for result in bench.judge(L4, busy) if result.name == "accelerator-compute")
-    assert found.outcome is Outcome.UNKNOWN and "taken by 2 programs" in found.message
+def test_a_device_that_programs_take_is_not_called_broken(bench: Bench) -> None:
+    for call, code in (("cuMemAlloc", "!2"), ("cuDevicePrimaryCtxRetain", "!46")):
+        busy = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": "2"}, {f"0.{call}": code}, level="quick")
+        (found,) = (result for result in bench.judge(L4, busy) if result.name == "accelerator-compute")
+        assert found.outcome is Outcome.UNKNOWN and "taken by 2 programs" in found.message
     little = bench.look(L4, cuda={"0.memory": str(64 << 20)}, level="quick")
     assert (little.devices.value or ())[0].get("copies.to-device-gbps") is None
     assert verdict(bench.judge(L4, little)).outcome is Outcome.HEALTHY

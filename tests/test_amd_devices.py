@@ -20,11 +20,12 @@ from node_samples import lay as lay_node
 from aistack.compose.lock import LockedAccelerator
 from aistack.facts.catalog import Catalog
 from aistack.facts.kernel_log import events
+from aistack.facts.readings import PciDevice
 from aistack.host.probes.accelerators import take_accelerators
 from aistack.host.probes.all import take
 from aistack.host.probes.system import take_system
 from aistack.node.accelerators import judge
-from aistack.node.asking import known_faults
+from aistack.node.asking import known_faults, product
 from aistack.node.device_checks import Promise
 from aistack.node.first_gate import look
 from aistack.node.machine_snapshot import snapshot
@@ -325,7 +326,7 @@ MESSAGES = {
 @pytest.mark.parametrize("text", MESSAGES)
 def test_messages_count_as_the_catalog_classifies_them(tmp_path: Path, catalog: Catalog, text: str) -> None:
     outcome, cause, words = MESSAGES[text]
-    log = "".join(SAID.format(number=number, micros=5_000_000 + number, text=text) for number in (1, 2))
+    log = "".join(SAID.format(number=number, micros=5_000_000 + number, text=text) for number in (0, 1))
     (told,) = (result for result in judged(lay(tmp_path, kmsg=log), catalog) if result.name == "accelerator-log")
     assert (str(told.outcome), told.cause and str(told.cause)) == (outcome, cause) and words in told.message
     assert told.device == (None if outcome == "healthy" else THIRD)
@@ -335,3 +336,22 @@ def test_every_message_that_is_looked_for_is_classified(catalog: Catalog) -> Non
     log = "".join(SAID.format(number=number, micros=1, text=text) for number, text in enumerate(MESSAGES))
     log += SAID.format(number=9, micros=1, text="socket: 1, die: 0, 1 new deferred hardware errors detected in umc block")
     assert {event.code for event in events(log)} == {fault.code for fault in catalog.faults["amd/messages"].faults}
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        ("7410", "mi210"),
+        ("73ae", "pro-v620"),
+        ("74b5", "mi300x"),
+        ("74a8", "mi308x"),
+        ("74bc", "mi308x"),
+        ("74b9", "mi325x"),
+        ("75b0", "mi350x"),
+        ("75b3", "mi355x"),
+    ],
+)
+def test_a_function_that_a_virtual_machine_was_given_is_of_its_product(number: str, name: str, catalog: Catalog) -> None:
+    device = PciDevice(address="0000:05:00.0", vendor="1002", device=number, device_class="120000")
+    found = product(catalog, (device,))
+    assert found is not None and found.id == f"amd/{name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,32 @@ def test_a_real_machine_that_works_is_judged_well(capsys: pytest.CaptureFixture[
     """Its kernel has no DRM, nobody blacklisted nouveau, which that kernel lacks, and the driver ran programs."""
     assert check([Path(__file__).parent / "data" / "h100-snapshot.yaml"], environment={}) is ExitCode.OK
     assert "error" not in capsys.readouterr().out
+
+
+GZIPPED = gzip.compress(b"CONFIG_DRM=m\n" * 1000)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("etc/cdi/nvidia.yaml", b""),
+        ("etc/cdi/nvidia.yaml", b"a: [b\n: x"),
+        ("etc/cdi/nvidia.yaml", b"\xff\xfe"),
+        ("etc/cdi/nvidia.json", b"[]"),
+        ("etc/cdi/nvidia.json", b'{"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": [7]}'),
+        ("proc/config.gz", GZIPPED[:40]),
+        ("proc/config.gz", GZIPPED[:30] + b"\xff" * 3000),
+        ("proc/config.gz", b""),
+    ],
+)
+def test_a_damaged_file_is_left_out(machine: Path, name: str, text: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    (machine / name).write_bytes(text)
+    found = taken(machine, capsys)
+    assert found["accelerator"]["count"] == 8
+    assert "kernel_config" not in found["platform"] if name.startswith("proc") else "cdi" not in found.get("runtime", {})
+
+
+@pytest.mark.parametrize("empty", ["devices: [{name: all}]\ncontainerEdits:\n", "devices: [{name: all}]\n"])
+def test_a_specification_without_edits_is_one(machine: Path, empty: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (machine / "etc/cdi/nvidia.yaml").write_text(f"cdiVersion: 0.5.0\nkind: nvidia.com/gpu\n{empty}")
+    assert taken(machine, capsys)["runtime"]["cdi"] == {"spec_version": "0.5.0", "devices": ["nvidia.com/gpu=all"]}

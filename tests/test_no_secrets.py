@@ -36,6 +36,15 @@ PRIVATE = {
     "sys/class/dmi/id/product_serial": "1650099999999",
     "sys/class/dmi/id/product_uuid": "12345678-aaaa-bbbb-cccc-123456789abc",
     "proc/cmdline": f"BOOT_IMAGE=x root=UUID=12345678-aaaa-bbbb-cccc-123456789abc systemd.set_credential=token:{TOKEN} quiet",
+    "etc/cdi/nvidia.yaml": """cdiVersion: 0.5.0
+kind: nvidia.com/gpu
+devices:
+- name: "0"
+- name: GPU-00000000-0000-0000-0000-000000000001
+- name: MIG-00000000-0000-0000-0000-000000000001
+- name: all
+containerEdits: {}
+""",
     "dev/kmsg": "".join(
         f"6,{number},5000000,-;{message}\n"
         for number, message in enumerate(
@@ -113,7 +122,9 @@ def test_nothing_secret_is_told(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     root = node(tmp_path, libraries, monkeypatch, product, LOCK, **FAULTS[fault])
-    assert {name: found for name, text in told(root, catalog, capsys).items() if (found := secrets(text))} == {}
+    texts = told(root, catalog, capsys)
+    assert {name: found for name, text in texts.items() if (found := secrets(text))} == {}
+    assert "nvidia.com/gpu=all" in texts["snapshot"]
 
 
 def test_serial_numbers_are_told_where_the_recipe_says_so(

@@ -17,6 +17,7 @@ from node_samples import COMMIT, LOCK, MANIFEST, digests, lay
 from aistack.commands.node import node_check, node_status
 from aistack.compose.lock import identity
 from aistack.diagnostics import DiagnosticError, ExitCode, unable
+from aistack.host.probes import machine
 from aistack.host.probes.deployment import deployment
 from aistack.host.probes.images import bound_images
 from aistack.node import agent, esp, models, report, repository, second_gate, state, watch
@@ -203,6 +204,12 @@ def test_the_booted_deployment_is_told_by_kernel_origin_and_commit(tree: Path) -
     assert deployment(tree).error == "no `ostree=` on the kernel command line"
 
 
+def test_an_older_kernel_says_its_architecture_to_programs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.architecture(tmp_path).error
+    monkeypatch.setattr(machine, "inside", lambda root, path: tmp_path / path.lstrip("/"))
+    assert machine.architecture(Path("/")).value == os.uname().machine
+
+
 def test_models_are_mounted_from_their_layers_lowest_first(tree: Path) -> None:
     images = bound_images(tree).value
     assert images is not None
@@ -218,6 +225,12 @@ def test_a_model_that_is_not_on_the_node_is_named(tree: Path) -> None:
     (tree / "usr/lib/bootc/storage/overlay-images/images.json").write_text("[]")
     with pytest.raises(DiagnosticError, match="model Org/Model-1 is not on this node"):
         models.mount_models(tree)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"digest": "a", "big-data-names": [5]}]', '[{"digest": ["a"]}]'])
+def test_a_damaged_list_of_images_is_data(tree: Path, text: str) -> None:
+    (tree / "usr/lib/bootc/storage/overlay-images/images.json").write_text(text)
+    assert bound_images(tree).error
 
 
 def test_the_verbs_on_a_node(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:

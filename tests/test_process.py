@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tools_needed import needs
 
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.host import process
@@ -65,6 +66,38 @@ def test_a_program_that_moves_nothing_is_ended_and_one_that_does_is_not(tmp_path
     assert caught.value.diagnostics[0].rule == "HOST003" and "did nothing for 0 s" in str(caught.value)
     slow = "import time, sys\nfor _ in range(12):\n    sys.stdout.buffer.write(bytes(100_000)); sys.stdout.flush(); time.sleep(0.15)"
     assert len(read(f"exec {sys.executable} -c '{slow}'")) == 1_200_000
+
+
+def ends_in_time(command: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(DiagnosticError) as caught:
+        process.run(["sh", "-c", command], timeout=0.5)
+    assert caught.value.diagnostics[0].rule == "HOST003"
+    assert time.monotonic() - started < 0.5 + process.LAST_SECONDS + 2
+
+
+def test_a_program_that_no_signal_reaches_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as deaf:
+        deaf.setattr(os, "killpg", lambda group, number: None)
+        ends_in_time("sleep 8")
+
+
+@pytest.mark.system
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone freezes a file system")
+def test_a_program_that_waits_inside_the_kernel_is_left_behind(tmp_path: Path) -> None:
+    """As one does whose driver hangs: here a frozen file system holds it."""
+    needs("mkfs.ext4", "fsfreeze")
+    disk, mounted = tmp_path / "disk", tmp_path / "mounted"
+    mounted.mkdir()
+    with disk.open("wb") as file:
+        file.truncate(16 << 20)
+    for command in (f"mkfs.ext4 -q {disk}", f"mount -o loop {disk} {mounted}", f"fsfreeze -f {mounted}"):
+        subprocess.run(command.split(), check=True)
+    try:
+        ends_in_time(f"echo x > {mounted}/file")
+    finally:
+        subprocess.run(["fsfreeze", "-u", mounted], check=True)
+        subprocess.run(["umount", "--lazy", mounted], check=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

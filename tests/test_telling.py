@@ -78,6 +78,38 @@ def test_a_name_with_every_awkward_character_is_read_back() -> None:
     assert dict(labels)["name"] == name
 
 
+HOT: dict[str, Any] = {
+    "outcome": "degraded",
+    "time": "2026-11-26T20:00:00Z",
+    "results": [
+        {"name": "lock", "outcome": "healthy", "device": None, "message": "the lock is l4"},
+        *({"name": "accelerator-log", "outcome": "degraded", "device": "0000:18:00.0", "message": f"Xid {code}"} for code in (1, 2)),
+    ],
+    "accelerators": {
+        "devices": [
+            {"pci.address": {"value": "0000:18:00.0"}, "power.watts": {"value": 71.787}, "temperature.celsius": {"error": "not supported"}},
+            {"device": {"error": "lost"}},
+        ]
+    },
+}
+
+
+def test_checks_numbers_and_times_of_the_last_look_are_told() -> None:
+    watched = dataclasses.replace(STATUS, gates={**STATUS.gates, "watch": HOT})
+    told = samples(watched)
+    assert [dict(labels) for labels in told["check"]] == [
+        {"check": "accelerator-log", "device": "0000:18:00.0", "outcome": "degraded"},
+        {"check": "lock", "device": "", "outcome": "healthy"},
+    ]
+    assert told["device_power_watts"] == {(("device", "0000:18:00.0"),): 71.787} and "device_temperature_celsius" not in told
+    assert told["gate_timestamp_seconds"] == {(("gate", "watch"),): 1795723200}
+    assert list(status.lines(watched))[-2:] == ["degraded     accelerator-log: Xid 1", "degraded     accelerator-log: Xid 2"]
+    assert [found["message"] for found in status.document(watched)["findings"]] == ["Xid 1", "Xid 2"]
+    lock, app = ({"name": name, "outcome": "unhealthy", "device": None, "message": f"{name} was bad"} for name in ("lock", "app x"))
+    confirmed = dataclasses.replace(watched, gates={**watched.gates, "confirm": {"outcome": "unhealthy", "results": [lock, app]}})
+    assert [found["message"] for found in confirmed.findings] == ["Xid 1", "Xid 2", "app x was bad"]
+
+
 def test_what_is_not_known_is_left_out() -> None:
     told = samples(dataclasses.replace(STATUS, deployments=Reading(source="deployments", error="no libostree"), gates={}, last_update=None))
     assert not {"update_staged", "rollback_possible", "gate_outcome", "last_update_timestamp_seconds"} & set(told)

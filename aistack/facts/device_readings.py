@@ -18,6 +18,9 @@ UNSUPPORTED = "not supported"
 UNTRIED = "not tried"
 """How the error of a reading begins that this machine has no means for: nobody promised them, and the device may be well."""
 
+HANGS = "does not answer"
+"""How the reason begins why a device is lost that held up whoever asked it."""
+
 NOBODY = "none"
 """The source of what nobody could be asked for."""
 
@@ -53,6 +56,9 @@ class Device:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelEvent:
     """A line of the kernel's log that speaks of trouble: `kind` is `xid`, `sxid`, `amdgpu`, `aer`, `edac` or `oom`.
+
+    Two kinds are none: `mended` says that what was told before of its device (of all, without an address) is over, `gap` that what the
+    kernel said before is not known.
 
     `code` is the number of an Xid or SXid, the words of amdgpu's message, an AER message's severity (`corrected`, `non-fatal`, `fatal`).
     `word` is what NVIDIA's driver calls it behind the number, where it does: `fatal`, `nonfatal`; of Xid 154 the recovery in small letters.

@@ -12,6 +12,10 @@ ADDRESS = r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?"
 AMDGPU = r"page fault|GPU reset begin|GPU reset(?:\(\d+\))? failed|Fatal error during GPU init|device lost from bus"
 SEVERITY = r"(Correct(?:ed|able)|Uncorrect(?:ed|able)(?: \((?:Non-Fatal|Fatal)\))?)"
 PATTERNS = (
+    # The driver starts all of its devices anew, or asks for no recovery of one any more, or a person says that one was mended.
+    ("mended", re.compile(r"NVRM: loading NVIDIA UNIX")),
+    ("mended", re.compile(rf"NVRM: Xid \((?:PCI:)?({ADDRESS})[^)]*\): 154, .* to 0x0 \(None\)", re.IGNORECASE)),
+    ("mended", re.compile(rf"aistack: ({ADDRESS}) was mended")),
     ("xid", re.compile(rf"NVRM: Xid \((?:PCI:)?({ADDRESS})[^)]*\): (\d+)", re.IGNORECASE)),
     ("sxid", re.compile(rf"nvidia-nvswitch\d+: SXid \(PCI:({ADDRESS})\): (\d+)", re.IGNORECASE)),
     ("aer", re.compile(rf"AER: (?:Multiple )?{SEVERITY} error .*({ADDRESS})")),

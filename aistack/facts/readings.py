@@ -120,7 +120,7 @@ class MachineReadings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitState:
-    """What systemd says of one unit: `active`, `sub` and `result` in its words."""
+    """What systemd says of one unit: `active`, `sub` and `result` in its words; `started` says whether it was active since boot."""
 
     unit: str
     load: str
@@ -128,6 +128,7 @@ class UnitState:
     sub: str
     result: str
     restarts: int = 0
+    started: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,8 @@ LEAST_ROOM = 1 << 16
 """Bytes: with less, a disk counts as full."""
 LEAST_MOVED = 1 << 16
 """Bytes: a program that reads and writes fewer while it is watched is stuck, whatever its timers do."""
+LAST_SECONDS = 2.0
+"""How long a killed program may take to end: one that waits inside a driver does not even notice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +112,7 @@ def filtered(argv: Sequence[str], data: bytes) -> tuple[int, bytes]:
 def _started(argv: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A program in a process group of its own: when the block is left early, whatever it had started is killed with it.
 
-    It is also killed when this process, or the thread that is inside, dies without leaving the block.
+    It is also killed when this process, or the thread that is inside, dies without leaving it; what cannot be killed is left behind.
     """
     environment = options.get("env") or os.environ
     if shutil.which(argv[0], path=environment.get("PATH")) is None:
@@ -118,12 +120,17 @@ def _started(argv: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[b
     setpriv = find("setpriv")
     guarded = [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else list(argv)
     process = subprocess.Popen(guarded, process_group=0, **options)
-    with process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(LAST_SECONDS)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from aistack.facts.device_readings import NOBODY, Accelerators, Device, KernelEvent
+from aistack.facts.device_readings import HANGS, NOBODY, Accelerators, Device, KernelEvent
 from aistack.facts.faults import Fault, Faults
 from aistack.node.device_checks import CHECKS, RESET, SOFTWARE_ERRORS, Promise
 from aistack.node.results import Cause, Outcome, Result, bad, good, untold, worse
@@ -59,6 +59,10 @@ def _count(wanted: Promise, devices: Sequence[Device]) -> Result:
     others = [device for device in devices if not wanted.is_of_product(device) and (device.lost is None or device.get("pci.id"))]
     lost = [device for device in devices if device.lost is not None and device not in others]
     evidence = tuple((device.address, f"{device.get('name')} {device.get('pci.id')}") for device in devices)
+    hanging = next((device for device in lost if str(device.lost).startswith(HANGS)), None)
+    if hanging is not None:
+        said = f"{hanging.address} {hanging.lost}; {len(devices) - len(lost)} of {len(devices)} devices answered before it"
+        return replace(bad(COUNT, Cause.UNKNOWN, said, *evidence, action=RESET), device=hanging.address)
     if lost:
         said = f"the driver lost {len(lost)} of {len(devices)} devices: {lost[0].lost}"
         return bad(COUNT, Cause.UNKNOWN, said, *evidence, action=RESET)
@@ -96,17 +100,25 @@ def _log(seen: Accelerators, faults: Mapping[str, Faults]) -> Iterator[Result]:
     if seen.log.value is None:
         yield untold(LOG, seen.log, "what the kernel said")
         return
-    told = [event for event in seen.log.value if event.kind in faults]
+    told = [event for event in _lasting(seen.log.value) if event.kind in faults]
     found = [result for event in _first_of_each(told) if (result := _fault(event, faults[event.kind].fault(event.code))) is not None]
     found += _recoveries(told, seen.devices.value or ())
     yield from found
     if not found:
         codes = ", ".join(sorted({f"{NAMES[event.kind]} {event.code}" for event in told}))
-        yield good(LOG, f"nothing since boot that would be the device's fault: {codes}" if codes else "no fault since boot")
+        gap = next((event.seconds for event in seen.log.value if event.kind == "gap"), None)
+        since = "since boot" if gap is None else f"since second {gap:.0f}, where what is left of the kernel's log begins"
+        yield good(LOG, f"nothing {since} that would be the device's fault: {codes}" if codes else f"no fault {since}")
     for event in _first_of_each(event for event in seen.log.value if (event.kind, event.code) in OF_THE_MACHINE):
         said, action = OF_THE_MACHINE[event.kind, event.code]
         at = f"{event.address}: " if event.address else ""
         yield replace(worse(MACHINE, f"{at}{said}", *_line(event), action=action), device=event.address)
+
+
+def _lasting(events: Sequence[KernelEvent]) -> Iterator[KernelEvent]:
+    """The events after which their device, or all devices, were not mended."""
+    ends = {event.address: place for place, event in enumerate(events) if event.kind == "mended"}
+    return (event for place, event in enumerate(events) if place > max(ends.get(None, -1), ends.get(event.address, -1)))
 
 
 NAMES = {"xid": "Xid", "sxid": "SXid", "amdgpu": "amdgpu:"}

@@ -45,6 +45,7 @@ def keep(phase: str, results: tuple[Result, ...], root: Path, *, seen: Accelerat
     """Write an answer to /run/aistack."""
     uptime = read("/proc/uptime", lambda: float(inside(root, "/proc/uptime").read_text().split()[0])).value or 0.0
     report = gate.document(phase, results, seen, host=host_name(root), uptime_seconds=uptime)
+    report["time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     folder = inside(root, RUN)
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f".{phase}.json.new"

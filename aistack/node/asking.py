@@ -12,15 +12,22 @@ from aistack.facts.device_readings import Accelerators
 from aistack.facts.faults import Faults
 from aistack.facts.readings import PciDevice
 from aistack.host.catalog_files import load_catalog
+from aistack.host.probes import services
 from aistack.host.probes.accelerators import take_accelerators
 from aistack.host.probes.dcgm import diagnosis
+from aistack.host.probes.reading import inside
+from aistack.host.probes.system import SERVICES, cdi
 from aistack.node.accelerators import judge
 from aistack.node.device_checks import Promise
 from aistack.node.diagnosis import judge_diagnosis
+from aistack.node.driver_services import judge_containers, judge_services
 from aistack.node.results import Result
 
 FAULTS = {"xid": "nvidia/xids", "sxid": "nvidia/sxids", "amdgpu": "amd/messages"}
 """By the kind of an event in the kernel's log: what the catalog knows of its codes."""
+
+OFFERS = "/usr/lib/systemd/system/aistack-cdi.service"
+"""Who offers containers NVIDIA's devices, before the first gate."""
 
 
 def asked(
@@ -31,7 +38,19 @@ def asked(
     serials = lock is not None and ("serial-numbers", "reported") in lock.node
     seen, wanted = take_accelerators(root, vendor, level, serials=serials), _wanted(catalog, vendor, present, lock)
     found = judge(wanted, seen, known_faults(catalog))
+    if vendor == "nvidia" and lock is not None:
+        found = (*found, *_around(root, wanted, seen))
     return ((*found, *_diagnosis(wanted, seen)) if level == "thorough" and vendor == "nvidia" else found), seen
+
+
+def _around(root: Path, wanted: Promise, seen: Accelerators) -> Iterator[Result]:
+    """What a node of ours needs beside a driver that answers. The services of a tree below `root` run nowhere."""
+    if seen.devices.value is None:
+        return
+    if inside(root, OFFERS).exists():
+        yield judge_containers(wanted, seen, cdi(root))
+    if root == Path("/"):
+        yield from judge_services(wanted, services.units(SERVICES))
 
 
 def _diagnosis(wanted: Promise, seen: Accelerators) -> Iterator[Result]:

@@ -51,7 +51,8 @@ SENSORS = (
 
 SOFTWARE_ERRORS = ("LibRmVersionMismatch", "LibraryNotFound", "NoComputeDriver", "SYSTEM_DRIVER_MISMATCH", "INSUFFICIENT_DRIVER")
 HARDWARE_ERRORS = ("ECC_UNCORRECTABLE", "HARDWARE_STACK_ERROR")
-FULL_ERRORS = ("OUT_OF_MEMORY", "OUT_OF_RESOURCES")
+TAKEN_ERRORS = ("OUT_OF_MEMORY", "OUT_OF_RESOURCES", "DEVICE_UNAVAILABLE")
+"""What a program hears where others have the memory, or the whole device."""
 RESET = "reset the device (NVIDIA's: `nvidia-smi --gpu-reset -i DEVICE`), or reboot the node"
 
 
@@ -303,8 +304,8 @@ def _compute(wanted: Promise, device: Device) -> Result | None:
         if error.startswith(UNTRIED):
             action = "nothing keeps apps from starting; whether they answer is then the only proof"
             return worse(COMPUTE, f"no program was run there: {error}", ("error", error), action=action)
-        if programs and any(word in error for word in FULL_ERRORS):
-            said = f"cannot tell whether it computes: its memory is taken by {programs:.0f} programs"
+        if programs and any(word in error for word in TAKEN_ERRORS):
+            said = f"cannot tell whether it computes: it is taken by {programs:.0f} programs"
             return Result(name=COMPUTE, outcome=Outcome.UNKNOWN, message=said, evidence=(("error", error), *evidence))
         software, hardware = (any(word in error for word in words) for words in (SOFTWARE_ERRORS, HARDWARE_ERRORS))
         cause = Cause.HARDWARE if hardware else Cause.SOFTWARE if software else Cause.UNKNOWN

@@ -23,6 +23,9 @@ ARGUMENT = re.compile(
 )
 """The kernel's arguments that a snapshot tells; others may be secrets, such as credentials."""
 
+UNIQUE = re.compile(r"=(GPU-|MIG-|0x[0-9a-f]{8})", re.IGNORECASE)
+"""The names of devices in a CDI specification that tell one from all others in the world; each device has a number as well."""
+
 RIVALS = {"nvidia": ("nouveau", "nova_core")}
 """By vendor: modules that claim its devices and cannot compute on them."""
 
@@ -121,8 +124,8 @@ def _runtime(system: SystemReadings) -> Iterator[tuple[str, Any]]:
         if system.versions[name].value is not None:
             yield name, system.versions[name].value
     specifications = system.cdi.value or ()
-    devices = [device for specification in specifications for device in specification.devices]
-    if devices:
+    if specifications:
+        devices = [device for specification in specifications for device in specification.devices if not UNIQUE.search(device)]
         driver = next((specification.driver for specification in specifications if specification.driver), None)
         cdi: dict[str, Any] = {"spec_version": specifications[0].version, "devices": devices}
         yield "cdi", cdi | ({"driver": driver} if driver else {})

@@ -14,6 +14,19 @@ from aistack.node.status import Document, Status
 Sample = tuple[dict[str, str], float]
 """Labels and a value."""
 
+READINGS = {
+    "temperature.celsius": "device_temperature_celsius",
+    "power.watts": "device_power_watts",
+    "memory.used-mib": "device_memory_used_mib",
+    "ecc.corrected": "device_ecc_corrected",
+    "ecc.uncorrected": "device_ecc_uncorrected",
+    "pcie.generation": "device_pcie_generation",
+    "pcie.lanes": "device_pcie_lanes",
+    "links.up": "device_links_up",
+    "programs": "device_programs",
+}
+"""Readings of each accelerator that are metrics too, by their names."""
+
 
 def text(status: Status) -> str:
     """The whole file; a metric whose value nobody knows is left out."""
@@ -39,6 +52,18 @@ def _metrics(status: Status) -> Iterator[tuple[str, str, list[Sample]]]:
         ({"gate": gate, "outcome": one.value}, status.outcome(gate) == one.value) for gate in status.gates for one in Outcome
     ]
     yield "gate_outcome", "What each gate came to at this boot: 1 for the outcome that it had.", gates
+    times: list[Sample] = [({"gate": gate}, _seconds(said)) for gate, said in status.gates.items() if "time" in said]
+    yield "gate_timestamp_seconds", "When each gate, or the watch, last came to an end.", times
+    found = {(one["name"], one["device"] or "", one["outcome"]) for one in status.last_look.get("results", ())}
+    checks: list[Sample] = [({"check": check, "device": device, "outcome": outcome}, 1) for check, device, outcome in sorted(found)]
+    yield "check", "What each check came to at the last look; with the device that it is about.", checks
+    devices = [
+        {name: reading.get("value") for name, reading in device.items()}
+        for device in status.last_look.get("accelerators", {}).get("devices", ())
+    ]
+    for reading, name in READINGS.items():
+        told = [({"device": str(device.get("pci.address"))}, device[reading]) for device in devices if device.get(reading) is not None]
+        yield name, f"An accelerator's reading `{reading}` at the last look.", told
     for key, said, label in (("update", status.last_update, "outcome"), ("change", status.last_change, "action")):
         yield f"last_{key}_timestamp_seconds", f"When the last {key} was.", [({label: said[label]}, _seconds(said))] if said else []
 
@@ -46,7 +71,7 @@ def _metrics(status: Status) -> Iterator[tuple[str, str, list[Sample]]]:
 def _metric(name: str, what: str, samples: list[Sample]) -> str:
     whole = f"aistack_node_{name}"
     return f"# HELP {whole} {what}\n# TYPE {whole} gauge\n" + "".join(
-        f"{whole}{_labels(labels)} {float(value):.0f}\n" for labels, value in samples
+        f"{whole}{_labels(labels)} {float(value):.15g}\n" for labels, value in samples
     )
 
 

@@ -64,6 +64,19 @@ class Status:
         """Whether the running deployment is the one that has to prove itself."""
         return self.trial is not None and self.trial.deployment == self.deployment
 
+    @property
+    def last_look(self) -> Document:
+        """What the machine was last found to be: by the watch, or before it by the first gate; empty before that."""
+        return self.gates.get("watch") or self.gates.get("check") or {}
+
+    @property
+    def findings(self) -> tuple[Document, ...]:
+        """What is not healthy of the last look, and of what the second gate found beside what the first had."""
+        looked = self.last_look.get("results", ())
+        first = {result["name"] for gate in (self.last_look, self.gates.get("check", {})) for result in gate.get("results", ())}
+        told = (*looked, *(result for result in self.gates.get("confirm", {}).get("results", ()) if result["name"] not in first))
+        return tuple(result for result in told if result["outcome"] != "healthy")
+
     def outcome(self, phase: str) -> str | None:
         """What a gate (`check`, `confirm`) came to at this boot."""
         return self.gates[phase]["outcome"] if phase in self.gates else None
@@ -95,6 +108,7 @@ def document(status: Status) -> dict[str, Any]:
         "check": status.outcome("check"),
         "confirm": status.outcome("confirm"),
         "watch": status.outcome("watch"),
+        "findings": list(status.findings),
         "deployments": [asdict(one) for one in status.deployments.value or ()],
         "deployments_error": status.deployments.error,
     }
@@ -120,7 +134,8 @@ def lines(status: Status) -> Iterator[str]:
     }
     if status.deployments.error:
         rows["deployments"] = f"cannot be read: {status.deployments.error}"
-    return (f"{name:<12} {text}" for name, text in rows.items())
+    yield from (f"{name:<12} {text}" for name, text in rows.items())
+    yield from (f"{found['outcome']:<12} {found['name']}: {found['message']}" for found in status.findings)
 
 
 def banner(status: Status) -> tuple[str, str]:

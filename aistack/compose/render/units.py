@@ -296,6 +296,7 @@ ExecStart=/usr/bin/python3 -m aistack.node.agent watch
 SuccessExitStatus=1 3
 Nice=10
 TimeoutStartSec=300
+TimeoutStopSec=10
 SyslogIdentifier=aistack
 """
 

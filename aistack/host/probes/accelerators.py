@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from aistack.facts.device_readings import NOBODY, UNTRIED, Accelerators, Device, Plain, from_plain
+from aistack.facts.device_readings import HANGS, NOBODY, UNTRIED, Accelerators, Device, Plain, from_plain
 from aistack.facts.readings import Reading
 from aistack.host.probes.apart import ask
 from aistack.host.probes.kernel_log import kernel_log
@@ -59,9 +60,20 @@ def take_accelerators(root: Path, vendor: str, level: str, *, serials: bool = Fa
     driver = _nvidia(root) if vendor == "nvidia" else {}
     if answer.value is None:
         return Accelerators(driver=driver, devices=Reading(source=programs.driver, error=answer.error), log=log, level=level)
-    devices = tuple(_device(from_plain(values), computed) for values in answer.value["devices"])
+    told = [from_plain(values) for values in answer.value.get("devices", [])]
+    devices = (*(_device(values, computed) for values in told), *_unasked(programs.driver, answer.value, len(told)))
     driver |= from_plain(answer.value["driver"])
     return Accelerators(driver=driver, devices=Reading(source=programs.driver, value=devices), log=log, level=level)
+
+
+def _unasked(source: str, answer: dict[str, Any], told: int) -> Iterator[Device]:
+    """The device that held its driver up, and those behind it, of which nothing is known."""
+    if "unfinished" not in answer or told == answer["count"]:
+        return
+    hanging: Reading[Plain] = Reading(source=source, error=f"{HANGS}: {answer['unfinished']}")
+    yield Device(values={"device": hanging, "pci.address": Reading(source=source, value=answer["asking"])})
+    for _ in range(answer["count"] - told - 1):
+        yield Device(values={"device": Reading(source=source, error="nobody could ask it behind one that does not answer")})
 
 
 def _computed(programs: Programs, level: str) -> Reading[Any]:
@@ -90,7 +102,11 @@ def _device(values: dict[str, Reading[Plain]], computed: Reading[Any] | None) ->
         return Device(values={**values, "compute": Reading(source=computed.source, error=computed.error)})
     address, target = (values[name].value if name in values else None for name in ("pci.address", "target"))
     known = computed.value.get("targets")
-    tried = [one for one in computed.value["devices"] if one.get("pci.address") == address]
+    tried = [one for one in computed.value.get("devices", []) if one.get("pci.address") == address]
+    if not tried and "unfinished" in computed.value:
+        hangs = address == computed.value.get("asking")
+        error = computed.value["unfinished"] if hangs else f"{UNTRIED}: {computed.value.get('asking')} held up the programs"
+        return Device(values={**values, "compute": Reading(source=computed.source, error=error)})
     if not tried:
         untried = known is not None and target is not None and target not in known
         error = f"{UNTRIED}: {computed.source} knows no {target}" if untried else f"{computed.source} does not list this device"

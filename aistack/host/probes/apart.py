@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,36 @@ HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
 
 def ask(module: str, arguments: Sequence[str], *, source: str, timeout: float, environment: Mapping[str, str]) -> Reading[Any]:
-    """What a probe's own program (`python3 -m MODULE`) prints as JSON, or why it printed none within `timeout` seconds."""
+    """What a probe's own program (`python3 -m MODULE`) prints, JSON objects, one a line: put together, `devices` of all of them.
 
-    def answer() -> Any:
-        paths = [str(PACKAGE), *([os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else [])]
-        inherited = {name: value for name, value in os.environ.items() if name not in HIDING}
-        around = {**inherited, "PYTHONPATH": os.pathsep.join(paths), **environment}
-        return json.loads(run([sys.executable, "-m", module, *arguments], env=around, timeout=timeout).stdout)
+    Where it does not end well within `timeout` seconds, `unfinished` says why, and `asking` which device held it up; there is no
+    value where it had come to none.
+    """
+    paths = [str(PACKAGE), *([os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else [])]
+    inherited = {name: value for name, value in os.environ.items() if name not in HIDING}
+    around = {**inherited, "PYTHONPATH": os.pathsep.join(paths), **environment}
+    argv = [sys.executable, "-m", module, *arguments]
+    return read(source, lambda: _answer(argv, around, source, timeout))
 
-    return read(source, answer)
+
+def _answer(argv: Sequence[str], environment: Mapping[str, str], source: str, timeout: float) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder) / "said"
+        ended = read(source, lambda: run(argv, env=environment, timeout=timeout, log=said))
+        whole = _together(said.read_text(errors="replace"))
+    if ended.error is None and whole:
+        return whole
+    if "asking" not in whole:
+        raise ValueError(ended.error or "it said nothing")
+    return {**whole, "unfinished": ended.error}
+
+
+def _together(said: str) -> dict[str, Any]:
+    """The objects as one; what the program or a library said beside them is passed over, and a line that was cut off."""
+    whole: dict[str, Any] = {}
+    for line in said.splitlines(keepends=True):
+        if line.startswith("{") and line.endswith("\n"):
+            part = json.loads(line)
+            devices = [*whole.get("devices", []), *part.get("devices", [])]
+            whole |= part | ({"devices": devices} if devices else {})
+    return whole

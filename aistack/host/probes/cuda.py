@@ -2,7 +2,8 @@
 
 A program of its own (`python3 -m aistack.host.probes.cuda LEVEL`), because a driver in trouble may hang or end the process that asks it.
 It needs the driver's libraries alone: the program that runs on the device is PTX, which every driver compiles for the device that it has.
-It prints one JSON object; a step that failed is told with the driver's own name for the error, and the other devices are still asked.
+It prints JSON objects, one a line: where each device is (`asking`), then `devices` with what was found there, which is known when the
+next one hangs. A step that failed is told with the driver's own name for the error, and the other devices are still asked.
 """
 
 from __future__ import annotations
@@ -282,6 +283,7 @@ def examine(driver: Driver, ordinal: int, level: str) -> dict[str, Any]:
     try:
         device = driver.number("cuDeviceGet", ordinal)
         found["pci.address"] = driver.text("cuDeviceGetPCIBusId", device).lower()
+        say({"asking": found["pci.address"]})
         with context(driver, device):
             found["compute.context-seconds"] = round(time.perf_counter() - start, 3)
             kernels = functions(driver)
@@ -298,6 +300,11 @@ def examine(driver: Driver, ordinal: int, level: str) -> dict[str, Any]:
     return found
 
 
+def say(part: dict[str, Any]) -> None:
+    """Print a part of the answer at once."""
+    print(json.dumps(part), flush=True)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Print what was found on every device; the exit code is 0 whatever was found, 2 for a wrong word."""
     if len(arguments) != 1 or arguments[0] not in LEVELS:
@@ -306,12 +313,10 @@ def main(arguments: Sequence[str]) -> int:
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     try:
         driver = Driver()
-        found: dict[str, Any] = {
-            "devices": [examine(driver, ordinal, arguments[0]) for ordinal in range(driver.number("cuDeviceGetCount"))]
-        }
+        for ordinal in range(driver.number("cuDeviceGetCount")):
+            say({"devices": [examine(driver, ordinal, arguments[0])]})
     except (OSError, AttributeError, CudaError) as error:
-        found = {"error": str(error)}
-    print(json.dumps(found))
+        say({"error": str(error)})
     return 0
 
 

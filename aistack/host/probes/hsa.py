@@ -238,6 +238,11 @@ def targets() -> list[str]:
     return sorted(name.decode() for name in set(re.findall(rb"(gfx[0-9a-f]{3,4})\0", Path(file).read_bytes())))
 
 
+def say(part: dict[str, Any]) -> None:
+    """Print a part of the answer at once: the rest may hang."""
+    print(json.dumps(part), flush=True)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Print what was found on every device; the exit code is 0 whatever was found, 2 for a wrong word."""
     if len(arguments) != 1 or arguments[0] not in LEVELS:
@@ -248,13 +253,14 @@ def main(arguments: Sequence[str]) -> int:
         agents = runtime.listed("hsa_iterate_agents")
         kinds = {agent: runtime.number("hsa_agent_get_info", agent, DEVICE) for agent in agents}
         host = next(agent for agent in agents if kinds[agent] != GPU)
-        devices = [examine(runtime, agent, host, arguments[0]) for agent in agents if kinds[agent] == GPU]
-        found: dict[str, Any] = {"devices": devices, "targets": targets()}
+        say({"devices": [], "targets": targets()})
+        for agent in (agent for agent in agents if kinds[agent] == GPU):
+            say({"asking": address(runtime, agent)})
+            say({"devices": [examine(runtime, agent, host, arguments[0])]})
     except (OSError, AttributeError) as error:
-        found = {"untried": f"this machine has no runtime of ROCm's that can be asked: {error}"}
+        say({"untried": f"this machine has no runtime of ROCm's that can be asked: {error}"})
     except HsaError as error:
-        found = {"error": str(error)}
-    print(json.dumps(found))
+        say({"error": str(error)})
     return 0
 
 

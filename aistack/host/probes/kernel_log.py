@@ -1,24 +1,65 @@
-"""The kernel's log since boot, as the kernel itself keeps it."""
+"""The kernel's log since boot, as the kernel itself keeps it; what it has overwritten is asked of the journal."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from aistack.facts.device_readings import KernelEvent
 from aistack.facts.kernel_log import events
 from aistack.facts.readings import Reading
 from aistack.host.probes.reading import inside, read
+from aistack.host.process import run
 
 SOURCE = "/dev/kmsg"
 RECORD_BYTES = 1 << 16
 """More than any one record: a shorter buffer makes the kernel refuse it."""
+TROUBLE = "NVRM|nvidia-nvswitch|AER:|amdgpu|EDAC|mce:|Out of memory|oom-kill|aistack:"
+"""What lines hold that can speak of trouble."""
+FIRST_MICROSECONDS = 1_000_000
+"""Long before that the kernel has said its first words."""
 
 
 def kernel_log(root: Path) -> Reading[tuple[KernelEvent, ...]]:
     """What the kernel said of trouble since it started; only root may read it where the kernel is so configured."""
-    return read(SOURCE, lambda: tuple(events(_everything(inside(root, SOURCE)).decode(errors="replace"))))
+    return read(SOURCE, lambda: tuple(_since_boot(root, _everything(inside(root, SOURCE)).decode(errors="replace"))))
+
+
+def _since_boot(root: Path, kept: str) -> Iterator[KernelEvent]:
+    first = re.match(r"\d+,(\d+),(\d+),", kept)
+    if first is not None and int(first[1]) > 0:
+        microseconds = int(first[2])
+        before = (
+            read("journalctl", lambda: _journal(microseconds)) if root == Path("/") else Reading(source="journalctl", error="not asked")
+        )
+        if before.value is None:
+            yield KernelEvent(
+                kind="gap", code="gap", address=None, seconds=microseconds / 1e6, message=f"overwritten before: {before.error}"
+            )
+        yield from events(before.value or "")
+    yield from events(kept)
+
+
+def _journal(until: int) -> str:
+    """What the journal has of this boot from before that microsecond, as records of /dev/kmsg."""
+    oldest = _entries("--lines=+1")
+    if not oldest or oldest[0][0] > FIRST_MICROSECONDS:
+        raise ValueError("the journal has not kept this boot from its start on")
+    told = _entries(f"--grep={TROUBLE}")
+    return "".join(f"6,0,{at},-;{message}\n" for at, message in told if at < until and isinstance(message, str))
+
+
+def _entries(choice: str) -> list[tuple[int, Any]]:
+    """The kernel's entries of this boot: microseconds since its start, and the message, which is a list where it is no text."""
+    argv = ["journalctl", "--dmesg", "--boot", "--output=json", "--output-fields=MESSAGE,_SOURCE_MONOTONIC_TIMESTAMP", choice]
+    said = run(argv, check=False, timeout=60).stdout  # it ends with 1 where it finds nothing
+    entries = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    return [(int(entry["_SOURCE_MONOTONIC_TIMESTAMP"]), entry.get("MESSAGE")) for entry in entries]
 
 
 def _everything(path: Path) -> bytes:

@@ -21,8 +21,9 @@ def kernel(root: Path) -> Reading[str]:
 
 
 def architecture(root: Path) -> Reading[str]:
-    """The machine's architecture in the kernel's words (`x86_64`, `aarch64`)."""
-    return read("/proc/sys/kernel/arch", lambda: _line(root, "/proc/sys/kernel/arch"))
+    """The machine's architecture in the kernel's words (`x86_64`, `aarch64`); kernels before 6.1 say it to programs alone."""
+    told = read("/proc/sys/kernel/arch", lambda: _line(root, "/proc/sys/kernel/arch"))
+    return Reading(source="uname", value=os.uname().machine) if told.value is None and root == Path("/") else told
 
 
 def command_line(root: Path) -> Reading[str]:

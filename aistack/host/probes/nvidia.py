@@ -1,7 +1,8 @@
 """What NVIDIA's driver says of itself and of each device, through NVML.
 
-A program of its own (`python3 -m aistack.host.probes.nvidia [--serials]`), because NVML hangs where the driver does. It prints one JSON
-object: `driver` and `devices`, each reading under its name (docs/node.md has the list) with the NVML function that was asked.
+A program of its own (`python3 -m aistack.host.probes.nvidia [--serials]`), because NVML hangs where the driver does. It prints JSON
+objects, one a line, so that what was read stands there when a device hangs: `driver` and `count`, then for each device where it is
+(`asking`) and `devices` with it alone, each reading under its name (docs/node.md has the list) with the NVML function that was asked.
 """
 
 from __future__ import annotations
@@ -285,29 +286,33 @@ def reading(source: str, ask: Callable[[], Any]) -> dict[str, Any]:
 
 
 def devices(wanted: dict[str, tuple[str, Ask]]) -> Iterator[dict[str, Any]]:
-    """The readings of each device that the driver counts; of one that is lost, only why."""
+    """Where each device is that the driver counts, then its readings; of one that is lost, only why."""
     for index in range(nvml.nvmlDeviceGetCount()):
+        yield {"asking": f"device {index}"}
         try:
             device = nvml.nvmlDeviceGetHandleByIndex(index)
         except nvml.NVMLError as error:
-            yield {"device": {"source": "nvmlDeviceGetHandleByIndex", "error": told(error)}}
+            yield {"devices": [{"device": {"source": "nvmlDeviceGetHandleByIndex", "error": told(error)}}]}
             continue
-        yield {name: reading(source, partial(ask, device)) for name, (source, ask) in wanted.items()}
+        yield {"asking": reading("nvmlDeviceGetPciInfo", partial(address, device)).get("value", f"device {index}")}
+        yield {"devices": [{name: reading(source, partial(ask, device)) for name, (source, ask) in wanted.items()}]}
 
 
-def everything(*, serials: bool) -> dict[str, Any]:
-    """All readings; `error` where NVML itself could not be used."""
+def everything(*, serials: bool) -> Iterator[dict[str, Any]]:
+    """All readings, as they come; `error` where NVML itself could not be used."""
     try:
         nvml.nvmlInit()
         driver = {name: reading(source, ask) for name, (source, ask) in DRIVER.items()}
-        return {"driver": driver, "devices": list(devices(DEVICE | SERIALS if serials else DEVICE))}
+        yield {"driver": driver, "devices": [], "count": nvml.nvmlDeviceGetCount()}
+        yield from devices(DEVICE | SERIALS if serials else DEVICE)
     except nvml.NVMLError as error:
-        return {"error": told(error)}
+        yield {"error": told(error)}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print what was read; the exit code is 0 whatever it was."""
-    print(json.dumps(everything(serials="--serials" in arguments)))
+    for part in everything(serials="--serials" in arguments):
+        print(json.dumps(part), flush=True)
     return 0
 
 

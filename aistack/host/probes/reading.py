@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +24,7 @@ def read(source: str, reader: Callable[[], Value]) -> Reading[Value]:
         return Reading(source=source, error=f"{error}: {details}" if details else str(error))
     except ValueError as error:
         return Reading(source=source, error=str(error))
-    except (KeyError, IndexError, TypeError) as error:
+    except (KeyError, IndexError, TypeError, AttributeError, EOFError, zlib.error) as error:
         return Reading(source=source, error=f"not understood: {error!r}")
 
 

@@ -47,7 +47,8 @@ def answer(port: int, path: str, *, timeout: float) -> Reading[int]:
 def _show(names: Sequence[str]) -> dict[str, UnitState]:
     if not names:
         return {}
-    shown = run(["systemctl", "show", "--property=Id,LoadState,ActiveState,SubState,Result,NRestarts", "--", *names], timeout=60)
+    properties = "Id,LoadState,ActiveState,SubState,Result,NRestarts,ActiveEnterTimestampMonotonic"
+    shown = run(["systemctl", "show", f"--property={properties}", "--", *names], timeout=60)
     states = {}
     for block in shown.stdout.strip().split("\n\n"):
         fields = dict(line.partition("=")[::2] for line in block.splitlines())
@@ -58,6 +59,7 @@ def _show(names: Sequence[str]) -> dict[str, UnitState]:
             sub=fields["SubState"],
             result=fields.get("Result", ""),
             restarts=int(fields.get("NRestarts") or 0),
+            started=int(fields.get("ActiveEnterTimestampMonotonic") or 0) > 0,
         )
     return states
 

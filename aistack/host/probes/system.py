@@ -38,8 +38,13 @@ def take_system(root: Path, kernel: str | None) -> SystemReadings:
         firmware=read(GSP, lambda: tuple(sorted(path.parent.name for path in inside(root, GSP).glob("[0-9]*/gsp_*.bin")))),
         services=services.units(SERVICES),
         versions={name: _version(argv) for name, argv in VERSIONS.items()},
-        cdi=read(" ".join(CDI), lambda: _cdi(root)),
+        cdi=cdi(root),
     )
+
+
+def cdi(root: Path) -> Reading[tuple[CdiSpecification, ...]]:
+    """What containers are offered, by every specification that an engine reads; nothing is known where one of them is damaged."""
+    return read(" ".join(CDI), lambda: _cdi(root))
 
 
 VERSIONS = {
@@ -105,20 +110,19 @@ def _kernel_config(root: Path, kernel: str | None) -> Mapping[str, str]:
 
 
 def _cdi(root: Path) -> tuple[CdiSpecification, ...]:
-    found = []
-    for folder in CDI:
-        for file in sorted(inside(root, folder).glob("*")):
-            if file.suffix in (".json", ".yaml", ".yml"):
-                text = file.read_text()
-                found.append(_specification(json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)))
-    return tuple(found)
+    files = [file for folder in CDI for file in sorted(inside(root, folder).glob("*"))]
+    return tuple(_specification(file) for file in files if file.suffix in (".json", ".yaml", ".yml"))
 
 
-def _specification(document: Any) -> CdiSpecification:
-    mounts = [mount["hostPath"] for mount in document.get("containerEdits", {}).get("mounts", [])]
+def _specification(file: Path) -> CdiSpecification:
+    try:
+        document: Any = json.loads(file.read_text()) if file.suffix == ".json" else yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file.name} is no YAML") from error
+    mounts = [mount["hostPath"] for mount in (document.get("containerEdits") or {}).get("mounts") or ()]
     driver = next((match[1] for path in mounts if (match := re.search(r"/libcuda\.so\.(\d+\.\d+(?:\.\d+)?)$", path))), None)
     return CdiSpecification(
         version=str(document["cdiVersion"]),
-        devices=tuple(f"{document['kind']}={device['name']}" for device in document["devices"]),
+        devices=tuple(f"{document['kind']}={device['name']}" for device in document.get("devices") or ()),
         driver=driver,
     )

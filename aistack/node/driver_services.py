@@ -1,0 +1,70 @@
+"""What apps need beside NVIDIA's driver: containers are offered every device with its files, and its services live. Pure judgement."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from aistack.facts.device_readings import Accelerators
+from aistack.facts.readings import Reading, UnitState
+from aistack.facts.system_readings import CdiSpecification
+from aistack.node.device_checks import Promise
+from aistack.node.results import Cause, Result, bad, good, untold, worse
+
+CONTAINERS, SERVICES = "accelerator-containers", "accelerator-services"
+NEEDED = {"nvswitch": "nvidia-fabricmanager.service", "nvl72": "nvidia-imex.service"}
+"""The service that devices need to reach each other, by how they are joined."""
+
+NUMBER = re.compile(r"nvidia\.com/gpu=(\d+)(?::\d+)?")
+"""A device, or a part of it, by its number; besides there may be names of all, and UUIDs."""
+
+
+def judge_containers(wanted: Promise, seen: Accelerators, offered: Reading[tuple[CdiSpecification, ...]]) -> Result:
+    """Whether the CDI specification, made before the first gate, is of all devices and of the driver that runs."""
+    if offered.value is None:
+        return untold(CONTAINERS, offered, "what containers are offered")
+    names = [name for specification in offered.value for name in specification.devices]
+    numbers = {found[1] for name in names if (found := NUMBER.fullmatch(name))}
+    version = seen.driver.get("version")
+    running = str(version.value) if version is not None and version.value is not None else None
+    others = sorted({one.driver for one in offered.value if one.driver is not None and running is not None and one.driver != running})
+    evidence = (
+        ("offered", " ".join(sorted(numbers)) or "none"),
+        ("promised", str(wanted.count or "any")),
+        ("driver", running or "unknown"),
+    )
+    action = "systemctl restart aistack-cdi, and the apps; `ls /dev/nvidia*` shows whether a device has no node"
+    if others:
+        said = f"containers get the files of driver {others[0]}, and {running} runs"
+        return bad(CONTAINERS, Cause.SOFTWARE, said, *evidence, action=action)
+    if len(numbers) < (wanted.count or 1):
+        return bad(
+            CONTAINERS, Cause.UNKNOWN, f"containers are offered {len(numbers)} of {wanted.count or 1} devices", *evidence, action=action
+        )
+    return good(CONTAINERS, f"containers are offered {len(numbers)} devices", *evidence)
+
+
+def judge_services(wanted: Promise, units: Mapping[str, Reading[UnitState]]) -> Iterator[Result]:
+    """Whether the service lives that joins the devices, where they need one and this system has it.
+
+    One that never started may have nothing to do, as in a virtual machine whose switches another one keeps: what came of that the
+    devices' registration with their fabric tells.
+    """
+    if not wanted.is_fabric or wanted.product is None:
+        return
+    name = NEEDED[wanted.product.interconnect or ""]
+    unit = units[name]
+    if unit.value is None:
+        yield untold(SERVICES, unit, f"whether {name} lives")
+        return
+    state = unit.value
+    if state.load == "not-found":
+        return
+    evidence = (("unit", name), ("active", state.active), ("sub", state.sub), ("result", state.result))
+    action = f"journalctl -b -u {name}; `systemctl restart {name}`"
+    if state.active == "active":
+        yield good(SERVICES, f"{name} lives", *evidence)
+    elif state.started:
+        yield bad(SERVICES, Cause.UNKNOWN, f"{name} has ended: {state.active} ({state.sub}, {state.result})", *evidence, action=action)
+    else:
+        yield worse(SERVICES, f"{name} did not start: {state.active} ({state.sub}, {state.result})", *evidence, action=action)

@@ -1,0 +1,85 @@
+"""What apps need beside NVIDIA's driver: the specification for containers as it is written and read, services as systemd tells them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from aistack.facts.catalog import Catalog
+from aistack.facts.device_readings import Accelerators
+from aistack.facts.readings import Reading, UnitState
+from aistack.host.probes.system import cdi
+from aistack.node.cdi import TARGET, specification
+from aistack.node.device_checks import Promise
+from aistack.node.driver_services import judge_containers, judge_services
+
+DRIVER = "580.159.04"
+SEEN = Accelerators(driver={"version": Reading(source="NVML", value=DRIVER)})
+
+
+@pytest.mark.parametrize(
+    ("count", "driver", "outcome", "cause", "words"),
+    [
+        (8, DRIVER, "healthy", None, "8 devices"),
+        (7, DRIVER, "unhealthy", "unknown", "7 of 8 devices"),
+        (8, "575.57.08", "unhealthy", "software", "files of driver 575.57.08, and 580.159.04 runs"),
+        (0, DRIVER, "unhealthy", "unknown", "0 of 8 devices"),
+    ],
+)
+def test_containers_are_offered_every_device_of_this_driver(
+    tmp_path: Path, count: int, driver: str, outcome: str, cause: str | None, words: str
+) -> None:
+    """Of the document that the node's own service writes; without a device it writes none."""
+    files = {"libcuda.so.1": f"/usr/lib/x86_64-linux-gnu/libcuda.so.{driver}"}
+    document = specification([f"/dev/nvidia{number}" for number in range(count)], [], files, [], "x86_64")
+    target = tmp_path / "var" / TARGET
+    target.parent.mkdir(parents=True)
+    if count:
+        target.write_text(json.dumps(document))
+    found = judge_containers(Promise(vendor="nvidia", count=8), SEEN, cdi(tmp_path))
+    assert (str(found.outcome), found.cause and str(found.cause)) == (outcome, cause) and words in found.message
+
+
+def test_names_of_all_and_of_one_in_the_world_are_no_further_devices(tmp_path: Path) -> None:
+    names = ["0", "1:0", "1:1", "all", "GPU-00000000-0000-0000-0000-000000000001"]
+    document = {"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": [{"name": name} for name in names]}
+    (tmp_path / "etc/cdi").mkdir(parents=True)
+    (tmp_path / "etc/cdi/nvidia.json").write_text(json.dumps(document))
+    assert judge_containers(Promise(vendor="nvidia", count=2), SEEN, cdi(tmp_path)).message == "containers are offered 2 devices"
+    (tmp_path / "etc/cdi/nvidia.json").write_text("{")
+    assert str(judge_containers(Promise(vendor="nvidia", count=2), SEEN, cdi(tmp_path)).outcome) == "unknown"
+
+
+FABRIC, IMEX = "nvidia-fabricmanager.service", "nvidia-imex.service"
+
+
+@pytest.mark.parametrize(
+    ("product", "dead", "load", "started", "outcomes"),
+    [
+        ("nvidia/h100-sxm-80gb", None, "loaded", True, ["healthy"]),
+        ("nvidia/h100-sxm-80gb", FABRIC, "loaded", True, ["unhealthy"]),
+        ("nvidia/h100-sxm-80gb", FABRIC, "loaded", False, ["degraded"]),
+        ("nvidia/h100-sxm-80gb", FABRIC, "not-found", False, []),
+        ("nvidia/h100-sxm-80gb", IMEX, "loaded", True, ["healthy"]),
+        ("nvidia/gb200", IMEX, "loaded", True, ["unhealthy"]),
+        ("nvidia/gb200", FABRIC, "loaded", True, ["healthy"]),
+        ("nvidia/l4", FABRIC, "loaded", True, []),
+    ],
+)
+def test_a_service_that_joins_the_devices_has_to_live(
+    catalog: Catalog, product: str, dead: str | None, load: str, started: bool, outcomes: list[str]
+) -> None:
+    units = {
+        name: Reading(
+            source="systemctl show",
+            value=UnitState(
+                unit=name, load=load, active="failed" if name == dead else "active", sub="x", result="exit-code", started=started
+            ),
+        )
+        for name in (FABRIC, IMEX)
+    }
+    found = list(judge_services(Promise(vendor="nvidia", product=catalog.accelerators[product], count=4), units))
+    assert [str(result.outcome) for result in found] == outcomes
+    assert all(str(dead) in result.message for result in found if str(result.outcome) != "healthy")
