@@ -260,7 +260,7 @@ def built(recipe: Path) -> dict[str, Any]:
 def disk_of(artifacts: dict[str, Any]) -> Path:
     """The raw disk among what `built` gave."""
     (where,) = (where for title, where in artifacts.items() if title.startswith("disk "))
-    return Path(where.split()[0])
+    return next(Path(path) for path in where.split() if path.endswith(".raw"))
 
 
 def variant(store: Store, digest: str, files: Mapping[str, bytes | str], labels: Mapping[str, str] | None = None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,13 +17,15 @@ from typing import Any
 
 import pynvml
 import pytest
-from accelerator_profiles import DRIVER, MACHINES, compile_stand_ins
+from accelerator_profiles import DRIVER, MACHINES, MIB, compile_stand_ins
+from booted_node import root_of_the_os
 from node_machine import Node
 from node_series import ALL, UNITS, Series, answers, decided, last_word
 from tools_needed import needs
 
 from aistack.compose.lock import Lock, LockedAccelerator, encode, identity
 from aistack.compose.render.system import LOCK_PATH
+from aistack.host import own_files, rootfs
 from aistack.host.qemu import Firmware
 
 pytestmark = [
@@ -34,6 +37,10 @@ PRODUCT = "nvidia/h100-pcie-80gb"
 MACHINE = MACHINES[PRODUCT]
 ONE_OF_TWO = MACHINE.nvml() | {"nvmlDeviceGetCount": "1"}
 OTHER_LIBRARY = MACHINE.nvml() | {"nvmlSystemGetDriverVersion": "575.57.08"}
+PROGRAMS = MACHINE.cuda() | {f"{index}.memory": str(64 * MIB) for index in range(MACHINE.count)}
+"""An emulated processor stands for the devices': as much memory as it can try in seconds, and too little for copies to be timed."""
+MOST_OF_THE_WATCH = 40.0
+"""MiB of memory, in which its programs and what they read for the first time count."""
 HARDWARE, IMAGE = "/var/lib/stand-in", "/usr/lib/stand-in"
 SHOW = f"""\
 #!/bin/sh
@@ -61,6 +68,11 @@ After=stand-in.service
 [Service]
 Environment=LD_LIBRARY_PATH={IMAGE} STAND_IN_NVML=/run/stand-in-nvml STAND_IN_CUDA={HARDWARE}/cuda
 """
+PATIENT = """\
+[Manager]
+DefaultDeviceTimeoutSec=15min
+"""
+"""A busy machine that emulates another has shown it its /boot after systemd's minute and a half."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +110,7 @@ def lay_hardware(node: Node, *, addresses: tuple[str, ...] = MACHINE.addresses()
         lines += [f"mkdir {HARDWARE}/pci/{address}"] + [f"echo {value} > {HARDWARE}/pci/{address}/{name}" for name, value in values.items()]
     node.ssh("\n".join(lines))
     node.ssh(f"cat > {HARDWARE}/nvml", input=profile(nvml or MACHINE.nvml()).decode())
-    node.ssh(f"cat > {HARDWARE}/cuda; sync", input=profile(MACHINE.cuda()).decode())
+    node.ssh(f"cat > {HARDWARE}/cuda; sync", input=profile(PROGRAMS).decode())
 
 
 def take(node: Node, made: Series, name: str, *, off: bool = False) -> None:
@@ -117,9 +129,32 @@ def settled(node: Node, starts: int) -> dict[str, Any]:
     return report
 
 
-def serves(report: Mapping[str, Any]) -> bool:
-    """Whether nothing is wrong but the speed of copies, which is an emulated processor's here."""
-    return {result["name"] for result in report["results"] if result["outcome"] != "healthy"} <= {"accelerator-copies"}
+def binding() -> dict[str, bytes | str]:
+    """NVIDIA's own Python binding where the node looks for it, compiled as Debian's package of it is when the image is made."""
+    source = Path(str(pynvml.__file__))
+    with tempfile.TemporaryDirectory() as work:
+        copy = shutil.copy(source, work)
+        argv = ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", f"/run/{source.name}"]
+        rootfs.enter(root_of_the_os(), argv, binds=[rootfs.Bind(source=Path(work), target="/run", writable=True)])
+        files = [Path(copy), *Path(work).glob("__pycache__/*.pyc")]
+        return {f"{own_files.FOLDER}/{file.relative_to(work)}": file.read_bytes() for file in files}
+
+
+def measured(node: Node) -> dict[str, dict[str, float]]:
+    """By unit: its main process's start and end in seconds since the kernel's start, peak of memory in MiB, seconds of processor time."""
+    node.ssh("systemctl start aistack-watch.service")
+    asked = "Id,ExecMainStartTimestampMonotonic,ExecMainExitTimestampMonotonic,MemoryPeak,CPUUsageNSec"
+    said = node.ssh(f"systemctl show -p {asked} aistack-check app-web aistack-confirm aistack-watch")
+    units = [dict(line.split("=") for line in unit.splitlines()) for unit in said.split("\n\n")]
+    return {
+        unit["Id"]: {
+            "from": int(unit["ExecMainStartTimestampMonotonic"]) / 1e6,
+            "until": int(unit["ExecMainExitTimestampMonotonic"]) / 1e6,
+            "mib": int(unit["MemoryPeak"]) / MIB,
+            "seconds": int(unit["CPUUsageNSec"]) / 1e9,
+        }
+        for unit in units
+    }
 
 
 def remembered(node: Node) -> dict[str, Any]:
@@ -137,24 +172,23 @@ def bench(series: Series) -> Iterator[Bench]:
     files |= {f"{IMAGE}/show": SHOW.encode(), f"{UNITS}/stand-in.service": UNIT.encode()}
     files[f"{UNITS}/multi-user.target.wants/stand-in.service"] = "../stand-in.service"
     files |= {f"{UNITS}/aistack-{name}.service.d/50-stand-in.conf": MEETS.encode() for name in ("check", "confirm", "watch")}
-    files["/usr/lib/aistack/python/pynvml.py"] = Path(str(pynvml.__file__)).read_bytes()
+    files |= {"/usr/lib/systemd/system.conf.d/60-patient.conf": PATIENT.encode(), **binding()}
     bench = Bench(series=series, files=files, kept=series.folder / "kept-accelerators")
     whole = bench.image("whole")
     with series.up(Firmware.UEFI, series.folder / "accelerators") as node:
+        print("\nwithout an accelerator:", json.dumps(measured(node), indent=1))
         lay_hardware(node)
         take(node, series, "whole")
         report = settled(node, 1)
-        assert serves(report) and decided(report) == "confirm", node.said()
+        assert report["outcome"] == "healthy" and decided(report) == "confirm", node.said()
         assert remembered(node)["confirmed"] == whole
         check = json.loads(node.ssh("cat /run/aistack/check.json"))
         names = {result["name"]: result["message"] for result in check["results"]}
-        assert names["accelerator"].startswith("2 of 2 x nvidia/h100-pcie-80gb")
+        assert names["accelerator"] == f"{MACHINE.count} x {PRODUCT} are in PCI configuration space"
         assert "accelerator-compute" in names and answers(node)
-        spent = node.ssh(
-            "systemd-analyze blame --no-pager | grep aistack; systemctl show -P MemoryPeak -P CPUUsageNSec aistack-check aistack-watch"
-        )
-        node.ssh("systemctl start aistack-watch.service")
-        print(spent, node.ssh("systemctl show -p MemoryPeak -p CPUUsageNSec aistack-watch.service"))
+        spent = measured(node)
+        print(f"\nwith {MACHINE.count} x {PRODUCT}:", json.dumps(spent, indent=1))
+        assert spent["aistack-watch.service"]["mib"] <= MOST_OF_THE_WATCH
         node.keep(bench.kept)
     yield bench
     shutil.rmtree(bench.kept)
@@ -177,7 +211,7 @@ def test_a_library_that_does_not_fit_the_driver_is_the_images_fault(bench: Bench
         before = remembered(node)["confirmed"]
         take(node, bench.series, "mismatched")
         report = settled(node, 2)
-        assert serves(report) and decided(report) == "nothing", node.said()
+        assert report["outcome"] == "healthy" and decided(report) == "nothing", node.said()
         assert (remembered(node)["confirmed"], remembered(node)["quarantined"]) == (before, [new])
         assert answers(node)
 
@@ -198,5 +232,5 @@ def test_where_nobody_can_tell_one_rollback_is_the_experiment(bench: Bench, tmp_
             assert (report["outcome"], decided(report)) == ("unhealthy", "mark-unfit"), node.said()
             assert (state["unfit"], state["quarantined"]) == (new, []) and not answers(node)
         else:
-            assert serves(report) and decided(report) == "make-default", node.said()
+            assert report["outcome"] == "healthy" and decided(report) == "make-default", node.said()
             assert (state["unfit"], state["quarantined"]) == (None, [new]) and answers(node)

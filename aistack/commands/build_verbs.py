@@ -143,7 +143,7 @@ def _row(step: Step, built: building.Built, store: Store) -> dict[str, Any] | No
     if "image" in document:
         where, size = document["image"], oci.read_image(store, document["image"]).total
     elif "files" in document:
-        paths = [folder / name for name in document["files"].values()]
+        paths = [folder / name for name in sorted(document["files"].values())]
         where = " ".join(map(str, paths)) if step.kind == "disk" else where
         size = sum(path.stat().st_blocks * 512 for path in paths)
     elif "root" in document:
