@@ -14,6 +14,7 @@ from tools_needed import needs
 
 from aistack.commands import verify as verb
 from aistack.commands import verifying
+from aistack.compose.findings import Outcome
 from aistack.compose.lock import Lock
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.facts.filesystem import Filesystem
@@ -50,7 +51,7 @@ def test_a_flipped_bit_is_found_and_the_layer_goes(tmp_path: Path) -> None:
 def test_what_was_read_of_a_base_is_not_read_again_for_what_is_built_on_it(tmp_path: Path) -> None:
     store, known = Store(tmp_path), dict[tuple[str, ...], Filesystem]()
     base, blob = system(store)
-    verifying.judge(store, base, known=known)
+    verifying.read(store, base, known)
     top = layers.write_layer(store, [layers.file_entry("/etc/more", b"")])
     image = oci.write_image(store, [*oci.read_image(store, base).layers, top], arch="amd64")
     blob.write_bytes(bytes(blob.stat().st_size))
@@ -59,6 +60,13 @@ def test_what_was_read_of_a_base_is_not_read_again_for_what_is_built_on_it(tmp_p
     assert {"/usr/bin/tool", "/etc/more"} <= max(known.values(), key=lambda one: len(one.entries)).entries.keys()
     with pytest.raises(DiagnosticError, match="is not what it was"):
         verifying.verify(store, LOCK, image, {}, {})
+
+
+def test_a_base_is_held_to_its_lock_and_its_bill_of_materials_too(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    image, _ = system(store)
+    found = {finding.name: finding.outcome for finding in verifying.verify_parts(store, LOCK, image, {})["base"]}
+    assert (found["packages"], found["locked-kernel"], found["sbom-complete"]) == (Outcome.UNKNOWN, Outcome.NO, Outcome.UNKNOWN)
 
 
 def test_a_truncated_layer_is_not_an_image(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ class Maker:
         vendor = self.lock.accelerator.vendor if self.lock.accelerator and "driver" in dict(self.lock.components) else ""
         files = (*base_files(vendor), *self._compiled(step))
         image = debian.build_base(store, root, files=files, script=debian_text.base_script(), compressor=compressor, log=log)
-        found = verifying.judge(store, image, self.lock, self.known)[1]
+        found = verify.verify_base(verifying.read(store, image, self.known), self.lock)
         verifying.require({"base": found})  # what boots nowhere is told before apps are built
         return image
 

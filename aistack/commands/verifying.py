@@ -51,7 +51,9 @@ def verify(
 
 def verify_parts(store: Store, lock: Lock, base: str, apps: Mapping[str, str], documents: Path | None = None) -> Findings:
     """As `verify`, of what is built without models: the base's and the apps' images, which no system image binds yet."""
-    return {"base": judge(store, base, lock)[1], **verify_apps(store, lock, apps, documents)}
+    filesystem = read(store, base)
+    found = (*checks.verify_base(filesystem, lock), complete.check(filesystem, sbom_of(documents, "base")))
+    return {"base": found, **verify_apps(store, lock, apps, documents)}
 
 
 def verify_apps(store: Store, lock: Lock, apps: Mapping[str, str], documents: Path | None) -> dict[str, Sequence[Finding]]:
@@ -75,18 +77,15 @@ def sbom_of(folder: Path | None, image: str) -> Mapping[str, str]:
     return {file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob(f"{image}.*.json"))} if folder else {}
 
 
-def judge(store: Store, digest: str, lock: Lock | None = None, known: Known | None = None) -> tuple[bool, Sequence[Finding]]:
-    """Whether any image in the store is a bootable one, and what the checks found; with the lock that it carries, if it carries one.
-
-    A base carries none: `lock` is the one that it was built from.
-    """
-    return judged(read(store, digest, known), dict(oci.read_image(store, digest).labels), lock)
+def judge(store: Store, digest: str) -> tuple[bool, Sequence[Finding]]:
+    """Whether any image in the store is a bootable one, and what the checks found; with the lock that it carries, if it carries one."""
+    return judged(read(store, digest), dict(oci.read_image(store, digest).labels))
 
 
-def judged(filesystem: Filesystem, labels: Mapping[str, str], lock: Lock | None = None) -> tuple[bool, Sequence[Finding]]:
+def judged(filesystem: Filesystem, labels: Mapping[str, str]) -> tuple[bool, Sequence[Finding]]:
     """As `judge`, of a file system that was read (`host.inspect.filesystem`) and the labels of its image."""
     bootable = checks.is_bootable(filesystem, labels)
-    expected = checks.expected_by(lock or checks.carried(filesystem))
+    expected = checks.expected_by(checks.carried(filesystem))
     return bootable, (*checks.verify_carried(filesystem, labels), *checks.verify_image(filesystem, bootable=bootable, expected=expected))
 
 

@@ -74,6 +74,11 @@ def is_bootable(filesystem: Filesystem, labels: Mapping[str, str]) -> bool:
     return labels.get(BOOTABLE) == "1" or any(re.fullmatch(r"/usr/lib/modules/[^/]+/vmlinuz", path) for path in filesystem.entries)
 
 
+def verify_base(filesystem: Filesystem, lock: Lock) -> tuple[Finding, ...]:
+    """Checks a base, which holds what a system image does but the lock and the images that it binds."""
+    return (*_content(filesystem, lock), *verify_image(filesystem, bootable=True, expected=expected_by(lock)))
+
+
 def verify_system(filesystem: Filesystem, lock: Lock, bound: Mapping[str, str]) -> tuple[Finding, ...]:
     """Checks a system image; `bound` maps the image names that the lock promises to their manifest digests (`sha256:…`)."""
     return (*_promised(filesystem, lock, identity(lock), bound), *verify_image(filesystem, bootable=True, expected=expected_by(lock)))
@@ -110,10 +115,15 @@ def verify_app(filesystem: Filesystem, lock: Lock, app: LockedApp, wanted: devic
 
 def _promised(filesystem: Filesystem, lock: Lock, named: str, bound: Mapping[str, str | None]) -> Iterator[Finding]:
     """What a lock promises of a system image; `named` is the identity that its label or its builder gives, a digest of None any."""
-    yield _packages(filesystem, lock.root("base"))
+    yield from _content(filesystem, lock)
     yield _lock(filesystem, named)
-    yield _kernel(filesystem, lock.component("kernel"))
     yield _bound(filesystem, bound)
+
+
+def _content(filesystem: Filesystem, lock: Lock) -> Iterator[Finding]:
+    """What a lock promises of a base, and so of what is built on it."""
+    yield _packages(filesystem, lock.root("base"))
+    yield _kernel(filesystem, lock.component("kernel"))
     if lock.accelerator and lock.accelerator.firmware:
         yield _firmware(filesystem, lock.accelerator)
 
