@@ -78,7 +78,7 @@ CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "converted-model": (gguf, models),
     "model-image": (models, layers, oci),
     "system-image": (render.system, layers, oci),
-    "verify": (fatbin, findings, inspect, lint, statement, tidy, verify, *_parts(checks), *_parts(binaries)),
+    "verify": (fatbin, findings, inspect, lint, signing, statement, tidy, verify, *_parts(checks), *_parts(binaries)),
     "sbom": (sbom.cyclonedx, sbom.inventory, sbom.spdx),
     "disk": (blobs, bound_images, bound_store, disk, disk_fill, disk_layout, grub, layer_tree, ostree, ostree_commit, sysroot),
 }
@@ -198,7 +198,8 @@ class Maker:
         vendor = self.lock.accelerator.vendor if self.lock.accelerator and "driver" in dict(self.lock.components) else ""
         files = (*base_files(vendor), *self._compiled(step))
         image = debian.build_base(store, root, files=files, script=debian_text.base_script(), compressor=compressor, log=log)
-        found = verify.verify_base(verifying.read(store, image, self.known), self.lock)
+        filesystem = verifying.read(store, image, self.known)
+        found = verify.verify_base(filesystem, self.lock, verifying.signed(store, filesystem, self.lock))
         verifying.require({"base": found})  # what boots nowhere is told before apps are built
         return image
 

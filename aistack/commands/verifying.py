@@ -17,7 +17,7 @@ from aistack.compose.lock import Lock, identity
 from aistack.compose.sbom import complete
 from aistack.diagnostics import Diagnostic, Severity, refuse, unable
 from aistack.facts.filesystem import Filesystem
-from aistack.host import inspect, oci, python_parts
+from aistack.host import inspect, oci, python_parts, signing
 from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store
 
@@ -44,7 +44,10 @@ def verify(
     promised = {name.rsplit("/", 1)[-1]: digest for name, digest in bound.items()}
     filesystem = read(store, system, known)
     found: dict[str, Sequence[Finding]] = {
-        "system": (*checks.verify_system(filesystem, lock, promised), complete.check(filesystem, sbom_of(documents, "base")))
+        "system": (
+            *checks.verify_system(filesystem, lock, promised, signed(store, filesystem, lock)),
+            complete.check(filesystem, sbom_of(documents, "base")),
+        )
     }
     return found | verify_apps(store, lock, apps, documents)
 
@@ -52,8 +55,8 @@ def verify(
 def verify_parts(store: Store, lock: Lock, base: str, apps: Mapping[str, str], documents: Path | None = None) -> Findings:
     """As `verify`, of what is built without models: the base's and the apps' images, which no system image binds yet."""
     filesystem = read(store, base)
-    found = (*checks.verify_base(filesystem, lock), complete.check(filesystem, sbom_of(documents, "base")))
-    return {"base": found, **verify_apps(store, lock, apps, documents)}
+    found = checks.verify_base(filesystem, lock, signed(store, filesystem, lock))
+    return {"base": (*found, complete.check(filesystem, sbom_of(documents, "base"))), **verify_apps(store, lock, apps, documents)}
 
 
 def verify_apps(store: Store, lock: Lock, apps: Mapping[str, str], documents: Path | None) -> dict[str, Sequence[Finding]]:
@@ -79,14 +82,25 @@ def sbom_of(folder: Path | None, image: str) -> Mapping[str, str]:
 
 def judge(store: Store, digest: str) -> tuple[bool, Sequence[Finding]]:
     """Whether any image in the store is a bootable one, and what the checks found; with the lock that it carries, if it carries one."""
-    return judged(read(store, digest), dict(oci.read_image(store, digest).labels))
+    filesystem = read(store, digest)
+    return judged(filesystem, dict(oci.read_image(store, digest).labels), signed(store, filesystem, checks.carried(filesystem)))
 
 
-def judged(filesystem: Filesystem, labels: Mapping[str, str]) -> tuple[bool, Sequence[Finding]]:
-    """As `judge`, of a file system that was read (`host.inspect.filesystem`) and the labels of its image."""
+def judged(filesystem: Filesystem, labels: Mapping[str, str], signed: frozenset[str] = frozenset()) -> tuple[bool, Sequence[Finding]]:
+    """As `judge`, of a file system that was read (`host.inspect.filesystem`) and the labels of its image; `signed` are its modules
+    (sha256, hex) that are signed with the key of the certificate in the lock that it carries.
+    """
     bootable = checks.is_bootable(filesystem, labels)
-    expected = checks.expected_by(checks.carried(filesystem))
+    expected = checks.expected_by(checks.carried(filesystem), signed)
     return bootable, (*checks.verify_carried(filesystem, labels), *checks.verify_image(filesystem, bootable=bootable, expected=expected))
+
+
+def signed(store: Store, filesystem: Filesystem, lock: Lock | None) -> frozenset[str]:
+    """The modules (sha256, hex) that did not come with the kernel and are signed with the key of a lock's certificate."""
+    if lock is None or lock.signing is None:
+        return frozenset()
+    others = (module for module in filesystem.modules.values() if not module.in_tree)
+    return frozenset(one.digest for one in others if one.signature and signing.proves(store, lock.signing.certificate, one.signature))
 
 
 def wanted(path: str) -> bool:
