@@ -67,7 +67,7 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("no-identity", {"/etc/ssl/private/site.key": b"-----BEGIN PRIVATE KEY-----\nabc\n"}, "/etc/ssl/private/site.key is a private key"),
     ("no-identity", {"/var/lib/systemd/random-seed": b"\x01"}, "random-seed"),
     ("no-identity", {"/var/lib/systemd/credential.secret": b"\x01"}, "credential.secret"),
-    ("no-identity", {"/var/roothome/.docker/config.json": b"{}"}, ".docker/config.json"),
+    ("no-identity", {"/var/roothome/.docker/config.json": b'{"auths": {"a.example": {"auth": "dTpw"}}}'}, ".docker/config.json"),
     ("no-password", {"/etc/shadow": SHADOW + b"ada:$y$j9T$abc:1::::::\n"}, "ada has a password"),
     ("no-password", {"/etc/shadow": SHADOW + b"ada::1::::::\n"}, "ada needs no password"),
     ("no-password", {"/etc/passwd": b"root::0:0:root:/root:/bin/bash\n"}, "/etc/passwd: root needs no password"),

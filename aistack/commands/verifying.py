@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aistack import __version__
-from aistack.compose import image_snapshot
+from aistack.compose import credentials, image_snapshot
 from aistack.compose import statement as statements
 from aistack.compose import verify as checks
 from aistack.compose.checks import code
@@ -47,6 +47,7 @@ def verify(
         "system": (
             *checks.verify_system(filesystem, lock, promised, signed(store, filesystem, lock)),
             complete.check(filesystem, sbom_of(documents, "base")),
+            settings(store, system),
         )
     }
     return found | verify_apps(store, lock, apps, documents)
@@ -56,7 +57,10 @@ def verify_parts(store: Store, lock: Lock, base: str, apps: Mapping[str, str], d
     """As `verify`, of what is built without models: the base's and the apps' images, which no system image binds yet."""
     filesystem = read(store, base)
     found = checks.verify_base(filesystem, lock, signed(store, filesystem, lock))
-    return {"base": (*found, complete.check(filesystem, sbom_of(documents, "base"))), **verify_apps(store, lock, apps, documents)}
+    return {
+        "base": (*found, complete.check(filesystem, sbom_of(documents, "base")), settings(store, base)),
+        **verify_apps(store, lock, apps, documents),
+    }
 
 
 def verify_apps(store: Store, lock: Lock, apps: Mapping[str, str], documents: Path | None) -> dict[str, Sequence[Finding]]:
@@ -71,7 +75,8 @@ def verify_apps(store: Store, lock: Lock, apps: Mapping[str, str], documents: Pa
             path = dict(oci.read_image(store, apps[name]).settings.environment).get("PATH", "/usr/local/bin:/usr/bin:/bin")
             found[name] = checks.verify_upstream(files, app, apps[name], path, of_code)
         else:
-            found[name] = (*checks.verify_app(files, lock, app, of_code), complete.check(files, sbom_of(documents, name)))
+            own = checks.verify_app(files, lock, app, of_code)
+            found[name] = (*own, complete.check(files, sbom_of(documents, name)), settings(store, apps[name]))
     return found
 
 
@@ -82,8 +87,15 @@ def sbom_of(folder: Path | None, image: str) -> Mapping[str, str]:
 
 def judge(store: Store, digest: str) -> tuple[bool, Sequence[Finding]]:
     """Whether any image in the store is a bootable one, and what the checks found; with the lock that it carries, if it carries one."""
-    filesystem = read(store, digest)
-    return judged(filesystem, dict(oci.read_image(store, digest).labels), signed(store, filesystem, checks.carried(filesystem)))
+    filesystem, labels = read(store, digest), dict(oci.read_image(store, digest).labels)
+    bootable, found = judged(filesystem, labels, signed(store, filesystem, checks.carried(filesystem)))
+    return bootable, (*found, settings(store, digest))
+
+
+def settings(store: Store, digest: str) -> Finding:
+    """The check of what the configuration of an image in the store says."""
+    image = oci.read_image(store, digest)
+    return credentials.settings(image.settings.environment, image.history)
 
 
 def judged(filesystem: Filesystem, labels: Mapping[str, str], signed: frozenset[str] = frozenset()) -> tuple[bool, Sequence[Finding]]:

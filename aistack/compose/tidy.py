@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from aistack.compose import credentials
 from aistack.compose.findings import Check
 from aistack.facts.filesystem import Entry, Filesystem
 
@@ -32,8 +33,11 @@ BACKUPS = re.compile(
 )
 SECRETS = re.compile(
     r"/etc/ssh/ssh_host_\w+_key(\.pub)?|/var/lib/dkms/mok\.key|/var/lib/systemd/(random-seed|credential\.secret)|/boot/.*/random-seed"
-    r"|.*/\.(netrc|git-credentials|docker/config\.json|aws/credentials)|.*/(containers|docker)/auth\.json"
 )
+MADE_ANEW = re.compile(r"/etc/ssh/ssh_host_.*|/etc/ssl/private/ssl-cert-snakeoil\.key|/etc/pki/tls/private/localhost\.key")
+"""Keys that packages make up when they are installed: who deletes them has the machine make its own."""
+SHOWN = re.compile(r"/(?:usr|opt)/(?:.*/)?(?:doc|examples?|fixtures|testdata|testing|tests?)/.*")
+"""Documentation and tests, whose keys everybody has and nobody trusts."""
 LINKS: Mapping[str, str] = {
     "/etc/default/locale": "Debian's link to /etc/locale.conf, which is written when somebody chooses a language",
 }
@@ -45,7 +49,7 @@ RUNTIME = ("/dev/", "/proc/", "/run/", "/sys/", "/tmp/", "/var/")
 
 def wanted(path: str) -> bool:
     """The files whose contents these checks read."""
-    return path in READ or path == SOURCES or path.startswith(SOURCES + ".d/")
+    return path in READ or path == SOURCES or path.startswith(SOURCES + ".d/") or credentials.wanted(path)
 
 
 def _files(filesystem: Filesystem) -> Iterator[tuple[str, Entry]]:
@@ -78,7 +82,10 @@ def _sources(filesystem: Filesystem) -> list[str]:
 
 
 def _identity(filesystem: Filesystem) -> list[str]:
-    wrong = [f"{path} is a private key" for path in filesystem.keys]
+    wrong = [f"{path} is a private key" for path in filesystem.keys if not SHOWN.fullmatch(path)]
+    below = (path for path in filesystem.keys_below if path not in filesystem.keys and not MADE_ANEW.fullmatch(path))
+    wrong += [f"{path} is a private key, in a lower layer" for path in below if not SHOWN.fullmatch(path)]
+    wrong += credentials.kept(filesystem)
     wrong += [f"{path} is a secret, or one machine's" for path, _ in _files(filesystem) if SECRETS.fullmatch(path)]
     if (filesystem.text("/etc/machine-id") or "").strip() not in ("", "uninitialized"):
         wrong.append("/etc/machine-id names a machine")

@@ -36,6 +36,8 @@ class Entry:
 class Filesystem:
     """Absolute paths and their entries; `texts` holds contents that were asked for, `keys` names private keys.
 
+    `texts_below` (small ones) and `keys_below` are those that layers hold, too, though a later one deletes or replaces them.
+
     The others are what was read of the files at those paths: programs and libraries, kernel modules, kernels, the file systems in
     initramfs files, why a file could not be read that says it is one of these, and what programs and libraries hold for accelerators.
     """
@@ -43,6 +45,8 @@ class Filesystem:
     entries: Mapping[str, Entry]
     texts: Mapping[str, bytes]
     keys: tuple[str, ...] = ()
+    texts_below: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
+    keys_below: tuple[str, ...] = ()
     binaries: Mapping[str, Binary] = field(default_factory=dict)
     modules: Mapping[str, Module] = field(default_factory=dict)
     kernels: Mapping[str, Kernel] = field(default_factory=dict)
