@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import elf_samples
@@ -12,6 +13,7 @@ from test_checks import CDI, UDEV, UNIT, base, judged
 
 from aistack.compose.checks import signing
 from aistack.compose.checks.expected import Expected
+from aistack.compose.checks.libraries import _needs
 from aistack.compose.findings import Finding, Outcome
 from aistack.compose.verify import verify_image
 from aistack.facts.filesystem import Filesystem
@@ -183,6 +185,23 @@ HARMLESS: list[tuple[str, str, Files]] = [
 def test_what_need_not_be_a_fault_is_none(check: str, what: Files, base: Filesystem, tmp_path: Path) -> None:
     finding = judged(base, tmp_path, what)[check]
     assert (finding.outcome, finding.message) == (Outcome.YES, finding.message)
+
+
+def test_a_containers_own_folders_of_libraries_are_searched(tmp_path: Path) -> None:
+    """As images without a system lay them out, where /lib is a folder and nothing configures the loader; and as CUDA's and ROCm's do."""
+    found = read(
+        tmp_path,
+        [
+            {
+                "/lib/x86_64-linux-gnu/liba.so": LIBRARY,
+                "/opt/own/lib/libb.so": LIBRARY,
+                "/lib64/ld-linux-x86-64.so.2": LIBRARY,
+                "/usr/bin/tool": program(needed=["liba.so", "libb.so"]),
+            }
+        ],
+    )
+    assert _needs(found) == ["/usr/bin/tool needs libb.so, which is not where it is looked for"]
+    assert _needs(replace(found, environment={"LD_LIBRARY_PATH": "/usr/none:/opt/own/lib/:"})) == []
 
 
 def test_what_cannot_be_told_is_unknown(base: Filesystem, tmp_path: Path) -> None:

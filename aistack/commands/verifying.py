@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +151,8 @@ def documents(found: Findings) -> dict[str, Any]:
 def read(store: Store, digest: str, known: Known | None = None) -> Filesystem:
     """The file system of an image in the store, read back from its layers; what is `known` grows by it."""
     python_parts.require()
-    digests = tuple(layer.digest.removeprefix("sha256:") for layer in oci.read_image(store, digest).layers)
+    image = oci.read_image(store, digest)
+    digests = tuple(layer.digest.removeprefix("sha256:") for layer in image.layers)
     lower = max((below for below in known or () if digests[: len(below)] == below), key=len, default=())
     upper = digests[len(lower) :]
     if damaged := store.damaged(upper):
@@ -161,4 +162,4 @@ def read(store: Store, digest: str, known: Known | None = None) -> Filesystem:
         found = inspect.filesystem([store.blob(layer) for layer in upper], wanted, folder, known[lower] if known and lower else None)
     if known is not None:
         known[digests] = found
-    return found
+    return replace(found, environment=dict(image.settings.environment))
