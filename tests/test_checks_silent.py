@@ -9,9 +9,9 @@ import elf_samples
 import pytest
 from images_read import Files, read
 from kernel_samples import EXT4, FOLDER, KERNEL, LIBRARIES, MODULES, NOUVEAU, NVIDIA, at, driver_module, initramfs, module, program
-from test_checks import CDI, UDEV, UNIT, base, judged
+from test_checks import CDI, EXPECTED, UDEV, UNIT, base, judged
 
-from aistack.compose.checks import signing
+from aistack.compose.checks import claims, signing, tree
 from aistack.compose.checks.expected import Expected
 from aistack.compose.checks.libraries import _needs
 from aistack.compose.findings import Finding, Outcome
@@ -202,6 +202,15 @@ def test_a_containers_own_folders_of_libraries_are_searched(tmp_path: Path) -> N
     )
     assert _needs(found) == ["/usr/bin/tool needs libb.so, which is not where it is looked for"]
     assert _needs(replace(found, environment={"LD_LIBRARY_PATH": "/usr/none:/opt/own/lib/:"})) == []
+
+
+def test_kernel_arguments_for_another_architecture_keep_nothing_away(base: Filesystem, tmp_path: Path) -> None:
+    words = b'kargs = ["module_blacklist=nouveau"]\nmatch-architectures = ["aarch64"]\n'
+    settings: Files = {"/etc/modprobe.d/nvidia.conf": b"", "/usr/lib/modprobe.d/nouveau.conf": b"", "/usr/lib/bootc/kargs.d/20.toml": words}
+    found = read(tmp_path, [settings], base)
+    assert claims.rivals(replace(found, arch="amd64"), EXPECTED) == ["nouveau is for the same devices, and not blacklisted"]
+    assert claims.rivals(replace(found, arch="arm64"), EXPECTED) == claims.rivals(found, EXPECTED) == []
+    assert tree.arguments(replace(found, arch="amd64")) == ("quiet",)
 
 
 def test_what_cannot_be_told_is_unknown(base: Filesystem, tmp_path: Path) -> None:

@@ -162,4 +162,4 @@ def read(store: Store, digest: str, known: Known | None = None) -> Filesystem:
         found = inspect.filesystem([store.blob(layer) for layer in upper], wanted, folder, known[lower] if known and lower else None)
     if known is not None:
         known[digests] = found
-    return replace(found, environment=dict(image.settings.environment))
+    return replace(found, environment=dict(image.settings.environment), arch=image.arch)

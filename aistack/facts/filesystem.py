@@ -40,7 +40,7 @@ class Filesystem:
 
     The others are what was read of the files at those paths: programs and libraries, kernel modules, kernels, the file systems in
     initramfs files, why a file could not be read that says it is one of these, and what programs and libraries hold for accelerators.
-    `environment` is what the image sets for its programs.
+    `environment` is what the image sets for its programs, `arch` what it is for (`amd64`; empty: not known).
     """
 
     entries: Mapping[str, Entry]
@@ -55,6 +55,7 @@ class Filesystem:
     damaged: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, DeviceCode] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    arch: str = ""
 
     def resolved(self, path: str) -> str:
         """Where an absolute path leads when the links on it are followed; `/` where they go in a circle."""
