@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
+import tarfile
 from pathlib import Path
+from random import Random
 
 import oci_samples
 import pytest
@@ -175,6 +178,32 @@ def test_what_is_no_image_is_exit_3_and_says_how_one_is_named(name: str, said: s
         verb.verify(name, statement=None, without_models=False, as_json=True)
     assert (caught.value.exit_code, caught.value.diagnostics[0].rule) == (ExitCode.UNABLE, "VER004")
     assert said in " ".join(caught.value.diagnostics[0].hints)
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz", "tar.xz", "tar.bz2"])
+def test_an_archive_that_was_cut_off_is_exit_3(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"image.{ending}"
+    with tarfile.open(path, f"w:{ending[4:]}") as archive:
+        for number in range(9):
+            member = tarfile.TarInfo(f"part{number}")
+            member.size = 4096
+            archive.addfile(member, io.BytesIO(Random(number).randbytes(member.size)))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DiagnosticError) as caught:
+        verb.verify(str(path), statement=None, without_models=False, as_json=True)
+    assert (caught.value.exit_code, caught.value.diagnostics[0].rule) == (ExitCode.UNABLE, "OCI003")
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    "index", ["{", "[]", '{"manifests": null}', '{"manifests": 5}', '["x"]', '{"manifests": ["x", {"annotations": 5}]}']
+)
+def test_a_layout_whose_index_is_none_is_exit_3(index: str, tmp_path: Path, own_store: Store) -> None:
+    layout = Path(named(tmp_path, {"/etc/motd": b"hi"}).split(":")[1])
+    (layout / "index.json").write_text(index)
+    with pytest.raises(DiagnosticError) as caught:
+        verb.verify(str(layout), statement=None, without_models=False, as_json=True)
+    assert (caught.value.exit_code, caught.value.diagnostics[0].rule) == (ExitCode.UNABLE, "OCI007")
 
 
 @pytest.mark.system

@@ -38,6 +38,7 @@ MADE_ANEW = re.compile(r"/etc/ssh/ssh_host_.*|/etc/ssl/private/ssl-cert-snakeoil
 """Keys that packages make up when they are installed: who deletes them has the machine make its own."""
 SHOWN = re.compile(r"/(?:usr|opt)/(?:.*/)?(?:doc|examples?|fixtures|testdata|testing|tests?)/.*")
 """Documentation and tests, whose keys everybody has and nobody trusts."""
+NUMBER = re.compile("[0-9]{1,10}")
 LINKS: Mapping[str, str] = {
     "/etc/default/locale": "Debian's link to /etc/locale.conf, which is written when somebody chooses a language",
 }
@@ -123,7 +124,7 @@ def _owners(filesystem: Filesystem) -> list[str] | str:
         text = filesystem.text(path)
         if text is None:
             return f"there is no {path} to tell owners by"
-        known.append({int(fields[2]) for line in text.splitlines() if len(fields := line.split(":")) > 2 and fields[2].isdigit()})
+        known.append({int(fields[2]) for line in text.splitlines() if len(fields := line.split(":")) > 2 and NUMBER.fullmatch(fields[2])})
     users, groups = known
     strange = (path for path, entry in sorted(filesystem.entries.items()) if entry.uid not in users or entry.gid not in groups)
     return [f"{path} belongs to {filesystem.entries[path].uid}:{filesystem.entries[path].gid}, whom nobody knows" for path in strange]
