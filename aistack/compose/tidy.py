@@ -114,7 +114,8 @@ def _set_id(filesystem: Filesystem) -> list[str]:
 
 
 def _writable(filesystem: Filesystem) -> list[str]:
-    writable = (path for path, entry in filesystem.entries.items() if entry.kind in ("file", "directory") and entry.mode & 0o1002 == 0o0002)
+    mask = {"file": 0o0002, "directory": 0o1002}  # in a folder with the sticky bit everyone has their own files alone
+    writable = (path for path, entry in filesystem.entries.items() if entry.mode & mask.get(entry.kind, 0) == 0o0002)
     return [f"{path} may be written by everyone" for path in sorted(writable)]
 
 

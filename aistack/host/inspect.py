@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import posixpath
 import tarfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -84,7 +85,8 @@ class _Blocks:
 
 
 def _absolute(name: str) -> str:
-    return "/" + name.removeprefix("./").strip("/")
+    """Where a name leads that may be written in more than one way, as whoever unpacks it takes it."""
+    return posixpath.normpath("/" + name.strip("/"))
 
 
 def _entry(member: tarfile.TarInfo, entries: dict[str, Entry]) -> Entry:
