@@ -332,7 +332,7 @@ class Maker:
         system = self.images[f"system-image {self.lock.name}"]
         found = verifying.verify(self.places.store, self.lock, system, names, bound(self.lock, self.images), documents, self.known)
         verifying.require(found)
-        (folder / STATEMENT).write_text(verifying.statement(system, found, self.lock), encoding="utf-8")
+        (folder / STATEMENT).write_text(verifying.statement({"image": system}, found, self.lock), encoding="utf-8")
         return {"findings": verifying.documents(found), "files": {"statement": STATEMENT}}
 
 

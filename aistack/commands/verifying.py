@@ -138,9 +138,9 @@ def require(found: Findings) -> None:
         raise refuse(*failed)
 
 
-def statement(image: str, found: Findings, lock: Lock | None) -> str:
-    """The findings as an in-toto statement on an image; those on what was built from a lock are held to warnings as well."""
-    return statements.statement(image, found, version=__version__, lock=identity(lock) if lock else None, strict=lock is not None)
+def statement(images: Mapping[str, str], found: Findings, lock: Lock | None) -> str:
+    """The findings as an in-toto statement on images; those on what was built from a lock are held to warnings as well."""
+    return statements.statement(images, found, version=__version__, lock=identity(lock) if lock else None, strict=lock is not None)
 
 
 def documents(found: Findings) -> dict[str, Any]:
