@@ -22,8 +22,8 @@ FINDINGS = "urn:aistack:verify:v1"
 def statement(images: Mapping[str, str], held: Mapping[str, Sequence[Finding]], *, version: str, lock: str | None, strict: bool) -> str:
     """The statement on images (name → manifest digest); `held` are the findings by what they are about (`system`, `app-chat`).
 
-    A system image alone is enough for its apps' findings: it binds them by digest. `lock` is the identity that it was held against, `version`
-    that of aistack. What could not be told is among the warnings, as is a `no` that does not condemn.
+    A system image alone is enough for its apps' findings: it binds them by digest. `lock` is the identity that it was held against,
+    `version` that of aistack. What could not be told is among the warnings, as is a `no` that does not condemn.
     """
     passed, warned, failed = list[str](), list[str](), list[str]()
     for about, findings in held.items():
