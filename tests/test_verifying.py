@@ -183,7 +183,7 @@ def test_what_is_no_image_is_exit_3_and_says_how_one_is_named(name: str, said: s
 @pytest.mark.parametrize("ending", ["tar", "tar.gz", "tar.xz"])
 def test_an_archive_that_was_cut_off_is_exit_3(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"image.{ending}"
-    with tarfile.open(path, f"w:{ending[4:]}") as archive:
+    with tarfile.open(path, f"w:{ending[4:]}") as archive:  # type: ignore[call-overload]  # the mode is made up
         for number in range(9):
             member = tarfile.TarInfo(f"part{number}")
             member.size = 4096
