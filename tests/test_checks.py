@@ -48,6 +48,7 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("readable-binaries", at("vmlinuz", elf_samples.kernel(KERNEL)[:-9]), "vmlinuz: it ends before the kernel inside it does"),
     ("readable-binaries", at("vmlinuz", b"kernel"), "vmlinuz: it has no header of a kernel"),
     ("readable-binaries", at("initramfs.img", initramfs({})[:-30]), "initramfs.img: it ends within an archive"),
+    ("readable-binaries", at("initramfs.img", b"070701" + b"z" * 200), "initramfs.img: it holds an archive whose numbers are none"),
     ("readable-binaries", {"/usr/bin/tool": program()[:-20]}, "/usr/bin/tool: it ends before its segments do"),
     (
         "one-kernel-tree",
@@ -210,6 +211,8 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("cdi-files", {CDI: b'{"containerEdits": {"hooks": [{"path": "/usr/bin/nvidia-cdi-hook"}]}}'}, "lends /usr/bin/nvidia-cdi-hook"),
     ("cdi-files", {CDI: b"[1"}, f"{CDI} is no specification of CDI"),
     ("cdi-files", {CDI: b"[1]"}, f"{CDI} is no specification of CDI"),
+    ("cdi-files", {CDI: b"kind: 2026-99-99\n"}, f"{CDI} is no specification of CDI"),
+    ("cdi-files", {CDI: b"[" * 5000}, f"{CDI} is no specification of CDI"),
     ("no-build-tools", {"/usr/bin/x86_64-linux-gnu-gcc-14": b""}, "x86_64-linux-gnu-gcc-14 is a compiler"),
     ("no-build-tools", {"/usr/src/linux-headers-6.12/include/a.h": b""}, "/usr/src/linux-headers-6.12 is headers of a kernel"),
     (
@@ -240,6 +243,16 @@ def test_a_planted_fault_is_named(check: str, fault: Files, said: str, base: Fil
     finding = judged(base, tmp_path, fault)[check]
     assert finding.outcome is Outcome.NO
     assert said in finding.message
+
+
+def test_a_driver_without_its_modules_is_named_though_no_lock_wants_it(base: Filesystem, tmp_path: Path) -> None:
+    stripped: Files = {f"{FOLDER}/updates/.wh.dkms": b""}
+    finding = judged(base, tmp_path, stripped, expected=Expected())["driver-versions"]
+    assert finding.outcome is Outcome.NO
+    assert f"{LIBRARIES}/libcuda.so.{DRIVER} is of the driver, of which there is no module" in finding.message
+    elsewhere: Files = {f"/usr/local/cuda/compat/libcuda.so.{DRIVER}": elf_samples.binary(behind=f"\0{DRIVER}\0".encode())}
+    gone: Files = {f"{LIBRARIES}/.wh.{name}.so.{DRIVER}": b"" for name in ("libcuda", "libnvidia-ml")}
+    assert judged(base, tmp_path, stripped, {**elsewhere, **gone}, expected=Expected())["driver-versions"].outcome is Outcome.YES
 
 
 def test_a_healthy_image_passes_and_every_check_has_its_fault(base: Filesystem, tmp_path: Path) -> None:

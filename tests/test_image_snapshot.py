@@ -126,16 +126,19 @@ def finding(name: str, outcome: Outcome, **how: Any) -> Finding:
 def test_the_statement_has_three_outcomes(
     findings: list[Finding], strict: bool, result: str, lists: tuple[list[str], list[str], list[str]]
 ) -> None:
-    text = statement(DIGEST, {"system": findings}, version="1.0", lock="sha256:" + "2" * 64, strict=strict)
+    text = statement({"image": DIGEST}, {"system": findings}, version="1.0", lock="sha256:" + "2" * 64, strict=strict)
     document = json.loads(text)
     assert (document["_type"], document["predicateType"]) == (
         "https://in-toto.io/Statement/v1",
         "https://in-toto.io/attestation/test-result/v0.1",
     )
     assert document["subject"] == [{"name": "image", "digest": {"sha256": "1" * 64}}]
+    parts = {"base": DIGEST, "app-a": "sha256:" + "3" * 64}
+    both = json.loads(statement(parts, {"base": findings, "app-a": []}, version="1.0", lock=None, strict=strict))
+    assert {one["name"]: one["digest"]["sha256"] for one in both["subject"]} == {"base": "1" * 64, "app-a": "3" * 64}
     predicate = document["predicate"]
     assert predicate["result"] == result
     assert (predicate["passedTests"], predicate["warnedTests"], predicate["failedTests"]) == lists
     assert predicate["configuration"] == [{"uri": "pkg:pypi/aistack@1.0"}, {"name": "lock", "digest": {"sha256": "2" * 64}}]
     assert [one["message"] for one in predicate[FINDINGS]["system"]] == ["words"] * len(findings)
-    assert text == statement(DIGEST, {"system": findings}, version="1.0", lock="sha256:" + "2" * 64, strict=strict)
+    assert text == statement({"image": DIGEST}, {"system": findings}, version="1.0", lock="sha256:" + "2" * 64, strict=strict)

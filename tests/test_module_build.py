@@ -5,6 +5,7 @@ Then signed, also by a key in a token, and loaded by a kernel under Secure Boot,
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import re
@@ -14,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from images_read import LOCK
 from tools_needed import needs
 
 from aistack.commands import compiling, verifying
 from aistack.commands.pinning import Places
-from aistack.compose.checks.expected import Expected
 from aistack.compose.checks.signing import signers
 from aistack.compose.distros import debian
 from aistack.compose.findings import Finding, Outcome
+from aistack.compose.verify import expected_by
 from aistack.diagnostics import DiagnosticError
 from aistack.facts.files import RenderedFile
 from aistack.facts.pins import Archive, LockedRoot, Signing
@@ -205,11 +207,11 @@ def test_under_secure_boot_a_signed_module_loads_and_no_other(
         f"{name}.ko": signing.sign(store, plain, signer(keys, who), keys) for name, who in (("owner", OWNER), ("stranger", STRANGER))
     }
     started = unpacked(root, places, tmp_path)
-    assert verdict(store, kernel_of(root), started, {"owner.ko": files["owner.ko"]}, tmp_path).outcome is Outcome.YES
-    refused = verdict(store, kernel_of(root), started, files, tmp_path)
+    assert verdict(store, kernel_of(root), started, {"owner.ko": files["owner.ko"]}, signer(keys, OWNER), tmp_path).outcome is Outcome.YES
+    refused = verdict(store, kernel_of(root), started, files, signer(keys, OWNER), tmp_path)
     assert refused.outcome is Outcome.NO
-    assert f"nobody.ko is not signed, the lock names {OWNER}" in refused.message
-    assert f"stranger.ko is signed by {STRANGER}, the lock names {OWNER}" in refused.message
+    assert "nobody.ko is not signed, and not with the key of the lock's certificate" in refused.message
+    assert f"stranger.ko is signed by {STRANGER}, and not with the key of the lock's certificate" in refused.message
     assert "owner.ko" not in refused.message
 
     work.mkdir()
@@ -231,11 +233,11 @@ def test_under_secure_boot_a_signed_module_loads_and_no_other(
         )
 
 
-def verdict(store: Store, kernel: str, started: Path, files: Mapping[str, bytes], folder: Path) -> Finding:
-    """What `verify` says of an image that has these modules beside the kernel, and whose lock names the owner."""
-    tree = f"/usr/lib/modules/{kernel}"
+def verdict(store: Store, kernel: str, started: Path, files: Mapping[str, bytes], owner: Signing, folder: Path) -> Finding:
+    """What `verify` says of an image that has these modules beside the kernel, and whose lock names the owner's certificate."""
+    lock, tree = dataclasses.replace(LOCK, signing=owner), f"/usr/lib/modules/{kernel}"
     given = {f"{tree}/{name}": (started / f"boot/{name}-{kernel}").read_bytes() for name in ("vmlinuz", "config")}
     given |= {f"{tree}/updates/{name}": content for name, content in files.items()}
     layer = layers.write_layer(store, [layers.file_entry(path, content) for path, content in given.items()], compress=False)
     read = inspect.filesystem([store.blob(layer.digest.removeprefix("sha256:"))], verifying.wanted, folder)
-    return signers(read, Expected(signer=OWNER))
+    return signers(read, expected_by(lock, verifying.signed(store, read, lock)))

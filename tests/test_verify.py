@@ -8,10 +8,21 @@ from pathlib import Path
 
 import pytest
 from images_read import DIGEST, LOCK, QUADLET, STATUS, Files, healthy, read
+from kernel_samples import KERNEL
 
 from aistack.compose.findings import Finding, Outcome
 from aistack.compose.lock import Lock, LockedApp, encode, identity
-from aistack.compose.verify import BOUND, LOCK_LABEL, LOCK_PATH, QUADLETS, verify_app, verify_carried, verify_system, verify_upstream
+from aistack.compose.verify import (
+    BOUND,
+    LOCK_LABEL,
+    LOCK_PATH,
+    QUADLETS,
+    verify_app,
+    verify_base,
+    verify_carried,
+    verify_system,
+    verify_upstream,
+)
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.pins import LockedBlob, LockedImage, LockedWheel
 from aistack.host.layers import Entry
@@ -51,6 +62,17 @@ def test_each_thing_broken_is_named(check: str, change: Callable[[Files], None],
     files = healthy()
     change(files)
     assert verdict(read(tmp_path, [files]))[check] is Outcome.NO
+
+
+def test_a_base_is_held_to_all_but_what_a_system_image_adds(tmp_path: Path) -> None:
+    found = read(tmp_path, [healthy()])
+    system = {finding.name for finding in verify_system(found, LOCK, {"app-web": DIGEST})}
+    assert {finding.name for finding in verify_base(found, LOCK)} == system - {"lock", "bound-images"}
+    other = dataclasses.replace(
+        LOCK, components=(("kernel", "6.1.0"),), roots=(("base", dataclasses.replace(LOCK.root("base"), packages=())),)
+    )
+    said = {finding.name: finding.message for finding in verify_base(found, other) if finding.outcome is Outcome.NO}
+    assert said == {"packages": "dash 0.5.12-12 is in the image only", "locked-kernel": f"kernels: {KERNEL}; the lock says 6.1.0"}
 
 
 def test_without_a_package_database_it_cannot_tell(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
+import tarfile
 from pathlib import Path
+from random import Random
 
 import oci_samples
 import pytest
@@ -14,6 +17,7 @@ from tools_needed import needs
 
 from aistack.commands import verify as verb
 from aistack.commands import verifying
+from aistack.compose.findings import Outcome
 from aistack.compose.lock import Lock
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.facts.filesystem import Filesystem
@@ -50,7 +54,7 @@ def test_a_flipped_bit_is_found_and_the_layer_goes(tmp_path: Path) -> None:
 def test_what_was_read_of_a_base_is_not_read_again_for_what_is_built_on_it(tmp_path: Path) -> None:
     store, known = Store(tmp_path), dict[tuple[str, ...], Filesystem]()
     base, blob = system(store)
-    verifying.judge(store, base, known=known)
+    verifying.read(store, base, known)
     top = layers.write_layer(store, [layers.file_entry("/etc/more", b"")])
     image = oci.write_image(store, [*oci.read_image(store, base).layers, top], arch="amd64")
     blob.write_bytes(bytes(blob.stat().st_size))
@@ -59,6 +63,13 @@ def test_what_was_read_of_a_base_is_not_read_again_for_what_is_built_on_it(tmp_p
     assert {"/usr/bin/tool", "/etc/more"} <= max(known.values(), key=lambda one: len(one.entries)).entries.keys()
     with pytest.raises(DiagnosticError, match="is not what it was"):
         verifying.verify(store, LOCK, image, {}, {})
+
+
+def test_a_base_is_held_to_its_lock_and_its_bill_of_materials_too(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    image, _ = system(store)
+    found = {finding.name: finding.outcome for finding in verifying.verify_parts(store, LOCK, image, {})["base"]}
+    assert (found["packages"], found["locked-kernel"], found["sbom-complete"]) == (Outcome.UNKNOWN, Outcome.NO, Outcome.UNKNOWN)
 
 
 def test_a_truncated_layer_is_not_an_image(tmp_path: Path) -> None:
@@ -167,6 +178,32 @@ def test_what_is_no_image_is_exit_3_and_says_how_one_is_named(name: str, said: s
         verb.verify(name, statement=None, without_models=False, as_json=True)
     assert (caught.value.exit_code, caught.value.diagnostics[0].rule) == (ExitCode.UNABLE, "VER004")
     assert said in " ".join(caught.value.diagnostics[0].hints)
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz", "tar.xz"])
+def test_an_archive_that_was_cut_off_is_exit_3(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"image.{ending}"
+    with tarfile.open(path, f"w:{ending[4:]}") as archive:  # type: ignore[call-overload]  # the mode is made up
+        for number in range(9):
+            member = tarfile.TarInfo(f"part{number}")
+            member.size = 4096
+            archive.addfile(member, io.BytesIO(Random(number).randbytes(member.size)))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DiagnosticError) as caught:
+        verb.verify(str(path), statement=None, without_models=False, as_json=True)
+    assert (caught.value.exit_code, caught.value.diagnostics[0].rule) == (ExitCode.UNABLE, "OCI003")
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    "index", ["{", "[]", '{"manifests": null}', '{"manifests": 5}', '["x"]', '{"manifests": ["x", {"annotations": 5}]}']
+)
+def test_a_layout_whose_index_is_none_is_exit_3(index: str, tmp_path: Path, own_store: Store) -> None:
+    layout = Path(named(tmp_path, {"/etc/motd": b"hi"}).split(":")[1])
+    (layout / "index.json").write_text(index)
+    with pytest.raises(DiagnosticError) as caught:
+        verb.verify(str(layout), statement=None, without_models=False, as_json=True)
+    assert (caught.value.exit_code, caught.value.diagnostics[0].rule) == (ExitCode.UNABLE, "OCI007")
 
 
 @pytest.mark.system

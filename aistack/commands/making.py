@@ -12,7 +12,7 @@ from typing import Any
 
 from aistack.commands import compiling, fetching, verifying
 from aistack.commands.pinning import Places
-from aistack.compose import checks, findings, lint, render, sbom, statement, tidy, verify
+from aistack.compose import checks, credentials, findings, lint, render, sbom, statement, tidy, verify
 from aistack.compose import modules as module_text
 from aistack.compose.distros import debian as debian_text
 from aistack.compose.lock import Lock, LockedApp, LockedModel, identity
@@ -78,7 +78,7 @@ CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "converted-model": (gguf, models),
     "model-image": (models, layers, oci),
     "system-image": (render.system, layers, oci),
-    "verify": (fatbin, findings, inspect, lint, statement, tidy, verify, *_parts(checks), *_parts(binaries)),
+    "verify": (credentials, fatbin, findings, inspect, lint, signing, statement, tidy, verify, *_parts(checks), *_parts(binaries)),
     "sbom": (sbom.cyclonedx, sbom.inventory, sbom.spdx),
     "disk": (blobs, bound_images, bound_store, disk, disk_fill, disk_layout, grub, layer_tree, ostree, ostree_commit, sysroot),
 }
@@ -198,7 +198,8 @@ class Maker:
         vendor = self.lock.accelerator.vendor if self.lock.accelerator and "driver" in dict(self.lock.components) else ""
         files = (*base_files(vendor), *self._compiled(step))
         image = debian.build_base(store, root, files=files, script=debian_text.base_script(), compressor=compressor, log=log)
-        found = verifying.judge(store, image, self.lock, self.known)[1]
+        filesystem = verifying.read(store, image, self.known)
+        found = verify.verify_base(filesystem, self.lock, verifying.signed(store, filesystem, self.lock))
         verifying.require({"base": found})  # what boots nowhere is told before apps are built
         return image
 
@@ -331,7 +332,7 @@ class Maker:
         system = self.images[f"system-image {self.lock.name}"]
         found = verifying.verify(self.places.store, self.lock, system, names, bound(self.lock, self.images), documents, self.known)
         verifying.require(found)
-        (folder / STATEMENT).write_text(verifying.statement(system, found, self.lock), encoding="utf-8")
+        (folder / STATEMENT).write_text(verifying.statement({"image": system}, found, self.lock), encoding="utf-8")
         return {"findings": verifying.documents(found), "files": {"statement": STATEMENT}}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,8 +24,9 @@ from aistack.host.store import Store, default_path
 
 SCHEMA = "aistack/verify/v1"
 
-Judged = tuple[verifying.Findings, str, Lock | None, str]
-"""The findings, the digest of the image that they are about, the lock that it was built from, and whether it is a bootable one."""
+Judged = tuple[verifying.Findings, Mapping[str, str], Lock | None, str]
+"""The findings, the digests of the images that they are about (by name, the bootable one first), the lock that these were built from, and
+whether the first is a bootable one."""
 
 
 def verify(subject: str, *, statement: Path | None, without_models: bool, as_json: bool) -> ExitCode:
@@ -34,9 +35,10 @@ def verify(subject: str, *, statement: Path | None, without_models: bool, as_jso
     The `statement` is a file into which the result goes as an in-toto statement too. `without_models`: a recipe's base and apps alone.
     """
     image = _image(subject)
-    held, system, lock, kind = _of_image(image) if image else _of_recipe(Path(subject), without_models=without_models)
+    held, images, lock, kind = _of_image(image) if image else _of_recipe(Path(subject), without_models=without_models)
     if statement is not None:
-        statement.write_text(verifying.statement(system, held, lock), encoding="utf-8")
+        _write(statement, verifying.statement(images, held, lock))
+    system = next(iter(images.values()))
     bad = any(finding.condemns(strict=lock is not None) for findings in held.values() for finding in findings)
     if as_json:
         document = {"schema": SCHEMA, "ok": not bad, "image": system, "kind": kind, "findings": verifying.documents(held)}
@@ -96,14 +98,28 @@ def _of_recipe(recipe: Path, *, without_models: bool) -> Judged:
     sbom = built.find("sbom")
     documents = store.path / "outputs" / sbom[0].id if sbom else None
     if without_models:
-        return verifying.verify_parts(store, locked, image, apps, documents), image, locked, "bootable"
-    return verifying.verify(store, locked, image, apps, making.bound(locked, images), documents), image, locked, "bootable"
+        return verifying.verify_parts(store, locked, image, apps, documents), {"base": image, **apps}, locked, "bootable"
+    found = verifying.verify(store, locked, image, apps, making.bound(locked, images), documents)
+    return found, {"image": image}, locked, "bootable"
+
+
+def _write(file: Path, text: str) -> None:
+    """A file is there whole or not at all; what is no plain file, such as a pipe, is written to as it is."""
+    if file.exists() and not file.is_file():
+        file.write_text(text, encoding="utf-8")
+        return
+    unfinished = file.with_name(f".{file.name}.unfinished")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _of_image(name: str) -> Judged:
     with _brought(name) as (store, digest):
         bootable, findings = verifying.judge(store, digest)
-    return {"image": findings}, digest, None, "bootable" if bootable else "container"
+    return {"image": findings}, {"image": digest}, None, "bootable" if bootable else "container"
 
 
 def _built(recipe: Path, *, without_models: bool = False) -> tuple[Lock, building.Built, str, Store]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from aistack import __version__
-from aistack.compose import image_snapshot
+from aistack.compose import credentials, image_snapshot
 from aistack.compose import statement as statements
 from aistack.compose import verify as checks
 from aistack.compose.checks import code
@@ -17,7 +17,7 @@ from aistack.compose.lock import Lock, identity
 from aistack.compose.sbom import complete
 from aistack.diagnostics import Diagnostic, Severity, refuse, unable
 from aistack.facts.filesystem import Filesystem
-from aistack.host import inspect, oci, python_parts
+from aistack.host import inspect, oci, python_parts, signing
 from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store
 
@@ -44,14 +44,23 @@ def verify(
     promised = {name.rsplit("/", 1)[-1]: digest for name, digest in bound.items()}
     filesystem = read(store, system, known)
     found: dict[str, Sequence[Finding]] = {
-        "system": (*checks.verify_system(filesystem, lock, promised), complete.check(filesystem, sbom_of(documents, "base")))
+        "system": (
+            *checks.verify_system(filesystem, lock, promised, signed(store, filesystem, lock)),
+            complete.check(filesystem, sbom_of(documents, "base")),
+            settings(store, system),
+        )
     }
     return found | verify_apps(store, lock, apps, documents)
 
 
 def verify_parts(store: Store, lock: Lock, base: str, apps: Mapping[str, str], documents: Path | None = None) -> Findings:
     """As `verify`, of what is built without models: the base's and the apps' images, which no system image binds yet."""
-    return {"base": judge(store, base, lock)[1], **verify_apps(store, lock, apps, documents)}
+    filesystem = read(store, base)
+    found = checks.verify_base(filesystem, lock, signed(store, filesystem, lock))
+    return {
+        "base": (*found, complete.check(filesystem, sbom_of(documents, "base")), settings(store, base)),
+        **verify_apps(store, lock, apps, documents),
+    }
 
 
 def verify_apps(store: Store, lock: Lock, apps: Mapping[str, str], documents: Path | None) -> dict[str, Sequence[Finding]]:
@@ -66,7 +75,8 @@ def verify_apps(store: Store, lock: Lock, apps: Mapping[str, str], documents: Pa
             path = dict(oci.read_image(store, apps[name]).settings.environment).get("PATH", "/usr/local/bin:/usr/bin:/bin")
             found[name] = checks.verify_upstream(files, app, apps[name], path, of_code)
         else:
-            found[name] = (*checks.verify_app(files, lock, app, of_code), complete.check(files, sbom_of(documents, name)))
+            own = checks.verify_app(files, lock, app, of_code)
+            found[name] = (*own, complete.check(files, sbom_of(documents, name)), settings(store, apps[name]))
     return found
 
 
@@ -75,19 +85,34 @@ def sbom_of(folder: Path | None, image: str) -> Mapping[str, str]:
     return {file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob(f"{image}.*.json"))} if folder else {}
 
 
-def judge(store: Store, digest: str, lock: Lock | None = None, known: Known | None = None) -> tuple[bool, Sequence[Finding]]:
-    """Whether any image in the store is a bootable one, and what the checks found; with the lock that it carries, if it carries one.
+def judge(store: Store, digest: str) -> tuple[bool, Sequence[Finding]]:
+    """Whether any image in the store is a bootable one, and what the checks found; with the lock that it carries, if it carries one."""
+    filesystem, labels = read(store, digest), dict(oci.read_image(store, digest).labels)
+    bootable, found = judged(filesystem, labels, signed(store, filesystem, checks.carried(filesystem)))
+    return bootable, (*found, settings(store, digest))
 
-    A base carries none: `lock` is the one that it was built from.
+
+def settings(store: Store, digest: str) -> Finding:
+    """The check of what the configuration of an image in the store says."""
+    image = oci.read_image(store, digest)
+    return credentials.settings(image.settings.environment, image.history)
+
+
+def judged(filesystem: Filesystem, labels: Mapping[str, str], signed: frozenset[str] = frozenset()) -> tuple[bool, Sequence[Finding]]:
+    """As `judge`, of a file system that was read (`host.inspect.filesystem`) and the labels of its image; `signed` are its modules
+    (sha256, hex) that are signed with the key of the certificate in the lock that it carries.
     """
-    return judged(read(store, digest, known), dict(oci.read_image(store, digest).labels), lock)
-
-
-def judged(filesystem: Filesystem, labels: Mapping[str, str], lock: Lock | None = None) -> tuple[bool, Sequence[Finding]]:
-    """As `judge`, of a file system that was read (`host.inspect.filesystem`) and the labels of its image."""
     bootable = checks.is_bootable(filesystem, labels)
-    expected = checks.expected_by(lock or checks.carried(filesystem))
+    expected = checks.expected_by(checks.carried(filesystem), signed)
     return bootable, (*checks.verify_carried(filesystem, labels), *checks.verify_image(filesystem, bootable=bootable, expected=expected))
+
+
+def signed(store: Store, filesystem: Filesystem, lock: Lock | None) -> frozenset[str]:
+    """The modules (sha256, hex) that did not come with the kernel and are signed with the key of a lock's certificate."""
+    if lock is None or lock.signing is None:
+        return frozenset()
+    others = (module for module in filesystem.modules.values() if not module.in_tree)
+    return frozenset(one.digest for one in others if one.signature and signing.proves(store, lock.signing.certificate, one.signature))
 
 
 def wanted(path: str) -> bool:
@@ -113,9 +138,9 @@ def require(found: Findings) -> None:
         raise refuse(*failed)
 
 
-def statement(image: str, found: Findings, lock: Lock | None) -> str:
-    """The findings as an in-toto statement on an image; those on what was built from a lock are held to warnings as well."""
-    return statements.statement(image, found, version=__version__, lock=identity(lock) if lock else None, strict=lock is not None)
+def statement(images: Mapping[str, str], found: Findings, lock: Lock | None) -> str:
+    """The findings as an in-toto statement on images; those on what was built from a lock are held to warnings as well."""
+    return statements.statement(images, found, version=__version__, lock=identity(lock) if lock else None, strict=lock is not None)
 
 
 def documents(found: Findings) -> dict[str, Any]:
@@ -126,7 +151,8 @@ def documents(found: Findings) -> dict[str, Any]:
 def read(store: Store, digest: str, known: Known | None = None) -> Filesystem:
     """The file system of an image in the store, read back from its layers; what is `known` grows by it."""
     python_parts.require()
-    digests = tuple(layer.digest.removeprefix("sha256:") for layer in oci.read_image(store, digest).layers)
+    image = oci.read_image(store, digest)
+    digests = tuple(layer.digest.removeprefix("sha256:") for layer in image.layers)
     lower = max((below for below in known or () if digests[: len(below)] == below), key=len, default=())
     upper = digests[len(lower) :]
     if damaged := store.damaged(upper):
@@ -136,4 +162,4 @@ def read(store: Store, digest: str, known: Known | None = None) -> Filesystem:
         found = inspect.filesystem([store.blob(layer) for layer in upper], wanted, folder, known[lower] if known and lower else None)
     if known is not None:
         known[digests] = found
-    return found
+    return replace(found, environment=dict(image.settings.environment), arch=image.arch)

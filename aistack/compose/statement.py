@@ -19,11 +19,11 @@ FINDINGS = "urn:aistack:verify:v1"
 """The extension with every finding in full: the predicate itself knows names only."""
 
 
-def statement(image: str, held: Mapping[str, Sequence[Finding]], *, version: str, lock: str | None, strict: bool) -> str:
-    """The statement on the image of that manifest digest; `held` are the findings by what they are about (`system`, `app-chat`).
+def statement(images: Mapping[str, str], held: Mapping[str, Sequence[Finding]], *, version: str, lock: str | None, strict: bool) -> str:
+    """The statement on images (name → manifest digest); `held` are the findings by what they are about (`system`, `app-chat`).
 
-    Those of apps belong to it as well: a system image binds them by digest. `lock` is the identity that it was held against, `version`
-    that of aistack. What could not be told is among the warnings, as is a `no` that does not condemn.
+    A system image alone is enough for its apps' findings: it binds them by digest. `lock` is the identity that it was held against,
+    `version` that of aistack. What could not be told is among the warnings, as is a `no` that does not condemn.
     """
     passed, warned, failed = list[str](), list[str](), list[str]()
     for about, findings in held.items():
@@ -42,5 +42,5 @@ def statement(image: str, held: Mapping[str, Sequence[Finding]], *, version: str
         "failedTests": failed,
         FINDINGS: {about: [asdict(finding) for finding in findings] for about, findings in held.items()},
     }
-    subject = [{"name": "image", "digest": {"sha256": image.removeprefix("sha256:")}}]
+    subject = [{"name": name, "digest": {"sha256": digest.removeprefix("sha256:")}} for name, digest in images.items()]
     return json.dumps({"_type": TYPE, "subject": subject, "predicateType": PREDICATE, "predicate": predicate}, indent=2) + "\n"

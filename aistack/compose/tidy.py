@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from aistack.compose import credentials
 from aistack.compose.findings import Check
 from aistack.facts.filesystem import Entry, Filesystem
 
@@ -32,8 +33,12 @@ BACKUPS = re.compile(
 )
 SECRETS = re.compile(
     r"/etc/ssh/ssh_host_\w+_key(\.pub)?|/var/lib/dkms/mok\.key|/var/lib/systemd/(random-seed|credential\.secret)|/boot/.*/random-seed"
-    r"|.*/\.(netrc|git-credentials|docker/config\.json|aws/credentials)|.*/(containers|docker)/auth\.json"
 )
+MADE_ANEW = re.compile(r"/etc/ssh/ssh_host_.*|/etc/ssl/private/ssl-cert-snakeoil\.key|/etc/pki/tls/private/localhost\.key")
+"""Keys that packages make up when they are installed: who deletes them has the machine make its own."""
+SHOWN = re.compile(r"/(?:usr|opt)/(?:.*/)?(?:doc|examples?|fixtures|testdata|testing|tests?)/.*")
+"""Documentation and tests, whose keys everybody has and nobody trusts."""
+NUMBER = re.compile("[0-9]{1,10}")
 LINKS: Mapping[str, str] = {
     "/etc/default/locale": "Debian's link to /etc/locale.conf, which is written when somebody chooses a language",
 }
@@ -45,7 +50,7 @@ RUNTIME = ("/dev/", "/proc/", "/run/", "/sys/", "/tmp/", "/var/")
 
 def wanted(path: str) -> bool:
     """The files whose contents these checks read."""
-    return path in READ or path == SOURCES or path.startswith(SOURCES + ".d/")
+    return path in READ or path == SOURCES or path.startswith(SOURCES + ".d/") or credentials.wanted(path)
 
 
 def _files(filesystem: Filesystem) -> Iterator[tuple[str, Entry]]:
@@ -78,7 +83,10 @@ def _sources(filesystem: Filesystem) -> list[str]:
 
 
 def _identity(filesystem: Filesystem) -> list[str]:
-    wrong = [f"{path} is a private key" for path in filesystem.keys]
+    wrong = [f"{path} is a private key" for path in filesystem.keys if not SHOWN.fullmatch(path)]
+    below = (path for path in filesystem.keys_below if path not in filesystem.keys and not MADE_ANEW.fullmatch(path))
+    wrong += [f"{path} is a private key, in a lower layer" for path in below if not SHOWN.fullmatch(path)]
+    wrong += credentials.kept(filesystem)
     wrong += [f"{path} is a secret, or one machine's" for path, _ in _files(filesystem) if SECRETS.fullmatch(path)]
     if (filesystem.text("/etc/machine-id") or "").strip() not in ("", "uninitialized"):
         wrong.append("/etc/machine-id names a machine")
@@ -106,7 +114,8 @@ def _set_id(filesystem: Filesystem) -> list[str]:
 
 
 def _writable(filesystem: Filesystem) -> list[str]:
-    writable = (path for path, entry in filesystem.entries.items() if entry.kind in ("file", "directory") and entry.mode & 0o1002 == 0o0002)
+    mask = {"file": 0o0002, "directory": 0o1002}  # in a folder with the sticky bit everyone has their own files alone
+    writable = (path for path, entry in filesystem.entries.items() if entry.mode & mask.get(entry.kind, 0) == 0o0002)
     return [f"{path} may be written by everyone" for path in sorted(writable)]
 
 
@@ -116,7 +125,7 @@ def _owners(filesystem: Filesystem) -> list[str] | str:
         text = filesystem.text(path)
         if text is None:
             return f"there is no {path} to tell owners by"
-        known.append({int(fields[2]) for line in text.splitlines() if len(fields := line.split(":")) > 2 and fields[2].isdigit()})
+        known.append({int(fields[2]) for line in text.splitlines() if len(fields := line.split(":")) > 2 and NUMBER.fullmatch(fields[2])})
     users, groups = known
     strange = (path for path, entry in sorted(filesystem.entries.items()) if entry.uid not in users or entry.gid not in groups)
     return [f"{path} belongs to {filesystem.entries[path].uid}:{filesystem.entries[path].gid}, whom nobody knows" for path in strange]

@@ -60,13 +60,13 @@ def carried(filesystem: Filesystem) -> Lock | None:
     return lock if isinstance(lock, Lock) else None
 
 
-def expected_by(lock: Lock | None) -> Expected:
-    """What a lock promises of the binaries in its base."""
-    accelerator = lock.accelerator if lock else None
-    if lock is None or accelerator is None:
+def expected_by(lock: Lock | None, signed: frozenset[str] = frozenset()) -> Expected:
+    """What a lock promises of the binaries in its base; `signed` are the modules (sha256, hex) that its certificate's key signed."""
+    if lock is None:
         return NOTHING
-    driver = dict(lock.components).get("driver") if accelerator.product.startswith("nvidia/") else None
-    return Expected(driver=driver, pci_ids=accelerator.pci_ids)
+    accelerator = lock.accelerator
+    driver = dict(lock.components).get("driver") if accelerator and accelerator.product.startswith("nvidia/") else None
+    return Expected(driver=driver, pci_ids=accelerator.pci_ids if accelerator else (), signed=signed if lock.signing else None)
 
 
 def is_bootable(filesystem: Filesystem, labels: Mapping[str, str]) -> bool:
@@ -74,9 +74,17 @@ def is_bootable(filesystem: Filesystem, labels: Mapping[str, str]) -> bool:
     return labels.get(BOOTABLE) == "1" or any(re.fullmatch(r"/usr/lib/modules/[^/]+/vmlinuz", path) for path in filesystem.entries)
 
 
-def verify_system(filesystem: Filesystem, lock: Lock, bound: Mapping[str, str]) -> tuple[Finding, ...]:
-    """Checks a system image; `bound` maps the image names that the lock promises to their manifest digests (`sha256:…`)."""
-    return (*_promised(filesystem, lock, identity(lock), bound), *verify_image(filesystem, bootable=True, expected=expected_by(lock)))
+def verify_base(filesystem: Filesystem, lock: Lock, signed: frozenset[str] = frozenset()) -> tuple[Finding, ...]:
+    """Checks a base, which holds what a system image does but the lock and the images that it binds; `signed` as in `expected_by`."""
+    return (*_content(filesystem, lock), *verify_image(filesystem, bootable=True, expected=expected_by(lock, signed)))
+
+
+def verify_system(
+    filesystem: Filesystem, lock: Lock, bound: Mapping[str, str], signed: frozenset[str] = frozenset()
+) -> tuple[Finding, ...]:
+    """As `verify_base`, a system image; `bound` maps the image names that the lock promises to their manifest digests (`sha256:…`)."""
+    expected = expected_by(lock, signed)
+    return (*_promised(filesystem, lock, identity(lock), bound), *verify_image(filesystem, bootable=True, expected=expected))
 
 
 def verify_carried(filesystem: Filesystem, labels: Mapping[str, str]) -> tuple[Finding, ...]:
@@ -110,10 +118,15 @@ def verify_app(filesystem: Filesystem, lock: Lock, app: LockedApp, wanted: devic
 
 def _promised(filesystem: Filesystem, lock: Lock, named: str, bound: Mapping[str, str | None]) -> Iterator[Finding]:
     """What a lock promises of a system image; `named` is the identity that its label or its builder gives, a digest of None any."""
-    yield _packages(filesystem, lock.root("base"))
+    yield from _content(filesystem, lock)
     yield _lock(filesystem, named)
-    yield _kernel(filesystem, lock.component("kernel"))
     yield _bound(filesystem, bound)
+
+
+def _content(filesystem: Filesystem, lock: Lock) -> Iterator[Finding]:
+    """What a lock promises of a base, and so of what is built on it."""
+    yield _packages(filesystem, lock.root("base"))
+    yield _kernel(filesystem, lock.component("kernel"))
     if lock.accelerator and lock.accelerator.firmware:
         yield _firmware(filesystem, lock.accelerator)
 

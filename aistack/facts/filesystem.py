@@ -36,19 +36,26 @@ class Entry:
 class Filesystem:
     """Absolute paths and their entries; `texts` holds contents that were asked for, `keys` names private keys.
 
+    `texts_below` (small ones) and `keys_below` are those that layers hold, too, though a later one deletes or replaces them.
+
     The others are what was read of the files at those paths: programs and libraries, kernel modules, kernels, the file systems in
     initramfs files, why a file could not be read that says it is one of these, and what programs and libraries hold for accelerators.
+    `environment` is what the image sets for its programs, `arch` what it is for (`amd64`; empty: not known).
     """
 
     entries: Mapping[str, Entry]
     texts: Mapping[str, bytes]
     keys: tuple[str, ...] = ()
+    texts_below: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
+    keys_below: tuple[str, ...] = ()
     binaries: Mapping[str, Binary] = field(default_factory=dict)
     modules: Mapping[str, Module] = field(default_factory=dict)
     kernels: Mapping[str, Kernel] = field(default_factory=dict)
     initramfs: Mapping[str, Filesystem] = field(default_factory=dict)
     damaged: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, DeviceCode] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    arch: str = ""
 
     def resolved(self, path: str) -> str:
         """Where an absolute path leads when the links on it are followed; `/` where they go in a circle."""

@@ -8,6 +8,9 @@ from __future__ import annotations
 import tomllib
 
 FOLDER = "/usr/lib/bootc/kargs.d"
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+"""Architectures as images spell them, and as these files do; others are called alike."""
+
 ARGUMENTS, ARCHITECTURES = "kargs", "match-architectures"
 
 

@@ -29,14 +29,16 @@ class Export:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
-    """The signature at the end of a module: its signer's common name, the key's serial number in hex, the hash's name (`sha256`).
+    """The signature at the end of a module: its signer's common name, the key's serial number or identifier in hex, the hash's name.
 
-    What the signature does not tell is empty.
+    `digest` is that hash of what is signed, `value` the signature. What the signature does not tell is empty.
     """
 
     signer: str = ""
     key: str = ""
     algorithm: str = ""
+    digest: bytes = b""
+    value: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

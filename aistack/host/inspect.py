@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import lzma
+import posixpath
 import tarfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +30,7 @@ def filesystem(layers: Sequence[Path], wanted: Callable[[str], bool], scratch: P
             with compression.opened(blob, scratch / f"{blob.name[:12]}.log") as stream:
                 try:
                     _apply(stream, entries, contents)
-                except tarfile.TarError as error:
+                except (tarfile.TarError, EOFError, OSError, ValueError, lzma.LZMAError) as error:
                     raise unable(
                         "HOST010", "layer-unreadable", f"layer {blob.name[:12]} cannot be read as a tar archive", why=(str(error),)
                     ) from error
@@ -83,7 +85,8 @@ class _Blocks:
 
 
 def _absolute(name: str) -> str:
-    return "/" + name.removeprefix("./").strip("/")
+    """Where a name leads that may be written in more than one way, as whoever unpacks it takes it."""
+    return posixpath.normpath("/" + name.strip("/"))
 
 
 def _entry(member: tarfile.TarInfo, entries: dict[str, Entry]) -> Entry:

@@ -41,7 +41,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """An image in the store; `digest` is its manifest's, `size` the manifest's bytes, layers lowest first."""
+    """An image in the store; `digest` is its manifest's, `size` the manifest's bytes, layers lowest first, `history` their commands."""
 
     digest: str
     size: int
@@ -50,6 +50,7 @@ class Image:
     settings: Settings
     labels: tuple[tuple[str, str], ...]
     annotations: tuple[tuple[str, str], ...]
+    history: tuple[str, ...]
 
     def label(self, name: str) -> str | None:
         """A label's value, or None."""
@@ -149,7 +150,8 @@ def read_image(store: Store, digest: str, *, whole: bool = True) -> Image:
         )
         arch = config["architecture"]
         labels = tuple(sorted((inner.get("Labels") or {}).items()))
-    except (KeyError, TypeError, ValueError) as error:
+        history = tuple(str(one.get("created_by") or "") for one in config.get("history") or ())
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise not_an_image(digest, f"{type(error).__name__}: {error}") from error
     for layer in layers:
         if layer.media_type not in (TAR, TAR_ZSTD, TAR_GZIP, DOCKER_TAR, DOCKER_TAR_GZIP):
@@ -166,6 +168,7 @@ def read_image(store: Store, digest: str, *, whole: bool = True) -> Image:
         settings=settings,
         labels=labels,
         annotations=tuple(sorted(manifest.get("annotations", {}).items())),
+        history=history,
     )
 
 

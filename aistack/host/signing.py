@@ -1,4 +1,6 @@
-"""Signing kernel modules, as the kernel's own build does it (Documentation/admin-guide/module-signing.rst), with the builder's openssl.
+"""Signing kernel modules, and proving who signed them, with the builder's openssl.
+
+It is done as the kernel's own build does it: Documentation/admin-guide/module-signing.rst.
 
 The private key is used where it is, a file or a token, and copied nowhere. Tokens are reached through openssl's engine `pkcs11`.
 """
@@ -12,6 +14,7 @@ import struct
 from pathlib import Path
 
 from aistack.diagnostics import DiagnosticError, unable
+from aistack.facts.kernel_files import Signature
 from aistack.facts.pins import Signing
 from aistack.host import process
 from aistack.host.store import Store
@@ -29,6 +32,24 @@ def der(certificate: str) -> bytes:
 def fingerprint(certificate: str) -> str:
     """The sha256 (hex) of a certificate, as openssl and mokutil print it, without colons."""
     return hashlib.sha256(der(certificate)).hexdigest()
+
+
+def proves(store: Store, certificate: str, signature: Signature) -> bool:
+    """Whether a module's signature was made with the key of a certificate (PEM) and names it, as the kernel looks for keys by name."""
+    from asn1crypto import x509
+
+    known = x509.Certificate.load(der(certificate))
+    if not signature.digest or signature.key not in (f"{known.serial_number:x}", (known.key_identifier or b"").hex()):
+        return False
+    with store.scratch() as scratch:
+        files = {"certificate": certificate.encode(), "digest": signature.digest, "signature": signature.value}
+        for name, content in files.items():
+            (scratch / name).write_bytes(content)
+        argv = [
+            process.require("openssl", "openssl"), "pkeyutl", "-verify", "-certin", "-inkey", "certificate", "-sigfile", "signature",
+            "-in", "digest", "-pkeyopt", f"digest:{signature.algorithm}",
+        ]  # fmt: skip
+        return process.run(argv, check=False, cwd=scratch).returncode == 0
 
 
 def sign(store: Store, module: bytes, signing: Signing, folder: Path) -> bytes:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import lzma
 import re
 import tarfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 from aistack.diagnostics import unable
-from aistack.host import process
+from aistack.host import oci, process
 from aistack.host.store import Store, digest
 
 TRANSPORTS = ("containers-storage:", "dir:", "docker://", "docker-archive:", "docker-daemon:", "oci:", "oci-archive:")
@@ -25,21 +27,30 @@ STORAGE = "containers-storage:"
 def named(text: str) -> str | None:
     """The name by which skopeo knows an image that a word of the command line means; None where it means none.
 
-    A folder or an archive on the disk is told by what is in it.
+    A folder or an archive on the disk is told by what is in it. Raises DiagnosticError (exit 3) for an archive that is damaged.
     """
     path = Path(text)
     if text.startswith(TRANSPORTS):
         return text
     if path.is_dir():
         inside = {name: (path / name).is_file() for name in (LAYOUT, MANIFEST)}
-    elif path.is_file() and tarfile.is_tarfile(path):
-        with tarfile.open(path) as archive:
-            names = {name.removeprefix("./") for name in archive.getnames()}
+    elif path.is_file() and (names := _archived(path)) is not None:
         inside = {name: name in names for name in (LAYOUT, MANIFEST)}
     else:
         return None
     layout, manifest = ("oci:", "dir:") if path.is_dir() else ("oci-archive:", "docker-archive:")
     return f"{layout}{text}" if inside[LAYOUT] else f"{manifest}{text}" if inside[MANIFEST] else None
+
+
+def _archived(path: Path) -> set[str] | None:
+    """The names in an archive; None for a file that is none."""
+    try:
+        if not tarfile.is_tarfile(path):
+            return None
+        with tarfile.open(path) as archive:
+            return {name.removeprefix("./") for name in archive.getnames()}
+    except (tarfile.TarError, EOFError, OSError, ValueError, lzma.LZMAError, zlib.error) as error:
+        raise oci.not_an_image(str(path), f"it cannot be read as an archive: {error}") from error
 
 
 def bring(store: Store, name: str) -> str:
@@ -86,12 +97,18 @@ def _named(name: str) -> set[str]:
 def _others(name: str) -> list[str]:
     """The images of a layout folder where what was named is none of them."""
     _, folder, tag = (*name.split(":", 2), "")[:3]
-    tags = [one.get("annotations", {}).get("org.opencontainers.image.ref.name", "") for one in _index(name)]
+    notes = (one.get("annotations") for one in _index(name))
+    tags = [str(one.get(oci.REFERENCE) or "") for one in notes if isinstance(one, dict)]
     return [f"oci:{folder}:{other}" for other in sorted(tags) if other and tag not in tags]
 
 
 def _index(name: str) -> list[dict[str, Any]]:
-    """What the index of a layout folder lists; nothing for other transports."""
+    """What the index of a layout folder lists; nothing for other transports, and where the index is none."""
     transport, _, rest = name.partition(":")
     file = Path(rest.partition(":")[0]) / "index.json"
-    return list(json.loads(file.read_bytes()).get("manifests", [])) if transport == "oci" and file.is_file() else []
+    try:
+        index = json.loads(file.read_bytes()) if transport == "oci" and file.is_file() else {}
+    except (ValueError, RecursionError):
+        return []
+    listed = index.get("manifests") if isinstance(index, dict) else None
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []

@@ -25,6 +25,10 @@ SAYING = re.compile(r".*/(?:libcuda\.so\.[^/]*|libnvidia-ml\.so\.[^/]*|nvidia-sm
 PERSISTENCED = re.compile(r".*/bin/nvidia-persistenced")
 """Distributions build it from a source of its own: it is of the driver's branch, not always of its version."""
 REQUIRED = ("libcuda.so.", "libnvidia-ml.so.")
+INSTALLED = re.compile(
+    r"/usr/lib(?:64)?/(?:[^/]+-linux-[^/]+/)?(?:nvidia/(?:[^/]+/)?)?lib(?:cuda|nvidia-ml)\.so\.(?P<version>" + VERSION.pattern + ")"
+)
+"""The driver's libraries where distributions have them; those of containers, and CUDA's own for older drivers, lie elsewhere."""
 
 FOLDERS = ("updates/{kernel}", "updates", "{kernel}", "")
 """Where the kernel looks for firmware below /usr/lib/firmware: https://docs.kernel.org/driver-api/firmware/fw_search_path.html."""
@@ -47,6 +51,8 @@ def versions(filesystem: Filesystem, expected: Expected) -> list[str]:
     if expected.driver:
         wrong += [] if modules(filesystem) else [f"there is no module of the driver {wanted}"]
         wrong += [f"there is no {name}{wanted}" for name in REQUIRED if not any(path.endswith(f"/{name}{wanted}") for path in parts)]
+    elif trees(filesystem) and not modules(filesystem):
+        wrong += [f"{path} is of the driver, of which there is no module" for path in sorted(parts) if INSTALLED.fullmatch(path)]
     return wrong
 
 

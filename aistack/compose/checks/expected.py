@@ -9,10 +9,10 @@ from aistack.values import dataclass
 class Expected:
     """`driver` is the version of the accelerator's driver where it is one that comes in parts (None: there is none, or it is not known).
 
-    `pci_ids` are the accelerator's, as the catalog has them (`10de:27b8`). `signer` is the common name of whoever signs the modules that do
-    not come with the kernel; None: nobody was named.
+    `pci_ids` are the accelerator's, as the catalog has them (`10de:27b8`). `signed` are the modules (sha256, hex) that are signed with the
+    key of the lock's certificate, as all have to be that do not come with the kernel; None: the lock names no certificate.
     """
 
     driver: str | None = None
     pci_ids: tuple[str, ...] = ()
-    signer: str | None = None
+    signed: frozenset[str] | None = None

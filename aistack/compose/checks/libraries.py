@@ -18,7 +18,7 @@ from aistack.facts.filesystem import Filesystem
 
 CONFIGURATION = "/etc/ld.so.conf"
 DEFAULT = ("/lib", "/usr/lib", "/lib64", "/usr/lib64", "/lib32", "/usr/lib32", "/usr/local/lib")
-MULTIARCH = re.compile(r"/usr/lib/\w+-linux-(?:gnu|musl)\w*|.*/glibc-hwcaps/[^/]+")
+MULTIARCH = re.compile(r"(?:/usr)?/lib/\w+-linux-(?:gnu|musl)\w*|.*/glibc-hwcaps/[^/]+")
 INJECTED = re.compile(r"lib(?:cuda|cudadebugger|nvcuvid|nvoptix|nvidia-[\w-]+)\.so\.1")
 """What a node's driver lends to containers: an image that does not boot need not have it."""
 
@@ -27,6 +27,7 @@ def _needs(filesystem: Filesystem) -> list[str]:
     searched = {filesystem.resolved(folder) for folder in _searched(filesystem)}
     anywhere = _names(filesystem)
     boots = bool(trees(filesystem))
+    told = () if boots else re.split("[:;]", filesystem.environment.get("LD_LIBRARY_PATH", ""))  # a booted system does not read it
 
     def found(folder: str, name: str, binary: Binary) -> bool:
         there = filesystem.binaries.get(filesystem.resolved(f"{folder}/{name}"))
@@ -35,7 +36,7 @@ def _needs(filesystem: Filesystem) -> list[str]:
     wrong = []
     for path, binary in sorted(filesystem.binaries.items()):
         here = posixpath.dirname(path)
-        folders = [*(_own(folder, here) for folder in binary.runpath or binary.rpath), *searched]
+        folders = [*(_own(folder, here) for folder in binary.runpath or binary.rpath), *filter(None, told), *searched]
         strict = bool(binary.interpreter) or here in searched
         if binary.interpreter and not filesystem.kind(filesystem.resolved(binary.interpreter)):
             wrong.append(f"{path} asks for the loader {binary.interpreter}, which is not there")

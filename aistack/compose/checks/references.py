@@ -99,7 +99,7 @@ def _cdi(filesystem: Filesystem) -> list[str]:
     for path in sorted(path for path in filesystem.texts if path.startswith(CDI)):
         try:
             named = sorted(set(_host_paths(yaml.safe_load(filesystem.text(path) or ""))))
-        except (yaml.YAMLError, AttributeError, TypeError) as error:
+        except (yaml.YAMLError, AttributeError, TypeError, ValueError, RecursionError) as error:
             wrong.append(f"{path} is no specification of CDI: {' '.join(str(error).split())}")
             continue
         wrong += [f"{path} lends {file}, which is not there" for file in named if not _exists(filesystem, file, ())]

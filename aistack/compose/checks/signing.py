@@ -42,8 +42,8 @@ def _wrong(filesystem: Filesystem, tree: Tree, expected: Expected) -> Iterator[s
         signer = _signer(tree, path)
         if module.in_tree and signer != usual and not _excused(tree, path):
             yield f"{tree.short(path)} is {_signed(signer)}, most of the kernel's own are {_signed(usual)}"
-        elif not module.in_tree and expected.signer is not None and signer != expected.signer:
-            yield f"{tree.short(path)} is {_signed(signer)}, the lock names {expected.signer}"
+        elif not module.in_tree and expected.signed is not None and module.digest not in expected.signed:
+            yield f"{tree.short(path)} is {_signed(signer)}, and not with the key of the lock's certificate"
         elif not signer and forced:
             yield f"{tree.short(path)} is not signed, and the kernel loads nothing else ({', '.join(forced)})"
 

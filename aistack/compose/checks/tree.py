@@ -95,11 +95,14 @@ def setting(filesystem: Filesystem, version: str, name: str) -> str | None:
 
 
 def arguments(filesystem: Filesystem) -> tuple[str, ...]:
-    """The kernel arguments that the image asks for, whatever architecture they are for."""
+    """The kernel arguments that the image asks for; of one whose architecture is not known, those for every one."""
     found: list[str] = []
+    machine = kargs.MACHINES.get(filesystem.arch, filesystem.arch)
     for path in filesystem.below(kargs.FOLDER):
         try:
-            found += kargs.read(filesystem.texts.get(path, b""))[0] if path.endswith(".toml") else ()
+            words, machines = kargs.read(filesystem.texts.get(path, b"")) if path.endswith(".toml") else ((), None)
         except ValueError:
             continue  # `bootc-kargs` tells
+        if machines is None or not machine or machine in machines:
+            found += words
     return tuple(word for text in found for word in text.split())

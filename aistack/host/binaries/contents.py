@@ -52,8 +52,12 @@ UNREAD = (f"{APP}/", "/models/")
 
 LARGEST_KEY = 64 << 10
 PEM_KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----\r?\n[A-Za-z0-9+/]")
-DER_KEY = re.compile(rb"\x30\x82..\x02\x01\x00(?:\x02\x82|\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01)", re.DOTALL)
-"""An RSA key as PKCS#1 or PKCS#8 have it."""
+DER = re.compile(rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)", re.DOTALL)
+DER_KEY = re.compile(rb"\x02\x01(?:\x00\x02[\x81\x82]|[\x00\x01]\x30.\x06|\x01\x04[\x1c\x20\x30\x42])", re.DOTALL)
+"""How a key begins behind its length: RSA's as PKCS#1 has it, any as PKCS#8 does, an elliptic curve's as RFC 5915 does."""
+PKCS12 = b"\x02\x01\x03"
+KEY_BAG = b"\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02"
+"""What in a PKCS#12 file is a key, and not a certificate alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,8 @@ class Contents:
         self.read = {} if read is None else read  # by checksum and name: an initramfs holds what lies outside, too
         lower = lower or Filesystem(entries={}, texts={})
         self.texts = dict(lower.texts)
-        self.keys = set(lower.keys)
+        self.keys, self.keys_below = set(lower.keys), set(lower.keys_below)
+        self.texts_below = dict(lower.texts_below)
         self.code = dict(lower.code)
         known: dict[str, Value] = {**lower.binaries, **lower.modules, **lower.kernels, **lower.initramfs}
         known |= {path: Damage(why) for path, why in lower.damaged.items()}
@@ -91,8 +96,11 @@ class Contents:
 
     def forget(self, path: str) -> None:
         """A path is gone, or becomes something else."""
-        self.keys.discard(path)
-        self.texts.pop(path, None)
+        if path in self.keys:
+            self.keys.remove(path)
+            self.keys_below.add(path)
+        if 0 < len(text := self.texts.pop(path, b"")) <= LARGEST_KEY:
+            self.texts_below[path] = (*self.texts_below.get(path, ()), text)
         self.code.pop(path, None)
         self.values.pop(path, None)
 
@@ -119,7 +127,7 @@ class Contents:
             self.texts[path] = data
         if not ours and head.startswith(elf.MAGIC):
             self._hold(path, fatbin.read((data,)))
-        if len(data) <= LARGEST_KEY and (PEM_KEY.search(data) or DER_KEY.match(data)):
+        if len(data) <= LARGEST_KEY and _is_key(data):
             self.keys.add(path)
         md5 = _md5(data).hexdigest() if binary or path.startswith(PACKAGED) else ""
         if binary:
@@ -187,6 +195,8 @@ class Contents:
             entries=entries,
             texts=self.texts,
             keys=tuple(sorted(self.keys)),
+            texts_below=self.texts_below,
+            keys_below=tuple(sorted(self.keys_below)),
             binaries={path: value for path, value in values.items() if isinstance(value, Binary)},
             modules={path: value for path, value in values.items() if isinstance(value, Module)},
             kernels={path: value for path, value in values.items() if isinstance(value, Kernel)},
@@ -210,6 +220,16 @@ def _value(path: str, stream: IO[bytes], size: int) -> Value | None:
         return Damage(str(error))
     except Exception as error:  # noqa: BLE001 - what is damaged may fail a parser in any way
         return Damage(f"it cannot be parsed ({type(error).__name__}: {error})")
+
+
+def _is_key(data: bytes) -> bool:
+    """Whether a file is a private key, or holds one."""
+    if PEM_KEY.search(data):
+        return True
+    head = DER.match(data)
+    if head is None or len(data) != head.end() + (int.from_bytes(data[2 : head.end()]) if head.end() > 2 else data[1]):
+        return False
+    return bool(DER_KEY.match(data, head.end())) or (data.startswith(PKCS12, head.end()) and KEY_BAG in data)
 
 
 def _kept(value: Value | None) -> Promise:

@@ -6,6 +6,7 @@ Their form is https://docs.kernel.org/driver-api/early-userspace/buffer-format.h
 from __future__ import annotations
 
 import lzma
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,8 @@ def _archive(stream: IO[bytes]) -> Iterator[Member]:
         header = stream.read(HEADER)
         if len(header) < HEADER or header[:6] not in MAGIC:
             raise DamagedError("it ends within an archive, or holds none")
+        if not re.fullmatch(rb"[0-9A-Fa-f]+", header):
+            raise DamagedError("it holds an archive whose numbers are none")
         _, mode, uid, gid, _, _, size, *_, length, _ = (int(header[place : place + 8], 16) for place in range(6, HEADER, 8))
         name = _padded(stream, length, HEADER)[:-1].decode("utf-8", "surrogateescape")
         data = _padded(stream, size, 0)

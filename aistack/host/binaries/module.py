@@ -144,13 +144,15 @@ def _signature(data: bytes) -> Signature | None:
     try:
         signed = cms.ContentInfo.load(data[end - TRAILER - length : end - TRAILER])
         (signer,) = signed["content"]["signer_infos"]
-        who = signer["sid"].chosen
-        if signer["sid"].name != "issuer_and_serial_number":
-            return Signature(key=who.native.hex(), algorithm=signer["digest_algorithm"]["algorithm"].native)
+        who, algorithm = signer["sid"].chosen, signer["digest_algorithm"]["algorithm"].native
+        named = signer["sid"].name == "issuer_and_serial_number"
+        signs_all = algorithm in hashlib.algorithms_guaranteed and not signer["signed_attrs"]  # the kernel's own build adds no attributes
         return Signature(
-            signer=str(who["issuer"].native.get("common_name", "")),
-            key=f"{who['serial_number'].native:x}",
-            algorithm=signer["digest_algorithm"]["algorithm"].native,
+            signer=str(who["issuer"].native.get("common_name", "")) if named else "",
+            key=f"{who['serial_number'].native:x}" if named else who.native.hex(),
+            algorithm=algorithm,
+            digest=hashlib.new(algorithm, data[: end - TRAILER - length]).digest() if signs_all else b"",
+            value=signer["signature"].native,
         )
     except (ValueError, TypeError, KeyError) as error:
         raise DamagedError(f"its signature cannot be read: {error}") from error
