@@ -20,6 +20,7 @@ from aistack.host.probes.reading import inside
 from aistack.node import admission, following, gate, live, state, telling
 from aistack.node import update as node
 from aistack.node.agent import keep
+from aistack.node.decide import quarantine
 from aistack.node.deployments import Deployments, Fetched, Listed
 from aistack.node.deployments.choice import chosen
 from aistack.node.first_gate import lock_text, look, read_lock
@@ -254,9 +255,8 @@ def _applied(root: Path, engine: Deployments, *, may_reboot: bool = True) -> str
 
 def _quarantine(root: Path, *digests: str | None) -> None:
     """Remember not to take these images again."""
-    remembered = state.load(inside(root, state.PATH))
-    every = tuple(dict.fromkeys((*remembered.quarantined, *filter(None, digests))))
-    state.save(inside(root, state.PATH), replace(remembered, quarantined=every))
+    path = inside(root, state.PATH)
+    state.save(path, quarantine(state.load(path), *digests))
 
 
 def _say(text: str) -> None:
