@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aistack.node.decide import MOST_ATTEMPTS, Action, Experiment, Situation, State, decide
+from aistack.node.decide import MOST_ATTEMPTS, Action, Experiment, Situation, State, decide, quarantine
 from aistack.node.deployments import Deployments
 from aistack.node.results import Cause, Outcome, Verdict
 from aistack.node.second_gate import act
@@ -28,6 +28,7 @@ FELL_BACK = replace(OLD, newer="new")
 KNOWN = State(confirmed="old")
 TRYING = State(confirmed="old", experiment=Experiment(digest="new", failed=("memory",)))
 QUARANTINED = State(confirmed="old", quarantined=("new",))
+LEFT = State(confirmed="first", quarantined=("old",))
 
 
 @pytest.mark.parametrize(
@@ -72,12 +73,34 @@ QUARANTINED = State(confirmed="old", quarantined=("new",))
         (TRYING, replace(NEW, on_trial=True), GOOD, Action.CONFIRM, State(confirmed="new")),
         # nobody can tell what is booted
         (KNOWN, replace(NEW, booted=None), SOFTWARE, Action.DEGRADE, KNOWN),
+        # the bootloader fell back to one that is not confirmed
+        (State(), replace(FELL_BACK, confirmed_is_here=False), SOFTWARE, Action.MARK_UNFIT, State(unfit="old", quarantined=("new",))),
+        (State(unfit="old"), FELL_BACK, UNKNOWN_CAUSE, Action.MARK_UNFIT, State(unfit="old", quarantined=("new",))),
+        (State(confirmed="first"), FELL_BACK, GOOD, Action.CONFIRM, State(confirmed="old", quarantined=("new",))),
+        (State(confirmed="first"), FELL_BACK, SOFTWARE, Action.ROLL_BACK, State(confirmed="first", quarantined=("new", "old"))),
+        (LEFT, FELL_BACK, GOOD, Action.ROLL_BACK, State(confirmed="first", quarantined=("old", "new"))),
+        (State(quarantined=("old",)), replace(FELL_BACK, confirmed_is_here=False), GOOD, Action.DEGRADE, State(quarantined=("old", "new"))),
+        # not the bootloader but somebody at the console chose it
+        (LEFT, replace(OLD, newer="first"), GOOD, Action.DEGRADE, LEFT),
+        (State(confirmed="first"), replace(OLD, newer="first"), SOFTWARE, Action.DEGRADE, State(confirmed="first")),
+        # a healthy node is not unfit, and neither is one that gave up what it was unfit with
+        (State(confirmed="old", unfit="new"), OLD, GOOD, Action.NOTHING, KNOWN),
+        (State(confirmed="old", unfit="new"), OLD, SOFTWARE, Action.DEGRADE, State(confirmed="old", unfit="new")),
+        (State(confirmed="old", unfit="new"), FELL_BACK, SOFTWARE, Action.DEGRADE, QUARANTINED),
     ],
 )
 def test_each_row(state: State, situation: Situation, verdict: Verdict, action: Action, after: State) -> None:
     decision = decide(state, situation, verdict)
     assert (decision.action, decision.state) == (action, after)
     assert decision.because
+
+
+@pytest.mark.parametrize("digests", [("new",), (None, "new"), ("other", "new")])
+def test_what_is_quarantined_is_no_experiment_and_no_reason_to_be_unfit(digests: tuple[str | None, ...]) -> None:
+    before = replace(TRYING, unfit="new", quarantined=("other",))
+    assert quarantine(before, *digests) == State(confirmed="old", quarantined=("other", "new"))
+    assert quarantine(before, "another") == replace(before, quarantined=("other", "another"))
+    assert quarantine(before, None) == before
 
 
 def test_degraded_is_good_enough() -> None:
@@ -99,7 +122,7 @@ VERDICTS = st.builds(
 
 @dataclass(slots=True)
 class Machine:
-    """A node with `new` on trial above the confirmed `old`; None as a verdict: that system dies before its second gate.
+    """A node with `new` on trial above what ran before; None as a verdict: that system dies before its second gate.
 
     `cut` is how many of the three changes (state, default, trial) a start lets through before the power goes, None when it stays on.
     GRUB's part is what `COUNTING` in compose/render/grub.py does, one start at a time.
@@ -111,6 +134,7 @@ class Machine:
     order: list[str] = field(default_factory=lambda: ["new", "old"])
     state: State = field(default_factory=lambda: KNOWN)
     switches: int = 0
+    staged: int = 0
 
     def start(self, cut: int | None = None) -> str | None:
         """One start: which system stays up, None when the machine starts again."""
@@ -124,7 +148,8 @@ class Machine:
         newer = self.order[0] if self.order[0] != booted else None
         if verdict is None:
             return None
-        situation = Situation(booted=booted, confirmed_is_here=True, newer=newer, on_trial=on_trial, attempt=LAST)
+        here = self.state.confirmed in self.order
+        situation = Situation(booted=booted, confirmed_is_here=here, newer=newer, on_trial=on_trial, attempt=LAST)
         decision = decide(self.state, situation, verdict)
         assert set(self.state.quarantined) <= set(decision.state.quarantined)
         assert decision.state.confirmed not in decision.state.quarantined
@@ -137,6 +162,16 @@ class Machine:
             self.switches += 1
             return None
         return booted
+
+    def update(self, booted: str, tries: int) -> None:
+        """What a timer does that finds `new` offered: staged as the engine does it, and an orderly shutdown."""
+        if booted == "new" or "new" in self.state.quarantined:
+            return
+        if self.order[0] == "new" and self.tries is not None:  # fell back
+            self.order = [booted, *(other for other in self.order if other != booted)]
+        self.order = ["new", *(other for other in self.order if other != "new")]
+        self.tries = tries
+        self.staged += 1
 
     def use_power(self) -> None:
         if self.left is not None:
@@ -196,6 +231,73 @@ def test_every_update_comes_to_rest_whatever_is_cut(new: str, old: str, tries: i
             assert (rest, node.state) == ("new", State(confirmed="old", unfit="new")), told
         if old == "good" and new in ("software", "unknown", "other", "untold", "dies"):
             assert (rest, node.state) == ("old", State(confirmed="old", quarantined=("new",))), told
+
+
+BELOW = {
+    "confirmed": KNOWN,
+    "never confirmed": State(),
+    "never judged": State(confirmed="first"),
+    "unfit": State(unfit="old"),
+    "unfit above a confirmed one": State(confirmed="first", unfit="old"),
+    "quarantined": State(quarantined=("old",)),
+    "quarantined, booted by hand": LEFT,
+}
+"""What a node may know of the system that it runs when `new`, which dies, is staged above that."""
+
+
+def above(state: State, tries: int, old: Verdict, first: Verdict) -> Machine:
+    """The confirmed one, where another runs, is on the disk: staging holds it."""
+    order = ["new", "old", *(["first"] if state.confirmed == "first" else [])]
+    return Machine(verdicts={"new": None, "old": old, "first": first}, tries=tries, state=state, order=order)
+
+
+def settle(node: Machine, tries: int) -> list[str]:
+    """Start again and again, with the timer's update each time; what stayed up."""
+    stayed = []
+    for _ in range(3 * tries + 8):
+        if up := node.start():
+            stayed.append(up)
+            node.update(up, tries)
+    return stayed
+
+
+@pytest.mark.parametrize("tries", [1, 2, 3])
+@pytest.mark.parametrize("old", [name for name in ALL if name != "dies"])
+@pytest.mark.parametrize("below", BELOW)
+def test_a_node_comes_back_from_a_newer_system_that_dies(below: str, old: str, tries: int) -> None:
+    """Whatever it ran before, and wherever the power is cut while two gates act: it is up again, for good, and takes that one no more."""
+    for cuts, first in itertools.product(itertools.product(CUTS, repeat=2), (GOOD, SOFTWARE, UNKNOWN_CAUSE)):
+        verdict = ALL[old]
+        assert verdict is not None
+        node = above(BELOW[below], tries, verdict, first)
+        told = cuts, first, node
+        for cut in (*[None] * tries, *cuts):
+            node.start(cut)
+        stayed = settle(node, tries)
+        assert len(stayed) >= 4 and len(set(stayed[-4:])) == 1, told
+        assert node.order[0] == stayed[-1] and "new" in node.state.quarantined, told
+        assert node.staged <= 2 and node.switches <= 2, told
+
+
+@given(
+    below=st.sampled_from(list(BELOW)),
+    starts=st.lists(st.tuples(VERDICTS, st.sampled_from(CUTS), st.booleans()), max_size=25),
+    ends=st.tuples(VERDICTS, VERDICTS),
+    tries=st.integers(min_value=1, max_value=3),
+)
+def test_after_any_history_a_node_comes_up(
+    below: str, starts: list[tuple[Verdict, int | None, bool]], ends: tuple[Verdict, Verdict], tries: int
+) -> None:
+    """The gates say what they like, the power goes when it likes, and `new` dies at each start: nothing of that may become the end."""
+    node = above(BELOW[below], tries, *ends)
+    for verdict, cut, offered in starts:
+        node.verdicts = {"new": None, "old": verdict, "first": verdict}
+        if (up := node.start(cut)) and offered:
+            node.update(up, tries)
+    node.verdicts = {"new": None, "old": ends[0], "first": ends[1]}
+    stayed = settle(node, tries)
+    assert len(stayed) >= 4 and len(set(stayed[-4:])) == 1, node
+    assert "new" in node.state.quarantined and node.order[0] != "new", node
 
 
 @given(

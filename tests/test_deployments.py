@@ -45,6 +45,7 @@ for name in "ab":
     argv = ["ostree", f"--repo={root}/ostree/repo", "commit", "-b", name, "--owner-uid=0", "--owner-gid=0", *metadata, str(tree)]
     commit = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
     with sysroot.opened(root, writable=True) as opened:
+        said["foreseen " + name] = sysroot.next_name(opened, commit)
         said[name] = sysroot.deploy(opened, commit, digest=digest, reference="x", kernel_arguments=["quiet"])
 deployments = OstreeDeployments(root=root)
 said["counted"] = re.findall(r'"\${trial}" = "(.*)"', (root / "boot/grub/grub.cfg").read_text())
@@ -67,6 +68,11 @@ except DiagnosticError as error:
 (root / "proc/cmdline").write_text("x " + re.search(r"ostree=\S+", (root / "boot/grub/grub.cfg").read_text())[0])
 booted = deployment(root)
 said["booted"] = (booted.error, booted.value and booted.value.manifest, booted.value and booted.value.promised_manifest)
+with sysroot.opened(root, writable=True) as opened:
+    said["foreseen"] = sysroot.next_name(opened, commit)
+    said["again"] = sysroot.deploy(opened, commit, digest=digest, reference="x", kernel_arguments=["quiet"])
+environment.write_bytes(b"x" * 100)
+deployments.stop_counting()
 print(json.dumps(said))
 """
 
@@ -91,6 +97,8 @@ def test_the_default_is_switched_and_the_trial_ended(node: Path) -> None:
     binds = [rootfs.Bind(source=Path(aistack.__file__).parent.parent, target="/mnt")]
     said = json.loads(rootfs.enter(node, ["python3", "-c", INSIDE], binds=binds, environment={"PYTHONDONTWRITEBYTECODE": "1"}).stdout)
     older, newer = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+    assert (said["a"], said["b"]) == (said["foreseen a"], said["foreseen b"])
+    assert said["again"] == said["foreseen"] == said["b"].replace(".0", ".1")
     assert said["before"] == [newer, older]
     assert said["after"] == [older, newer]
     assert (said["counted"], said["parsed"]) == ([said["b"]], 0)

@@ -129,18 +129,33 @@ def test_the_environment_block_is_read_written_and_counted(tmp_path: Path) -> No
         grub.set_trial(replace(wanted, tries=4), path)
 
 
-def test_a_trial_without_a_number_has_fallen_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("counter", [{}, {"boot_counter": "-1"}, {"boot_counter": "nonsense"}])
+def test_a_trial_without_a_number_has_fallen_back(counter: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "grubenv"
-    path.write_bytes(grub.write_environment({"trial": "c0ffee.0"}))
+    path.write_bytes(grub.write_environment({"trial": "c0ffee.0", **counter}))
     assert grub.trial(path) == Trial(deployment="c0ffee.0", tries=grub.FALLEN_BACK)
 
 
-@pytest.mark.parametrize("data", [b"", b"# GRUB Environment Block\n", b"x" * 1024])
-def test_a_damaged_block_is_named(data: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "grubenv"
-    path.write_bytes(data)
+DAMAGED = [b"", b"# GRUB Environment Block\n", b"x" * 1024, b"x" * 100, grub.write_environment({"trial": "c0ffee.0"}) + b"#"]
+
+
+@pytest.mark.parametrize("data", DAMAGED)
+def test_a_damaged_block_is_named(data: bytes) -> None:
     with pytest.raises(DiagnosticError, match="damaged"):
-        grub.trial(path)
+        grub.read_environment(data)
+
+
+@pytest.mark.parametrize("data", [None, *DAMAGED, grub.write_environment({"trial": "c0ffee.0"}).replace(b"c", b"\xff")])
+def test_a_block_that_cannot_be_read_counts_nothing_and_the_next_trial_mends_it(data: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "grubenv"
+    if data is not None:
+        path.write_bytes(data)
+    assert grub.trial(path) is None
+    wanted = Trial(deployment="c0ffee.1", tries=2)
+    grub.set_trial(wanted, path)
+    assert grub.trial(path) == wanted
+    assert grub.read_environment(path.read_bytes()) == {"trial": "c0ffee.1", "boot_counter": "2"}
+    assert [one.name for one in tmp_path.iterdir()] == ["grubenv"]
 
 
 def test_a_full_block_is_refused() -> None:

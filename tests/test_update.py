@@ -211,6 +211,61 @@ def test_a_rollback_says_what_it_drops(world: World) -> None:
     node.confirm()
 
 
+def test_a_rollback_that_waits_for_its_reboot_stands(world: World) -> None:
+    """What the next start falls back to is what was gone back to, not what was left."""
+    node, before = world.node, world.node.version()
+    world.push(world.images.system("left"))
+    node.update()
+    assert node.reboot() == "left"
+    node.aistack("rollback")
+    world.push(world.images.system("mended"))
+    assert node.update()["outcome"] == "staged"
+    assert [(one["version"], one["default"]) for one in node.deployments()] == [("mended", False), (before, True), ("left", False)]
+    assert node.reboot() == "mended"
+    assert [one["version"] for one in node.deployments()][:2] == ["mended", before]
+    node.confirm()
+
+
+def test_nothing_is_staged_above_what_the_bootloader_fell_back_from(world: World) -> None:
+    node, before, name = world.node, world.node.version(), world.node.booted
+    world.push(world.images.system("panics"))
+    node.update()
+    assert node.reboot() == "panics"
+    node.booted = name  # what GRUB does at -1
+    world.push(world.images.system("stands"))
+    assert node.update()["outcome"] == "staged"
+    listed = [(one["version"], one["default"]) for one in node.deployments()]
+    assert listed == [("stands", False), (before, True), ("panics", False)]
+    assert node.reboot() == "stands"
+    node.confirm()
+
+
+def test_killed_as_soon_as_it_is_staged_it_is_on_trial(world: World) -> None:
+    """With GRUB's environment damaged before: it is made anew."""
+    node = world.node
+    digest = world.images.system("killed")
+    world.push(digest)
+    node.update("--download")
+    (node.work / "sysroot/boot/grub/grubenv").write_bytes(b"x" * 100)
+    image = f"Image(reference={world.reference!r}, digest={digest!r})"
+    done = node.run(["python3", "-c", KILLED.format(image=image)], check=False)
+    assert done.returncode == 9, done
+    assert node.reboot() == "killed"
+    assert node.trial() == grub.Trial(deployment=node.booted, tries=2)
+    node.confirm()
+
+
+KILLED = """
+import os
+from aistack.host import sysroot
+from aistack.node.deployments import Image
+from aistack.node.deployments.ostree import OstreeDeployments
+deploy = sysroot.deploy
+sysroot.deploy = lambda *arguments, **named: (deploy(*arguments, **named), os._exit(9))
+OstreeDeployments().stage({image}, [])
+"""
+
+
 def test_only_one_runs(world: World) -> None:
     lock = world.node.work / "run/aistack/update.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from aistack.host.probes.reading import inside
 from aistack.node import admission, cleaning, following, gate, live, state, telling
 from aistack.node import update as node
 from aistack.node.agent import keep
+from aistack.node.decide import quarantine
 from aistack.node.deployments import Deployments, Fetched, Image, Listed
 from aistack.node.deployments.choice import chosen
 from aistack.node.first_gate import lock_text, look, read_lock
@@ -303,10 +304,9 @@ def _drop_failed(root: Path, engine: Deployments, digest: str | None) -> None:
 
 def _quarantine(root: Path, *digests: str | None) -> None:
     """Remember not to take these images again; a full disk, which remembers nothing, keeps no node from going back."""
-    remembered = state.load(inside(root, state.PATH))
-    every = tuple(dict.fromkeys((*remembered.quarantined, *filter(None, digests))))
+    path = inside(root, state.PATH)
     try:
-        state.save(inside(root, state.PATH), replace(remembered, quarantined=every))
+        state.save(path, quarantine(state.load(path), *digests))
     except OSError as error:
         _say(f"nobody will remember that it was undone, so that it may be taken again: {error}")
 

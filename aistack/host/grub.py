@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from aistack.diagnostics import unable
+from aistack.diagnostics import DiagnosticError, unable
+from aistack.host import durable
 from aistack.values import dataclass
 
 PATH = Path("/boot/grub/grubenv")
@@ -49,29 +50,36 @@ def write_environment(values: Mapping[str, str]) -> bytes:
 
 
 def trial(path: Path = PATH) -> Trial | None:
-    """Which deployment is on trial, None when none is."""
-    values = read_environment(path.read_bytes())
-    deployment, tries = values.get(TRIAL), values.get(COUNTER)
-    try:
-        return Trial(deployment=deployment, tries=int(tries or FALLEN_BACK)) if deployment else None
-    except ValueError as error:
-        raise unable("GRB001", "environment-damaged", f"`{COUNTER}` is `{tries}`, not a number") from error
+    """Which deployment is on trial, None when none is: a block that is missing or damaged counts nothing for GRUB either."""
+    values = _values(path) or {}
+    tries = values.get(COUNTER, "")
+    return Trial(deployment=values[TRIAL], tries=int(tries) if tries.isdecimal() else FALLEN_BACK) if values.get(TRIAL) else None
 
 
 def set_trial(wanted: Trial | None, path: Path = PATH) -> None:
     """Put a deployment on trial, or end what trial there is with None; nothing is written where that changes nothing.
 
     The block is written over in place: GRUB itself can only overwrite the sectors that the file has. Both values stand in its first
-    sector, so that a power cut leaves both or neither.
+    sector, so that a power cut leaves both or neither. A block that is missing or damaged is made anew; GRUB finds it by its name.
     """
     if wanted is not None and not 1 <= wanted.tries <= 3:
         raise ValueError(f"{wanted.tries} tries: GRUB's menu counts from 3 at most")
+    before = _values(path)
+    values = {name: value for name, value in (before or {}).items() if name not in (TRIAL, COUNTER)}
+    if wanted is not None:
+        values |= {TRIAL: wanted.deployment, COUNTER: str(wanted.tries)}
+    if values == before:
+        return
+    if before is None:
+        durable.write(path, write_environment({}).decode())
     with path.open("r+b", buffering=0) as stream:
-        before = read_environment(stream.read(SIZE))
-        values = {name: value for name, value in before.items() if name not in (TRIAL, COUNTER)}
-        if wanted is not None:
-            values |= {TRIAL: wanted.deployment, COUNTER: str(wanted.tries)}
-        if values != before:
-            stream.seek(0)
-            stream.write(write_environment(values))
-            os.fsync(stream.fileno())
+        stream.write(write_environment(values))
+        os.fsync(stream.fileno())
+
+
+def _values(path: Path) -> dict[str, str] | None:
+    """What the block holds; None where there is no block that GRUB could read."""
+    try:
+        return read_environment(path.read_bytes())
+    except (FileNotFoundError, UnicodeDecodeError, DiagnosticError):
+        return None

@@ -175,6 +175,13 @@ def deploy(sysroot: Any, commit: str, *, digest: str, reference: str, kernel_arg
     return f"{new.get_csum()}.{new.get_deployserial()}"
 
 
+def next_name(sysroot: Any, commit: str) -> str:
+    """What `deploy` will call the next deployment of a commit: OSTree counts on from the folders that are there."""
+    folder = Path(sysroot.get_path().get_path()) / "ostree/deploy" / STATEROOT / "deploy"
+    serials = [int(serial) for path in folder.glob(f"{commit}.*") if (serial := path.name.rpartition(".")[2]).isdecimal()]
+    return f"{commit}.{max(serials, default=-1) + 1}"
+
+
 def set_default(sysroot: Any, name: str) -> None:
     """Make the deployment `CHECKSUM.SERIAL` the one that the bootloader starts; a staged deployment is dropped by OSTree."""
     every = [one for one in sysroot.get_deployments() if not one.is_staged()]

@@ -1,8 +1,11 @@
 """What a node does about a gate's verdict: the table of docs/node.md as one pure function. It reads nothing and does nothing.
 
 Two rules keep a node from going back and forth. A digest is rolled back from at most once (again only where a power cut came between the
-decision and the bootloader, which counts such boots): after that it is either quarantined or the node is marked unfit with it. And a
-confirmed deployment never reboots, except to end the one experiment that a rollback started.
+decision and the bootloader, which counts such boots or falls back to them): after that it is either quarantined or the node is marked
+unfit with it. And a confirmed deployment never reboots, except to end the one experiment that a rollback started.
+
+A third keeps it from being lost. What the bootloader fell back from did not come up: it is quarantined, and what runs becomes the default
+before anything ends the count, which alone keeps the other one from being started.
 """
 
 from __future__ import annotations
@@ -49,7 +52,7 @@ class Reboots:
 class State:
     """What a node remembers between boots; digests are the system images' manifest digests.
 
-    `unfit` is the digest with which the node was found unfit, and stays with the node until that digest passes both gates.
+    `unfit` is the digest with which the node was found unfit, and stays until a deployment passes both gates or that digest is quarantined.
     """
 
     confirmed: str | None = None
@@ -77,11 +80,12 @@ class Situation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The action, why, and what the node remembers from now on."""
+    """The action, why, what the node remembers from now on, and the digest that the bootloader starts from now on, None: as it is."""
 
     action: Action
     because: str
     state: State
+    first: str | None = None
 
 
 def decide(state: State, situation: Situation, verdict: Verdict) -> Decision:
@@ -92,42 +96,70 @@ def decide(state: State, situation: Situation, verdict: Verdict) -> Decision:
     if booted is None:
         return Decision(action=Action.DEGRADE, because="nobody can tell which system image is booted", state=state)
     good = verdict.outcome in (Outcome.HEALTHY, Outcome.DEGRADED)
+    fallen = _fallen(state, situation)
+    decision = _decide(quarantine(state, fallen), situation, verdict, booted, good=good, fallen=fallen)
+    if fallen is None:
+        return decision
+    because = f"{decision.because}; the bootloader fell back from {fallen}"
+    return replace(decision, because=because, first=decision.first or booted)
+
+
+def quarantine(state: State, *digests: str | None) -> State:
+    """The state with these digests quarantined too (None: nothing); an experiment with one, or being unfit with one, is over."""
+    every = tuple(dict.fromkeys((*state.quarantined, *filter(None, digests))))
+    experiment = state.experiment if state.experiment and state.experiment.digest not in digests else None
+    return replace(state, quarantined=every, experiment=experiment, unfit=None if state.unfit in digests else state.unfit)
+
+
+def _fallen(state: State, situation: Situation) -> str | None:
+    """What the bootloader fell back from: the first entry, where another one runs and is not counted.
+
+    Not so where somebody chose another than the confirmed one by hand, or where a rollback, whose boot this is, was cut short.
+    """
+    rolled_back = state.experiment.digest if state.experiment and situation.booted == state.confirmed else None
+    if situation.on_trial or situation.newer in (None, situation.booted, state.confirmed, rolled_back):
+        return None
+    return situation.newer
+
+
+def _decide(state: State, situation: Situation, verdict: Verdict, booted: str, *, good: bool, fallen: str | None) -> Decision:
     if booted == state.confirmed:
-        return _confirmed(state, situation, verdict, booted, good=good)
+        return _confirmed(state, verdict, booted, good=good, fallen=fallen)
     if booted in state.quarantined:
-        if situation.on_trial and situation.confirmed_is_here:
-            return Decision(action=Action.ROLL_BACK, because="it is quarantined: the way back from it was cut short", state=state)
+        if (situation.on_trial or fallen) and situation.confirmed_is_here:
+            because = "it is quarantined, and nobody chose it: the way back from it was cut short"
+            return Decision(action=Action.ROLL_BACK, because=because, state=state, first=state.confirmed)
         return Decision(action=Action.DEGRADE, because="a quarantined system image was booted by hand; it is not confirmed", state=state)
     if good:
         kept = replace(state, confirmed=booted, experiment=None, unfit=None, reboots=None)
-        return Decision(action=Action.CONFIRM, because="both gates are healthy", state=kept)
+        return Decision(action=Action.CONFIRM, because="both gates are healthy", state=kept, first=booted)
     return _new_and_bad(state, situation, verdict, booted)
 
 
-def _confirmed(state: State, situation: Situation, verdict: Verdict, booted: str, *, good: bool) -> Decision:
+def _confirmed(state: State, verdict: Verdict, booted: str, *, good: bool, fallen: str | None) -> Decision:
     experiment = state.experiment
+    if good:
+        state = replace(state, unfit=None)
     if experiment is not None:
-        ended = replace(state, experiment=None)
         if good:
             because = "the confirmed deployment passes what the newer one failed: it was software"
-            return Decision(action=Action.MAKE_DEFAULT, because=because, state=_quarantine(ended, experiment.digest))
+            return Decision(action=Action.MAKE_DEFAULT, because=because, state=quarantine(state, experiment.digest), first=booted)
         if set(experiment.failed) & set(verdict.failed):
             because = f"the confirmed deployment fails the same check ({', '.join(verdict.failed)}): it is hardware"
-            return Decision(action=Action.GO_FORWARD, because=because, state=replace(ended, unfit=experiment.digest))
+            unfit = replace(state, experiment=None, unfit=experiment.digest)
+            return Decision(action=Action.GO_FORWARD, because=because, state=unfit, first=experiment.digest)
         because = "the confirmed deployment fails another check than the newer one did: nothing is proved, it stays"
-        return Decision(action=Action.DEGRADE, because=because, state=_quarantine(ended, experiment.digest))
+        return Decision(action=Action.DEGRADE, because=because, state=quarantine(state, experiment.digest), first=booted)
     if not good:
-        # What the bootloader fell back from never came up: to take it again would only cost the same starts again.
-        kept = _quarantine(state, situation.newer) if situation.newer not in (None, booted) else state
-        return Decision(action=Action.DEGRADE, because="the confirmed deployment is unhealthy; rebooting would not help", state=kept)
-    if situation.newer is not None and situation.newer != booted:
-        because = f"the bootloader fell back from {situation.newer}"
-        return Decision(action=Action.MAKE_DEFAULT, because=because, state=_quarantine(state, situation.newer))
-    healed = replace(state, unfit=None) if state.unfit == booted else state
-    return Decision(action=Action.NOTHING, because="the confirmed deployment is healthy", state=healed)
+        return Decision(action=Action.DEGRADE, because="the confirmed deployment is unhealthy; rebooting would not help", state=state)
+    action = Action.MAKE_DEFAULT if fallen else Action.NOTHING
+    return Decision(action=action, because="the confirmed deployment is healthy", state=state)
 
 
 def _new_and_bad(state: State, situation: Situation, verdict: Verdict, booted: str) -> Decision:
+    if situation.newer is not None and situation.newer == state.confirmed:
+        # Chosen by hand, or the confirmed one did not come up again: who cannot tell leaves the bootloader alone.
+        return Decision(action=Action.DEGRADE, because="it runs in the place of the confirmed deployment, and is unhealthy", state=state)
     unfit = replace(state, unfit=booted, experiment=None)
     if state.unfit == booted:
         return Decision(action=Action.MARK_UNFIT, because="this node is unfit already; a rollback was tried and did not help", state=unfit)
@@ -140,11 +172,9 @@ def _new_and_bad(state: State, situation: Situation, verdict: Verdict, booted: s
         return Decision(action=Action.MARK_UNFIT, because="there is no confirmed deployment to go back to", state=unfit)
     if verdict.outcome is Outcome.UNHEALTHY and verdict.cause is Cause.SOFTWARE:
         because = "the fault is in the software of this system image"
-        return Decision(action=Action.ROLL_BACK, because=because, state=_quarantine(replace(state, experiment=None), booted))
+        return Decision(
+            action=Action.ROLL_BACK, because=because, state=quarantine(replace(state, experiment=None), booted), first=state.confirmed
+        )
     experiment = Experiment(digest=booted, failed=verdict.failed)
     because = "the cause is unknown: one rollback is the experiment"
-    return Decision(action=Action.ROLL_BACK, because=because, state=replace(state, experiment=experiment))
-
-
-def _quarantine(state: State, digest: str | None) -> State:
-    return state if digest is None or digest in state.quarantined else replace(state, quarantined=(*state.quarantined, digest))
+    return Decision(action=Action.ROLL_BACK, because=because, state=replace(state, experiment=experiment), first=state.confirmed)

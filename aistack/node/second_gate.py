@@ -78,15 +78,13 @@ def act(decision: Decision, deployments: Deployments, remember: Callable[[State]
     """
     if decision.action is not Action.CONFIRM:
         remember(decision.state)
-    first = decision.state.unfit if decision.action is Action.GO_FORWARD else decision.state.confirmed
     message = f"{decision.action.value}: {decision.because}"
     evidence = (("action", decision.action.value), ("confirmed", decision.state.confirmed or "none"))
     try:
-        if decision.action in (Action.CONFIRM, Action.MAKE_DEFAULT, Action.ROLL_BACK, Action.GO_FORWARD) and first is not None:
-            deployments.make_default(first)
-        if decision.action not in (Action.RETRY, Action.DEGRADE):
-            # Before a reboot too: a counter that runs out would start the second entry, which is now the one that is left. Degraded, the
-            # node stays where the bootloader fell back to.
+        if decision.first is not None:
+            deployments.make_default(decision.first)
+        if decision.first is not None or decision.action not in (Action.RETRY, Action.DEGRADE):
+            # Before a reboot too: a counter that runs out would start the second entry, which is now the one that is left.
             deployments.stop_counting()
         if decision.action is Action.CONFIRM:
             remember(decision.state)

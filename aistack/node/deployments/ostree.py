@@ -119,15 +119,20 @@ class OstreeDeployments:
                 why = ("another one on trial would leave this one, unproved, as what is started without being counted",)
                 hints = ("wait for the second gate: aistack node status",)
                 raise unable("UPD007", "trial-not-over", "the system image that runs is on trial itself", why=why, hints=hints)
-            if not booted.default:
+            first = listed[0]
+            if trial is not None and trial.deployment == first.name:
                 # The bootloader fell back: a power cut before the shutdown must not start what it fell back from, uncounted.
                 sysroot.set_default(opened, booted.name)
+                first = booted
             arch = os.uname().machine
             arguments = sysroot.changed_kargs(
                 booted.kernel_arguments, sysroot.image_kargs(repo, booted.checksum, arch), sysroot.image_kargs(repo, commit, arch)
             )
-            sysroot.hold(opened, keep)
+            # The first one too: where a rollback waits for its reboot, that is what to fall back to.
+            sysroot.hold(opened, [*keep, first.promised or first.checksum])
             sysroot.discard_staged(opened)
+            # Noted before it is there: whoever is killed in between leaves no deployment that would start without being counted.
+            grub.set_trial(grub.Trial(deployment=sysroot.next_name(opened, commit), tries=TRIES), self.root / GRUB_ENVIRONMENT)
             sysroot.deploy(opened, commit, digest=image.digest, reference=image.reference, kernel_arguments=arguments, staged=True)
         try:
             self.try_staged()
@@ -136,7 +141,7 @@ class OstreeDeployments:
             raise
 
     def try_staged(self) -> None:
-        """GRUB's environment names the deployment; a disk without the file has a menu that counts nothing."""
+        """GRUB's environment names the deployment."""
         with sysroot.opened(self.root) as opened:
             staged = next((one.name for one in sysroot.deployments(opened) if one.staged), None)
         path = self.root / GRUB_ENVIRONMENT
@@ -210,9 +215,9 @@ class OstreeDeployments:
                 sysroot.set_default(opened, f"{chosen.checksum}.{chosen.serial}")
 
     def stop_counting(self) -> None:
-        """End the trial in GRUB's environment, save that of what is staged, which has not begun; without a file there is nothing to end."""
+        """End the trial in GRUB's environment, save that of what is staged, which has not begun."""
         path = self.root / GRUB_ENVIRONMENT
-        if not path.exists() or (trial := grub.trial(path)) is None:
+        if (trial := grub.trial(path)) is None:
             return
         with sysroot.opened(self.root) as opened:
             staged = [one.name for one in sysroot.deployments(opened) if one.staged]
