@@ -98,10 +98,10 @@ def place(secure: Registry, home: Path, tools_root: Path, tmp_path: Path) -> Pla
         rootfs.enter(tools_root, argv, binds=[rootfs.Bind(source=tmp_path, target="/mnt", writable=True)])
     node = tmp_path / "node"
     for file in render_policy((tmp_path / "release.pub").read_text()):
-        assert isinstance(file, RenderedFile)
-        path = node / file.path.removeprefix("/etc/containers/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(file.content)
+        if isinstance(file, RenderedFile):  # the tools root has no /usr/lib/aistack
+            path = node / file.path.removeprefix("/usr/lib/aistack/").removeprefix("/etc/containers/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file.content.replace(b"/usr/lib/aistack", b"/etc/containers"))
     shutil.copytree(home / ".config/containers/certs.d", node / "certs.d")
     shutil.copy(home / "auth.json", node)
     return Place(registry=secure, store=Store(tmp_path / "store"), tools=tools_root, folder=tmp_path)

@@ -168,6 +168,18 @@ def test_an_older_image_is_refused_unless_it_is_wanted(world: World) -> None:
     assert node.update("--download", "--allow-downgrade")["outcome"] == "downloaded"
 
 
+def test_a_local_policy_lets_nothing_in_that_the_image_forbids(world: World) -> None:
+    first = world.images.system("signed", node={"signed-by": "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n"})
+    node = Node(root=world.node.root, work=world.folder / "signed", store=world.images.store)
+    node.install(first, world.reference)
+    node.trust(world.registry.host)
+    policy = node.deployment / "etc/containers/policy.json"
+    policy.unlink()
+    policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}\n')
+    world.push(world.images.system("unsigned"))
+    assert code(node, "update")[1].startswith("error[REG009]")
+
+
 def test_a_quarantined_image_is_taken_by_its_digest_alone(world: World) -> None:
     node, before = world.node, world.node.version()
     digest = world.images.system("undone")

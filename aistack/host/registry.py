@@ -158,7 +158,10 @@ def refused(reference: str, said: str, *, taking: bool = False) -> DiagnosticErr
         hints = (f"put the registry's CA into /etc/containers/certs.d/{host}/ca.crt", "or describe the registry in registries.conf")
         return unable("REG005", "registry-not-trusted", f"{host} does not prove by TLS that it is {host}", why=why, hints=hints)
     if re.search(r"image rejected|signature", said, re.IGNORECASE):
-        hints = ("aistack push RECIPE --to REFERENCE --sign-by KEY", "/etc/containers/policy.json says whose signature is asked for")
+        hints = (
+            "aistack push RECIPE --to REFERENCE --sign-by KEY",
+            "policy.json, on a node the one in /usr/lib/aistack, says whose signature is asked for",
+        )
         return unable("REG009", "image-not-signed", f"{reference} is not signed by the key that is asked for", why=why, hints=hints)
     if re.search(r"unauthorized|authentication required|denied|40[13] ", said, re.IGNORECASE):
         hints = (f"skopeo login {host}", "`REGISTRY_AUTH_FILE` names another auth.json")
