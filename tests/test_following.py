@@ -23,7 +23,7 @@ from aistack.node import state, update
 from aistack.node.cleaning import kept
 from aistack.node.decide import State
 from aistack.node.deployments import Image, Listed
-from aistack.node.following import Offer, Step, judge, to_go_back_to
+from aistack.node.following import Offer, Step, judge, named, to_go_back_to
 
 MONDAY = datetime.datetime(2026, 11, 23)  # a node's local time
 OLD, NEW = "2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z"
@@ -118,6 +118,43 @@ def test_what_a_node_follows(tmp_path: Path) -> None:
     credential.parent.mkdir(parents=True)
     credential.write_text("other.example/n:beta\n")
     assert update.followed(tmp_path, (booted,)) == "other.example/n:beta"
+
+
+DIGEST = f"@sha256:{'0' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("to", "means"),
+    [
+        ("r.example/n:beta", "r.example/n:beta"),
+        (f"r.example/n{DIGEST}", f"r.example/n:stable{DIGEST}"),
+        (f"other.example/n:beta{DIGEST}", f"other.example/n:beta{DIGEST}"),
+        (f"other.example/n{DIGEST}", None),
+        ("r.example/n", None),
+        ("r.example/n:stable@sha256:0", None),
+    ],
+)
+def test_what_is_named_by_hand(to: str, means: str | None) -> None:
+    assert named(to, "r.example/n:stable") == means
+
+
+def test_a_node_is_held_to_what_was_named_by_its_digest_while_it_has_it(tmp_path: Path) -> None:
+    booted, image = Listed(digest="b", booted=True, reference="r.example/n:stable"), f"other.example/n:beta{DIGEST}"
+    update.hold(tmp_path, image)
+    assert update.followed(tmp_path, (booted,)) == "r.example/n:stable"
+    for one in (Listed(digest=DIGEST[1:], staged=True), Listed(digest=DIGEST[1:], booted=True)):
+        assert update.asked(tmp_path, None, (one, booted)) == image
+    update.hold(tmp_path, "r.example/n:stable")
+    assert update.followed(tmp_path, (replace(booted, digest=DIGEST[1:]),)) == "r.example/n:stable"
+
+
+@pytest.mark.parametrize("given", [f"r.example/n:stable{DIGEST}", "r.example/n", "stable"])
+def test_a_credential_that_names_no_tag_is_refused(tmp_path: Path, given: str) -> None:
+    credential = tmp_path / "run/credentials/@system/aistack.follow"
+    credential.parent.mkdir(parents=True)
+    credential.write_text(given)
+    with pytest.raises(DiagnosticError, match=r"the credential aistack\.follow"):
+        update.asked(tmp_path, None, (BOOTED,))
 
 
 def test_a_second_update_is_refused(tmp_path: Path) -> None:

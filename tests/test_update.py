@@ -189,8 +189,19 @@ def test_a_quarantined_image_is_taken_by_its_digest_alone(world: World) -> None:
     assert "starts next" in node.aistack("rollback").stdout
     assert node.reboot() == before
     assert node.update()["outcome"] == "quarantined"
-    said = node.update("--download", "--to", f"{world.registry.host}/{REPOSITORY}@{digest}")
-    assert (said["outcome"], said["reference"]) == ("downloaded", world.reference)
+    exactly = f"{world.registry.host}/{REPOSITORY}@{digest}"
+    said = node.update("--download", "--to", exactly)
+    assert (said["outcome"], said["reference"], said["held"]) == ("downloaded", world.reference, False)
+    assert node.update("--to", exactly)["outcome"] == "staged"
+    world.push(world.images.system("the-tag-goes-on"))
+    for _ in range(2):  # staged, then booted: the timer leaves it alone
+        said = node.update()
+        assert (said["digest"], said["held"]) == (digest, True)
+        assert node.reboot() == "undone"
+    assert node.update("--check", "--to", world.reference)["outcome"] == "available"
+    assert "starts next" in node.aistack("rollback").stdout
+    assert node.reboot() == before
+    assert node.update("--check")["held"] is False
     node.confirm()
 
 

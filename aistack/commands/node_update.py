@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -88,21 +87,19 @@ def _taken(
     root: Path,
 ) -> ExitCode:
     """The update itself, by one who may."""
-    if to is not None and not re.fullmatch(rf"{words.HOST}{words.REPOSITORY}(?:{words.TAG})?(?:{words.DIGEST})?", to):
-        hint = "HOST/REPOSITORY:TAG, like registry.example/nodes/l4:stable"
-        raise refuse(_problem("UPD008", "update-reference", f"`{to}` names no image of a registry", hint))
     listed = engine.listed()
-    current = node.followed(root, listed)
-    reference = to or current
+    reference = node.asked(root, to, listed)
     if reference is None:
         return _said({"outcome": "nothing-followed"}, ("this node follows no image: name one with `--to HOST/REPOSITORY:TAG`",), as_json)
     if layout is not None:
         from aistack.host import layout_server
 
         stack.enter_context(layout_server.serving(layout, reference))
-    offer = node.offered(reference, current)
+    offer = node.offered(reference)
     quarantined = state.load(inside(root, state.PATH)).quarantined
-    judged = following.judge(offer, listed, quarantined, lock.sealed, named="@" in reference, allow_downgrade=allow_downgrade)
+    judged = following.judge(
+        offer, listed, quarantined, lock.sealed, named=to is not None and "@" in reference, allow_downgrade=allow_downgrade
+    )
     if judged.step is Step.OLDER:
         raise _older(offer, judged)
     outcome, fetched = judged.step.value, None
@@ -115,9 +112,11 @@ def _taken(
         if not extent.download:
             _stage(root, engine, offer)
             outcome = "staged"
+    if to is not None and outcome in ("current", "staged") and not (extent.check or extent.download):
+        node.hold(root, reference)
     if outcome == "staged" and extent.apply:
         outcome = _applied(root, engine)
-    document = _document(outcome, judged.because, offer, listed, fetched)
+    document = {**_document(outcome, judged.because, offer, listed, fetched), "held": node.held(root) == reference}
     if not extent.check and (judged.step is Step.AVAILABLE or node.remembered(root).get("digest") != offer.image.digest or extent.apply):
         node.remember(root, document)
     code = _said(document, _lines(document), as_json)
@@ -316,6 +315,8 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
             yield "undone: its apps did not pass the gates, and those before it run again; its digest is quarantined"
         case outcome:
             yield f"{outcome}: {document['because']}"
+    if document["held"]:
+        yield f"held to this image, which was named by its digest, until `aistack node update --to {document['reference']}`"
 
 
 def _said(document: dict[str, Any], lines: Iterable[str], as_json: bool) -> ExitCode:

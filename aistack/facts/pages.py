@@ -289,7 +289,13 @@ It is signed, but old: whoever can make a registry answer with it could bring ba
         "trial-not-over",
         "The system that runs has still to prove itself; nothing is staged above it before its second gate has spoken.",
     ),
-    Page("UPD008", "update-reference", "What `--to` names is no image of a registry."),
+    Page(
+        "UPD008",
+        "update-reference",
+        """What `--to` names, or the credential aistack.follow, is no image that a node could follow.
+A digest is named by a person: one in a credential would be taken again after it was undone. Of another repository than the followed one its
+tag has to be named too (HOST/REPOSITORY:TAG@DIGEST), since nobody knows what to follow afterwards.""",
+    ),
     Page("UPD009", "window-not-understood", "The window in which the node may reboot is not in its form."),
     Page("UPD006", "layout-not-understood", "The file or folder is no OCI layout that holds the image which the node follows."),
     Page(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from enum import StrEnum
 
+from aistack.facts.following import DIGEST, HOST, REPOSITORY, TAG
 from aistack.node.deployments import Image, Listed
 from aistack.values import dataclass
 
@@ -56,6 +58,20 @@ def judge(
         because = f"it was sealed {offer.sealed or 'nobody knows when'}, the booted one {sealed_here}"
         return Judged(step=Step.OLDER, because=because)
     return Judged(step=Step.AVAILABLE, because="the tag names another image than the one that is booted")
+
+
+def named(to: str, current: str | None) -> str | None:
+    """HOST/REPOSITORY:TAG[@DIGEST] as it is given by hand, None where it is none.
+
+    The tag may be left out beside a digest of the repository that is followed (`current`); of another one nobody knows what to follow then.
+    """
+    found = re.fullmatch(rf"({HOST}{REPOSITORY})({TAG})?({DIGEST})?", to)
+    if found is None:
+        return None
+    name, tag, digest = found[1], found[2], found[3] or ""
+    if tag is None and digest and current and current.rpartition(":")[0] == name:
+        return f"{current}{digest}"
+    return f"{name}{tag}{digest}" if tag else None
 
 
 def to_go_back_to(listed: Sequence[Listed], confirmed: str | None, quarantined: Collection[str]) -> Listed | None:
