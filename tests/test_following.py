@@ -17,8 +17,8 @@ from tools_needed import needs
 
 from aistack.commands import node_update
 from aistack.diagnostics import DiagnosticError, ExitCode
-from aistack.facts.following import is_open, window_problem
-from aistack.host import layout_server, room
+from aistack.facts.following import is_open, latest, window_problem
+from aistack.host import clock, layout_server, room
 from aistack.node import state, update
 from aistack.node.cleaning import kept
 from aistack.node.decide import State
@@ -51,6 +51,15 @@ def at(days: int, hours: int, minutes: int = 0) -> datetime.datetime:
 def test_a_window_is_open_or_not(window: str, when: datetime.datetime, open_: bool) -> None:
     assert window_problem(window) is None
     assert is_open(window, when) is open_
+
+
+def test_a_clock_that_nobody_sets_opens_only_what_is_always_open() -> None:
+    assert not is_open("Sun 02:00..04:00", at(6, 2), sure=False) and not is_open("01:00..05:00", at(2, 4), sure=False)
+    assert is_open("00:00..00:00", at(2, 4), sure=False)
+
+
+def test_the_kernel_says_whether_its_clock_was_set() -> None:
+    assert clock.synchronized() in (True, False)
 
 
 @pytest.mark.parametrize("window", ["Sun", "02:00", "Sun 02:00-04:00", "sun 02:00..04:00", "24:00..25:00", "02:00..02:30"])
@@ -88,6 +97,18 @@ def test_what_an_image_is_to_a_node(given_: Offer, named: bool, allow: bool, ste
 
 def test_a_node_whose_own_image_has_no_time_takes_any() -> None:
     assert judge(offer("n", ""), (BOOTED,), (), "", named=False, allow_downgrade=False).step is Step.AVAILABLE
+
+
+def test_an_image_from_the_future_is_refused_and_forbids_none() -> None:
+    latest_ = latest(datetime.datetime(2026, 11, 2, tzinfo=datetime.UTC))
+    for here, there, believed, step in (
+        (OLD, "2036-01-01T00:00:00Z", latest_, Step.AHEAD),
+        (OLD, "2036-01-01T00:00:00Z", None, Step.AVAILABLE),  # nobody sets this machine's clock
+        ("2036-01-01T00:00:00Z", NEW, latest_, Step.AVAILABLE),
+        ("2036-01-01T00:00:00Z", NEW, None, Step.OLDER),
+    ):
+        judged = judge(offer("n", there), (BOOTED,), (), here, named=True, allow_downgrade=False, latest=believed)
+        assert judged.step is step
 
 
 def test_the_way_back() -> None:

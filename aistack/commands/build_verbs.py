@@ -27,7 +27,14 @@ LOCK_SCHEMA = "aistack/locked/v1"
 
 
 def lock(
-    recipe: Path, options: Options, *, anew: bool = False, upgrade: Sequence[str] = (), dry_run: bool = False, as_json: bool = False
+    recipe: Path,
+    options: Options,
+    *,
+    anew: bool = False,
+    upgrade: Sequence[str] = (),
+    reseal: bool = False,
+    dry_run: bool = False,
+    as_json: bool = False,
 ) -> ExitCode:
     """Makes or keeps a recipe's lock, and says which and what moved."""
     found = opened(recipe, options)
@@ -46,7 +53,9 @@ def lock(
         if dict(lock.roots).get(modules.ROOT) != dict(older.roots).get(modules.ROOT):
             proving.require(lock, found.places, found.progress)
 
-    locked, older = ensure(found.stack, path, found.places, found.progress, anew=anew, upgrade=upgrade, dry_run=dry_run, require=compiles)
+    locked, older = ensure(
+        found.stack, path, found.places, found.progress, anew=anew, upgrade=upgrade, reseal=reseal, dry_run=dry_run, require=compiles
+    )
     made, moved = locked != older, changes(older, locked) if older else ()
     if as_json:
         document = {"schema": LOCK_SCHEMA, "path": str(path), "made": made, "lock": identity(locked)}

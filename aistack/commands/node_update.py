@@ -15,6 +15,7 @@ from aistack.commands.node import not_a_node
 from aistack.compose.lock import Lock
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse
 from aistack.facts import following as words
+from aistack.host import clock
 from aistack.host.probes.reading import inside
 from aistack.node import admission, following, gate, live, state, telling
 from aistack.node import update as node
@@ -30,6 +31,11 @@ from aistack.values import dataclass
 SCHEMA = "aistack/node-update/v1"
 ROLLBACK_SCHEMA = "aistack/node-rollback/v1"
 ROOT = Path("/")
+REFUSALS = {
+    Step.OLDER: ("UPD004", "image-older", "an older image than the one that is booted", "`--allow-downgrade` takes it all the same"),
+    Step.AHEAD: ("UPD010", "image-ahead", "an image from the future", "set the builder's clock right, then: aistack lock RECIPE --reseal"),
+}
+"""What is refused: rule, name, what the reference names, and the way out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +104,16 @@ def _taken(
     offer = node.offered(reference)
     quarantined = state.load(inside(root, state.PATH)).quarantined
     judged = following.judge(
-        offer, listed, quarantined, lock.sealed, named=to is not None and "@" in reference, allow_downgrade=allow_downgrade
+        offer,
+        listed,
+        quarantined,
+        lock.sealed,
+        named=to is not None and "@" in reference,
+        allow_downgrade=allow_downgrade,
+        latest=words.latest(datetime.datetime.now(datetime.UTC)) if clock.synchronized() else None,
     )
-    if judged.step is Step.OLDER:
-        raise _older(offer, judged)
+    if judged.step in REFUSALS:
+        raise _refused(offer, judged)
     outcome, fetched = judged.step.value, None
     if not extent.check and not extent.download:
         _drop_withdrawn(root, engine, judged, offer, listed)
@@ -267,9 +279,12 @@ def _apply_in_window(root: Path, lock: Lock, engine: Deployments) -> None:
     window = node.credential(root, "aistack.window") or dict(lock.node).get("window")
     if window and (problem := words.window_problem(window)):
         raise refuse(_problem("UPD009", "window-not-understood", f"the window `{window}`: {problem}", "like `Sun 02:00..04:00`"))
-    is_open = window is not None and words.is_open(window, datetime.datetime.now())  # local
+    now, sure = datetime.datetime.now(), clock.synchronized()  # local
+    is_open = window is not None and words.is_open(window, now, sure=sure)
     staged = next((one for one in engine.listed() if one.staged), None)
     if staged is None or (window and not is_open):
+        if staged and window and words.is_open(window, now):
+            _say(f"{staged.digest} waits: the window {window} may be open, but nobody has set this machine's clock")
         return
     outcome = _applied(root, engine, may_reboot=is_open)
     if outcome in ("live", "undone", "reboots"):
@@ -328,9 +343,9 @@ def _said(document: dict[str, Any], lines: Iterable[str], as_json: bool) -> Exit
     return ExitCode.OK
 
 
-def _older(offer: Offer, judged: Judged) -> DiagnosticError:
-    message = f"{offer.image.reference} names an older image than the one that is booted"
-    problem = _problem("UPD004", "image-older", message, "`--allow-downgrade` takes it all the same")
+def _refused(offer: Offer, judged: Judged) -> DiagnosticError:
+    rule, name, message, hint = REFUSALS[judged.step]
+    problem = _problem(rule, name, f"{offer.image.reference} names {message}", hint)
     return refuse(replace(problem, why=(judged.because, f"its digest: {offer.image.digest}")))
 
 

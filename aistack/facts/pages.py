@@ -283,6 +283,12 @@ Compressed layers say themselves how large they are unpacked; for those of other
         """The tag names an image whose lock was sealed before the booted one's.
 It is signed, but old: whoever can make a registry answer with it could bring back a fault that was mended.""",
     ),
+    Page(
+        "UPD010",
+        "image-ahead",
+        """The tag names an image whose lock was sealed more than a day from now, by this machine's clock, which somebody keeps right.
+Once confirmed it would be newer than every later image. `aistack lock RECIPE --reseal` dates the lock anew.""",
+    ),
     Page("UPD005", "nothing-to-go-back-to", "The node has no deployment but the one that runs."),
     Page(
         "UPD007",

@@ -62,6 +62,17 @@ def resolve(reference: str, arch: str) -> tuple[str, bytes]:
     return _digest(data), data
 
 
+def labels(reference: str, arch: str) -> tuple[str, dict[str, str]]:
+    """The digest and the labels of the image that `HOST/REPOSITORY[:TAG][@DIGEST]` names today for an architecture; errors as `pin`'s."""
+    digest, manifest = resolve(reference, arch)
+    try:
+        config = json.loads(manifest)["config"]["digest"]
+        described = json.loads(inspected(reference, f"{repository(reference)}@{digest}", config, "--config"))
+        return digest, dict((described.get("config") or {}).get("Labels") or {})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise oci.not_an_image(reference, f"{type(error).__name__}: {error}") from error
+
+
 def fetch(store: Store, image: LockedImage, *, offline: bool = False, advance: Advance = lambda *_: None) -> None:
     """Brings every blob that the store lacks into it, each held against its digest; what came before an error stays.
 

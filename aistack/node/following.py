@@ -19,6 +19,7 @@ class Step(StrEnum):
     AVAILABLE = "available"
     QUARANTINED = "quarantined"
     OLDER = "older"
+    AHEAD = "ahead"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +40,20 @@ class Judged:
 
 
 def judge(
-    offer: Offer, listed: Sequence[Listed], quarantined: Collection[str], sealed_here: str, *, named: bool, allow_downgrade: bool
+    offer: Offer,
+    listed: Sequence[Listed],
+    quarantined: Collection[str],
+    sealed_here: str,
+    *,
+    named: bool,
+    allow_downgrade: bool,
+    latest: str | None = None,
 ) -> Judged:
     """What is to be done about an offer.
 
     `sealed_here` is when the booted image's lock was sealed. `named`: a person gave the very digest, so quarantine does not count.
     An image that does not say when it was sealed is older than every one that does: else leaving it out would be a way around.
+    `latest` is the latest time of sealing that can be true, None where this machine's clock cannot tell: it was set by nobody.
     """
     digest = offer.image.digest
     staged = next((one for one in listed if one.staged), None)
@@ -54,7 +63,10 @@ def judge(
         return Judged(step=Step.CURRENT, because="it is the one that is booted")
     if digest in quarantined and not named:
         return Judged(step=Step.QUARANTINED, because="it was undone on this node; it is taken again only by its digest")
-    if offer.sealed < sealed_here and not allow_downgrade:
+    if latest and offer.sealed > latest:
+        return Judged(step=Step.AHEAD, because=f"it was sealed {offer.sealed}, which is yet to come")
+    believed = not (latest and sealed_here > latest)  # else what is booted would outrank every image to come
+    if offer.sealed < sealed_here and believed and not allow_downgrade:
         because = f"it was sealed {offer.sealed or 'nobody knows when'}, the booted one {sealed_here}"
         return Judged(step=Step.OLDER, because=because)
     return Judged(step=Step.AVAILABLE, because="the tag names another image than the one that is booted")

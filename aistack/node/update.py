@@ -15,7 +15,7 @@ from typing import Any
 from aistack.diagnostics import Diagnostic, Severity, refuse, unable
 from aistack.facts import events
 from aistack.facts.following import REFERENCE, SEALED_LABEL
-from aistack.host import durable, journal, oci, registry
+from aistack.host import durable, journal, registry
 from aistack.host.ostree import VERSION_LABEL
 from aistack.host.probes.reading import inside, read
 from aistack.node import following
@@ -117,11 +117,5 @@ def hold(root: Path, named: str) -> None:
 def offered(reference: str) -> Offer:
     """The image that HOST/REPOSITORY:TAG[@DIGEST] names now. Raises DiagnosticError (exit 3): see host/registry.py."""
     named, _, _ = reference.partition("@")
-    digest, manifest = registry.resolve(reference, ARCHITECTURES[os.uname().machine])
-    try:
-        config = json.loads(manifest)["config"]["digest"]
-        described = json.loads(registry.inspected(reference, f"{registry.repository(reference)}@{digest}", config, "--config"))
-        labels = (described.get("config") or {}).get("Labels") or {}
-        return Offer(image=Image(reference=named, digest=digest), version=labels.get(VERSION_LABEL), sealed=labels.get(SEALED_LABEL, ""))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise oci.not_an_image(reference, f"{type(error).__name__}: {error}") from error
+    digest, labels = registry.labels(reference, ARCHITECTURES[os.uname().machine])
+    return Offer(image=Image(reference=named, digest=digest), version=labels.get(VERSION_LABEL), sealed=labels.get(SEALED_LABEL, ""))
