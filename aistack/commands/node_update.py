@@ -93,6 +93,7 @@ def _taken(
     root: Path,
 ) -> ExitCode:
     """The update itself, by one who may."""
+    node.use_credentials(root)
     listed = engine.listed()
     reference = node.asked(root, to, listed)
     if reference is None:

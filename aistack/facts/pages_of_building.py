@@ -161,6 +161,7 @@ Proxies and registries.conf, which may name a mirror, are honoured.""",
         "registry-login-needed",
         """The registry shows the image to certain accounts only, or hides that it does not have it.
 Credentials are kept by `skopeo login` or `podman login` in auth.json; REGISTRY_AUTH_FILE names another one.
+A node takes them from the credential aistack.registry-auth.
 They never enter a recipe, a lock or a command line.""",
     ),
     Page("REG003", "image-unknown", "The registry has no such repository, tag or digest, or a part of the image is gone from it."),

@@ -26,4 +26,5 @@ class _Timex(ctypes.Structure):
 def synchronized() -> bool:
     """Whether somebody set the clock right not long ago; a machine that cannot tell has no such clock."""
     asked = _Timex()  # modes 0: nothing is changed
-    return ctypes.CDLL(None).adjtimex(ctypes.byref(asked)) >= 0 and asked.maxerror < MOST
+    said: int = ctypes.CDLL(None).adjtimex(ctypes.byref(asked))
+    return said >= 0 and int(asked.maxerror) < MOST

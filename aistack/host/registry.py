@@ -166,7 +166,10 @@ def refused(reference: str, said: str, *, taking: bool = False) -> DiagnosticErr
     host, why = reference.partition("/")[0], (said[: process.MOST_OF_A_LINE],)
     said = re.sub(r"https?://[^\s\"]+", "", said)  # an upload's address is full of random letters and digits
     if re.search(r"x509|tls:|certificate|HTTP response to HTTPS client", said):
-        hints = (f"put the registry's CA into /etc/containers/certs.d/{host}/ca.crt", "or describe the registry in registries.conf")
+        hints = (
+            f"put the registry's CA into /etc/containers/certs.d/{host}/ca.crt; a node has the credential aistack.registry-ca for it",
+            "or describe the registry in registries.conf",
+        )
         return unable("REG005", "registry-not-trusted", f"{host} does not prove by TLS that it is {host}", why=why, hints=hints)
     if re.search(r"image rejected|signature", said, re.IGNORECASE):
         hints = (
@@ -175,7 +178,7 @@ def refused(reference: str, said: str, *, taking: bool = False) -> DiagnosticErr
         )
         return unable("REG009", "image-not-signed", f"{reference} is not signed by the key that is asked for", why=why, hints=hints)
     if re.search(r"unauthorized|authentication required|denied|40[13] ", said, re.IGNORECASE):
-        hints = (f"skopeo login {host}", "`REGISTRY_AUTH_FILE` names another auth.json")
+        hints = (f"skopeo login {host}", "`REGISTRY_AUTH_FILE` names another auth.json, and on a node the credential aistack.registry-auth")
         message = f"{host} does not take {reference} from this account" if taking else f"{host} does not show {reference} to this account"
         return unable("REG002", "registry-login-needed", message, why=why, hints=hints)
     if re.search(r"unknown|not known|404", said):

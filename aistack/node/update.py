@@ -28,6 +28,8 @@ HELD = "/var/lib/aistack/held"
 """HOST/REPOSITORY:TAG@DIGEST as somebody named it by hand: while that image is staged or booted, no tag is followed."""
 LOCK = "/run/aistack/update.lock"
 CREDENTIALS = "/run/credentials/@system"
+REGISTRY = {"aistack.registry-auth": "REGISTRY_AUTH_FILE", "aistack.registry-ca": "SSL_CERT_FILE"}
+"""Credentials that are skopeo's to read, and the variables that name their files: Go looks for certificates in /etc/ssl/certs as well."""
 EVENTS = {"staged": events.STAGED, "failed": events.NOT_UPDATED, "live": events.REPLACED, "undone": events.NOT_REPLACED}
 """What an outcome is to the journal; the others are told to whoever asked alone."""
 OWN = "localhost/"
@@ -66,6 +68,14 @@ def credential(root: Path, name: str) -> str | None:
     """The first line of a credential that the machine was given, None without one."""
     path = inside(root, f"{CREDENTIALS}/{name}")
     return (path.read_text().splitlines() or [""])[0].strip() or None if path.exists() else None
+
+
+def use_credentials(root: Path) -> None:
+    """Let skopeo find the login and the certificates that this machine was given for its registry, unless whoever asks names others."""
+    for name, variable in REGISTRY.items():
+        path = inside(root, f"{CREDENTIALS}/{name}")
+        if path.exists():
+            os.environ.setdefault(variable, str(path))
 
 
 def followed(root: Path, listed: Sequence[Listed]) -> str | None:
