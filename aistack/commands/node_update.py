@@ -31,11 +31,6 @@ from aistack.values import dataclass
 SCHEMA = "aistack/node-update/v1"
 ROLLBACK_SCHEMA = "aistack/node-rollback/v1"
 ROOT = Path("/")
-REFUSALS = {
-    Step.OLDER: ("UPD004", "image-older", "an older image than the one that is booted", "`--allow-downgrade` takes it all the same"),
-    Step.AHEAD: ("UPD010", "image-ahead", "an image from the future", "set the builder's clock right, then: aistack lock RECIPE --reseal"),
-}
-"""What is refused: rule, name, what the reference names, and the way out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +108,7 @@ def _taken(
         allow_downgrade=allow_downgrade,
         latest=words.latest(datetime.datetime.now(datetime.UTC)) if clock.synchronized() else None,
     )
-    if judged.step in REFUSALS:
+    if judged.step in (Step.OLDER, Step.AHEAD):
         raise _refused(offer, judged)
     outcome, fetched = judged.step.value, None
     if not extent.check and not extent.download:
@@ -345,8 +340,12 @@ def _said(document: dict[str, Any], lines: Iterable[str], as_json: bool) -> Exit
 
 
 def _refused(offer: Offer, judged: Judged) -> DiagnosticError:
-    rule, name, message, hint = REFUSALS[judged.step]
-    problem = _problem(rule, name, f"{offer.image.reference} names {message}", hint)
+    if judged.step is Step.AHEAD:
+        hint = "set the builder's clock right, then: aistack lock RECIPE --reseal"
+        problem = _problem("UPD010", "image-ahead", f"{offer.image.reference} names an image from the future", hint)
+    else:
+        message = f"{offer.image.reference} names an older image than the one that is booted"
+        problem = _problem("UPD004", "image-older", message, "`--allow-downgrade` takes it all the same")
     return refuse(replace(problem, why=(judged.because, f"its digest: {offer.image.digest}")))
 
 
