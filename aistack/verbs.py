@@ -171,6 +171,7 @@ def lock(
         list[str] | None,
         typer.Option("--upgrade", metavar="NAME", help="Move this alone: kernel, driver, an app, a model, a package, a wheel."),
     ] = None,
+    reseal: Annotated[bool, typer.Option("--reseal", help="Date it now, its pins kept: nodes take it in the place of later ones.")] = False,
     models_from: ModelsFrom = None,
     without_models: Annotated[
         bool, typer.Option("--without-models", help="The lock that `build --without-models` makes: a file of its own.")
@@ -185,7 +186,7 @@ def lock(
     if anew and upgrade:
         raise typer.BadParameter("`--anew` pins everything again; name what shall move, or use it alone", param_hint="--upgrade")
     options = Options(models_from=models_from, without_models=without_models)
-    return command.lock(recipe, options, anew=anew, upgrade=upgrade or (), dry_run=dry_run, as_json=as_json)
+    return command.lock(recipe, options, anew=anew, upgrade=upgrade or (), reseal=reseal, dry_run=dry_run, as_json=as_json)
 
 
 def plan(recipe: RecipeFile, without_models: WithoutModels = False, as_json: AsJson = False) -> ExitCode:
@@ -362,21 +363,32 @@ def push(
     recipe: RecipeFile,
     to: Annotated[str, typer.Option("--to", metavar="HOST/REPOSITORY:TAG", help="Where nodes fetch it from.")],
     sign_by: Annotated[
-        Path | None, typer.Option("--sign-by", metavar="KEY", exists=True, dir_okay=False, help="Sign it with this private sigstore key.")
+        list[Path] | None,
+        typer.Option("--sign-by", metavar="KEY", exists=True, dir_okay=False, help="Sign it with this private sigstore key, or several."),
     ] = None,
     passphrase: Annotated[
-        Path | None,
-        typer.Option("--passphrase-file", metavar="FILE", exists=True, dir_okay=False, help="The key's passphrase; without it, asked for."),
+        list[Path] | None,
+        typer.Option(
+            "--passphrase-file",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="A passphrase for each key, in order; without, asked for.",
+        ),
     ] = None,
+    allow_downgrade: Annotated[
+        bool, typer.Option("--allow-downgrade", help="Also in the place of a later image, which nodes refuse.")
+    ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> ExitCode:
     """Push a recipe's built images to a registry, the system image last."""
     from aistack.commands import push as command
 
-    if passphrase and not sign_by:
-        raise typer.BadParameter("it is the passphrase of the key that `--sign-by` names", param_hint="--passphrase-file")
-    return command.push(recipe, to, key=sign_by, passphrase=passphrase, dry_run=dry_run, as_json=as_json)
+    keys, words = sign_by or [], passphrase or []
+    if words and len(words) != len(keys):
+        raise typer.BadParameter("as many as `--sign-by` names keys, in the same order", param_hint="--passphrase-file")
+    return command.push(recipe, to, keys=keys, passphrases=words, allow_downgrade=allow_downgrade, dry_run=dry_run, as_json=as_json)
 
 
 VERBS: Mapping[str, Mapping[str, Verb]] = {

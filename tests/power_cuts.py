@@ -39,10 +39,11 @@ from aistack.host.store import Store, default_path
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "web-appliance.yaml"
-NEWER = """kernel: {flavor: cloud, version: "7.*"}
+KERNEL = """kernel: {flavor: cloud, version: "7.*"}
 sources:
-  - {kind: apt, suites: [trixie-backports], packages: [linux-image-cloud-amd64]}
-  - {kind: apt, suites: [trixie-backports], packages: [caddy], apps: [web]}"""
+  - {kind: apt, suites: [trixie-backports], packages: [linux-image-cloud-amd64]}"""
+APP = "  - {kind: apt, suites: [trixie-backports], packages: [caddy], apps: [web]}"
+NEWER = f"{KERNEL}\n{APP}"
 """What the update changes in the recipe: another kernel, so that /boot is written too, and the app, so that its image comes as well."""
 ROOM = 4 << 30
 """Bytes that the rebuilt disks of one worker take at most."""
@@ -107,12 +108,12 @@ class Recorded:
         return {"writes": len(written), "bytes": sum(entry.size for entry in written), "flushes": flushes}
 
 
-def build(folder: Path) -> Sides:
+def build(folder: Path, changed: str = NEWER) -> Sides:
     """The older node's disk and the newer system image, from the usual store."""
     older, newer = folder / "older" / RECIPE.name, folder / "newer" / RECIPE.name
     text = RECIPE.read_text()
     kernel = next(line for line in text.splitlines() if line.startswith("kernel:"))
-    for path, recipe in ((older, text), (newer, text.replace(kernel, NEWER))):
+    for path, recipe in ((older, text), (newer, text.replace(kernel, changed))):
         path.parent.mkdir()
         path.write_text(recipe)
     built, system = _aistack("build", older), _aistack("build", newer, "--only", "system-image")

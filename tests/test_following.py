@@ -19,14 +19,14 @@ from tools_needed import needs
 
 from aistack.commands import node_update
 from aistack.diagnostics import DiagnosticError, ExitCode, unable
-from aistack.facts.following import is_open, window_problem
+from aistack.facts.following import is_open, latest, window_problem
 from aistack.facts.readings import Deployment
-from aistack.host import layout_server, room
+from aistack.host import clock, layout_server, room
 from aistack.node import state, update
 from aistack.node.cleaning import kept, with_room
 from aistack.node.decide import Reboots, State
 from aistack.node.deployments import Image, Listed
-from aistack.node.following import MOST_REBOOTS, Offer, Step, judge, rebooting, staged, to_go_back_to
+from aistack.node.following import MOST_REBOOTS, Offer, Step, judge, named, rebooting, staged, to_go_back_to
 
 MONDAY = datetime.datetime(2026, 11, 23)  # a node's local time
 OLD, NEW = "2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z"
@@ -54,6 +54,15 @@ def at(days: int, hours: int, minutes: int = 0) -> datetime.datetime:
 def test_a_window_is_open_or_not(window: str, when: datetime.datetime, open_: bool) -> None:
     assert window_problem(window) is None
     assert is_open(window, when) is open_
+
+
+def test_a_clock_that_nobody_sets_opens_only_what_is_always_open() -> None:
+    assert not is_open("Sun 02:00..04:00", at(6, 2), sure=False) and not is_open("01:00..05:00", at(2, 4), sure=False)
+    assert is_open("00:00..00:00", at(2, 4), sure=False)
+
+
+def test_the_kernel_says_whether_its_clock_was_set() -> None:
+    assert clock.synchronized() in (True, False)
 
 
 @pytest.mark.parametrize("window", ["Sun", "02:00", "Sun 02:00-04:00", "sun 02:00..04:00", "24:00..25:00", "02:00..02:30"])
@@ -109,6 +118,18 @@ def test_reboots_that_start_nothing_have_an_end_and_a_way_out() -> None:
     assert staged(remembered, "n") == State(confirmed="b")
 
 
+def test_an_image_from_the_future_is_refused_and_forbids_none() -> None:
+    latest_ = latest(datetime.datetime(2026, 11, 2, tzinfo=datetime.UTC))
+    for here, there, believed, step in (
+        (OLD, "2036-01-01T00:00:00Z", latest_, Step.AHEAD),
+        (OLD, "2036-01-01T00:00:00Z", None, Step.AVAILABLE),  # nobody sets this machine's clock
+        ("2036-01-01T00:00:00Z", NEW, latest_, Step.AVAILABLE),
+        ("2036-01-01T00:00:00Z", NEW, None, Step.OLDER),
+    ):
+        judged = judge(offer("n", there), (BOOTED,), State(), here, named=True, allow_downgrade=False, latest=believed)
+        assert judged.step is step
+
+
 def test_the_way_back() -> None:
     third = Listed(digest="t")
     assert to_go_back_to((STAGED, BOOTED), None, ()) is None
@@ -137,6 +158,43 @@ def test_what_a_node_follows(tmp_path: Path) -> None:
     credential.parent.mkdir(parents=True)
     credential.write_text("other.example/n:beta\n")
     assert update.followed(tmp_path, (booted,)) == "other.example/n:beta"
+
+
+DIGEST = f"@sha256:{'0' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("to", "means"),
+    [
+        ("r.example/n:beta", "r.example/n:beta"),
+        (f"r.example/n{DIGEST}", f"r.example/n:stable{DIGEST}"),
+        (f"other.example/n:beta{DIGEST}", f"other.example/n:beta{DIGEST}"),
+        (f"other.example/n{DIGEST}", None),
+        ("r.example/n", None),
+        ("r.example/n:stable@sha256:0", None),
+    ],
+)
+def test_what_is_named_by_hand(to: str, means: str | None) -> None:
+    assert named(to, "r.example/n:stable") == means
+
+
+def test_a_node_is_held_to_what_was_named_by_its_digest_while_it_has_it(tmp_path: Path) -> None:
+    booted, image = Listed(digest="b", booted=True, reference="r.example/n:stable"), f"other.example/n:beta{DIGEST}"
+    update.hold(tmp_path, image)
+    assert update.followed(tmp_path, (booted,)) == "r.example/n:stable"
+    for one in (Listed(digest=DIGEST[1:], staged=True), Listed(digest=DIGEST[1:], booted=True)):
+        assert update.asked(tmp_path, None, (one, booted)) == image
+    update.hold(tmp_path, "r.example/n:stable")
+    assert update.followed(tmp_path, (replace(booted, digest=DIGEST[1:]),)) == "r.example/n:stable"
+
+
+@pytest.mark.parametrize("given", [f"r.example/n:stable{DIGEST}", "r.example/n", "stable"])
+def test_a_credential_that_names_no_tag_is_refused(tmp_path: Path, given: str) -> None:
+    credential = tmp_path / "run/credentials/@system/aistack.follow"
+    credential.parent.mkdir(parents=True)
+    credential.write_text(given)
+    with pytest.raises(DiagnosticError, match=r"the credential aistack\.follow"):
+        update.asked(tmp_path, None, (BOOTED,))
 
 
 def test_a_second_update_waits_for_the_first_and_not_for_ever(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from node_samples import LOCK, digests
 from aistack.commands.judging import judge_source
 from aistack.commands.push import push
 from aistack.commands.reading import read_recipe
-from aistack.compose.render import RenderedFile, render_system
-from aistack.compose.render.policy import ATTACHMENTS, KEY, POLICY
+from aistack.compose.render import RenderedFile, RenderedLink, render_system
+from aistack.compose.render.policy import ATTACHMENTS, KEY, LINK, POLICY
 from aistack.diagnostics import DiagnosticError
 
 PEM = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAECeIi0kG5sht5\n-----END PUBLIC KEY-----\n"
@@ -54,8 +54,10 @@ def test_a_file_without_a_public_key_is_told_at_its_place(tmp_path: Path, conten
 
 def test_the_system_image_carries_policy_and_key() -> None:
     lock = replace(LOCK, node=(*LOCK.node, ("signed-by", PEM)))
-    files = {file.path: file.content for file in render_system(lock, digests(lock)) if isinstance(file, RenderedFile)}
+    rendered = render_system(lock, digests(lock))
+    files = {file.path: file.content for file in rendered if isinstance(file, RenderedFile)}
     (asked,) = json.loads(files[POLICY])["transports"]["docker"][""]
     assert (asked["type"], asked["keyPath"], files[KEY].decode()) == ("sigstoreSigned", KEY, PEM)
     assert b"use-sigstore-attachments: true" in files[ATTACHMENTS]
-    assert not {POLICY, KEY, ATTACHMENTS} & {file.path for file in render_system(LOCK, digests(LOCK))}
+    assert RenderedLink(path=LINK, target="../../usr/lib/aistack/policy.json") in rendered
+    assert not {POLICY, KEY, LINK, ATTACHMENTS} & {file.path for file in render_system(LOCK, digests(LOCK))}

@@ -18,13 +18,13 @@ from tools_needed import needs
 
 pytestmark = pytest.mark.system
 
-CUTS = int(os.environ.get("AISTACK_TEST_CUTS", "12"))
+CUTS = int(os.environ.get("AISTACK_TEST_CUTS", "8"))
 
 
 @pytest.fixture(scope="module")
 def sides(tmp_path_factory: pytest.TempPathFactory) -> Sides:
     needs("bwrap", "mke2fs", "debugfs", "qemu-system-x86_64", "qemu-img")
-    return power_cuts.build(tmp_path_factory.mktemp("sides"))
+    return power_cuts.build(tmp_path_factory.mktemp("sides"), power_cuts.KERNEL)
 
 
 @pytest.fixture(scope="module")

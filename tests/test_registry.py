@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -22,6 +23,7 @@ from aistack.facts.pins import Archive
 from aistack.host import apt, layers, oci, podman, registry, request
 from aistack.host.publish import publish
 from aistack.host.store import Store, default_path
+from aistack.node import update
 
 pytestmark = pytest.mark.system
 
@@ -354,3 +356,23 @@ def test_a_push_that_broke_goes_on_with_what_is_missing(
         publish(theirs, digest, f"{host}/nodes/web:stable")
         assert sent.bytes < 20_000
     assert registry.pin(f"{plain.host}/nodes/web:stable", arch="amd64", store=theirs).digest == digest
+
+
+def test_a_node_takes_login_and_certificate_from_its_credentials(
+    secure: Registry, home: Path, theirs: Store, busybox: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust(home, secure)
+    log_in(secure)
+    name = secure.push(theirs, web_image(theirs, busybox, b"hi"), "nodes/l4:stable", tmp_path / "layout")
+    credentials = tmp_path / "node/run/credentials/@system"
+    credentials.mkdir(parents=True)
+    (home / "auth.json").rename(credentials / "aistack.registry-auth")
+    shutil.rmtree(home / ".config/containers/certs.d")
+    for variable in ("REGISTRY_AUTH_FILE", "SSL_CERT_FILE"):
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
+    with pytest.raises(DiagnosticError, match="does not prove by TLS"):
+        update.offered(name)
+    (credentials / "aistack.registry-ca").write_bytes((secure.folder / "ca.crt").read_bytes())
+    update.use_credentials(tmp_path / "node")
+    assert update.offered(name).image.reference == name

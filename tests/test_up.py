@@ -146,7 +146,8 @@ def test_a_push_keeps_every_digest(folder: Path, first: dict[str, Any], tmp_path
         assert done.returncode == 0, done.stderr[-4000:]
         pushed = json.loads(done.stdout)
         assert {image["digest"] for image in pushed["images"]} <= set(first["images"].values())
-        assert pushed["images"][-1]["reference"] == pushed["reference"] and len(pushed["images"]) == 3
+        assert pushed["images"][-1]["reference"] == pushed["reference"] and len(pushed["images"]) == 4
+        assert pushed["images"][-2]["reference"].endswith(f":cpu-embeddings-{pushed['digest'][7:19]}")
         for image in pushed["images"]:
             raw = subprocess.run(
                 image_proxy.skopeo("inspect", "--raw", f"docker://{image['reference']}"), check=True, capture_output=True, timeout=60

@@ -173,6 +173,18 @@ def test_an_older_image_is_refused_unless_it_is_wanted(world: World) -> None:
     assert node.update("--download", "--allow-downgrade")["outcome"] == "downloaded"
 
 
+def test_a_local_policy_lets_nothing_in_that_the_image_forbids(world: World) -> None:
+    first = world.images.system("signed", node={"signed-by": "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n"})
+    node = Node(root=world.node.root, work=world.folder / "signed", store=world.images.store)
+    node.install(first, world.reference)
+    node.trust(world.registry.host)
+    policy = node.deployment / "etc/containers/policy.json"
+    policy.unlink()
+    policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}\n')
+    world.push(world.images.system("unsigned"))
+    assert code(node, "update")[1].startswith("error[REG009]")
+
+
 def test_a_quarantined_image_is_taken_by_its_digest_alone(world: World) -> None:
     node, before = world.node, world.node.version()
     digest = world.images.system("undone")
@@ -182,13 +194,19 @@ def test_a_quarantined_image_is_taken_by_its_digest_alone(world: World) -> None:
     assert "starts next" in node.aistack("rollback").stdout
     assert node.reboot() == before
     assert node.update()["outcome"] == "quarantined"
-    credential = node.work / "run/credentials/@system/aistack.follow"
-    credential.parent.mkdir(parents=True)
-    credential.write_text(f"{world.registry.host}/{REPOSITORY}@{digest}")
-    assert node.update()["outcome"] == "quarantined", "no person has named it now"
-    credential.unlink()
-    said = node.update("--download", "--to", f"{world.registry.host}/{REPOSITORY}@{digest}")
-    assert (said["outcome"], said["reference"]) == ("downloaded", world.reference)
+    exactly = f"{world.registry.host}/{REPOSITORY}@{digest}"
+    said = node.update("--download", "--to", exactly)
+    assert (said["outcome"], said["reference"], said["held"]) == ("downloaded", world.reference, False)
+    assert node.update("--to", exactly)["outcome"] == "staged"
+    world.push(world.images.system("the-tag-goes-on"))
+    for _ in range(2):  # staged, then booted: the timer leaves it alone
+        said = node.update()
+        assert (said["digest"], said["held"]) == (digest, True)
+        assert node.reboot() == "undone"
+    assert node.update("--check", "--to", world.reference)["outcome"] == "available"
+    assert "starts next" in node.aistack("rollback").stdout
+    assert node.reboot() == before
+    assert node.update("--check")["held"] is False
     node.confirm()
 
 

@@ -27,7 +27,14 @@ LOCK_SCHEMA = "aistack/locked/v1"
 
 
 def lock(
-    recipe: Path, options: Options, *, anew: bool = False, upgrade: Sequence[str] = (), dry_run: bool = False, as_json: bool = False
+    recipe: Path,
+    options: Options,
+    *,
+    anew: bool = False,
+    upgrade: Sequence[str] = (),
+    reseal: bool = False,
+    dry_run: bool = False,
+    as_json: bool = False,
 ) -> ExitCode:
     """Makes or keeps a recipe's lock, and says which and what moved."""
     found = opened(recipe, options)
@@ -51,6 +58,7 @@ def lock(
         found.progress,
         anew=anew,
         upgrade=upgrade,
+        reseal=reseal,
         with_models=found.with_models,
         dry_run=dry_run,
         require=proving.guard(found.places, found.progress, dry_run=dry_run),

@@ -17,6 +17,7 @@ from aistack.compose import relock, seal
 from aistack.compose.lock import Lock, LockFormatError, decode, encode
 from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse, unable
+from aistack.facts.following import SEALED_FORM, latest
 from aistack.host import python_parts
 from aistack.report.progress import Progress
 
@@ -104,6 +105,7 @@ def ensure(
     *,
     anew: bool = False,
     upgrade: Sequence[str] = (),
+    reseal: bool = False,
     with_models: bool = True,
     dry_run: bool = False,
     require: Callable[[Lock, Lock], None] | None = None,
@@ -111,11 +113,15 @@ def ensure(
     """The lock of a stack, and the one that it takes the place of (the same one where nothing was done, None where there was none).
 
     Pins of the older lock stay where the recipe still wants them, but for what `upgrade` names; with `anew` all is pinned again.
+    With `reseal` one that fits gets the time of now: it came back from a history, and is to take the place of what came after it.
     With `dry_run` nothing is written. `require` may refuse a lock that would take the place of an older one.
     """
     older = _whatever_is_there(path) if anew else existing(path)
     if older is not None and not (anew or upgrade) and _fits(stack, older, with_models):
-        return older, older
+        lock = replace(older, sealed=_now(older, places.environment)) if reseal else older
+        if reseal and not dry_run:
+            write(lock, path)
+        return lock, older
     require_room(path)
     python_parts.require()
     basis = pinning.Basis(kept=None if anew else older, upgrade=tuple(upgrade), before=older)
@@ -138,8 +144,16 @@ def dated(lock: Lock, older: Lock | None, environment: Mapping[str, str]) -> Loc
     """The lock with the time of now, or the older one's where that pins the same."""
     if older is not None and replace(lock, sealed=older.sealed) == older:
         return older
-    now = float(environment.get("SOURCE_DATE_EPOCH") or time.time())
-    return replace(lock, sealed=datetime.datetime.fromtimestamp(now, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    return replace(lock, sealed=_now(older, environment))
+
+
+def _now(older: Lock | None, environment: Mapping[str, str]) -> str:
+    """The time of now, after the older lock's though another builder's clock was fast; a day, and that clock is believed no more."""
+    now = datetime.datetime.fromtimestamp(float(environment.get("SOURCE_DATE_EPOCH") or time.time()), datetime.UTC)
+    said = now.strftime(SEALED_FORM)
+    if older is not None and said <= older.sealed <= latest(now):
+        said = (datetime.datetime.strptime(older.sealed, SEALED_FORM) + datetime.timedelta(seconds=1)).strftime(SEALED_FORM)
+    return said
 
 
 def _fits(stack: Stack, lock: Lock, with_models: bool) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -16,6 +15,7 @@ from aistack.commands.node import not_a_node
 from aistack.compose.lock import Lock
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse
 from aistack.facts import following as words
+from aistack.host import clock
 from aistack.host.probes.reading import inside
 from aistack.node import admission, cleaning, following, gate, live, state, telling
 from aistack.node import update as node
@@ -92,24 +92,29 @@ def _taken(
     root: Path,
 ) -> ExitCode:
     """The update itself, by one who may."""
-    if to is not None and not re.fullmatch(rf"{words.HOST}{words.REPOSITORY}(?:{words.TAG})?(?:{words.DIGEST})?", to):
-        hint = "HOST/REPOSITORY:TAG, like registry.example/nodes/l4:stable"
-        raise refuse(_problem("UPD008", "update-reference", f"`{to}` names no image of a registry", hint))
+    node.use_credentials(root)
     listed = engine.listed()
-    current = node.followed(root, listed)
-    reference = to or current
+    reference = node.asked(root, to, listed)
     if reference is None:
         return _said({"outcome": "nothing-followed"}, ("this node follows no image: name one with `--to HOST/REPOSITORY:TAG`",), as_json)
     if layout is not None:
         from aistack.host import layout_server
 
         stack.enter_context(layout_server.serving(layout, reference))
-    offer = node.offered(reference, current)
-    remembered = state.load(inside(root, state.PATH))
-    judged = following.judge(offer, listed, remembered, lock.sealed, named="@" in (to or ""), allow_downgrade=allow_downgrade)
-    if judged.step in (Step.OLDER, Step.GIVEN_UP):
-        raise _not_taken(offer, judged)
-    if judged.step in (Step.CURRENT, Step.STAGED) and offer.image.reference != current:
+    offer = node.offered(reference)
+    judged = following.judge(
+        offer,
+        listed,
+        state.load(inside(root, state.PATH)),
+        lock.sealed,
+        named=to is not None and "@" in reference,
+        allow_downgrade=allow_downgrade,
+        latest=words.latest(datetime.datetime.now(datetime.UTC)) if clock.synchronized() else None,
+    )
+    if judged.step in (Step.OLDER, Step.AHEAD, Step.GIVEN_UP):
+        raise _refused(offer, judged)
+    current = node.followed(root, listed)
+    if to is not None and "@" not in reference and judged.step in (Step.CURRENT, Step.STAGED) and reference != current:
         _say(f"the node goes on following {current or 'nothing'}: only a new deployment changes that")
     outcome, fetched = judged.step.value, None
     if not extent.check and not extent.download:
@@ -122,9 +127,11 @@ def _taken(
         if not extent.download:
             _stage(root, engine, offer)
             outcome = "staged"
+    if to is not None and outcome in ("current", "staged") and not (extent.check or extent.download):
+        node.hold(root, reference)
     if outcome == "staged" and extent.apply:
         outcome = _applied(root, engine)
-    document = _document(outcome, judged.because, offer, listed, fetched)
+    document = {**_document(outcome, judged.because, offer, listed, fetched), "held": node.held(root) == reference}
     if not extent.check and (judged.step is Step.AVAILABLE or node.remembered(root).get("digest") != offer.image.digest or extent.apply):
         node.remember(root, document)
     code = _said(document, _lines(document), as_json)
@@ -335,9 +342,12 @@ def _apply_in_window(root: Path, lock: Lock, engine: Deployments) -> None:
     window = node.credential(root, "aistack.window") or dict(lock.node).get("window")
     if window and (problem := words.window_problem(window)):
         raise refuse(_problem("UPD009", "window-not-understood", f"the window `{window}`: {problem}", "like `Sun 02:00..04:00`"))
-    is_open = window is not None and words.is_open(window, datetime.datetime.now())  # local
+    now, sure = datetime.datetime.now(), clock.synchronized()  # local
+    is_open = window is not None and words.is_open(window, now, sure=sure)
     staged = next((one for one in engine.listed() if one.staged), None)
     if staged is None or (window and not is_open):
+        if staged and window and words.is_open(window, now):
+            _say(f"{staged.digest} waits: the window {window} may be open, but nobody has set this machine's clock")
         return
     outcome = _applied(root, engine, may_reboot=is_open)
     if outcome in ("live", "undone", "reboots"):
@@ -383,6 +393,8 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
             yield "undone: its apps did not pass the gates, and those before it run again; its digest is quarantined"
         case outcome:
             yield f"{outcome}: {document['because']}"
+    if document["held"]:
+        yield f"held to this image, which was named by its digest, until `aistack node update --to {document['reference']}`"
 
 
 def _said(document: dict[str, Any], lines: Iterable[str], as_json: bool) -> ExitCode:
@@ -394,11 +406,14 @@ def _said(document: dict[str, Any], lines: Iterable[str], as_json: bool) -> Exit
     return ExitCode.OK
 
 
-def _not_taken(offer: Offer, judged: Judged) -> DiagnosticError:
+def _refused(offer: Offer, judged: Judged) -> DiagnosticError:
     image = offer.image
     if judged.step is Step.OLDER:
         message = f"{image.reference} names an older image than the one that is booted"
         problem = _problem("UPD004", "image-older", message, "`--allow-downgrade` takes it all the same")
+    elif judged.step is Step.AHEAD:
+        hint = "set the builder's clock right, then: aistack lock RECIPE --reseal"
+        problem = _problem("UPD011", "image-ahead", f"{image.reference} names an image from the future", hint)
     else:
         message = f"{image.reference} names an image that no reboot has started"
         problem = _problem("UPD010", "image-given-up", message, "`journalctl -u ostree-finalize-staged` says what went wrong")

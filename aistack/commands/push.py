@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import datetime
 import getpass
 import json
 import re
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 from aistack.commands import boot as booting
 from aistack.commands import build as building
 from aistack.commands import making
 from aistack.commands.opening import Options, opened
+from aistack.compose.lock import Lock
 from aistack.compose.render import image_names
 from aistack.compose.render.policy import SIGNATURES
-from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
-from aistack.facts.following import REFERENCE
-from aistack.host import oci, rootfs
+from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse
+from aistack.facts.following import REFERENCE, SEALED_LABEL, latest
+from aistack.host import oci, registry, rootfs
 from aistack.host.publish import Signer, publish
 from aistack.host.qemu import Firmware
 from aistack.host.referrers import Document, attach
@@ -32,22 +37,29 @@ EVIDENCE = {
 """By the ends of files' names: their media types."""
 BOOT = "application/vnd.aistack.boot.v1+json"
 SHORT = 12
-"""Digits of a digest in the tags of bound images, which keep a registry from clearing them away."""
+"""Digits of a digest in the tags of images, which keep a registry from clearing them away."""
 
 
 def push(
-    recipe: Path, reference: str, *, key: Path | None = None, passphrase: Path | None = None, dry_run: bool, as_json: bool
+    recipe: Path,
+    reference: str,
+    *,
+    keys: Sequence[Path] = (),
+    passphrases: Sequence[Path] = (),
+    allow_downgrade: bool = False,
+    dry_run: bool,
+    as_json: bool,
 ) -> ExitCode:
-    """Pushes what was built, the system image last: whoever follows its tag finds all that it binds, and its signature by `key`.
+    """Pushes what was built, the system image last: whoever follows its tag finds all that it binds, and its signature by each of `keys`.
 
-    `reference` is HOST/REPOSITORY:TAG. Exit 1 where something of the recipe is not built, or the reference is none; 3 where the registry
-    could not be reached or does not take it, or the key does not sign.
+    `reference` is HOST/REPOSITORY:TAG. Exit 1 where something of the recipe is not built, the reference is none, or nodes would refuse it
+    as older than what is there; 3 where the registry could not be reached or does not take it, or a key does not sign.
     """
     if not re.fullmatch(REFERENCE, reference):
         message = f"`{reference}` does not say where to push"
         raise refuse(_problem("PUSH001", "push-reference", message, "HOST/REPOSITORY:TAG, like registry.example/nodes/l4:stable"))
     found = opened(recipe, Options())
-    if dict(found.stack.node).get("signed-by") and key is None:
+    if dict(found.stack.node).get("signed-by") and not keys:
         message = f"the nodes of {recipe} take what is signed alone, and this push signs nothing"
         raise refuse(_problem("PUSH004", "push-unsigned", message, "`--sign-by KEY` names the private key"))
     locked, store = found.locked(), found.places.store
@@ -60,17 +72,21 @@ def push(
         message = f"{recipe} is not built whole: {', '.join(lacking) or ('its tools root' if system else 'its system image')} is missing"
         raise refuse(_problem("PUSH002", "push-not-built", message, f"aistack build {recipe}"))
     repository = reference.rpartition(":")[0]
-    targets = [(digest, f"{repository}:{_tag(name, digest)}") for name, digest in bound.items()] + [(system, reference)]
+    # The system image's own tag keeps it from being cleared away when the moving one goes on: a node may be held to it.
+    named = [*bound.items(), (locked.name, system)]
+    targets = [*((digest, f"{repository}:{_tag(name, digest)}") for name, digest in named), (system, reference)]
+    require_later(recipe, locked, None if dry_run or allow_downgrade else reference)
     documents = evidence(store, built)
     if not dry_run:
         with store.in_use(lambda: found.progress.say("another aistack is cleaning the store; waiting")):
             skopeo = rootfs.foreign(store.path / "roots" / tools[1]["root"], ("skopeo",))
-            signer = _signer(skopeo, key, passphrase) if key else None
+            signers = [_signer(skopeo, key, file) for key, file in zip_longest(keys, passphrases) if key]
             for digest, name in targets:
                 found.progress.say(f"pushing {name}")
-                publish(store, digest, name, partial(found.progress.advance, name), signer=signer if digest == system else None)
+                signs = signers if name == targets[-2][1] else ()  # its signatures come before its first tag
+                publish(store, digest, name, partial(found.progress.advance, name), signers=signs)
             attach(store, skopeo, system, repository, documents)
-    _tell(store, targets, documents, signed=key is not None, dry_run=dry_run, as_json=as_json)
+    _tell(store, targets, documents, signed=bool(keys), dry_run=dry_run, as_json=as_json)
     return ExitCode.OK
 
 
@@ -91,6 +107,29 @@ def evidence(store: Store, built: building.Built) -> tuple[Document, ...]:
     return tuple(found)
 
 
+def require_later(recipe: Path, locked: Lock, reference: str | None) -> None:
+    """Refuses what every node would refuse: a lock from the future, or one that is older than what the reference names already.
+
+    Who may not see what it names, or finds nothing there or for other machines only, takes no node anything away.
+    """
+    again = f"aistack lock {recipe} --reseal"
+    if locked.sealed > latest(datetime.datetime.now(datetime.UTC)):
+        message = f"the lock of {recipe} was sealed {locked.sealed}, which is yet to come: a clock was wrong"
+        raise refuse(_problem("PUSH005", "push-ahead", message, again))
+    if reference is None:
+        return
+    try:
+        there = registry.labels(reference, locked.arch)[1].get(SEALED_LABEL, "")
+    except DiagnosticError as error:
+        if error.diagnostics[0].rule not in ("REG002", "REG003", "REG004"):
+            raise
+        return
+    if locked.sealed < there:
+        problem = _problem("PUSH006", "push-older", f"{reference} names a later image already, and nodes take no older one", again)
+        hints = (*problem.hints, "`--allow-downgrade` here, and on each node")
+        raise refuse(replace(problem, why=(f"sealed there: {there}", f"sealed here: {locked.sealed or 'nobody knows when'}"), hints=hints))
+
+
 def _signer(skopeo: tuple[str, ...], key: Path, passphrase: Path | None) -> Signer:
     """The key with its passphrase, and the locked tools' skopeo: what a machine's own can sign depends on who packaged it."""
     if passphrase is not None:
@@ -101,7 +140,7 @@ def _signer(skopeo: tuple[str, ...], key: Path, passphrase: Path | None) -> Sign
 
 
 def _tag(name: str, digest: str) -> str:
-    """A bound image's own tag, of its name and its digest: `app-chat-0123456789ab`."""
+    """An image's own tag, of its name and its digest: `app-chat-0123456789ab`."""
     return f"{name.rpartition('/')[2]}-{digest.removeprefix('sha256:')[:SHORT]}"
 
 

@@ -14,6 +14,8 @@ REFERENCE = rf"{HOST}{REPOSITORY}{TAG}"
 
 SEALED_LABEL = "org.opencontainers.image.created"
 """The label of a system image that says when its lock was sealed: the order in which images may follow each other on a node."""
+SEALED_FORM = "%Y-%m-%dT%H:%M:%SZ"
+"""UTC, as strftime(3) writes it; such times sort as text."""
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 """As systemd.time(7) spells them, in the order of Python's weekdays."""
@@ -36,12 +38,22 @@ def window_problem(text: str) -> str | None:
     return None if end - begin >= datetime.timedelta(minutes=LEAST_MINUTES) else f"it is shorter than {LEAST_MINUTES} minutes"
 
 
-def is_open(window: str, now: datetime.datetime) -> bool:
-    """Whether a local time lies in the window; raises ValueError where that is none."""
+def latest(now: datetime.datetime) -> str:
+    """The latest time of sealing that is believed at a time (UTC): a clock that was wrong by years would outrank every later image."""
+    return (now + _ONE_DAY).strftime(SEALED_FORM)
+
+
+def is_open(window: str, now: datetime.datetime, *, sure: bool = True) -> bool:
+    """Whether a local time lies in the window; one that is not `sure` only in a window of every hour.
+
+    Raises ValueError where it is none.
+    """
     found = re.fullmatch(WINDOW, window)
     if found is None:
         raise ValueError(f"`{window}` is no window")
     days, (begin, end) = found[1].split(",") if found[1] else DAYS, _span(found)
+    if not sure and (found[1] or end - begin < _ONE_DAY):
+        return False
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     return any(DAYS[day.weekday()] in days and day + begin <= now < day + end for day in (midnight, midnight - _ONE_DAY))
 

@@ -288,13 +288,25 @@ The largest bound image counts once more as it comes, since it lies there both w
         """The tag names an image whose lock was sealed before the booted one's.
 It is signed, but old: whoever can make a registry answer with it could bring back a fault that was mended.""",
     ),
+    Page(
+        "UPD011",
+        "image-ahead",
+        """The tag names an image whose lock was sealed more than a day from now, by this machine's clock, which somebody keeps right.
+Once confirmed it would be newer than every later image. `aistack lock RECIPE --reseal` dates the lock anew.""",
+    ),
     Page("UPD005", "nothing-to-go-back-to", "The node has no deployment but the one that runs."),
     Page(
         "UPD007",
         "trial-not-over",
         "The system that runs has still to prove itself; nothing is staged above it before its second gate has spoken.",
     ),
-    Page("UPD008", "update-reference", "What `--to` names is no image of a registry."),
+    Page(
+        "UPD008",
+        "update-reference",
+        """What `--to` names, or the credential aistack.follow, is no image that a node could follow.
+A digest is named by a person: one in a credential would be taken again after it was undone. Of another repository than the followed one its
+tag has to be named too (HOST/REPOSITORY:TAG@DIGEST), since nobody knows what to follow afterwards.""",
+    ),
     Page("UPD009", "window-not-understood", "The window in which the node may reboot is not in its form."),
     Page(
         "UPD010",

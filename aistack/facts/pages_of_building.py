@@ -72,6 +72,17 @@ It is removed, and fetched or made again where that is possible; `aistack store 
         """The private key that `aistack push --sign-by` names is none of sigstore's, or its passphrase is another one.
 Nothing was pushed under the tag.""",
     ),
+    Page(
+        "PUSH005",
+        "push-ahead",
+        "The lock was sealed more than a day from now: a clock was wrong. Nodes would refuse the image, or each later one.",
+    ),
+    Page(
+        "PUSH006",
+        "push-older",
+        """The tag names an image already whose lock was sealed later, and nodes take no older image than the one they run.
+A lock that came back from a history has its old date. `aistack lock RECIPE --reseal` dates it now and keeps its pins.""",
+    ),
     Page("PUSH002", "push-not-built", "The store lacks the recipe's system image, or an image that it binds: a node could not start it."),
     Page("STO003", "nothing-to-push", "The store holds nothing that the recipe's lock needs: build it, in this store, first."),
     Page("STO004", "not-a-store-artifact", "There is something at the reference, but `aistack store push` did not write it."),
@@ -150,6 +161,7 @@ Proxies and registries.conf, which may name a mirror, are honoured.""",
         "registry-login-needed",
         """The registry shows the image to certain accounts only, or hides that it does not have it.
 Credentials are kept by `skopeo login` or `podman login` in auth.json; REGISTRY_AUTH_FILE names another one.
+A node takes them from the credential aistack.registry-auth.
 They never enter a recipe, a lock or a command line.""",
     ),
     Page("REG003", "image-unknown", "The registry has no such repository, tag or digest, or a part of the image is gone from it."),

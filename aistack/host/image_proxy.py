@@ -89,10 +89,13 @@ def skopeo(*arguments: str, program: Sequence[str] = ()) -> list[str]:
 
 
 @contextmanager
-def opened(name: str) -> Iterator[Proxy]:
-    """An image, or another artifact, named as skopeo does (`docker://HOST/REPOSITORY@DIGEST`); raises ProxyError when it cannot be had."""
+def opened(name: str, policy: Path | None = None) -> Iterator[Proxy]:
+    """An image, or another artifact, named as skopeo does (`docker://HOST/REPOSITORY@DIGEST`); raises ProxyError when it cannot be had.
+
+    `policy` counts instead of the machine's own policy.json.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    argv = skopeo("experimental-image-proxy")
+    argv = skopeo(*(("--policy", str(policy)) if policy else ()), "experimental-image-proxy")
     with tempfile.TemporaryDirectory() as folder, theirs, process.stream(argv, log=Path(folder) / "log", stdin=theirs.fileno()):
         theirs.close()
         with ours:  # closed, it ends the proxy

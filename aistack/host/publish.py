@@ -33,10 +33,10 @@ class Signer:
     attachments: str
 
 
-def publish(store: Store, digest: str, name: str, advance: Advance = lambda done, total: None, *, signer: Signer | None = None) -> None:
+def publish(store: Store, digest: str, name: str, advance: Advance = lambda done, total: None, *, signers: Sequence[Signer] = ()) -> None:
     """Put an image of the store there as HOST/REPOSITORY:TAG; parts that an earlier, broken attempt left there are not sent again.
 
-    Signed, it is there by its digest and with its signature before the tag names it, so that nobody finds it unsigned.
+    Signed, it is there by its digest and with a signature of each signer before the tag names it, so that nobody finds it unsigned.
     `advance` is told how many bytes, of how many, skopeo has taken up or passed over. Raises DiagnosticError (exit 3): not reached, not
     trusted, not allowed, cut off, a key that does not sign, or a registry that has other bytes afterwards than it was given.
     """
@@ -44,7 +44,7 @@ def publish(store: Store, digest: str, name: str, advance: Advance = lambda done
     by_digest = f"{name.rpartition(':')[0]}@{digest}"
     with store.scratch() as scratch:
         source = f"oci:{oci.layout(store, {'image': digest}, scratch / 'layout')}:image"
-        for target, signs in ((by_digest, signer), (name, None)) if signer else ((name, None),):
+        for target, signs in (*((by_digest, signer) for signer in signers), (name, None)):
             for pause in PAUSES:
                 try:
                     done = 0

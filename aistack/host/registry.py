@@ -62,6 +62,17 @@ def resolve(reference: str, arch: str) -> tuple[str, bytes]:
     return _digest(data), data
 
 
+def labels(reference: str, arch: str) -> tuple[str, dict[str, str]]:
+    """The digest and the labels of the image that `HOST/REPOSITORY[:TAG][@DIGEST]` names today for an architecture; errors as `pin`'s."""
+    digest, manifest = resolve(reference, arch)
+    try:
+        config = json.loads(manifest)["config"]["digest"]
+        described = json.loads(inspected(reference, f"{repository(reference)}@{digest}", config, "--config"))
+        return digest, dict((described.get("config") or {}).get("Labels") or {})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise oci.not_an_image(reference, f"{type(error).__name__}: {error}") from error
+
+
 def fetch(store: Store, image: LockedImage, *, offline: bool = False, advance: Advance = lambda *_: None) -> None:
     """Brings every blob that the store lacks into it, each held against its digest; what came before an error stays.
 
@@ -155,13 +166,19 @@ def refused(reference: str, said: str, *, taking: bool = False) -> DiagnosticErr
     host, why = reference.partition("/")[0], (said[: process.MOST_OF_A_LINE],)
     said = re.sub(r"https?://[^\s\"]+", "", said)  # an upload's address is full of random letters and digits
     if re.search(r"x509|tls:|certificate|HTTP response to HTTPS client", said):
-        hints = (f"put the registry's CA into /etc/containers/certs.d/{host}/ca.crt", "or describe the registry in registries.conf")
+        hints = (
+            f"put the registry's CA into /etc/containers/certs.d/{host}/ca.crt; a node has the credential aistack.registry-ca for it",
+            "or describe the registry in registries.conf",
+        )
         return unable("REG005", "registry-not-trusted", f"{host} does not prove by TLS that it is {host}", why=why, hints=hints)
     if re.search(r"image rejected|signature", said, re.IGNORECASE):
-        hints = ("aistack push RECIPE --to REFERENCE --sign-by KEY", "/etc/containers/policy.json says whose signature is asked for")
+        hints = (
+            "aistack push RECIPE --to REFERENCE --sign-by KEY",
+            "policy.json, on a node the one in /usr/lib/aistack, says whose signature is asked for",
+        )
         return unable("REG009", "image-not-signed", f"{reference} is not signed by the key that is asked for", why=why, hints=hints)
     if re.search(r"unauthorized|authentication required|denied|40[13] ", said, re.IGNORECASE):
-        hints = (f"skopeo login {host}", "`REGISTRY_AUTH_FILE` names another auth.json")
+        hints = (f"skopeo login {host}", "`REGISTRY_AUTH_FILE` names another auth.json, and on a node the credential aistack.registry-auth")
         message = f"{host} does not take {reference} from this account" if taking else f"{host} does not show {reference} to this account"
         return unable("REG002", "registry-login-needed", message, why=why, hints=hints)
     if re.search(r"unknown|not known|404", said):

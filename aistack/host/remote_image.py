@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from aistack.facts.readings import PromisedImage
 from aistack.host import image_proxy, registry
@@ -33,9 +34,14 @@ class RegistryImage:
 
 
 @contextmanager
-def opened(reference: str, digest: str, came: Callable[[int], None] = lambda _: None) -> Iterator[RegistryImage]:
-    """HOST/REPOSITORY[:TAG] at a digest, opened: this is where policy.json is enforced. `came` is told how many bytes of blobs came."""
-    with _refused(reference), image_proxy.opened(f"docker://{registry.repository(reference)}@{digest}") as proxy:
+def opened(
+    reference: str, digest: str, came: Callable[[int], None] = lambda _: None, *, policy: Path | None = None
+) -> Iterator[RegistryImage]:
+    """HOST/REPOSITORY[:TAG] at a digest, opened: this is where `policy`, else the machine's policy.json, is enforced.
+
+    `came` is told how many bytes of blobs came.
+    """
+    with _refused(reference), image_proxy.opened(f"docker://{registry.repository(reference)}@{digest}", policy) as proxy:
         yield RegistryImage(reference, proxy, came)
 
 

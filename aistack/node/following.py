@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from enum import StrEnum
 
+from aistack.facts.following import DIGEST, HOST, REPOSITORY, TAG
 from aistack.node.decide import Reboots, State
 from aistack.node.deployments import Image, Listed
 from aistack.values import dataclass
@@ -23,6 +25,7 @@ class Step(StrEnum):
     QUARANTINED = "quarantined"
     GIVEN_UP = "given-up"
     OLDER = "older"
+    AHEAD = "ahead"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +45,21 @@ class Judged:
     because: str
 
 
-def judge(offer: Offer, listed: Sequence[Listed], state: State, sealed_here: str, *, named: bool, allow_downgrade: bool) -> Judged:
+def judge(
+    offer: Offer,
+    listed: Sequence[Listed],
+    state: State,
+    sealed_here: str,
+    *,
+    named: bool,
+    allow_downgrade: bool,
+    latest: str | None = None,
+) -> Judged:
     """What is to be done about an offer.
 
     `sealed_here` is when the booted image's lock was sealed. `named`: a person gave the very digest, so what went before does not count.
     An image that does not say when it was sealed is older than every one that does: else leaving it out would be a way around.
+    `latest` is the latest time of sealing that can be true, None where this machine's clock cannot tell: it was set by nobody.
     """
     digest = offer.image.digest
     staged = next((one for one in listed if one.staged), None)
@@ -59,7 +72,10 @@ def judge(offer: Offer, listed: Sequence[Listed], state: State, sealed_here: str
     if given_up(state, digest) and not named:
         because = f"{MOST_REBOOTS} reboots were to start it: no shutdown put it in place; it is taken again only by its digest"
         return Judged(step=Step.GIVEN_UP, because=because)
-    if offer.sealed < sealed_here and not allow_downgrade:
+    if latest and offer.sealed > latest:
+        return Judged(step=Step.AHEAD, because=f"it was sealed {offer.sealed}, which is yet to come")
+    believed = not (latest and sealed_here > latest)  # else what is booted would outrank every image to come
+    if offer.sealed < sealed_here and believed and not allow_downgrade:
         because = f"it was sealed {offer.sealed or 'nobody knows when'}, the booted one {sealed_here}"
         return Judged(step=Step.OLDER, because=because)
     return Judged(step=Step.AVAILABLE, because="the tag names another image than the one that is booted")
@@ -80,6 +96,20 @@ def staged(state: State, digest: str) -> State:
     """What a node remembers once that image is staged: what was undone or given up was named by somebody who knows, and begins anew."""
     others = tuple(one for one in state.quarantined if one != digest)
     return replace(state, quarantined=others, reboots=None if given_up(state, digest) else state.reboots)
+
+
+def named(to: str, current: str | None) -> str | None:
+    """HOST/REPOSITORY:TAG[@DIGEST] as it is given by hand, None where it is none.
+
+    The tag may be left out beside a digest of the repository that is followed (`current`); of another one nobody knows what to follow then.
+    """
+    found = re.fullmatch(rf"({HOST}{REPOSITORY})({TAG})?({DIGEST})?", to)
+    if found is None:
+        return None
+    name, tag, digest = found[1], found[2], found[3] or ""
+    if tag is None and digest and current and current.rpartition(":")[0] == name:
+        return f"{current}{digest}"
+    return f"{name}{tag}{digest}" if tag else None
 
 
 def to_go_back_to(listed: Sequence[Listed], confirmed: str | None, quarantined: Collection[str]) -> Listed | None:

@@ -14,21 +14,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from aistack.diagnostics import unable
+from aistack.diagnostics import Diagnostic, Severity, refuse, unable
 from aistack.facts import events
 from aistack.facts.following import REFERENCE, SEALED_LABEL
-from aistack.host import durable, journal, oci, registry
+from aistack.host import durable, journal, registry
 from aistack.host.ostree import VERSION_LABEL
 from aistack.host.probes.reading import inside, read
+from aistack.node import following
 from aistack.node.deployments import Image, Listed
 from aistack.node.following import Offer
 
 LAST = "/var/lib/aistack/update.json"
 """What the last update did: a document aistack/node-update/v1, with `time` (UTC, ISO 8601)."""
+HELD = "/var/lib/aistack/held"
+"""HOST/REPOSITORY:TAG@DIGEST as somebody named it by hand: while that image is staged or booted, no tag is followed."""
 LOCK = "/run/aistack/update.lock"
 CREDENTIALS = "/run/credentials/@system"
 WAIT_SECONDS = 300.0
 """For another one that holds the lock: what cleans after a boot is soon done, a download may not be."""
+REGISTRY = {"aistack.registry-auth": "REGISTRY_AUTH_FILE", "aistack.registry-ca": "SSL_CERT_FILE"}
+"""Credentials that are skopeo's to read, and the variables that name their files: Go looks for certificates in /etc/ssl/certs as well."""
 EVENTS = {"staged": events.STAGED, "failed": events.NOT_UPDATED, "live": events.REPLACED, "undone": events.NOT_REPLACED}
 """What an outcome is to the journal; the others are told to whoever asked alone."""
 OWN = "localhost/"
@@ -87,26 +92,62 @@ def credential(root: Path, name: str) -> str | None:
     return (path.read_text().splitlines() or [""])[0].strip() or None if path.exists() else None
 
 
+def use_credentials(root: Path) -> None:
+    """Let skopeo find the login and the certificates that this machine was given for its registry, unless whoever asks names others."""
+    for name, variable in REGISTRY.items():
+        path = inside(root, f"{CREDENTIALS}/{name}")
+        if path.exists():
+            os.environ.setdefault(variable, str(path))
+
+
 def followed(root: Path, listed: Sequence[Listed]) -> str | None:
-    """HOST/REPOSITORY:TAG that this node follows: the credential's, else that of what is staged or booted; None where it follows none."""
-    said = [one.reference for one in sorted(listed, key=lambda one: not one.staged) if one.staged or one.booted]
-    reference = credential(root, "aistack.follow") or next(iter(said), None)
+    """HOST/REPOSITORY:TAG that this node follows: the credential's, else that of what is staged or booted; None where it follows none.
+
+    With @DIGEST while the node is held to one image.
+    """
+    said = [one for one in sorted(listed, key=lambda one: not one.staged) if one.staged or one.booted]
+    named = held(root)
+    if named and named.partition("@")[2] in [one.digest for one in said]:
+        return named
+    reference = credential(root, "aistack.follow") or next((one.reference for one in said), None)
     return None if reference is None or reference.startswith(OWN) else reference
 
 
-def offered(reference: str, current: str | None) -> Offer:
-    """The image that HOST/REPOSITORY[:TAG][@DIGEST] names now; without a tag, that of `current` (what is followed) is kept.
+def asked(root: Path, to: str | None, listed: Sequence[Listed]) -> str | None:
+    """HOST/REPOSITORY:TAG[@DIGEST] that is to be looked at: what is named by hand (`to`), else what the node follows, None for nothing.
 
-    Raises DiagnosticError (exit 3): see host/registry.py.
+    Raises DiagnosticError (exit 1) where it is none. A digest is a person's to name: a credential would name a bad image for ever.
     """
+    current = followed(root, listed)
+    if to is not None:
+        found, what = following.named(to, current.partition("@")[0] if current else None), f"`--to {to}` names no image to follow"
+    else:
+        follow = credential(root, "aistack.follow")
+        found, what = current, f"the credential aistack.follow is `{follow}`"
+        if follow and not re.fullmatch(REFERENCE, follow):
+            found = None
+        elif current is None:
+            return None
+    if found is None:
+        hints = ("HOST/REPOSITORY:TAG, like registry.example/nodes/l4:stable", "only `--to` takes @DIGEST")
+        raise refuse(Diagnostic(rule="UPD008", name="update-reference", severity=Severity.ERROR, message=what, hints=hints))
+    return found
+
+
+def held(root: Path) -> str | None:
+    """The image that the node was held to, None where it was not, or nobody can read it."""
+    return read(HELD, lambda: inside(root, HELD).read_text()).value or None
+
+
+def hold(root: Path, named: str) -> None:
+    """Hold the node to HOST/REPOSITORY:TAG@DIGEST, or without a digest let it follow its tag again."""
+    wanted = named if "@" in named else None
+    if held(root) != wanted:
+        durable.write(inside(root, HELD), wanted or "")
+
+
+def offered(reference: str) -> Offer:
+    """The image that HOST/REPOSITORY:TAG[@DIGEST] names now. Raises DiagnosticError (exit 3): see host/registry.py."""
     named, _, _ = reference.partition("@")
-    if not re.fullmatch(REFERENCE, named):
-        named = current if current and current.rpartition(":")[0] == named else f"{named}:latest"
-    digest, manifest = registry.resolve(reference if "@" in reference else named, ARCHITECTURES[os.uname().machine])
-    try:
-        config = json.loads(manifest)["config"]["digest"]
-        described = json.loads(registry.inspected(reference, f"{registry.repository(reference)}@{digest}", config, "--config"))
-        labels = (described.get("config") or {}).get("Labels") or {}
-        return Offer(image=Image(reference=named, digest=digest), version=labels.get(VERSION_LABEL), sealed=labels.get(SEALED_LABEL, ""))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise oci.not_an_image(reference, f"{type(error).__name__}: {error}") from error
+    digest, labels = registry.labels(reference, ARCHITECTURES[os.uname().machine])
+    return Offer(image=Image(reference=named, digest=digest), version=labels.get(VERSION_LABEL), sealed=labels.get(SEALED_LABEL, ""))

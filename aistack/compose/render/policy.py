@@ -1,18 +1,21 @@
 """Whose system images a node takes: containers-policy.json(5), and containers-registries.d(5) for where their signatures lie.
 
-Signed is the system image alone; what it binds is named in it by digest.
+Signed is the system image alone; what it binds is named in it by digest. The policy lies below /usr, where nobody changes it: a file of
+/etc that was changed once stays through every update, and no later image's key or policy would ever count.
 """
 
 from __future__ import annotations
 
 import json
 
-from aistack.facts.files import Rendered, RenderedFile
+from aistack.facts.files import Rendered, RenderedFile, RenderedLink
 
-POLICY = "/etc/containers/policy.json"
+POLICY = "/usr/lib/aistack/policy.json"
+"""What an update is held to, whatever /etc says."""
+KEY = "/usr/lib/aistack/release.pub"
+LINK = "/etc/containers/policy.json"
+"""Where skopeo and podman look that somebody starts by hand; he may put another file there."""
 ATTACHMENTS = "/etc/containers/registries.d/aistack.yaml"
-KEY = "/etc/containers/aistack.pub"
-
 
 SIGNATURES = "default-docker:\n  use-sigstore-attachments: true\n"
 """The words of registries.d that let signatures lie in the image's own repository, beside it."""
@@ -27,4 +30,5 @@ def render_policy(key: str) -> tuple[Rendered, ...]:
     signed = {"type": "sigstoreSigned", "keyPath": KEY, "signedIdentity": {"type": "matchRepository"}}
     policy = {"default": [{"type": "insecureAcceptAnything"}], "transports": {"docker": {"": [signed]}}}
     texts = {POLICY: json.dumps(policy, indent=2) + "\n", ATTACHMENTS: SIGNATURES, KEY: key}
-    return tuple(RenderedFile(path=path, content=text.encode()) for path, text in texts.items())
+    files = (RenderedFile(path=path, content=text.encode()) for path, text in texts.items())
+    return (*files, RenderedLink(path=LINK, target=f"../..{POLICY}"))

@@ -79,7 +79,8 @@ class Deployments(Protocol):
     def download(self, image: Image, advance: Advance) -> Fetched:
         """Bring all that the image needs, its bound images included, onto the node; stages nothing.
 
-        Checks the space first, the signature as policy.json asks, and every digest. Does nothing twice: what came before an error is kept.
+        Checks the space first, the signature as the booted image asks for it, and every digest. Does nothing twice: what came before an
+        error is kept.
         """
 
     def stage(self, image: Image, keep: Collection[str]) -> None:

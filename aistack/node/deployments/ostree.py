@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from aistack.compose.render.policy import POLICY
 from aistack.compose.render.system import LOCK_PATH
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.readings import Deployment, PromisedImage
@@ -71,10 +72,9 @@ class OstreeDeployments:
                 advance(f"fetching {image.reference}", min(came, total), total)
 
         self._make_writable()
-        with (
-            bound_arrival.arriving(self._storage, self._needed()) as scratch,
-            remote_image.opened(image.reference, image.digest, arrived) as blobs,
-        ):
+        policy = self.root / POLICY.lstrip("/")
+        opened = remote_image.opened(image.reference, image.digest, arrived, policy=policy if policy.exists() else None)
+        with bound_arrival.arriving(self._storage, self._needed()) as scratch, opened as blobs:
             described = ostree.read_image(blobs, image.digest)
             new = ostree.missing(self._repository, described.layers)
             # The last layer, which is small, says what the image binds: with it all the room that is needed is known before the rest comes.
