@@ -34,9 +34,9 @@ def test_what_its_nodes_would_refuse_is_not_pushed(tmp_path: Path) -> None:
     recipe = tmp_path / "one.yaml"
     recipe.write_text(RECIPE)
     (tmp_path / "release.pub").write_text(PEM)
-    for key, rule in ((None, "PUSH004"), (tmp_path / "release.private", "LOCK003")):
+    for keys, rule in (((), "PUSH004"), ((tmp_path / "release.private",), "LOCK003")):
         with pytest.raises(DiagnosticError) as caught:
-            push(recipe, "registry.example/nodes/l4:stable", key=key, dry_run=True, as_json=False)
+            push(recipe, "registry.example/nodes/l4:stable", keys=keys, dry_run=True, as_json=False)
         assert caught.value.diagnostics[0].rule == rule
 
 
