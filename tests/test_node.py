@@ -204,6 +204,16 @@ def test_the_booted_deployment_is_told_by_kernel_origin_and_commit(tree: Path) -
     assert deployment(tree).error == "no `ostree=` on the kernel command line"
 
 
+def test_the_booted_deployment_is_the_one_whose_folder_is_the_root(tree: Path, tmp_path: Path) -> None:
+    """Once a menu is written anew, what the kernel's command line names is gone, or another deployment's."""
+    deploy = tree / "ostree/deploy/aistack/deploy"
+    (deploy / f"{COMMIT}.0.origin").rename(deploy / f"{COMMIT}.1.origin")
+    root = deploy / f"{COMMIT}.1"
+    root.mkdir()
+    (root / "ostree").symlink_to(tree / "ostree")
+    assert (read := deployment(root).value) is not None and (read.commit, read.serial) == (COMMIT, 1)
+
+
 def test_an_older_kernel_says_its_architecture_to_programs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.architecture(tmp_path).error
     monkeypatch.setattr(machine, "inside", lambda root, path: tmp_path / path.lstrip("/"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -23,20 +24,12 @@ def deployment(root: Path) -> Reading[Deployment]:
 
 
 def booted(root: Path) -> Reading[Deployment]:
-    """The booted deployment: found through `ostree=` on the kernel command line, as the initramfs found it."""
-    return read("/proc/cmdline, /ostree, ostree show", lambda: _booted(root))
+    """The booted deployment: the one whose folder is the root."""
+    return read("/ostree, /proc/cmdline, ostree show", lambda: _booted(root))
 
 
 def _booted(root: Path) -> Deployment:
-    named = re.search(r"(?:^|\s)ostree=(\S+)", inside(root, "/proc/cmdline").read_text())
-    if named is None:
-        raise ValueError("no `ostree=` on the kernel command line")
-    path = named.group(1)
-    link = inside(root, path).readlink().as_posix()
-    found = re.search(r"deploy/([^/]+)/deploy/([0-9a-f]{64})\.(\d+)/?$", link)
-    if found is None:
-        raise ValueError(f"{path} leads to {link}")
-    stateroot, commit, serial = found.group(1), found.group(2), int(found.group(3))
+    stateroot, commit, serial = _running(root)
     origin = inside(root, f"/ostree/deploy/{stateroot}/deploy/{commit}.{serial}.origin").read_text()
     promised = re.search(r"^manifest-digest=(sha256:[0-9a-f]{64})$", origin, re.MULTILINE)
     reference = re.search(r"^container-image-reference=(.+)$", origin, re.MULTILINE)
@@ -50,6 +43,29 @@ def _booted(root: Path) -> Deployment:
         lock_identity=_metadata(repository, commit, LOCK_KEY),
         reference=reference.group(1) if reference else None,
     )
+
+
+def _running(root: Path) -> tuple[str, str, int]:
+    """Stateroot, commit and serial of the deployment that is the root, as OSTree itself finds it: by its folder's device and inode.
+
+    The kernel's `ostree=` names a link that was true at the start and may be gone, or lead to another deployment, once the menu is written
+    anew. It counts where no folder is the root: before the root is mounted from it, or where something is laid over it.
+    """
+    here = root.stat()
+    for folder in inside(root, "/ostree/deploy").glob("*/deploy/*.*"):
+        if folder.is_dir() and os.path.samestat(folder.stat(), here):
+            return _parts(folder.as_posix())
+    named = re.search(r"(?:^|\s)ostree=(\S+)", inside(root, "/proc/cmdline").read_text())
+    if named is None:
+        raise ValueError("no `ostree=` on the kernel command line")
+    return _parts(inside(root, named[1]).readlink().as_posix())
+
+
+def _parts(path: str) -> tuple[str, str, int]:
+    found = re.search(r"deploy/([^/]+)/deploy/([0-9a-f]{64})\.(\d+)/?$", path)
+    if found is None:
+        raise ValueError(f"{path} is the path of no deployment")
+    return found[1], found[2], int(found[3])
 
 
 def _metadata(repository: Path, commit: str, key: str) -> str | None:
