@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -187,17 +188,20 @@ class Node:
 
 def _ask(debugger: socket.socket, words: str) -> str:
     debugger.sendall(f"${words}#{sum(words.encode()) % 256:02x}".encode())
-    return _answer(debugger)
+    while (answer := _answer(debugger)).startswith("T"):  # it stopped once more than it was asked to
+        pass
+    return answer
 
 
 def _answer(debugger: socket.socket) -> str:
-    """The next packet's content."""
+    """The next packet's content, and nothing of the one after it."""
     data = b""
-    while b"#" not in data or len(data) < data.index(b"#") + 3:
-        data += debugger.recv(1 << 16)
-        data = data[data.index(b"$") :] if b"$" in data else b""
+    while not (match := re.search(rb"\$([^#]*)#..", data)):
+        got = debugger.recv(1)
+        assert got, "the debugger hung up"
+        data += got
     debugger.sendall(b"+")
-    return data[1 : data.index(b"#")].decode()
+    return match[1].decode()
 
 
 def new_key(folder: Path) -> Path:
