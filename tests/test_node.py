@@ -23,6 +23,8 @@ from aistack.host.probes.images import bound_images
 from aistack.node import agent, esp, models, report, repository, second_gate, state, watch
 from aistack.node.decide import Experiment, Reboots, State
 from aistack.node.deployments import Advance, Difference, Fetched, Image, Listed
+from aistack.node.first_gate import Looked
+from aistack.node.results import Outcome, Result
 
 
 @dataclass(slots=True)
@@ -95,6 +97,20 @@ def test_the_first_gate_of_a_healthy_node(tree: Path, capsys: pytest.CaptureFixt
     assert document["uptime_seconds"] == 41.52
     assert capsys.readouterr().out.splitlines()[-1] == "aistack: check: healthy"
     assert (tree / "run/issue.d/50-aistack.issue").read_text() == "aistack: check: healthy\n"
+
+
+def test_who_joins_a_fabric_is_waited_for_and_not_for_ever(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    joining = Result(name="accelerator-fabric", outcome=Outcome.UNKNOWN, message="", evidence=(("fabric.state", "in progress"),))
+    untold = Result(name="accelerator-fabric", outcome=Outcome.UNKNOWN, message="")
+    joined = Result(name="accelerator-fabric", outcome=Outcome.HEALTHY, message="")
+    for answers, looks, code in (([joining] * 7 + [joined], 8, 0), ([untold] * 7 + [joined], 3, 3), ([joining] * 7 + [untold] * 3, 8, 3)):
+        left = list(answers)
+        monkeypatch.setattr(agent, "look", lambda root, level, left=left: Looked(results=(left.pop(0),), seen=None))
+        assert agent.run_check(tree) == code
+        assert len(answers) - len(left) == looks
+    monkeypatch.setattr(agent, "JOINING_SECONDS", 0.0)
+    monkeypatch.setattr(agent, "look", lambda root, level: Looked(results=(joining,), seen=None))
+    assert agent.run_check(tree) == 3
 
 
 def test_a_bad_first_gate_stops_the_apps_and_is_acted_on(tree: Path) -> None:

@@ -15,6 +15,8 @@ Values: TypeAlias = Mapping[str, Reading[Plain]]
 UNSUPPORTED = "not supported"
 """The error of a reading that this device, or its driver, does not offer: nothing is wrong with it."""
 
+JOINING = ("fabric.state", "in progress")
+"""The reading of a device that asks to be taken into its fabric: minutes, where the switches start with the node."""
 UNTRIED = "not tried"
 """How the error of a reading begins that this machine has no means for: nobody promised them, and the device may be well."""
 

@@ -6,6 +6,7 @@ Python's start is most of that gate's time on an emulated machine.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.facts import events
-from aistack.facts.device_readings import Accelerators
+from aistack.facts.device_readings import JOINING, Accelerators
 from aistack.host import journal
 from aistack.host.probes.reading import inside, read
 from aistack.node import gate
@@ -24,6 +25,8 @@ from aistack.node.results import Outcome, Result, verdict
 RUN = "/run/aistack"
 HOST_NAME = "/proc/sys/kernel/hostname"
 RETRY_SECONDS = 10.0
+JOINING_SECONDS = 300.0
+"""How long the devices may take to join their fabric; the unit's own limit is twice that."""
 LEVEL = "standard"
 """How deep a boot looks: programs run on each device, and a tenth of its memory is tried; a second for each."""
 
@@ -32,9 +35,11 @@ EXIT_CODES = {Outcome.HEALTHY: ExitCode.OK, Outcome.DEGRADED: ExitCode.OK, Outco
 
 def run_check(root: Path) -> int:
     """The first gate: exit 0 lets the apps start, anything else does not. What could not be told is asked again before it counts."""
-    for attempt in range(1, MOST_ATTEMPTS + 1):
+    began = time.monotonic()
+    for attempt in itertools.count(1):
         looked = look(root, LEVEL)
-        if verdict(looked.results).outcome is not Outcome.UNKNOWN or attempt == MOST_ATTEMPTS:
+        waits = any(JOINING in result.evidence for result in looked.results) and time.monotonic() - began < JOINING_SECONDS
+        if verdict(looked.results).outcome is not Outcome.UNKNOWN or (attempt >= MOST_ATTEMPTS and not waits):
             break
         time.sleep(RETRY_SECONDS)
     publish("check", looked.results, root, seen=looked.seen)

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable
 
 from aistack.facts.catalog import Accelerator
-from aistack.facts.device_readings import UNSUPPORTED, UNTRIED, Device
+from aistack.facts.device_readings import JOINING, UNSUPPORTED, UNTRIED, Device
 from aistack.facts.readings import Reading
 from aistack.node.results import Cause, Outcome, Result, bad, good, untold, worse
 from aistack.values import dataclass
@@ -210,7 +210,7 @@ def _fabric(wanted: Promise, device: Device) -> Result | None:
     evidence = _evidence(device, "fabric.state", "fabric.status", "fabric.health")
     if state is None or state == "not supported":
         return None if _is_unsupported(device, "fabric.state") or state is not None else _cannot_tell(FABRIC, device, "fabric.state")
-    if state == "in progress":
+    if ("fabric.state", state) == JOINING:
         return Result(
             name=FABRIC,
             outcome=Outcome.UNKNOWN,
