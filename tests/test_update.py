@@ -474,7 +474,9 @@ def test_what_nothing_needs_goes_without_a_reboot(world: World) -> None:
         if number == 0:
             staged = next(one for one in node.deployments() if one["staged"])
             live = {"stateroot": "aistack", "commit": staged["checksum"], "serial": 0, "promised_manifest": staged["digest"]}
-            (node.work / "run/aistack/live.json").write_text(json.dumps({**live, "manifest": staged["digest"], "lock_identity": "x"}))
+            (node.work / "run/aistack/live.json").write_text(
+                json.dumps({**live, "manifest": staged["digest"], "lock_identity": "x", "reference": None})
+            )
     assert {*bound[0].values(), *bound[2].values()} <= there() and not {*bound[1].values()} & there()
     (node.work / "run/aistack/live.json").unlink()
     node.confirm()
