@@ -367,6 +367,7 @@ def test_a_shutdown_that_never_puts_it_in_place_is_given_up(world: World) -> Non
     assert node.update("--to", f"{world.registry.host}/{REPOSITORY}@{digest}")["outcome"] == "staged"
     assert node.reboot() == "unfinished"
     node.confirm()
+    assert not node.update("--to", world.reference)["held"]
 
 
 def test_killed_at_any_moment_it_is_done_again(world: World) -> None:

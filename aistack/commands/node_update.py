@@ -111,6 +111,8 @@ def _taken(
         allow_downgrade=allow_downgrade,
         latest=words.latest(datetime.datetime.now(datetime.UTC)) if clock.synchronized() else None,
     )
+    if to is not None and not (extent.check or extent.download):
+        node.hold(root, reference)  # it counts only while that image is staged or booted
     if judged.step in (Step.OLDER, Step.AHEAD, Step.GIVEN_UP):
         raise _refused(offer, judged)
     current = node.followed(root, listed)
@@ -127,11 +129,12 @@ def _taken(
         if not extent.download:
             _stage(root, engine, offer)
             outcome = "staged"
-    if to is not None and outcome in ("current", "staged") and not (extent.check or extent.download):
-        node.hold(root, reference)
     if outcome == "staged" and extent.apply:
         outcome = _applied(root, engine)
-    document = {**_document(outcome, judged.because, offer, listed, fetched), "held": node.held(root) == reference}
+    document = {
+        **_document(outcome, judged.because, offer, listed, fetched),
+        "held": "@" in reference and node.followed(root, engine.listed()) == reference,
+    }
     if not extent.check and (judged.step is Step.AVAILABLE or node.remembered(root).get("digest") != offer.image.digest or extent.apply):
         node.remember(root, document)
     code = _said(document, _lines(document), as_json)

@@ -124,7 +124,7 @@ def require_later(recipe: Path, locked: Lock, reference: str | None) -> None:
         if error.diagnostics[0].rule not in ("REG002", "REG003", "REG004"):
             raise
         return
-    if locked.sealed < there:
+    if locked.sealed < there <= latest(datetime.datetime.now(datetime.UTC)):
         problem = _problem("PUSH006", "push-older", f"{reference} names a later image already, and nodes take no older one", again)
         hints = (*problem.hints, "`--allow-downgrade` here, and on each node")
         raise refuse(replace(problem, why=(f"sealed there: {there}", f"sealed here: {locked.sealed or 'nobody knows when'}"), hints=hints))

@@ -104,8 +104,8 @@ def _of_recipe(recipe: Path, *, without_models: bool) -> Judged:
 
 
 def _write(file: Path, text: str) -> None:
-    """A file is there whole or not at all; what is no plain file, such as a pipe, is written to as it is."""
-    if file.exists() and not file.is_file():
+    """A file is there whole or not at all; what is no plain file, such as a pipe or a link, is written to as it is."""
+    if file.is_symlink() or (file.exists() and not file.is_file()):
         file.write_text(text, encoding="utf-8")
         return
     unfinished = file.with_name(f".{file.name}.unfinished")

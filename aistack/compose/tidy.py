@@ -36,7 +36,10 @@ SECRETS = re.compile(
 )
 MADE_ANEW = re.compile(r"/etc/ssh/ssh_host_.*|/etc/ssl/private/ssl-cert-snakeoil\.key|/etc/pki/tls/private/localhost\.key")
 """Keys that packages make up when they are installed: who deletes them has the machine make its own."""
-SHOWN = re.compile(r"/(?:usr|opt)/(?:.*/)?(?:doc|examples?|fixtures|testdata|testing|tests?)/.*")
+SHOWN = re.compile(
+    r"/(?:usr|opt)/(?:.*/)?(?:doc|examples?|fixtures|testdata|testing|tests?)/.*"
+    r"|/(?:.*/)?(?:(?:site|dist)-packages/(?:.*/)?(?:examples?|fixtures|testing|tests?)|lib/python3[^/]*/test)/.*"
+)
 """Documentation and tests, whose keys everybody has and nobody trusts."""
 NUMBER = re.compile("[0-9]{1,10}")
 LINKS: Mapping[str, str] = {

@@ -149,8 +149,10 @@ def _first_of_each(events: Iterable[KernelEvent]) -> Iterator[KernelEvent]:
 def _fault(event: KernelEvent, fault: Fault | None) -> Result | None:
     """What a code means; one that the driver itself calls not fatal lets the device serve on, and so does one that nobody explains."""
     said = f"{event.address}: {NAMES[event.kind]} {event.code}"
+    if event.kind == "sxid" and event.word is None:
+        return None  # a switch says first how grave it is; the lines after that have its registers
     if fault is None:
-        if event.word == "nonfatal" or (event.kind == "sxid" and event.word is None):
+        if event.word == "nonfatal":
             return None
         action = "look the code up in its vendor's newest documents; if apps fail on the device, take the node out"
         return replace(worse(LOG, f"{said}, which is not in the catalog", *_line(event), action=action), device=event.address)

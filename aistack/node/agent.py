@@ -1,7 +1,7 @@
 """The gates as programs: read, judge, write what was found to /run/aistack, and (second gate) act on it.
 
-Run by the node's units as `python3 -m aistack.node.agent check|confirm|clean|status`. It imports only what the first gate needs, because
-Python's start is most of that gate's time on an emulated machine.
+Run by the node's units as `python3 -m aistack.node.agent check|confirm|clean|watch|status`. It imports only what the first gate needs,
+because Python's start is most of that gate's time on an emulated machine.
 """
 
 from __future__ import annotations

@@ -66,5 +66,7 @@ def judge_services(wanted: Promise, units: Mapping[str, Reading[UnitState]]) -> 
         yield good(SERVICES, f"{name} lives", *evidence)
     elif state.started:
         yield bad(SERVICES, Cause.UNKNOWN, f"{name} has ended: {state.active} ({state.sub}, {state.result})", *evidence, action=action)
+    elif state.active == "inactive":
+        yield good(SERVICES, f"{name} has nothing to do here", *evidence)
     else:
         yield worse(SERVICES, f"{name} did not start: {state.active} ({state.sub}, {state.result})", *evidence, action=action)

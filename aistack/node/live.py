@@ -97,8 +97,9 @@ def go(root: Path, new: Difference, say: Say) -> Switched:
     try:
         say("the new apps and models replace those that run")
         results = _change(root, name, switch(old_side, new_side), new_side)
-    except DiagnosticError as error:
-        results = (Result(name="live", outcome=Outcome.UNHEALTHY, cause=Cause.SOFTWARE, message=_words(error)),)
+    except (DiagnosticError, OSError) as error:
+        said = _words(error) if isinstance(error, DiagnosticError) else str(error)
+        results = (Result(name="live", outcome=Outcome.UNHEALTHY, cause=Cause.SOFTWARE, message=said),)
     switched = Switched(results=results)
     if not switched.ok:
         say("they do not pass; the former ones are started again")

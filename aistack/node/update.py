@@ -124,7 +124,7 @@ def asked(root: Path, to: str | None, listed: Sequence[Listed]) -> str | None:
     else:
         follow = credential(root, "aistack.follow")
         found, what = current, f"the credential aistack.follow is `{follow}`"
-        if follow and not re.fullmatch(REFERENCE, follow):
+        if follow and current != held(root) and not re.fullmatch(REFERENCE, follow):
             found = None
         elif current is None:
             return None

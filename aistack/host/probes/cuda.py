@@ -1,7 +1,8 @@
 """What the CUDA driver itself can do on each of its devices: context, memory, a small program with a checked answer, copies both ways.
 
 A program of its own (`python3 -m aistack.host.probes.cuda LEVEL`), because a driver in trouble may hang or end the process that asks it.
-It needs the driver's libraries alone: the program that runs on the device is PTX, which every driver compiles for the device that it has.
+It needs the driver's library alone, and NVML for a link's speed: the program that runs on the device is PTX, which every driver compiles
+for the device that it has.
 It prints JSON objects, one a line: where each device is (`asking`), then `devices` with what was found there, which is known when the
 next one hangs. A step that failed is told with the driver's own name for the error, and the other devices are still asked.
 """
@@ -16,8 +17,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-
-import pynvml as nvml
 
 LIBRARY = "libcuda.so.1"
 MIB = 1 << 20
@@ -261,11 +260,15 @@ def _best(driver: Driver, call: str, target: ctypes.c_void_p, source: ctypes.c_v
 def link(address: str) -> dict[str, int]:
     """The device's link to the host while it works and the link cannot sleep; nothing where NVML does not tell."""
     try:
+        import pynvml as nvml  # without it everything else can be tried
+    except ImportError:
+        return {}
+    try:
         nvml.nvmlInit()
         device = nvml.nvmlDeviceGetHandleByPciBusId(address)
         asked = {"generation": nvml.nvmlDeviceGetCurrPcieLinkGeneration, "lanes": nvml.nvmlDeviceGetCurrPcieLinkWidth}
         return {f"compute.pcie-{name}": ask(device) for name, ask in asked.items()}
-    except nvml.NVMLError:
+    except (nvml.NVMLError, AttributeError):
         return {}
 
 

@@ -19,7 +19,7 @@ from aistack.host.process import run
 SOURCE = "/dev/kmsg"
 RECORD_BYTES = 1 << 16
 """More than any one record: a shorter buffer makes the kernel refuse it."""
-TROUBLE = "NVRM|nvidia-nvswitch|AER:|amdgpu|EDAC|mce:|Out of memory|oom-kill|aistack:"
+TROUBLE = "NVRM|nvidia-nvswitch|AER:|PCIe Bus Error|amdgpu|EDAC|mce:|Out of memory|oom-kill|aistack:"
 """What lines hold that can speak of trouble."""
 FIRST_MICROSECONDS = 1_000_000
 """Long before that the kernel has said its first words."""
