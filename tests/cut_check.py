@@ -98,7 +98,9 @@ class Checker:
     def _trial(self) -> str | None:
         """The commit whose boots GRUB counts."""
         try:
-            found = grub.trial(self.scratch / "boot/grub/grubenv")
+            environment = self.scratch / "boot/grub/grubenv"
+            grub.read_environment(environment.read_bytes())
+            found = grub.trial(environment)
         except (OSError, DiagnosticError) as error:
             self.wrong.append(f"{error}")
             return None
