@@ -71,7 +71,8 @@ mount --bind /run/work/run $D/run
 mount --rbind /proc $D/proc
 mount --rbind /dev $D/dev
 mount -t tmpfs tmpfs $D/tmp
-mount --rbind /run/code $D/mnt
+mkdir $D/tmp/code
+mount --rbind /run/code $D/tmp/code
 exec chroot $D "$@"
 """
 
@@ -258,7 +259,7 @@ class Node:
         binds = [rootfs.Bind(source=self.work, target="/run/work", writable=True), rootfs.Bind(source=CODE, target="/run/code")]
         binds.append(rootfs.Bind(source=self.store.path, target="/run/store"))
         environment = {
-            "PYTHONPATH": "/mnt:/run/code",
+            "PYTHONPATH": "/tmp/code:/run/code",
             "PYTHONDONTWRITEBYTECODE": "1",
             "OSTREE_SYSROOT_DEBUG": "mutable-deployments",  # else the test's folder could not be removed
             **self.environment,
