@@ -14,23 +14,23 @@ import argparse
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packing import weights
-from sides import Podman, Row, aistack, run, scratch, store, table
+from sides import Podman, Row, aistack, run, scratch, table
 from updates import Case, cases
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from booted_node import Images, Node, root_of_the_os
 from registry_server import Registry, admit, running
 
-from aistack.commands.lock import lock_path, read_lock, write
-from aistack.compose.lock import Lock, LockedModel
+from aistack.commands.lock import lock_path, read_lock
+from aistack.host import models
+from aistack.host.store import Store
 
 SEALED = "2026-11-02T00:00:00Z", "2026-11-03T00:00:00Z"
 """When the older and the newer lock say that they were made: a node takes nothing older than what it has."""
@@ -44,23 +44,15 @@ class Cost:
     disk: int
 
 
-def model_case(lock: Lock, megabytes: int = 64) -> Case:
-    """One of four files of a model changes."""
-    files = weights(store(), 5, megabytes << 20)
-    sides = []
-    for number, chosen in enumerate((files[:4], (*files[:3], replace(files[4], path=files[3].path)))):
-        model = LockedModel(id="bench/weights", revision=str(number), licence="none", sources=("hub",), files=chosen)
-        app = replace(lock.apps[0], models=(model.id,))
-        sides.append(replace(lock, models=(model,), apps=(app, *lock.apps[1:])))
-    return Case(what="one of four files of weights", older=sides[0], newer=sides[1], root="base")
-
-
-def images(lock: Lock, recipe: Path, reference: str) -> set[str]:
-    """Builds and pushes what the lock says; every image by digest."""
-    write(lock, lock_path(recipe))
-    aistack("build", recipe, "--only", "system-image")
-    pushed = json.loads(aistack("push", recipe, "--to", reference, "--json"))
-    return {f"{reference.rpartition(':')[0]}@{one['digest']}" for one in pushed["images"]}
+def updated(case: Case, recipe: Path, reference: str, folder: Path) -> Iterator[set[str]]:
+    """Builds and pushes one side after the other, as its lock says; every image by digest."""
+    older = replace(case.older, sealed=SEALED[0])
+    newer = older if case.newer == case.older else replace(case.newer, sealed=SEALED[1])
+    for one in (False, True):
+        own = replace(case, older=older, newer=newer).place(recipe, folder, newer=one)
+        aistack("build", own, "--only", "system-image")
+        pushed = json.loads(aistack("push", own, "--to", reference, "--json"))
+        yield {f"{reference.rpartition(':')[0]}@{image['digest']}" for image in pushed["images"]}
 
 
 def sent(registry: Registry) -> int:
@@ -76,22 +68,35 @@ def used(folder: Path) -> int:
     return int(run(["du", "--summarize", "--block-size=1", "--one-file-system", folder]).split()[0])
 
 
-def measured(case: Case, recipe: Path, reference: str, registry: Registry, node: Node, podman: Podman) -> tuple[Cost, Cost]:
-    """What the update costs on each side, once the older images are there."""
-    same = case.older == case.newer
-    for lock, sealed in zip((case.older, case.newer), SEALED, strict=True):
-        pushed = images(replace(lock, sealed=SEALED[0] if same else sealed), recipe, reference)
+def weights_changed(start: Images, registry: Registry, reference: str, folder: Path, megabytes: int = 64) -> Iterator[set[str]]:
+    """Pushes a system that binds a model, and one where another of its four files is there; the app stays."""
+    files = weights(start.store, 5, megabytes << 20)
+    name = reference.partition("/")[2]
+    app = start.bound("app")
+    for number, chosen in enumerate((files[:4], (*files[:3], replace(files[4], path=files[3].path)))):
+        model = models.model_image(start.store, id="bench", revision=str(number), licence="none", files=chosen, arch="amd64")
+        bound = {image: model if image.startswith("model") else digest for image, digest in app.items()}
+        system = start.system(str(number), sealed=SEALED[number], bound=bound)
+        for digest in bound.values():
+            registry.push(start.store, digest, f"{name.partition(':')[0]}:{digest[7:19]}", folder / f"{digest[7:19]}-{number}")
+        registry.push(start.store, system, name, folder / system[7:19])
+        yield {f"{reference.rpartition(':')[0]}@{digest}" for digest in (system, *bound.values())}
+
+
+def measured(pushed: Iterable[set[str]], registry: Registry, node: Node, podman: Podman) -> tuple[Cost, Cost]:
+    """What the last of the updates costs on each side, those before it being there."""
+    for images in pushed:
         sent(registry)
         before = used(node.work / "sysroot"), used(podman.root)
         node.update()
         node.reboot()
-        ours = sent(registry), used(node.work / "sysroot") - before[0]
+        ours = Cost(sent=sent(registry), disk=used(node.work / "sysroot") - before[0])
         node.trust(registry.host)
         node.confirm()
-        for name in sorted(pushed):
+        for name in sorted(images):
             podman("pull", "--quiet", "--tls-verify=false", name)
-        theirs = sent(registry), used(podman.root) - before[1]
-    return Cost(sent=ours[0], disk=ours[1]), Cost(sent=theirs[0], disk=theirs[1])
+        theirs = Cost(sent=sent(registry), disk=used(podman.root) - before[1])
+    return ours, theirs
 
 
 def rows(recipe: Path) -> Iterator[Row]:
@@ -104,22 +109,26 @@ def rows(recipe: Path) -> Iterator[Row]:
             admit(folder, registry.host)
             os.environ["CONTAINERS_REGISTRIES_CONF"] = str(folder / "registries.conf")
             root = root_of_the_os()
-            start = Images.over(root, store()).system("0")
-            for number, case in enumerate([*cases(lock), model_case(lock)]):
-                own = folder / str(number) / recipe.name
-                own.parent.mkdir()
-                shutil.copy(recipe, own)
+            private = Store(folder / "store")
+            private.prepare()
+            start = Images.over(root, private)
+            first = start.system("0")
+            for number, case in enumerate((*cases(lock, recipe), None)):
+                own = folder / str(number)
+                own.mkdir()
                 reference = f"{registry.host}/nodes/bench-{number}:stable"
-                node = Node(root=root, work=own.parent / "node", store=store())
-                node.install(start, reference)
+                node = Node(root=root, work=own / "node", store=private)
+                node.install(first, reference)
                 node.trust(registry.host)
                 node.confirm()
-                with Podman(own.parent) as podman:
+                pushed = updated(case, recipe, reference, own) if case else weights_changed(start, registry, reference, own)
+                with Podman(own) as podman:
                     podman("info")
-                    ours, theirs = measured(case, own, reference, registry, node, podman)
-                subprocess.run(["rm", "-rf", "--one-file-system", own.parent], check=False)
+                    ours, theirs = measured(pushed, registry, node, podman)
+                subprocess.run(["rm", "-rf", "--one-file-system", own], check=False)
+                name = case.what if case else "one of four files of weights"
                 for what, mine, other in (("sent", ours.sent, theirs.sent), ("disk", ours.disk, theirs.disk)):
-                    yield Row(what=f"{what}: {case.what}", ours=mine / 1e6, theirs=other / 1e6, unit="MB", opponent="podman pull")
+                    yield Row(what=f"{what}: {name}", ours=mine / 1e6, theirs=other / 1e6, unit="MB", opponent="podman pull")
 
 
 def main() -> None:

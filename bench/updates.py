@@ -27,7 +27,8 @@ from aistack.compose.lock import Lock
 from aistack.facts.pins import Archive, LockedRoot
 from aistack.host import apt, apt_sources, models, oci, rootfs
 
-SUITES = ("trixie", "trixie-updates", "trixie-security", "trixie-backports")
+SUITES = ("trixie", "trixie-updates", "trixie-security")
+BACKPORTS = "sources: [{{kind: apt, suites: [trixie-backports], packages: [{}], apps: [{}]}}]\n"
 NOTHING = "nothing"
 LIBRARY = "openssl"
 KERNEL = "linux-image-"
@@ -43,12 +44,21 @@ apt-get install -q -y --allow-downgrades --no-install-recommends \\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """An update: the lock before it and the lock after, and the root that it is about."""
+    """An update: the lock before it and the lock after, the root that it is about, and what the newer recipe has `more`."""
 
     what: str
     older: Lock
     newer: Lock
     root: str
+    more: str = ""
+
+    def place(self, recipe: Path, folder: Path, *, newer: bool) -> Path:
+        """One side's recipe and lock in a folder of their own."""
+        own = folder / ("newer" if newer else "older") / recipe.name
+        own.parent.mkdir(parents=True)
+        own.write_text(recipe.read_text() + (self.more if newer else ""))
+        write(self.newer if newer else self.older, lock_path(own))
+        return own
 
 
 def suites(names: Sequence[str], root: LockedRoot) -> list[Archive]:
@@ -56,20 +66,19 @@ def suites(names: Sequence[str], root: LockedRoot) -> list[Archive]:
     return [Archive(suite=name, signed_by=root.archives[0].signed_by) for name in names]
 
 
-def versioned(root: LockedRoot, names: Collection[str], *, newest: bool) -> LockedRoot | None:
-    """The root with those packages at the oldest or newest version that any suite offers; None where there is only one."""
+def older_root(root: LockedRoot, names: Collection[str]) -> LockedRoot | None:
+    """The root with those packages at the oldest version that its suites offer; None where there is only one."""
     archives = suites(SUITES, root)
     offered = apt.versions(store(), archives, sorted(names), root.arch, environment=os.environ)
     locked = {package.name: package.version for package in root.packages}
-    other = {name: [one for one in versions if one != locked[name]] for name, versions in offered.items()}
-    if not any(other.values()):
+    pins = {name: versions[0] for name, versions in offered.items() if versions[0] != locked[name]}
+    if not pins:
         return None
-    pins = {name: versions[-1 if newest else 0] for name, versions in other.items() if versions}
     follow = KERNEL if any(name.startswith(KERNEL) for name in names) else ()  # a kernel's package has its version in its name
     stay = {name: version for name, version in locked.items() if not (follow and name.startswith(follow))}
     wanted = [f"{name}={version}" for name, version in (stay | pins).items()]
     found = apt.resolve(store(), archives, wanted, root.arch, root.os, environment=os.environ)
-    return replace(found, wanted=root.wanted)
+    return replace(found, wanted=root.wanted, archives=root.archives)
 
 
 def with_root(lock: Lock, name: str, root: LockedRoot) -> Lock:
@@ -80,20 +89,33 @@ def with_root(lock: Lock, name: str, root: LockedRoot) -> Lock:
     return replace(lock, roots=roots, components=tuple(sorted(components.items())))
 
 
-def cases(lock: Lock) -> Iterator[Case]:
+def backported(lock: Lock, recipe: Path) -> Case | None:
+    """The app's release of the backports instead of its suite's own; None where they have no other."""
+    app = lock.apps[0]
+    more = BACKPORTS.format(app.framework, app.name)
+    with scratch() as folder:
+        newer = folder / recipe.name
+        newer.write_text(recipe.read_text() + more)
+        shutil.copy(lock_path(recipe), lock_path(newer))
+        aistack("lock", newer)
+        found = read_lock(lock_path(newer))
+    same = found.apps[0].version == app.version
+    return None if same else Case(what=str(app.framework), older=lock, newer=found, root=str(app.root), more=more)
+
+
+def cases(lock: Lock, recipe: Path) -> Iterator[Case]:
     """Every update that the archives have the two versions for."""
-    base, app = lock.root("base"), lock.apps[0]
+    base = lock.root("base")
     members = {
         "kernel": {package.name for package in base.packages if package.name in base.wanted and package.name.startswith(KERNEL)},
         LIBRARY: {package.name for package in base.packages if package.source.partition(" ")[0] == LIBRARY},
     }
     yield Case(what=NOTHING, older=lock, newer=lock, root="base")
     for what, names in members.items():
-        older = versioned(base, names, newest=False)
-        if older:
+        if older := older_root(base, names):
             yield Case(what=what, older=with_root(lock, "base", older), newer=lock, root="base")
-    if app.root is not None and app.framework is not None and (newer := versioned(lock.root(app.root), {app.framework}, newest=True)):
-        yield Case(what=app.framework, older=lock, newer=with_root(lock, app.root, newer), root=app.root)
+    if case := backported(lock, recipe):
+        yield case
 
 
 class Containerfile:
@@ -127,15 +149,10 @@ class Containerfile:
 
 def fetched(case: Case, recipe: Path, folder: Path) -> tuple[float, float]:
     """MB that a node fetches, the initramfs apart, and MB of the packages that changed; both systems are built first."""
-    locks = []
-    for side, lock in (("older", case.older), ("newer", case.newer)):
-        own = folder / side / recipe.name
-        own.parent.mkdir(parents=True)
-        shutil.copy(recipe, own)
-        write(lock, lock_path(own))
+    sides = [case.place(recipe, folder, newer=newer) for newer in (False, True)]
+    for own in sides:
         aistack("build", own, "--only", "system-image")
-        locks.append(lock_path(own))
-    said = json.loads(aistack("diff", *locks, "--json"))
+    said = json.loads(aistack("diff", *map(lock_path, sides), "--json"))
     return sum(layer["size"] for layer in said["fetched"] if layer["group"] != "initramfs") / 1e6, said["changed_bytes"] / 1e6
 
 
@@ -170,7 +187,7 @@ def rows(recipe: Path) -> Iterator[Row]:
     with scratch() as folder, Podman(folder) as podman:
         containerfile = Containerfile(podman, folder / "containerfile", lock.root("base"))
         layers = functools.cache(containerfile.layers)
-        for case in cases(lock):
+        for case in cases(lock, recipe):
             ours, changed = fetched(case, recipe, folder / case.what)
             sides = case.older.root(case.root), case.newer.root(case.root)
             before, after = layers(sides[0], "first"), layers(sides[1], "second" if case.what == NOTHING else "first")
