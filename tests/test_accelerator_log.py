@@ -127,6 +127,34 @@ def test_what_was_mended_counts_no_more(name: str, *, again: bool, catalog: Cata
     assert any("Xid 119" in result.message for result in results if result.outcome is Outcome.UNHEALTHY) is (lasts or again)
 
 
+LOADED = "4,4,6000000,-;NVRM: loading NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build\n"
+NVRM = "NVRM: Xid (PCI:0000:18:00): {}, pid=1, a message"
+
+
+@pytest.mark.parametrize(
+    ("message", "lasts"),
+    [
+        (NVRM.format(79), False),
+        (NVRM.format(119), False),
+        (NVRM.format(48), True),
+        (NVRM.format(64), True),
+        (SWITCH.format(20034, "Fatal"), False),
+        (SWITCH.format(12022, "Fatal"), True),
+        ("amdgpu 0000:18:00.0: amdgpu: GPU reset(2) failed", True),
+        ("pcieport 0000:17:00.0: AER: Uncorrectable (Fatal) error message received from 0000:18:00.0", True),
+        ("EDAC MC0: 1 UE memory read error on CPU_SrcID#0_MC#0_Chan#1_DIMM#0", True),
+    ],
+)
+def test_a_driver_that_is_loaded_anew_mends_its_own_faults_alone(message: str, *, lasts: bool, catalog: Catalog) -> None:
+    def faults(after: str) -> bool:
+        log = Reading(source="/dev/kmsg", value=tuple(events(f"3,3,5000000,-;{message}\n{after}")))
+        results = judge(Promise(vendor="nvidia"), replace(recorded(), log=log), known_faults(catalog))
+        return verdict(results).outcome is not Outcome.HEALTHY
+
+    assert faults("") and faults(LOADED) is lasts
+    assert not message.startswith("pcieport") or not faults("4,5,7000000,-;aistack: 0000:18:00.0 was mended\n")
+
+
 def test_a_log_without_its_start_is_told(bench: Bench) -> None:
     (told,) = [found for found in bench.judge(L4, bench.look(L4, kmsg="6,900,70000000,-;hello\n")) if found.name == "accelerator-log"]
     assert told.message == "no fault since second 70, where what is left of the kernel's log begins"
@@ -134,7 +162,11 @@ def test_a_log_without_its_start_is_told(bench: Bench) -> None:
 
 JOURNAL = """\
 #!/bin/sh
-[ -z "$BROKEN" ] || exit 1
+case "$BROKEN$*" in
+unread*) echo 'Failed to open files: Permission denied' >&2; exit 1 ;;
+half*--grep*) echo 'Failed to iterate through journal: Bad message' >&2; exit 1 ;;
+lost*--lines*) exit 0 ;;
+esac
 echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"0","MESSAGE":"Linux version 6.12"}'
 echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"5000000","MESSAGE":"NVRM: Xid (PCI:0000:18:00): 119, pid=1, name=x, Timeout"}'
 echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"70000001","MESSAGE":"NVRM: Xid (PCI:0000:18:00): 13, pid=1, which is in the kernel"}'
@@ -142,20 +174,29 @@ echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"6000000","MESSAGE":[78,255]}'
 """
 
 
-def test_what_the_kernel_overwrote_is_asked_of_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("broken", "first", "outcome", "words"),
+    [
+        ("", ("xid", "119"), "unhealthy", "Xid 119"),
+        ("lost", ("gap", "lost"), "healthy", "since second 70, where what is left of the kernel's log begins"),
+        ("unread", ("gap", "unread"), "unknown", "cannot tell what the kernel said before second 70"),
+        ("half", ("gap", "unread"), "unknown", "Failed to iterate through journal: Bad message"),
+    ],
+)
+def test_what_the_kernel_overwrote_is_asked_of_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalog: Catalog, broken: str, first: tuple[str, str], outcome: str, words: str
+) -> None:
+    """A journal that cannot be read is never one that has nothing to tell."""
     (tmp_path / "journalctl").write_text(JOURNAL)
     (tmp_path / "journalctl").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("BROKEN", broken)
     kept = "6,900,70000000,-;hello\n" + XID.format(number=901, micros=70000001, code=13)
-    assert [(event.kind, event.code, event.seconds) for event in kernel_log._since_boot(Path("/"), kept)] == [
-        ("xid", "119", 5.0),
-        ("xid", "13", 70.000001),
-    ]
-    monkeypatch.setenv("BROKEN", "1")
-    assert next((event.kind, event.message) for event in kernel_log._since_boot(Path("/"), kept)) == (
-        "gap",
-        "overwritten before: the journal has not kept this boot from its start on",
-    )
+    found = tuple(kernel_log._since_boot(Path("/"), kept))
+    assert [(event.kind, event.code) for event in found] == [first, ("xid", "13")]
+    seen = replace(recorded(), log=Reading(source="/dev/kmsg", value=found))
+    (told,) = (result for result in judge(Promise(vendor="nvidia"), seen, known_faults(catalog)) if result.name == "accelerator-log")
+    assert str(told.outcome) == outcome and words in told.message
 
 
 def test_a_fault_of_a_switch_is_told(bench: Bench) -> None:
