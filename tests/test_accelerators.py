@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from accelerator_bench import A100, H100, L4, PCIE, RECORDED, Bench, recorded
-from accelerator_profiles import DRIVER, INVALID, LIBRARY_MISMATCH, LOST, MACHINES, MIB, NOT_LOADED, UNKNOWN
+from accelerator_profiles import DRIVER, INVALID, LIBRARY_MISMATCH, LOST, MACHINES, MIB, NOT_LOADED, UNKNOWN, compile_library
 from node_samples import LOCK
 from node_samples import lay as lay_node
 
@@ -234,6 +234,25 @@ def test_a_library_of_another_processor_is_none(bench: Bench, tmp_path: Path) ->
     (tmp_path / "libnvidia-ml.so.1").write_bytes(b"\x7fELF\x02\x01\x01" + bytes(57))
     bench.libraries = tmp_path
     assert bench.look(L4).devices.error == "LibraryNotFound: NVML Shared Library Not Found"
+
+
+@pytest.mark.parametrize(
+    ("library", "source", "check", "words"),
+    [
+        ("libnvidia-ml.so.1", "int other;", "accelerator-driver", "FunctionNotFound"),
+        ("libcuda.so.1", "int cuInit(unsigned flags) { return 0; }", "accelerator-compute", "LibraryUnusable: "),
+        ("libcuda.so.1", None, "accelerator-compute", "LibraryUnusable: libcuda.so.1: cannot open shared object file"),
+    ],
+)
+def test_a_library_that_lacks_a_function_or_is_missing_is_softwares_fault(
+    bench: Bench, tmp_path: Path, library: str, source: str | None, check: str, words: str
+) -> None:
+    bench.libraries = shutil.copytree(bench.libraries, tmp_path / "libraries")
+    (bench.libraries / library).unlink()
+    if source is not None:
+        compile_library(bench.libraries / library, source)
+    (found,) = (result for result in bench.judge(L4, bench.look(L4, level="quick")) if result.outcome is Outcome.UNHEALTHY)
+    assert (found.name, found.cause) == (check, Cause.SOFTWARE) and words in found.message
 
 
 def test_a_device_that_programs_take_is_not_called_broken(bench: Bench) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from accelerator_profiles import compile_library
 from amd_machines import ADDRESSES, KERNEL, MI300X, device_folder, lay, node, node_folder, runtime, unplug, write
 from node_samples import LOCK
 from node_samples import lay as lay_node
@@ -220,6 +221,7 @@ RUNTIME: dict[str, tuple[dict[str, str], str, str | None, str]] = {
     "no program": ({"2.hsa_amd_memory_fill": "!4096"}, "unhealthy", "unknown", "hsa_amd_memory_fill"),
     "a copy fails": ({"2.copied": "!1"}, "unhealthy", "unknown", "the copy failed"),
     "not listed": ({"2.pci": "0000:99:00.0"}, "unhealthy", "unknown", "does not list this device"),
+    "nobody knows where it is": ({"2.place": "!4096"}, "unhealthy", "unknown", "does not list this device"),
 }
 
 
@@ -285,6 +287,14 @@ def test_without_the_runtime_nothing_is_tried_and_nothing_is_held(
     results = judged(lay(tmp_path), catalog, level="quick")
     assert {result[:2] for result in failed(results)} == {("accelerator-compute", "degraded")}
     assert verdict(results).outcome is Outcome.DEGRADED
+
+
+def test_a_runtime_without_a_function_is_softwares_fault(tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_library(tmp_path / "libhsa-runtime64.so.1", "int hsa_init(void) { return 0; }")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    results = judged(lay(tmp_path, ADDRESSES[:1]), catalog, level="quick", count=1)
+    assert failed(results) == [("accelerator-compute", "unhealthy", "software", ADDRESSES[0])]
+    assert any("LibraryUnusable: " in result.message and "undefined symbol: hsa_" in result.message for result in results)
 
 
 def test_an_architecture_that_the_runtime_does_not_know_is_not_tried(

@@ -49,7 +49,15 @@ SENSORS = (
 )
 """Temperatures, each with the highest that the device's own driver allows."""
 
-SOFTWARE_ERRORS = ("LibRmVersionMismatch", "LibraryNotFound", "NoComputeDriver", "SYSTEM_DRIVER_MISMATCH", "INSUFFICIENT_DRIVER")
+SOFTWARE_ERRORS = (
+    "LibRmVersionMismatch",
+    "LibraryNotFound",
+    "LibraryUnusable",
+    "FunctionNotFound",
+    "NoComputeDriver",
+    "SYSTEM_DRIVER_MISMATCH",
+    "INSUFFICIENT_DRIVER",
+)
 HARDWARE_ERRORS = ("ECC_UNCORRECTABLE", "HARDWARE_STACK_ERROR")
 TAKEN_ERRORS = ("OUT_OF_MEMORY", "OUT_OF_RESOURCES", "DEVICE_UNAVAILABLE")
 """What a program hears where others have the memory, or the whole device."""
