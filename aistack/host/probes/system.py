@@ -123,6 +123,10 @@ def _specification(file: Path) -> CdiSpecification:
     driver = next((match[1] for path in mounts if (match := re.search(r"/libcuda\.so\.(\d+\.\d+(?:\.\d+)?)$", path))), None)
     return CdiSpecification(
         version=str(document["cdiVersion"]),
-        devices=tuple(f"{document['kind']}={device['name']}" for device in document.get("devices") or ()),
+        nodes={f"{document['kind']}={device['name']}": _nodes(device) for device in document.get("devices") or ()},
         driver=driver,
     )
+
+
+def _nodes(device: Any) -> tuple[str, ...]:
+    return tuple(node["path"] for node in (device.get("containerEdits") or {}).get("deviceNodes") or ())
