@@ -49,6 +49,7 @@ FAULTS: dict[str, tuple[str, dict[str, str | None], str, str, str | None, str]] 
     "row failed": (H100, {"1.nvmlDeviceGetRemappedRows": "0 3 0 1"}, "accelerator-rows", "unhealthy", "hardware", "could not be replaced"),
     "row pending": (A100, {"1.nvmlDeviceGetRemappedRows": "0 1 1 0"}, "accelerator-rows", "degraded", None, "next reset"),
     "wrong memory": (H100, {"0.nvmlDeviceGetMemoryInfo": f"{40960 * MIB} 0"}, "accelerator-memory", "unhealthy", "unknown", "40960 MiB"),
+    "some memory gone": (L4, {"0.nvmlDeviceGetMemoryInfo": f"{22500 * MIB} 0"}, "accelerator-memory", "unhealthy", "unknown", "22.0 GiB"),
     "link down": (H100, {"4.nvmlDeviceGetNvLinkState.7": "0"}, "accelerator-nvlink", "unhealthy", "unknown", "17 of 18 NVLinks"),
     "no links": (
         H100,
@@ -118,6 +119,17 @@ def test_a_driver_that_knows_of_no_recovery_is_not_asked_for_one(bench: Bench) -
 def test_an_older_driver_tells_the_fabric_by_its_older_function(bench: Bench) -> None:
     (device, *_) = bench.look(H100, {"0.nvmlDeviceGetGpuFabricInfoV": None}).devices.value or ()
     assert device.get("fabric.state") == "completed" and device.values["fabric.health"].error == UNSUPPORTED
+
+
+def test_memory_is_judged_of_whole_devices_with_their_own(bench: Bench) -> None:
+    """A virtual machine's part (vGPU) and what a processor shares are as large as somebody made them; older drivers show less."""
+    part: dict[str, str | None] = {"0.nvmlDeviceGetMemoryInfo": f"{8192 * MIB} 0", "0.nvmlDeviceGetVirtualizationMode": "2"}
+    assert verdict(bench.judge(L4, bench.look(L4, part))).outcome is Outcome.HEALTHY
+    older: dict[str, str | None] = {f"{device}.nvmlDeviceGetMemoryInfo": f"{81251 * MIB} 0" for device in range(8)}
+    assert verdict(bench.judge(A100, bench.look(A100, older))).outcome is Outcome.HEALTHY
+    shared = Device(values={"memory.total-mib": Reading(source="mem_info_vram_total", value=512)})
+    wanted = Promise(vendor="amd", product=bench.catalog.accelerators["amd/ryzen-ai-max-395"])
+    assert verdict(judge(wanted, replace(recorded(), devices=Reading(source="amdgpu", value=(shared,))), {})).outcome is Outcome.HEALTHY
 
 
 PARTS = {"nvmlDeviceGetMigMode": "1 1", "nvmlDeviceGetMaxMigDeviceCount": "7"}

@@ -20,8 +20,8 @@ LINK, NVLINK, FABRIC, PEERS = "accelerator-link", "accelerator-nvlink", "acceler
 CLOCKS, POWER, MODES = "accelerator-clocks", "accelerator-power", "accelerator-modes"
 COMPUTE, COPIES = "accelerator-compute", "accelerator-copies"
 
-SEEN_PART = 0.9
-"""From this part of the marketed memory on a device has all of it: error correction and the driver keep the rest."""
+VGPU = "vgpu"
+"""The virtualization of a device of which this virtual machine was given a part, in memory and time."""
 
 LANE_GBPS = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}
 """GB/s of one PCI Express lane each way, by generation: transfers a second, less what its encoding takes."""
@@ -30,7 +30,8 @@ COPY_PART = 0.5
 """Of a link's rate, what copies must reach; packets' headers alone leave nine tenths of it."""
 
 MEMORY_PART = 0.8
-"""Of what the vendor's own test of the memory must reach, what copies inside it must: that test is another program."""
+"""Of what the vendor's own test of the memory must reach, what copies inside it must. Estimated, as that test is another program: an H100's
+copies reach 1.5 times that number (tests/data/h100.json), but of the vendors' numbers some are nearer to what the memory can do at all."""
 
 SLOWED = {
     "hardware-slowdown": "the board itself slows the clocks down",
@@ -93,11 +94,14 @@ def _memory(wanted: Promise, device: Device) -> Result | None:
     if seen is None:
         silent = "memory.total-mib" not in device.values or (wanted.product is not None and wanted.product.shared_memory)
         return None if silent else _cannot_tell(MEMORY, device, "memory.total-mib")
-    gib = wanted.product.memory_gib if wanted.product else None
-    if gib is not None and seen < gib * 1024 * SEEN_PART:
-        evidence = (("mib", f"{seen:.0f}"), ("product-gib", str(gib)), *_sources(wanted))
+    if device.get("virtualization") == VGPU:
+        return good(MEMORY, f"{seen:.0f} MiB of memory, the part that this virtual machine was given", ("mib", f"{seen:.0f}"))
+    least = wanted.product.least_memory if wanted.product else None
+    if least is not None and seen < least[0] * 1024:
+        evidence = (("mib", f"{seen:.0f}"), ("least-gib", f"{least[0]:.1f}, {least[1]}"), *_sources(wanted))
         action = "compare the product with the recipe; a device that lost memory is to be replaced"
-        return bad(MEMORY, Cause.UNKNOWN, f"{seen:.0f} MiB of memory, the product has {gib} GiB", *evidence, action=action)
+        said = f"{seen:.0f} MiB of memory, the product has {least[0]:.1f} GiB at least"
+        return bad(MEMORY, Cause.UNKNOWN, said, *evidence, action=action)
     return good(MEMORY, f"{seen:.0f} MiB of memory", ("mib", f"{seen:.0f}"))
 
 
@@ -351,6 +355,8 @@ def _copies(wanted: Promise, device: Device) -> Result | None:
         ("floor-inside-gbps", f"{within:.0f}, of {asked}" if within else "none"),
     )
     evidence = (*evidence, *floors, *_sources(wanted))
+    if device.get("virtualization") == VGPU:
+        return good(COPIES, f"{said}; in a part of a device no floor holds", *evidence)
     if programs := device.number("programs"):
         return good(COPIES, f"{said}; beside {programs:.0f} programs no floor holds", *evidence)
     if least is not None and min(to, back) < least:

@@ -231,6 +231,9 @@ DEVICE: dict[str, tuple[str, Ask]] = {
     "mig": _of("nvmlDeviceGetMigMode", take=lambda pair: bool(pair[0])),
     "mig.pending": _of("nvmlDeviceGetMigMode", take=lambda pair: bool(pair[1])),
     "mig.parts": ("nvmlDeviceGetMigDeviceHandleByIndex", parts),
+    "virtualization": _of(
+        "nvmlDeviceGetVirtualizationMode", take=lambda mode: ("none", "passthrough", "vgpu", "host-vgpu", "host-vsga")[mode]
+    ),
     "compute-mode": _of(
         "nvmlDeviceGetComputeMode", take=lambda mode: ("default", "exclusive-thread", "prohibited", "exclusive-process")[mode]
     ),
