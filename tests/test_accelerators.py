@@ -132,6 +132,46 @@ def test_memory_is_judged_of_whole_devices_with_their_own(bench: Bench) -> None:
     assert verdict(judge(wanted, replace(recorded(), devices=Reading(source="amdgpu", value=(shared,))), {})).outcome is Outcome.HEALTHY
 
 
+GIVEN: dict[str, tuple[str, dict[str, str | None], str, str]] = {
+    "without its links": (
+        H100,
+        {
+            **{f"{device}.nvmlDeviceGetVirtualizationMode": "1" for device in range(8)},
+            **{f"{device}.nvmlDeviceGetGpuFabricInfo": "0 0" for device in range(8)},
+            **{f"{device}.nvmlDeviceGetGpuFabricInfoV": "0 0" for device in range(8)},
+            **{f"{device}.nvmlDeviceGetNvLinkState.{link}": None for device in range(8) for link in range(18)},
+        },
+        "degraded",
+        "given the device without its NVLinks",
+    ),
+    "with its links": (H100, {f"{device}.nvmlDeviceGetVirtualizationMode": "1" for device in range(8)}, "healthy", ""),
+}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_device_that_a_virtual_machine_was_given(bench: Bench, name: str) -> None:
+    product, changes, outcome, words = GIVEN[name]
+    results = bench.judge(product, bench.look(product, changes))
+    assert str(verdict(results).outcome) == outcome and any(words in result.message for result in results)
+
+
+def test_encrypted_copies_are_held_against_no_link(bench: Bench) -> None:
+    for settings, floor in (("1 0 0 0", "15.8"), ("1 1 0 0", "none"), ("1 0 0 1", "none")):
+        seen = bench.look(L4, {"nvmlSystemGetConfComputeSettings": settings}, level="quick")
+        (copies,) = (result for result in bench.judge(L4, seen) if result.name == "accelerator-copies")
+        assert dict(copies.evidence)["floor-gbps"].startswith(floor)
+
+
+def test_a_split_is_nobodys_fault_where_nobody_promised_anything(bench: Bench) -> None:
+    wanted = Promise(vendor="nvidia", product=bench.catalog.accelerators[A100], count=8, mig=None)
+    assert verdict(judge(wanted, bench.look(A100, SPLIT), {})).outcome is Outcome.HEALTHY
+
+
+def test_a_loaded_module_without_its_nodes_is_told(bench: Bench) -> None:
+    driver = bench.judge(H100, bench.look(H100, {"nvmlInitWithFlags": NOT_LOADED}))[0]
+    assert "its module is loaded" in (driver.action or "")
+
+
 PARTS = {"nvmlDeviceGetMigMode": "1 1", "nvmlDeviceGetMaxMigDeviceCount": "7"}
 PARTS |= {f"nvmlDeviceGetMigDeviceHandleByIndex.{index}": str(100 + index) for index in (0, 3)}
 SPLIT = {

@@ -20,8 +20,10 @@ from node_samples import lay as lay_node
 
 from aistack.compose.lock import LockedAccelerator
 from aistack.facts.catalog import Catalog
+from aistack.facts.device_readings import Device, Plain
 from aistack.facts.kernel_log import events
-from aistack.facts.readings import PciDevice
+from aistack.facts.readings import PciDevice, Reading
+from aistack.host.probes import hsa
 from aistack.host.probes.accelerators import take_accelerators
 from aistack.host.probes.all import take
 from aistack.host.probes.system import take_system
@@ -124,6 +126,20 @@ def test_a_board_with_bridges_of_its_own_is_judged_by_its_outer_link(tmp_path: P
     speeds = {"max_link_speed": "16.0 GT/s PCIe", "max_link_width": "16", "current_link_speed": "16.0 GT/s PCIe", "current_link_width": "4"}
     write(folder.parent, {"vendor": "0x1002", **speeds})
     (found,) = failed(judged(tmp_path, catalog, count=1, product="amd/pro-w7900"))
+    assert found[:2] == ("accelerator-link", "degraded")
+
+
+def test_a_link_is_slow_only_as_it_was_read_beside_a_program(tmp_path: Path, catalog: Catalog) -> None:
+    """Links sleep, those of graphics cards soon after a program has ended."""
+    folder = device_folder(lay(tmp_path, ADDRESSES[:1]), ADDRESSES[0])
+    write(folder, {"current_link_speed": "2.5 GT/s PCIe"})
+    assert failed(judged(tmp_path, catalog, count=1)) == []
+    assert hsa.link(folder) == {"compute.pcie-generation": 1, "compute.pcie-lanes": 16} and hsa.link(tmp_path) == {}
+    seen = take_accelerators(tmp_path, "amd", "none")
+    beside = {name: Reading[Plain](source="libhsa-runtime64.so.1", value=value) for name, value in hsa.link(folder).items()}
+    (device,) = seen.devices.value or ()
+    slow = replace(seen, devices=Reading(source="amdgpu", value=(Device(values={**device.values, **beside}),)))
+    (found,) = failed(judge(Promise(vendor="amd", product=catalog.accelerators[PRODUCT], count=1), slow, {}))
     assert found[:2] == ("accelerator-link", "degraded")
 
 

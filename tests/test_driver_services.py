@@ -33,7 +33,7 @@ def test_containers_are_offered_every_device_of_this_driver(
 ) -> None:
     """Of the document that the node's own service writes; without a device it writes none."""
     files = {"libcuda.so.1": f"/usr/lib/x86_64-linux-gnu/libcuda.so.{driver}"}
-    document = specification([f"/dev/nvidia{number}" for number in range(count)], [], files, [], "x86_64")
+    document = specification([f"/dev/nvidia{number}" for number in range(count)], ["/dev/nvidia-uvm"], files, [], "x86_64")
     target = tmp_path / "var" / TARGET
     target.parent.mkdir(parents=True)
     if count:
@@ -42,11 +42,13 @@ def test_containers_are_offered_every_device_of_this_driver(
     assert (str(found.outcome), found.cause and str(found.cause)) == (outcome, cause) and words in found.message
 
 
-def lay_specification(folder: Path, name: str, devices: dict[str, list[str]]) -> None:
+def lay_specification(folder: Path, name: str, devices: dict[str, list[str]], uvm: tuple[str, ...] = ("/dev/nvidia-uvm",)) -> None:
     """As nvidia-ctk makes them: each device with the nodes that come with it."""
     each = [{"name": device, "containerEdits": {"deviceNodes": [{"path": path} for path in paths]}} for device, paths in devices.items()]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(json.dumps({"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": each}))
+    common = {"deviceNodes": [{"path": path} for path in ("/dev/nvidiactl", *uvm)]}
+    document = {"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": each, "containerEdits": common}
+    (folder / name).write_text(json.dumps(document))
 
 
 FIRST, SECOND, CAPS = "/dev/nvidia0", "/dev/nvidia1", "/dev/nvidia-caps/nvidia-cap12"
@@ -70,6 +72,12 @@ def test_devices_count_by_their_nodes_whatever_they_are_named(
     lay_specification(tmp_path / "etc/cdi", "nvidia.json", devices)
     found = judge_containers(Promise(vendor="nvidia", count=2), SEEN, cdi(tmp_path))
     assert str(found.outcome) == outcome and words in found.message
+
+
+def test_containers_without_the_drivers_second_module_compute_nothing(tmp_path: Path) -> None:
+    lay_specification(tmp_path / "etc/cdi", "nvidia.json", ALL, uvm=())
+    found = judge_containers(Promise(vendor="nvidia", count=2), SEEN, cdi(tmp_path))
+    assert str(found.outcome) == "unhealthy" and "no /dev/nvidia-uvm" in found.message
 
 
 def test_the_specification_that_engines_prefer_counts_and_a_damaged_one_is_unknown(tmp_path: Path) -> None:

@@ -51,7 +51,10 @@ def _no_driver(seen: Accelerators) -> Result:
         return untold(DRIVER, seen.devices, "what the driver says")
     software = any(word in error for word in SOFTWARE_ERRORS)
     evidence = (("source", seen.devices.source), *((name, str(reading.value or reading.error)) for name, reading in seen.driver.items()))
+    module = seen.driver.get("module")
     action = "the driver's module and its library differ, or one is missing: `aistack verify` names it" if software else "look at `dmesg`"
+    if "DriverNotLoaded" in error and module is not None and module.value is not None:
+        action = "its module is loaded, so look whether it has its nodes: `ls /dev/nvidia*`; `nvidia-modprobe -u -c 0` makes them"
     cause = Cause.SOFTWARE if software else Cause.UNKNOWN
     return bad(DRIVER, cause, f"the driver does not answer: {error}", *evidence, action=action)
 
@@ -73,7 +76,7 @@ def _count(wanted: Promise, devices: Sequence[Device]) -> Result:
     said = f"{wanted.count} x {wanted.product.id if wanted.product else wanted.vendor}"
     if fitting < wanted.count:
         also = f", and {len(others)} others" if others else ""
-        action = "a device that is on the bus and not here did not start: `dmesg`"
+        action = "a device that is on the bus and not here did not start (`dmesg`), or another driver has it (`lspci -k`)"
         return bad(COUNT, Cause.UNKNOWN, f"the driver knows {fitting} of {said}{also}", *evidence, action=action)
     return good(COUNT, f"the driver knows {said}", *evidence)
 

@@ -69,14 +69,15 @@ RESET = "reset the device (NVIDIA's: `nvidia-smi --gpu-reset -i DEVICE`), or reb
 class Promise:
     """What a machine's accelerators are held against: the product, where it is known, how many, the driver's version.
 
-    `mig` are the parts that each is split into, by their profiles with spaces between; empty where none is to be split.
+    `mig` are the parts that each is split into, by their profiles with spaces between; empty where none is to be split, None where nobody
+    said so.
     """
 
     vendor: str
     product: Accelerator | None = None
     count: int | None = None
     driver: str | None = None
-    mig: str = ""
+    mig: str | None = ""
 
     @property
     def is_fabric(self) -> bool:
@@ -155,7 +156,7 @@ def _recovery(wanted: Promise, device: Device) -> Result | None:
 def _link(wanted: Promise, device: Device) -> Result | None:
     """The link to the host, against what the product and its slot can do; how fast it is only where it was read while it was awake.
 
-    NVIDIA's driver slows links down soon after a program ended, so that only what was read beside one counts.
+    Drivers slow links down soon after a program ended, so that only what was read beside one counts.
     """
     generation, lanes = _link_now(device)
     if generation is None or lanes is None:
@@ -165,7 +166,7 @@ def _link(wanted: Promise, device: Device) -> Result | None:
     evidence = _evidence(device, *read, "pcie.replays")
     evidence = (*evidence, *_sources(wanted))
     most = (device.number("pcie.most-generation") or generation, device.number("pcie.most-lanes") or lanes)
-    awake = device.get("compute.pcie-generation" if wanted.vendor == "nvidia" else "compute") is not None
+    awake = device.get("compute.pcie-generation") is not None
     said = f"PCI Express {generation:.0f} x{lanes:.0f}"
     if lanes < most[1] or (awake and generation < most[0]):
         action = "seat the device or its riser again; a link that comes up narrow or slow is damaged or dirty"
@@ -187,6 +188,8 @@ def _links(wanted: Promise, device: Device) -> Result | None:
     evidence = _evidence(device, "links.up", "links.all", "links.errors")
     if not wanted.is_fabric:
         return None if up is None else good(NVLINK, f"{up:.0f} of {there or up:.0f} NVLinks are up", *evidence)
+    if up is None and device.get("virtualization") == "passthrough" and device.get("fabric.state") in (None, "not supported"):
+        return worse(NVLINK, "this virtual machine was given the device without its NVLinks", *evidence)
     if up is None:
         action = "look at `dmesg` for NVLink and the fabric manager"
         return bad(NVLINK, Cause.UNKNOWN, "the driver shows no NVLink", *evidence, action=action)
@@ -288,14 +291,14 @@ def _modes(wanted: Promise, device: Device) -> Result | None:
         if found != wanted.mig:
             action = f"nvidia-smi --multi-instance-gpu=1, then `nvidia-smi mig -cgi {wanted.mig.replace(' ', ',')} -C`"
             return worse(MODES, f"it is to be split into {wanted.mig}, and is into {found}", *evidence, action=action)
-    elif device.get("mig") or device.get("mig.pending"):
+    elif wanted.mig is not None and (device.get("mig") or device.get("mig.pending")):
         return worse(
             MODES,
             "it is, or will be, split by MIG, which the lock does not ask for",
             *evidence,
             action="nvidia-smi --multi-instance-gpu=0",
         )
-    if (parts := device.number("partitions") or 1) > 1:
+    if wanted.mig is not None and (parts := device.number("partitions") or 1) > 1:
         action = "write SPX into its file current_compute_partition"
         return worse(MODES, f"it is split into {parts:.0f} parts, which the lock does not ask for", *evidence, action=action)
     if device.get("persistence") is False:
@@ -333,7 +336,7 @@ def _compute(wanted: Promise, device: Device) -> Result | None:
 
 def _mend(error: str) -> str:
     if "SYSTEM_NOT_READY" in error:
-        return "systemctl status nvidia-fabricmanager: CUDA waits for the fabric"
+        return "CUDA waits for the fabric (`systemctl status nvidia-fabricmanager`) or, confidential, for `nvidia-smi conf-compute -srs 1`"
     if "DEVICE_UNAVAILABLE" in error or "EXCLUSIVE" in error:
         return "another program holds the device: `nvidia-smi` names it"
     return "look at `dmesg` for what the driver says of it"
@@ -370,7 +373,13 @@ def _copies(wanted: Promise, device: Device) -> Result | None:
 
 
 def link_floor(device: Device) -> tuple[float | None, str]:
-    """What copies must reach each way: no vendor names a number, so a part of what the link carries."""
+    """What copies must reach each way: no vendor names a number, so a part of what the link carries.
+
+    Where they are encrypted (Confidential Computing) the processor and a buffer in between set the pace
+    (https://arxiv.org/html/2606.23969v1).
+    """
+    if device.get("confidential"):
+        return None, "copies are encrypted"
     generation, lanes = _link_now(device)
     if generation is None or lanes is None or int(generation) not in LANE_GBPS:
         return None, "nothing is known"

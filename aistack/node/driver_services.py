@@ -22,6 +22,11 @@ NODE = re.compile(r"/dev/nvidia\d+")
 """A device's own node; a part of it (MIG) comes with its whole device's, and others are for all of them."""
 
 
+UVM = "/dev/nvidia-uvm"
+"""The node of the driver's second module, which CUDA cannot do without and NVML can."""
+MODPROBE = "nvidia-modprobe -u -c 0; systemctl restart aistack-cdi, and the apps"
+
+
 def judge_containers(wanted: Promise, seen: Accelerators, offered: Reading[tuple[CdiSpecification, ...]]) -> Result:
     """Whether the CDI specification, made before the first gate, is of all devices and of the driver that runs.
 
@@ -43,6 +48,8 @@ def judge_containers(wanted: Promise, seen: Accelerators, offered: Reading[tuple
     if brought and ASKED not in brought:
         said = f"containers are offered {', '.join(sorted(brought))}, but not {ASKED}, which apps ask for"
         return bad(CONTAINERS, Cause.SOFTWARE, said, *evidence, action=action)
+    if brought and UVM not in brought[ASKED]:
+        return bad(CONTAINERS, Cause.UNKNOWN, f"containers are given no {UVM}, without which none computes", *evidence, action=MODPROBE)
     if len(nodes) < (wanted.count or 1):
         said = f"containers are offered {len(nodes)} of {wanted.count or 1} devices"
         return bad(CONTAINERS, Cause.UNKNOWN, said, *evidence, action=action)

@@ -18,6 +18,8 @@ from ctypes import c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
 
+from aistack.host.probes.sysfs import generation, lanes
+
 LIBRARY = "libhsa-runtime64.so.1"
 MIB = 1 << 20
 WORDS = 1 << 16
@@ -214,6 +216,15 @@ def address(runtime: Runtime, agent: int) -> str:
     return f"{domain:04x}:{place >> 8 & 0xFF:02x}:{place >> 3 & 0x1F:02x}.0"
 
 
+def link(device: Path) -> dict[str, int]:
+    """The device's link to the host while it works and the link cannot sleep; nothing where the kernel does not tell."""
+    try:
+        found = {"generation": generation(device, "current_link_speed"), "lanes": lanes(device, "current_link_width")}
+    except (OSError, ValueError, KeyError, IndexError):
+        return {}
+    return {f"compute.pcie-{name}": value for name, value in found.items()}
+
+
 def examine(runtime: Runtime, agent: int, host: int, level: str) -> dict[str, Any]:
     """Everything about one device, by the names of docs/node.md; `compute.error` is the step that failed, what came before it is kept."""
     found: dict[str, Any] = {}
@@ -224,6 +235,7 @@ def examine(runtime: Runtime, agent: int, host: int, level: str) -> dict[str, An
         gpu = Gpu(runtime, agent, host)
         found["compute.wrong-answers"] = small_answer(gpu)
         found |= copies(gpu)
+        found |= link(Path("/sys/bus/pci/devices") / found["pci.address"])
         size = int(gpu.free_bytes() * LEVELS[level]) // CHUNK * CHUNK
         if size:
             found["compute.wrong-words"] = wrong_words(gpu, size)
