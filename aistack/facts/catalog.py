@@ -119,7 +119,7 @@ class Accelerator:
         firmware makes it.
         """
         if self.memory_minimum is not None:
-            return float(self.memory_minimum), "read"
+            return float(self.memory_minimum), "read of others"
         if self.memory_gib is None or self.shared_memory:
             return None
         return self.memory_gib * VISIBLE * (1 - ECC), "estimated"

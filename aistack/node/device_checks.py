@@ -101,7 +101,7 @@ def _memory(wanted: Promise, device: Device) -> Result | None:
     if least is not None and seen < least[0] * 1024:
         evidence = (("mib", f"{seen:.0f}"), ("least-gib", f"{least[0]:.1f}, {least[1]}"), *_sources(wanted))
         action = "compare the product with the recipe; a device that lost memory is to be replaced"
-        said = f"{seen:.0f} MiB of memory, the product has {least[0]:.1f} GiB at least"
+        said = f"{seen:.0f} MiB of memory; a whole one shows {least[0]:.1f} GiB at least ({least[1]})"
         return bad(MEMORY, Cause.UNKNOWN, said, *evidence, action=action)
     return good(MEMORY, f"{seen:.0f} MiB of memory", ("mib", f"{seen:.0f}"))
 

@@ -30,8 +30,8 @@ MODPROBE = "nvidia-modprobe -u -c 0; systemctl restart aistack-cdi, and the apps
 def judge_containers(wanted: Promise, seen: Accelerators, offered: Reading[tuple[CdiSpecification, ...]]) -> Result:
     """Whether the CDI specification, made before the first gate, is of all devices and of the driver that runs.
 
-    Its makers name single devices as they like, so what counts are the nodes that come with what apps ask for; of two specifications that
-    offer it, engines take the one that is read last.
+    Its makers name single devices as they like, so what counts are the nodes that come with what apps ask for; of two folders that offer
+    it, engines take the second's.
     """
     if offered.value is None:
         return untold(CONTAINERS, offered, "what containers are offered")
