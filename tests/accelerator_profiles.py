@@ -138,7 +138,14 @@ def lay(folder: Path, nvml: Mapping[str, str], cuda: Mapping[str, str]) -> dict[
 
 def compile_stand_ins(folder: Path) -> None:
     """Both libraries under the names that programs load."""
+    for source, library in (("nvml.c", "libnvidia-ml.so.1"), ("cuda.c", "libcuda.so.1")):
+        compile_library(folder / library, HERE / "stand_ins" / source)
+
+
+def compile_library(library: Path, source: Path | str) -> None:
+    """A shared library of a C file, or of a text in C."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     assert compiler, "a C compiler is needed: apt-get install gcc"
-    for source, library in (("nvml.c", "libnvidia-ml.so.1"), ("cuda.c", "libcuda.so.1")):
-        subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(folder / library), str(HERE / "stand_ins" / source)], check=True)
+    text = source.read_text() if isinstance(source, Path) else source
+    command = [compiler, "-shared", "-fPIC", "-O1", "-w", "-I", str(HERE / "stand_ins"), "-x", "c", "-o", str(library), "-"]
+    subprocess.run(command, input=text, text=True, check=True)

@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from accelerator_profiles import HERE
+from accelerator_profiles import HERE, compile_library
 
 KERNEL = "6.12.117+deb13-amd64"
 ADDRESSES = tuple(f"0000:{bus}:00.0" for bus in ("05", "26", "46", "65", "85", "a6", "c6", "e5"))
@@ -123,10 +122,8 @@ def unplug(root: Path, address: str) -> None:
 
 def runtime(folder: Path, profile: Mapping[str, str]) -> dict[str, str]:
     """Compile the stand-in for ROCm's runtime and write its profile; what the environment needs for programs to meet it."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    assert compiler, "a C compiler is needed: apt-get install gcc"
     library = folder / "libhsa-runtime64.so.1"
     if not library.exists():
-        subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-w", "-o", str(library), str(HERE / "stand_ins/hsa.c")], check=True)
+        compile_library(library, HERE / "stand_ins/hsa.c")
     (folder / "hsa").write_text("".join(f"{name} {value}\n" for name, value in profile.items()))
     return {"STAND_IN_HSA": str(folder / "hsa"), "LD_LIBRARY_PATH": str(folder)}

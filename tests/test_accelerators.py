@@ -2,76 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from accelerator_profiles import DRIVER, INVALID, LIBRARY_MISMATCH, LOST, MACHINES, MIB, NOT_LOADED, UNKNOWN, compile_stand_ins, lay
+from accelerator_bench import A100, H100, L4, PCIE, RECORDED, Bench, recorded
+from accelerator_profiles import DRIVER, INVALID, LIBRARY_MISMATCH, LOST, MACHINES, MIB, NOT_LOADED, UNKNOWN, compile_library
 from node_samples import LOCK
 from node_samples import lay as lay_node
 
 from aistack.compose.lock import LockedAccelerator
-from aistack.facts.catalog import Catalog
-from aistack.facts.device_readings import UNSUPPORTED, Accelerators, Device, KernelEvent, from_plain
-from aistack.facts.kernel_log import events
+from aistack.facts.device_readings import UNSUPPORTED, Device, from_plain
 from aistack.facts.readings import Reading
-from aistack.host.probes import kernel_log
 from aistack.host.probes.accelerators import take_accelerators
 from aistack.node.accelerators import judge
-from aistack.node.asking import known_faults
 from aistack.node.device_checks import Promise
 from aistack.node.first_gate import look
-from aistack.node.results import Cause, Outcome, Result, verdict
-
-XID = "6,{number},{micros},-;NVRM: Xid (PCI:0000:18:00): {code}, pid=1234, name=python3, a message\n"
-
-
-@pytest.fixture(scope="session")
-def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("stand-ins")
-    compile_stand_ins(folder)
-    return folder
-
-
-class Bench:
-    """A machine with stand-ins for its driver's libraries; what the probes read of it, and what is thought of that."""
-
-    def __init__(self, libraries: Path, folder: Path, patch: pytest.MonkeyPatch, catalog: Catalog) -> None:
-        self.libraries, self.folder, self.patch, self.catalog = libraries, folder, patch, catalog
-
-    def look(
-        self,
-        product: str,
-        nvml: Mapping[str, str | None] | None = None,
-        cuda: Mapping[str, str] | None = None,
-        *,
-        level: str = "none",
-        kmsg: str = "",
-    ) -> Accelerators:
-        machine = MACHINES[product]
-        changed = {name: value for name, value in (machine.nvml() | dict(nvml or {})).items() if value is not None}
-        for name, value in lay(self.folder, changed, machine.cuda() | dict(cuda or {})).items():
-            self.patch.setenv(name, value)
-        self.patch.setenv("LD_LIBRARY_PATH", str(self.libraries))
-        root = self.folder / "root"
-        for name, text in (("sys/module/nvidia/version", f"{DRIVER}\n"), ("dev/kmsg", kmsg)):
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text(text)
-        return take_accelerators(root, "nvidia", level)
-
-    def judge(self, product: str, seen: Accelerators, *, count: int | None = None, driver: str = DRIVER) -> tuple[Result, ...]:
-        wanted = Promise(vendor="nvidia", product=self.catalog.accelerators[product], count=count or MACHINES[product].count, driver=driver)
-        return judge(wanted, seen, known_faults(self.catalog))
-
-
-@pytest.fixture
-def bench(stand_ins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalog: Catalog) -> Bench:
-    return Bench(stand_ins, tmp_path, monkeypatch, catalog)
+from aistack.node.results import Cause, Outcome, verdict
 
 
 @pytest.mark.parametrize("product", MACHINES)
@@ -89,8 +39,6 @@ def test_a_bridge_over_some_links_is_as_good_as_none(bench: Bench) -> None:
         assert links.outcome is Outcome.HEALTHY and words in links.message
 
 
-PCIE = "nvidia/h100-pcie-80gb"
-H100, L4, A100 = "nvidia/h100-sxm-80gb", "nvidia/l4", "nvidia/a100-sxm-80gb"
 FAULTS: dict[str, tuple[str, dict[str, str | None], str, str, str | None, str]] = {
     "gone from the bus": (H100, {"3.nvmlDeviceGetHandleByIndex": LOST}, "accelerator-count", "unhealthy", "unknown", "lost 1 of 8"),
     "one fewer": (H100, {"nvmlDeviceGetCount": "7"}, "accelerator-count", "unhealthy", "unknown", "knows 7 of 8 x nvidia/h100-sxm-80gb"),
@@ -101,6 +49,7 @@ FAULTS: dict[str, tuple[str, dict[str, str | None], str, str, str | None, str]] 
     "row failed": (H100, {"1.nvmlDeviceGetRemappedRows": "0 3 0 1"}, "accelerator-rows", "unhealthy", "hardware", "could not be replaced"),
     "row pending": (A100, {"1.nvmlDeviceGetRemappedRows": "0 1 1 0"}, "accelerator-rows", "degraded", None, "next reset"),
     "wrong memory": (H100, {"0.nvmlDeviceGetMemoryInfo": f"{40960 * MIB} 0"}, "accelerator-memory", "unhealthy", "unknown", "40960 MiB"),
+    "some memory gone": (L4, {"0.nvmlDeviceGetMemoryInfo": f"{22500 * MIB} 0"}, "accelerator-memory", "unhealthy", "unknown", "22.0 GiB"),
     "link down": (H100, {"4.nvmlDeviceGetNvLinkState.7": "0"}, "accelerator-nvlink", "unhealthy", "unknown", "17 of 18 NVLinks"),
     "no links": (
         H100,
@@ -170,6 +119,57 @@ def test_a_driver_that_knows_of_no_recovery_is_not_asked_for_one(bench: Bench) -
 def test_an_older_driver_tells_the_fabric_by_its_older_function(bench: Bench) -> None:
     (device, *_) = bench.look(H100, {"0.nvmlDeviceGetGpuFabricInfoV": None}).devices.value or ()
     assert device.get("fabric.state") == "completed" and device.values["fabric.health"].error == UNSUPPORTED
+
+
+def test_memory_is_judged_of_whole_devices_with_their_own(bench: Bench) -> None:
+    """A virtual machine's part (vGPU) and what a processor shares are as large as somebody made them; older drivers show less."""
+    part: dict[str, str | None] = {"0.nvmlDeviceGetMemoryInfo": f"{8192 * MIB} 0", "0.nvmlDeviceGetVirtualizationMode": "2"}
+    assert verdict(bench.judge(L4, bench.look(L4, part))).outcome is Outcome.HEALTHY
+    older: dict[str, str | None] = {f"{device}.nvmlDeviceGetMemoryInfo": f"{81251 * MIB} 0" for device in range(8)}
+    assert verdict(bench.judge(A100, bench.look(A100, older))).outcome is Outcome.HEALTHY
+    shared = Device(values={"memory.total-mib": Reading(source="mem_info_vram_total", value=512)})
+    wanted = Promise(vendor="amd", product=bench.catalog.accelerators["amd/ryzen-ai-max-395"])
+    assert verdict(judge(wanted, replace(recorded(), devices=Reading(source="amdgpu", value=(shared,))), {})).outcome is Outcome.HEALTHY
+
+
+GIVEN: dict[str, tuple[str, dict[str, str | None], str, str]] = {
+    "without its links": (
+        H100,
+        {
+            **{f"{device}.nvmlDeviceGetVirtualizationMode": "1" for device in range(8)},
+            **{f"{device}.nvmlDeviceGetGpuFabricInfo": "0 0" for device in range(8)},
+            **{f"{device}.nvmlDeviceGetGpuFabricInfoV": "0 0" for device in range(8)},
+            **{f"{device}.nvmlDeviceGetNvLinkState.{link}": None for device in range(8) for link in range(18)},
+        },
+        "degraded",
+        "given the device without its NVLinks",
+    ),
+    "with its links": (H100, {f"{device}.nvmlDeviceGetVirtualizationMode": "1" for device in range(8)}, "healthy", ""),
+}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_device_that_a_virtual_machine_was_given(bench: Bench, name: str) -> None:
+    product, changes, outcome, words = GIVEN[name]
+    results = bench.judge(product, bench.look(product, changes))
+    assert str(verdict(results).outcome) == outcome and any(words in result.message for result in results)
+
+
+def test_encrypted_copies_are_held_against_no_link(bench: Bench) -> None:
+    for settings, floor in (("1 0 0 0", "15.8"), ("1 1 0 0", "none"), ("1 0 0 1", "none")):
+        seen = bench.look(L4, {"nvmlSystemGetConfComputeSettings": settings}, level="quick")
+        (copies,) = (result for result in bench.judge(L4, seen) if result.name == "accelerator-copies")
+        assert dict(copies.evidence)["floor-gbps"].startswith(floor)
+
+
+def test_a_split_is_nobodys_fault_where_nobody_promised_anything(bench: Bench) -> None:
+    wanted = Promise(vendor="nvidia", product=bench.catalog.accelerators[A100], count=8, mig=None)
+    assert verdict(judge(wanted, bench.look(A100, SPLIT), {})).outcome is Outcome.HEALTHY
+
+
+def test_a_loaded_module_without_its_nodes_is_told(bench: Bench) -> None:
+    driver = bench.judge(H100, bench.look(H100, {"nvmlInitWithFlags": NOT_LOADED}))[0]
+    assert "its module is loaded" in (driver.action or "")
 
 
 PARTS = {"nvmlDeviceGetMigMode": "1 1", "nvmlDeviceGetMaxMigDeviceCount": "7"}
@@ -289,146 +289,22 @@ def test_a_library_of_another_processor_is_none(bench: Bench, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("code", "outcome", "cause"),
+    ("library", "source", "check", "words"),
     [
-        (13, "healthy", None),
-        (31, "healthy", None),
-        (43, "healthy", None),
-        (62, "unhealthy", "unknown"),
-        (79, "unhealthy", "unknown"),
-        (48, "unhealthy", "hardware"),
-        (999, "degraded", None),
-        (119, "unhealthy", "unknown"),
+        ("libnvidia-ml.so.1", "int other;", "accelerator-driver", "FunctionNotFound"),
+        ("libcuda.so.1", "int cuInit(unsigned flags) { return 0; }", "accelerator-compute", "LibraryUnusable: "),
+        ("libcuda.so.1", None, "accelerator-compute", "LibraryUnusable: libcuda.so.1: cannot open shared object file"),
     ],
 )
-def test_fault_codes_count_as_the_catalog_classifies_them(bench: Bench, code: int, outcome: str, cause: str | None) -> None:
-    log = "".join(XID.format(number=number, micros=5_000_000 + number, code=code) for number in (1, 2))
-    told = [result for result in bench.judge(H100, bench.look(H100, kmsg=log)) if result.name == "accelerator-log"]
-    assert [(str(result.outcome), result.cause and str(result.cause)) for result in told] == [(outcome, cause)]
-    assert f"Xid {code}" in told[0].message
-    assert told[0].device == (None if outcome == "healthy" else "0000:18:00.0")
-
-
-NVLINK, SWITCH, ASKS = (
-    "NVRM: Xid (PCI:0000:18:00): {}, {} XC0 i0 Link 13 (0x0409a0c2 0x00000008 0x00000001 0x00000000 0x00100000 0x00000004)",
-    "nvidia-nvswitch3: SXid (PCI:0000:c1:00.0): {}, {}, Link 44 LTSSM Fault Up",
-    "NVRM: Xid (PCI:0000:18:00): 154, GPU recovery action changed from {} to {}",
-)
-NONE, REBOOT = "0x0 (None)", "0x2 (Node Reboot Required)"
-LINES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
-    "not fatal on a link": ((NVLINK.format(145, "RLW_RXPIPE Nonfatal"),), "accelerator-log", "degraded", "calls it not fatal"),
-    "fatal on a link": ((NVLINK.format(149, "NETIR_LINK_EVT Fatal"),), "accelerator-log", "unhealthy", "Xid 149, NVLink"),
-    "first not, then fatal": (
-        (NVLINK.format(149, "NETIR_LINK_EVT Nonfatal"), NVLINK.format(149, "NETIR_LINK_EVT Fatal")),
-        "accelerator-log",
-        "unhealthy",
-        "Xid 149, NVLink",
-    ),
-    "not fatal in a switch": ((SWITCH.format(12028, "Non-fatal"),), "accelerator-log", "degraded", "calls it not fatal"),
-    "fatal and unknown": ((SWITCH.format(99999, "Fatal"),), "accelerator-log", "degraded", "SXid 99999, which is not in the catalog"),
-    "not fatal and unknown": ((SWITCH.format(99999, "Non-fatal"),), "accelerator-log", "healthy", "SXid 99999"),
-    "lost device asks for a reboot": ((ASKS.format(NONE, REBOOT),), "accelerator-log", "unhealthy", "node reboot required"),
-    "lost device asked for one": ((ASKS.format(NONE, REBOOT), ASKS.format(REBOOT, NONE)), "accelerator-log", "healthy", "since boot"),
-    "fatal on the bus": (
-        ("pcieport 0000:17:00.0: AER: Uncorrectable (Fatal) error message received from 0000:18:00.0",),
-        "machine-log",
-        "degraded",
-        "0000:18:00.0: a fatal error of PCI Express",
-    ),
-    "contained on the bus": (
-        ("pcieport 0000:17:00.0: PCIe Bus Error: severity=Uncorrected (Fatal), type=Transaction Layer, (Requester ID)",),
-        "machine-log",
-        "degraded",
-        "0000:17:00.0: a fatal error",
-    ),
-    "not fatal on the bus": (("pcieport 0000:17:00.0: AER: Uncorrected (Non-Fatal) error received: 0000:18:00.0",), "machine-log", "", ""),
-    "memory": (("EDAC MC0: 1 UE memory read error on CPU_SrcID#0_MC#0_Chan#1_DIMM#0",), "machine-log", "degraded", "machine's memory"),
-    "memory corrected": (("EDAC MC0: 1 CE memory read error on CPU_SrcID#0_MC#0_Chan#1_DIMM#0",), "machine-log", "", ""),
-}
-
-
-@pytest.mark.parametrize("name", LINES)
-def test_a_line_counts_as_much_as_its_own_words_say(catalog: Catalog, name: str) -> None:
-    lines, check, outcome, words = LINES[name]
-    log = tuple(events("".join(f"3,{number},5000000,-;{line}\n" for number, line in enumerate(lines))))
-    lost = Device(values={"device": Reading(source="nvmlDeviceGetHandleByIndex", error="GpuIsLost: GPU is lost")})
-    seen = replace(recorded(), devices=Reading(source="NVML", value=(lost,)), log=Reading(source="/dev/kmsg", value=log))
-    results = judge(Promise(vendor="nvidia", product=catalog.accelerators[H100], count=1), seen, known_faults(catalog))
-    told = [result for result in results if result.name == check]
-    assert max((str(result.outcome) for result in told), default="", key=["", "healthy", "degraded", "unhealthy"].index) == outcome
-    assert any(words in result.message for result in told) or not outcome
-
-
-def test_a_device_that_answers_tells_its_recovery_itself(catalog: Catalog) -> None:
-    log = tuple(events(f"3,1,5000000,-;{ASKS.format(NONE, REBOOT).replace('18:00', '00:06')}\n"))
-    seen = replace(recorded(), log=Reading(source="/dev/kmsg", value=log))
-    (device,) = seen.devices.value or ()
-    assert log[0].address == device.address and device.get("recovery") == "none"
-    results = judge(Promise(vendor="nvidia", product=catalog.accelerators[H100], count=1), seen, known_faults(catalog))
-    assert verdict(results).outcome is Outcome.HEALTHY
-
-
-MENDED = {
-    "the driver was loaded again": ("NVRM: loading NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build", False),
-    "it asks for nothing any more": (
-        "NVRM: Xid (PCI:0000:18:00): 154, GPU recovery action changed from 0x1 (GPU Reset Required) to 0x0 (None)",
-        False,
-    ),
-    "a person says so": ("aistack: 0000:18:00.0 was mended", False),
-    "another device": ("aistack: 0000:20:00.0 was mended", True),
-    "it asks for a reboot": (
-        "NVRM: Xid (PCI:0000:18:00): 154, GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot Required)",
-        True,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", MENDED)
-@pytest.mark.parametrize("again", [False, True])
-def test_what_was_mended_counts_no_more(name: str, *, again: bool, catalog: Catalog) -> None:
-    message, lasts = MENDED[name]
-    fault = XID.format(number=3, micros=5_000_000, code=119)
-    log = fault + f"4,4,6000000,-;{message}\n" + (fault if again else "")
-    seen = replace(recorded(), log=Reading(source="/dev/kmsg", value=tuple(events(log))))
-    results = judge(Promise(vendor="nvidia"), seen, known_faults(catalog))
-    assert any("Xid 119" in result.message for result in results if result.outcome is Outcome.UNHEALTHY) is (lasts or again)
-
-
-def test_a_log_without_its_start_is_told(bench: Bench) -> None:
-    (told,) = [found for found in bench.judge(L4, bench.look(L4, kmsg="6,900,70000000,-;hello\n")) if found.name == "accelerator-log"]
-    assert told.message == "no fault since second 70, where what is left of the kernel's log begins"
-
-
-JOURNAL = """\
-#!/bin/sh
-[ -z "$BROKEN" ] || exit 1
-echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"0","MESSAGE":"Linux version 6.12"}'
-echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"5000000","MESSAGE":"NVRM: Xid (PCI:0000:18:00): 119, pid=1, name=x, Timeout"}'
-echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"70000001","MESSAGE":"NVRM: Xid (PCI:0000:18:00): 13, pid=1, which is in the kernel"}'
-echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"6000000","MESSAGE":[78,255]}'
-"""
-
-
-def test_what_the_kernel_overwrote_is_asked_of_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "journalctl").write_text(JOURNAL)
-    (tmp_path / "journalctl").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    kept = "6,900,70000000,-;hello\n" + XID.format(number=901, micros=70000001, code=13)
-    assert [(event.kind, event.code, event.seconds) for event in kernel_log._since_boot(Path("/"), kept)] == [
-        ("xid", "119", 5.0),
-        ("xid", "13", 70.000001),
-    ]
-    monkeypatch.setenv("BROKEN", "1")
-    assert next((event.kind, event.message) for event in kernel_log._since_boot(Path("/"), kept)) == (
-        "gap",
-        "overwritten before: the journal has not kept this boot from its start on",
-    )
-
-
-def test_a_fault_of_a_switch_is_told(bench: Bench) -> None:
-    log = "3,7,5000000,-;nvidia-nvswitch3: SXid (PCI:0000:c1:00.0): 20034, Fatal, Link 44 LTSSM Fault Up\n"
-    (told,) = [result for result in bench.judge(H100, bench.look(H100, kmsg=log)) if result.name == "accelerator-log"]
-    assert told.outcome is Outcome.UNHEALTHY and told.message.startswith("0000:c1:00.0: SXid 20034, ")
+def test_a_library_that_lacks_a_function_or_is_missing_is_softwares_fault(
+    bench: Bench, tmp_path: Path, library: str, source: str | None, check: str, words: str
+) -> None:
+    bench.libraries = shutil.copytree(bench.libraries, tmp_path / "libraries")
+    (bench.libraries / library).unlink()
+    if source is not None:
+        compile_library(bench.libraries / library, source)
+    (found,) = (result for result in bench.judge(L4, bench.look(L4, level="quick")) if result.outcome is Outcome.UNHEALTHY)
+    assert (found.name, found.cause) == (check, Cause.SOFTWARE) and words in found.message
 
 
 def test_a_device_that_programs_take_is_not_called_broken(bench: Bench) -> None:
@@ -478,17 +354,6 @@ def test_an_accelerator_that_no_probe_knows_is_unknown(tmp_path: Path) -> None:
     (tmp_path / "dev/kmsg").touch()
     results = judge(Promise(vendor="intel"), take_accelerators(tmp_path, "intel", "quick"), {})
     assert verdict(results).outcome is Outcome.UNKNOWN
-
-
-RECORDED = json.loads((Path(__file__).parent / "data" / "h100.json").read_text())
-
-
-def recorded() -> Accelerators:
-    devices = tuple(Device(values=from_plain(values)) for values in RECORDED["devices"])
-    log: Reading[tuple[KernelEvent, ...]] = Reading(source="/dev/kmsg", value=())
-    return Accelerators(
-        driver=from_plain(RECORDED["driver"]), devices=Reading(source="NVML", value=devices), log=log, level=RECORDED["level"]
-    )
 
 
 def test_a_real_h100_is_healthy(bench: Bench) -> None:

@@ -13,14 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from accelerator_profiles import compile_library
 from amd_machines import ADDRESSES, KERNEL, MI300X, device_folder, lay, node, node_folder, runtime, unplug, write
 from node_samples import LOCK
 from node_samples import lay as lay_node
 
 from aistack.compose.lock import LockedAccelerator
 from aistack.facts.catalog import Catalog
+from aistack.facts.device_readings import Device, Plain
 from aistack.facts.kernel_log import events
-from aistack.facts.readings import PciDevice
+from aistack.facts.readings import PciDevice, Reading
+from aistack.host.probes import hsa
 from aistack.host.probes.accelerators import take_accelerators
 from aistack.host.probes.all import take
 from aistack.host.probes.system import take_system
@@ -126,6 +129,20 @@ def test_a_board_with_bridges_of_its_own_is_judged_by_its_outer_link(tmp_path: P
     assert found[:2] == ("accelerator-link", "degraded")
 
 
+def test_a_link_is_slow_only_as_it_was_read_beside_a_program(tmp_path: Path, catalog: Catalog) -> None:
+    """Links sleep, those of graphics cards soon after a program has ended."""
+    folder = device_folder(lay(tmp_path, ADDRESSES[:1]), ADDRESSES[0])
+    write(folder, {"current_link_speed": "2.5 GT/s PCIe"})
+    assert failed(judged(tmp_path, catalog, count=1)) == []
+    assert hsa.link(folder) == {"compute.pcie-generation": 1, "compute.pcie-lanes": 16} and hsa.link(tmp_path) == {}
+    seen = take_accelerators(tmp_path, "amd", "none")
+    beside = {name: Reading[Plain](source="libhsa-runtime64.so.1", value=value) for name, value in hsa.link(folder).items()}
+    (device,) = seen.devices.value or ()
+    slow = replace(seen, devices=Reading(source="amdgpu", value=(Device(values={**device.values, **beside}),)))
+    (found,) = failed(judge(Promise(vendor="amd", product=catalog.accelerators[PRODUCT], count=1), slow, {}))
+    assert found[:2] == ("accelerator-link", "degraded")
+
+
 def test_other_graphics_in_the_machine_are_not_held_against_the_product(tmp_path: Path, catalog: Catalog) -> None:
     folder = device_folder(lay(tmp_path, ADDRESSES[:2]), ADDRESSES[1])
     write(folder, {"device": "0x164e", "mem_info_vram_total": str(512 << 20)})
@@ -220,6 +237,7 @@ RUNTIME: dict[str, tuple[dict[str, str], str, str | None, str]] = {
     "no program": ({"2.hsa_amd_memory_fill": "!4096"}, "unhealthy", "unknown", "hsa_amd_memory_fill"),
     "a copy fails": ({"2.copied": "!1"}, "unhealthy", "unknown", "the copy failed"),
     "not listed": ({"2.pci": "0000:99:00.0"}, "unhealthy", "unknown", "does not list this device"),
+    "nobody knows where it is": ({"2.place": "!4096"}, "unhealthy", "unknown", "does not list this device"),
 }
 
 
@@ -285,6 +303,14 @@ def test_without_the_runtime_nothing_is_tried_and_nothing_is_held(
     results = judged(lay(tmp_path), catalog, level="quick")
     assert {result[:2] for result in failed(results)} == {("accelerator-compute", "degraded")}
     assert verdict(results).outcome is Outcome.DEGRADED
+
+
+def test_a_runtime_without_a_function_is_softwares_fault(tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_library(tmp_path / "libhsa-runtime64.so.1", "int hsa_init(void) { return 0; }")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    results = judged(lay(tmp_path, ADDRESSES[:1]), catalog, level="quick", count=1)
+    assert failed(results) == [("accelerator-compute", "unhealthy", "software", ADDRESSES[0])]
+    assert any("LibraryUnusable: " in result.message and "undefined symbol: hsa_" in result.message for result in results)
 
 
 def test_an_architecture_that_the_runtime_does_not_know_is_not_tried(

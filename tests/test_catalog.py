@@ -144,6 +144,8 @@ def test_what_a_product_must_reach_is_possible(catalog: Catalog) -> None:
         assert product.links is None or 2 <= product.links <= 18, product.id
         assert product.power_watts is None or 20 <= product.power_watts <= 1500, product.id
         assert product.memory_bandwidth_minimum is None or 100 <= product.memory_bandwidth_minimum <= 5000, product.id
+        memory = product.least_memory
+        assert memory is None or (product.memory_gib and 0.85 <= memory[0] / product.memory_gib < 1), product.id
     h100, mi300x = catalog.accelerators["nvidia/h100-sxm-80gb"], catalog.accelerators["amd/mi300x"]
     assert (h100.pcie, h100.links, h100.power_watts) == (Pcie(generation=5, lanes=16), 18, 700)
     assert (mi300x.pcie, mi300x.links, mi300x.memory_bandwidth_minimum) == (Pcie(generation=5, lanes=16), 7, 3885)

@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 
 import pytest
+from accelerator_bench import H100, L4, Bench
 from accelerator_profiles import MACHINES
-from test_accelerators import H100, L4, Bench, bench, stand_ins  # noqa: F401  # fixtures
 
 from aistack.facts.dcgm import diagnosed
 from aistack.host.probes.dcgm import diagnosis
@@ -125,7 +125,7 @@ def test_a_diagnosis_that_hangs_is_data(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_it_is_asked_at_the_products_level_and_only_where_it_disturbs_nobody(
-    bench: Bench,  # noqa: F811
+    bench: Bench,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

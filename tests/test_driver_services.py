@@ -33,7 +33,7 @@ def test_containers_are_offered_every_device_of_this_driver(
 ) -> None:
     """Of the document that the node's own service writes; without a device it writes none."""
     files = {"libcuda.so.1": f"/usr/lib/x86_64-linux-gnu/libcuda.so.{driver}"}
-    document = specification([f"/dev/nvidia{number}" for number in range(count)], [], files, [], "x86_64")
+    document = specification([f"/dev/nvidia{number}" for number in range(count)], ["/dev/nvidia-uvm"], files, [], "x86_64")
     target = tmp_path / "var" / TARGET
     target.parent.mkdir(parents=True)
     if count:
@@ -42,14 +42,51 @@ def test_containers_are_offered_every_device_of_this_driver(
     assert (str(found.outcome), found.cause and str(found.cause)) == (outcome, cause) and words in found.message
 
 
-def test_names_of_all_and_of_one_in_the_world_are_no_further_devices(tmp_path: Path) -> None:
-    names = ["0", "1:0", "1:1", "all", "GPU-00000000-0000-0000-0000-000000000001"]
-    document = {"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": [{"name": name} for name in names]}
-    (tmp_path / "etc/cdi").mkdir(parents=True)
-    (tmp_path / "etc/cdi/nvidia.json").write_text(json.dumps(document))
-    assert judge_containers(Promise(vendor="nvidia", count=2), SEEN, cdi(tmp_path)).message == "containers are offered 2 devices"
+def lay_specification(folder: Path, name: str, devices: dict[str, list[str]], uvm: tuple[str, ...] = ("/dev/nvidia-uvm",)) -> None:
+    """As nvidia-ctk makes them: each device with the nodes that come with it."""
+    each = [{"name": device, "containerEdits": {"deviceNodes": [{"path": path} for path in paths]}} for device, paths in devices.items()]
+    folder.mkdir(parents=True, exist_ok=True)
+    common = {"deviceNodes": [{"path": path} for path in ("/dev/nvidiactl", *uvm)]}
+    document = {"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": each, "containerEdits": common}
+    (folder / name).write_text(json.dumps(document))
+
+
+FIRST, SECOND, CAPS = "/dev/nvidia0", "/dev/nvidia1", "/dev/nvidia-caps/nvidia-cap12"
+ALL = {"all": [FIRST, SECOND, "/dev/dri/card1", CAPS]}
+
+
+@pytest.mark.parametrize(
+    ("devices", "outcome", "words"),
+    [
+        ({"0": [FIRST], "1:0": [SECOND, CAPS], "1:1": [SECOND, CAPS], **ALL}, "healthy", "2 devices"),
+        ({"gpu0": [FIRST], "mig1:0": [SECOND, CAPS], **ALL}, "healthy", "2 devices"),
+        ({"GPU-00000000-0000-0000-0000-000000000001": [FIRST], **ALL}, "healthy", "2 devices"),
+        (ALL, "healthy", "2 devices"),
+        ({"0": [FIRST], "1": [SECOND], "all": [FIRST]}, "unhealthy", "1 of 2 devices"),
+        ({"0": [FIRST], "1": [SECOND]}, "unhealthy", "not nvidia.com/gpu=all, which apps ask for"),
+    ],
+)
+def test_devices_count_by_their_nodes_whatever_they_are_named(
+    tmp_path: Path, devices: dict[str, list[str]], outcome: str, words: str
+) -> None:
+    lay_specification(tmp_path / "etc/cdi", "nvidia.json", devices)
+    found = judge_containers(Promise(vendor="nvidia", count=2), SEEN, cdi(tmp_path))
+    assert str(found.outcome) == outcome and words in found.message
+
+
+def test_containers_without_the_drivers_second_module_compute_nothing(tmp_path: Path) -> None:
+    lay_specification(tmp_path / "etc/cdi", "nvidia.json", ALL, uvm=())
+    found = judge_containers(Promise(vendor="nvidia", count=2), SEEN, cdi(tmp_path))
+    assert str(found.outcome) == "unhealthy" and "no /dev/nvidia-uvm" in found.message
+
+
+def test_the_specification_that_engines_prefer_counts_and_a_damaged_one_is_unknown(tmp_path: Path) -> None:
+    wanted = Promise(vendor="nvidia", count=2)
+    lay_specification(tmp_path / "etc/cdi", "nvidia.json", {"all": [FIRST]})
+    lay_specification(tmp_path / "var/run/cdi", "nvidia.json", ALL)
+    assert judge_containers(wanted, SEEN, cdi(tmp_path)).message == "containers are offered 2 devices"
     (tmp_path / "etc/cdi/nvidia.json").write_text("{")
-    assert str(judge_containers(Promise(vendor="nvidia", count=2), SEEN, cdi(tmp_path)).outcome) == "unknown"
+    assert str(judge_containers(wanted, SEEN, cdi(tmp_path)).outcome) == "unknown"
 
 
 FABRIC, IMEX = "nvidia-fabricmanager.service", "nvidia-imex.service"

@@ -13,7 +13,8 @@ from node_samples import APP, KERNEL, LOCK, lay, lock_text, readings
 from aistack.compose.lock import LockedAccelerator
 from aistack.facts.readings import AppsReadings, AppState, Deployment, MachineReadings, PciDevice, Reading, UnitState
 from aistack.host.probes.all import take
-from aistack.host.probes.machine import processor, start
+from aistack.host.probes.machine import pci, processor, start
+from aistack.node.first_gate import present
 from aistack.node.health import check, confirm
 from aistack.node.results import Cause, Outcome, Result, verdict
 
@@ -29,6 +30,25 @@ def test_a_healthy_node_is_healthy_in_every_result(tmp_path: Path) -> None:
         r.name for r in results
     }
     assert verdict(results).cause is None
+
+
+def test_what_is_kept_for_virtual_machines_is_none_of_this_machines(tmp_path: Path) -> None:
+    """Bound to VFIO, or a virtual function beside its device; a lock that promises it misses it all the same."""
+    devices = tmp_path / "sys/bus/pci/devices"
+    for number, given in enumerate(("nvidia", "vfio-pci", "nvgrace_gpu_vfio_pci", "physfn", None)):
+        device = devices / f"0000:0{number}:00.0"
+        device.mkdir(parents=True)
+        for name, text in (("vendor", "0x10de"), ("device", "0x27b8"), ("class", "0x030200")):
+            (device / name).write_text(f"{text}\n")
+        if given is not None:
+            target = tmp_path / "sys/bus/pci/drivers" / given
+            target.mkdir(parents=True, exist_ok=True)
+            (device / ("physfn" if given == "physfn" else "driver")).symlink_to(target)
+    found = pci(tmp_path).value or ()
+    vendor, own = present(None, found)
+    assert vendor == "nvidia" and [device.address[6] for device in own] == ["0", "4"]
+    promised = present(replace(LOCK, accelerator=LockedAccelerator(product="nvidia/l4", count=5)), found)
+    assert promised == ("nvidia", found)
 
 
 def edit(path: str, old: str, new: str) -> Callable[[Path], None]:

@@ -49,8 +49,8 @@ class Accelerator:
     later (`"550": 550.127.08`). `interconnect` is one of `none`, `pcie`, `nvlink-bridge`, `nvswitch`, `nvl72`, `nvlink` the generation of
     its NVLink, and `links` how many links one device has to others or to switches (NVLink, Infinity Fabric). `pcie` is the most that the
     board can do, `pcie_minimum` what its vendor's diagnosis asks of a link at least. `power_watts` is the limit of its power as it is sold;
-    some boards are made with less, and say so themselves. `memory_bandwidth_minimum`
-    is what the vendor's test of the device's own memory must reach, in GB (10^9 bytes) a second.
+    some boards are made with less, and say so themselves. `memory_minimum` are the GiB of memory that its driver shows at least, and
+    `memory_bandwidth_minimum` is what the vendor's test of the device's own memory must reach, in GB (10^9 bytes) a second.
     `firmware` are the files below /usr/lib/firmware that the kernel's own driver asks for.
     `elsewhere` says in a sentence where its driver comes from, if not from an OS's archives.
     `aliases` are other names of this product, `families` less exact ones that it shares with others.
@@ -79,6 +79,7 @@ class Accelerator:
     pcie: Pcie | None = None
     pcie_minimum: Pcie | None = None
     power_watts: int | None = None
+    memory_minimum: int | None = None
     memory_bandwidth_minimum: int | None = None
     firmware: tuple[str, ...] = ()
     elsewhere: str | None = None
@@ -109,6 +110,19 @@ class Accelerator:
         if self.shared_memory:
             return int(self.memory_gib * GIB * SHARED)
         return int(self.memory_gib * GIB * VISIBLE * (1 - ECC if self.ecc == "inline" else 1))
+
+    @property
+    def least_memory(self) -> tuple[float, str] | None:
+        """The GiB that its driver shows at least of a whole device, and where that is from; None where nobody can say.
+
+        The estimate leaves room for error correction that a person switched on. Memory that is the processor's too is as large as
+        firmware makes it.
+        """
+        if self.memory_minimum is not None:
+            return float(self.memory_minimum), "read of others"
+        if self.memory_gib is None or self.shared_memory:
+            return None
+        return self.memory_gib * VISIBLE * (1 - ECC), "estimated"
 
     @property
     def has_known_memory(self) -> bool:

@@ -59,8 +59,8 @@ class Device:
 class KernelEvent:
     """A line of the kernel's log that speaks of trouble: `kind` is `xid`, `sxid`, `amdgpu`, `aer`, `edac` or `oom`.
 
-    Two kinds are none: `mended` says that what was told before of its device (of all, without an address) is over, `gap` that what the
-    kernel said before is not known.
+    Two kinds are none: `mended` says that what was told before of its device is over (without an address: that NVIDIA's driver was loaded
+    anew), `gap` that what the kernel said before is not known: nobody kept it (`lost`), or the journal could not be read (`unread`).
 
     `code` is the number of an Xid or SXid, the words of amdgpu's message, an AER message's severity (`corrected`, `non-fatal`, `fatal`).
     `word` is what NVIDIA's driver calls it behind the number, where it does: `fatal`, `nonfatal`; of Xid 154 the recovery in small letters.

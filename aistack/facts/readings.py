@@ -48,12 +48,16 @@ class Modules:
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class PciDevice:
-    """One device in PCI configuration space; vendor, device and class in hexadecimal without `0x`."""
+    """One device in PCI configuration space; vendor, device and class in hexadecimal without `0x`.
+
+    `lent`: it is kept for virtual machines, by the driver that it is bound to (VFIO), or as a part of a device that is here too (SR-IOV).
+    """
 
     address: str
     vendor: str
     device: str
     device_class: str
+    lent: bool = False
 
     @property
     def identity(self) -> str:

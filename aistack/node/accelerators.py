@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from aistack.facts.device_readings import HANGS, NOBODY, Accelerators, Device, KernelEvent
 from aistack.facts.faults import Fault, Faults
+from aistack.facts.readings import Reading
 from aistack.node.device_checks import CHECKS, RESET, SOFTWARE_ERRORS, Promise
 from aistack.node.results import Cause, Outcome, Result, bad, good, untold, worse
 
@@ -50,7 +51,10 @@ def _no_driver(seen: Accelerators) -> Result:
         return untold(DRIVER, seen.devices, "what the driver says")
     software = any(word in error for word in SOFTWARE_ERRORS)
     evidence = (("source", seen.devices.source), *((name, str(reading.value or reading.error)) for name, reading in seen.driver.items()))
+    module = seen.driver.get("module")
     action = "the driver's module and its library differ, or one is missing: `aistack verify` names it" if software else "look at `dmesg`"
+    if "DriverNotLoaded" in error and module is not None and module.value is not None:
+        action = "its module is loaded, so look whether it has its nodes: `ls /dev/nvidia*`; `nvidia-modprobe -u -c 0` makes them"
     cause = Cause.SOFTWARE if software else Cause.UNKNOWN
     return bad(DRIVER, cause, f"the driver does not answer: {error}", *evidence, action=action)
 
@@ -72,7 +76,7 @@ def _count(wanted: Promise, devices: Sequence[Device]) -> Result:
     said = f"{wanted.count} x {wanted.product.id if wanted.product else wanted.vendor}"
     if fitting < wanted.count:
         also = f", and {len(others)} others" if others else ""
-        action = "a device that is on the bus and not here did not start: `dmesg`"
+        action = "a device that is on the bus and not here did not start (`dmesg`), or another driver has it (`lspci -k`)"
         return bad(COUNT, Cause.UNKNOWN, f"the driver knows {fitting} of {said}{also}", *evidence, action=action)
     return good(COUNT, f"the driver knows {said}", *evidence)
 
@@ -100,25 +104,39 @@ def _log(seen: Accelerators, faults: Mapping[str, Faults]) -> Iterator[Result]:
     if seen.log.value is None:
         yield untold(LOG, seen.log, "what the kernel said")
         return
-    told = [event for event in _lasting(seen.log.value) if event.kind in faults]
+    lasting = list(_lasting(seen.log.value, faults))
+    told = [event for event in lasting if event.kind in faults]
     found = [result for event in _first_of_each(told) if (result := _fault(event, faults[event.kind].fault(event.code))) is not None]
     found += _recoveries(told, seen.devices.value or ())
     yield from found
-    if not found:
+    gap = next((event for event in lasting if event.kind == "gap"), None)
+    if gap is not None and gap.code == "unread":
+        yield untold(LOG, Reading(source="journalctl", error=gap.message), f"what the kernel said before second {gap.seconds:.0f}")
+    elif not found:
         codes = ", ".join(sorted({f"{NAMES[event.kind]} {event.code}" for event in told}))
-        gap = next((event.seconds for event in seen.log.value if event.kind == "gap"), None)
-        since = "since boot" if gap is None else f"since second {gap:.0f}, where what is left of the kernel's log begins"
+        since = "since boot" if gap is None else f"since second {gap.seconds:.0f}, where what is left of the kernel's log begins"
         yield good(LOG, f"nothing {since} that would be the device's fault: {codes}" if codes else f"no fault {since}")
-    for event in _first_of_each(event for event in seen.log.value if (event.kind, event.code) in OF_THE_MACHINE):
+    for event in _first_of_each(event for event in lasting if (event.kind, event.code) in OF_THE_MACHINE):
         said, action = OF_THE_MACHINE[event.kind, event.code]
         at = f"{event.address}: " if event.address else ""
         yield replace(worse(MACHINE, f"{at}{said}", *_line(event), action=action), device=event.address)
 
 
-def _lasting(events: Sequence[KernelEvent]) -> Iterator[KernelEvent]:
-    """The events after which their device, or all devices, were not mended."""
-    ends = {event.address: place for place, event in enumerate(events) if event.kind == "mended"}
-    return (event for place, event in enumerate(events) if place > max(ends.get(None, -1), ends.get(event.address, -1)))
+def _lasting(events: Sequence[KernelEvent], faults: Mapping[str, Faults]) -> Iterator[KernelEvent]:
+    """The events after which nobody mended their device, or, where loading it anew mends them, loaded the driver."""
+    mended = {event.address: place for place, event in enumerate(events) if event.kind == "mended"}
+    loaded = mended.pop(None, -1)
+    for place, event in enumerate(events):
+        if place > mended.get(event.address, -1) and (place > loaded or not _ends_with_driver(event, faults)):
+            yield event
+
+
+def _ends_with_driver(event: KernelEvent, faults: Mapping[str, Faults]) -> bool:
+    """Whether NVIDIA's driver, loaded anew, is rid of it. What the device itself had it has until it is reset or replaced."""
+    if event.kind not in ("xid", "sxid") or event.kind not in faults:
+        return False
+    fault = faults[event.kind].fault(event.code)
+    return fault is None or fault.kind != "hardware"
 
 
 NAMES = {"xid": "Xid", "sxid": "SXid", "amdgpu": "amdgpu:"}

@@ -71,7 +71,7 @@ def known_faults(catalog: Catalog) -> dict[str, Faults]:
 def _wanted(catalog: Catalog, vendor: str, present: tuple[PciDevice, ...], lock: Lock | None) -> Promise:
     """What the driver has to know: the lock's accelerators as far as they are on the bus, or all that are there."""
     if lock is None or lock.accelerator is None:
-        return Promise(vendor=vendor, product=product(catalog, present), count=len(present))
+        return Promise(vendor=vendor, product=product(catalog, present), count=len(present), mig=None)
     promised = lock.accelerator
     return Promise(
         vendor=vendor,

@@ -15,33 +15,45 @@ CONTAINERS, SERVICES = "accelerator-containers", "accelerator-services"
 NEEDED = {"nvswitch": "nvidia-fabricmanager.service", "nvl72": "nvidia-imex.service"}
 """The service that devices need to reach each other, by how they are joined."""
 
-NUMBER = re.compile(r"nvidia\.com/gpu=(\d+)(?::\d+)?")
-"""A device, or a part of it, by its number; besides there may be names of all, and UUIDs."""
+ASKED = "nvidia.com/gpu=all"
+"""What apps ask their container engine for (compose/render/system.py)."""
+
+NODE = re.compile(r"/dev/nvidia\d+")
+"""A device's own node; a part of it (MIG) comes with its whole device's, and others are for all of them."""
+
+
+UVM = "/dev/nvidia-uvm"
+"""The node of the driver's second module, which CUDA cannot do without and NVML can."""
+MODPROBE = "nvidia-modprobe -u -c 0; systemctl restart aistack-cdi, and the apps"
 
 
 def judge_containers(wanted: Promise, seen: Accelerators, offered: Reading[tuple[CdiSpecification, ...]]) -> Result:
-    """Whether the CDI specification, made before the first gate, is of all devices and of the driver that runs."""
+    """Whether the CDI specification, made before the first gate, is of all devices and of the driver that runs.
+
+    Its makers name single devices as they like, so what counts are the nodes that come with what apps ask for; of two folders that offer
+    it, engines take the second's.
+    """
     if offered.value is None:
         return untold(CONTAINERS, offered, "what containers are offered")
-    names = [name for specification in offered.value for name in specification.devices]
-    numbers = {found[1] for name in names if (found := NUMBER.fullmatch(name))}
+    brought = {name: nodes for specification in offered.value for name, nodes in specification.nodes.items()}
+    nodes = sorted(node for node in set(brought.get(ASKED, ())) if NODE.fullmatch(node))
     version = seen.driver.get("version")
     running = str(version.value) if version is not None and version.value is not None else None
     others = sorted({one.driver for one in offered.value if one.driver is not None and running is not None and one.driver != running})
-    evidence = (
-        ("offered", " ".join(sorted(numbers)) or "none"),
-        ("promised", str(wanted.count or "any")),
-        ("driver", running or "unknown"),
-    )
+    evidence = (("offered", " ".join(nodes) or "none"), ("promised", str(wanted.count or "any")), ("driver", running or "unknown"))
     action = "systemctl restart aistack-cdi, and the apps; `ls /dev/nvidia*` shows whether a device has no node"
     if others:
         said = f"containers get the files of driver {others[0]}, and {running} runs"
         return bad(CONTAINERS, Cause.SOFTWARE, said, *evidence, action=action)
-    if len(numbers) < (wanted.count or 1):
-        return bad(
-            CONTAINERS, Cause.UNKNOWN, f"containers are offered {len(numbers)} of {wanted.count or 1} devices", *evidence, action=action
-        )
-    return good(CONTAINERS, f"containers are offered {len(numbers)} devices", *evidence)
+    if brought and ASKED not in brought:
+        said = f"containers are offered {', '.join(sorted(brought))}, but not {ASKED}, which apps ask for"
+        return bad(CONTAINERS, Cause.SOFTWARE, said, *evidence, action=action)
+    if brought and UVM not in brought[ASKED]:
+        return bad(CONTAINERS, Cause.UNKNOWN, f"containers are given no {UVM}, without which none computes", *evidence, action=MODPROBE)
+    if len(nodes) < (wanted.count or 1):
+        said = f"containers are offered {len(nodes)} of {wanted.count or 1} devices"
+        return bad(CONTAINERS, Cause.UNKNOWN, said, *evidence, action=action)
+    return good(CONTAINERS, f"containers are offered {len(nodes)} devices", *evidence)
 
 
 def judge_services(wanted: Promise, units: Mapping[str, Reading[UnitState]]) -> Iterator[Result]:

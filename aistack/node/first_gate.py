@@ -54,10 +54,14 @@ def read_lock(text: Reading[bytes]) -> Lock | None:
 
 
 def present(lock: Lock | None, devices: tuple[PciDevice, ...]) -> tuple[str, tuple[PciDevice, ...]]:
-    """Whose accelerators to ask, and those of theirs that are on the bus: the lock's platform, or the first that has some."""
+    """Whose accelerators to ask, and those of theirs that are on the bus: the lock's platform, or the first that has some.
+
+    Where no lock promises any, those that are kept for virtual machines are none of this machine's.
+    """
     promised = platform(lock.accelerator.product) if lock is not None and lock.accelerator is not None else None
     for vendor in (promised,) if promised is not None else VENDORS:
-        found = tuple(device for device in devices if device.is_accelerator and device.vendor == VENDORS.get(vendor))
+        own = (device for device in devices if device.is_accelerator and device.vendor == VENDORS.get(vendor))
+        found = tuple(device for device in own if promised is not None or not device.lent)
         if found:
             return vendor, found
     return promised or "none", ()

@@ -1,6 +1,6 @@
 /* A stand-in for libhsa-runtime64.so.1 with the ABI of ROCm's runtime: one processor, and devices of host memory. The profile that
  * STAND_IN_HSA names has "count", for each device "INDEX.pci" and "INDEX.target", "INDEX.memory" in bytes, "INDEX.CALL !CODE" for a call that
- * fails there (without INDEX for hsa_init), and "INDEX.wrong N": the first N words of all that is filled there are wrong. Where the headers
+ * fails there (without INDEX for hsa_init; "INDEX.place" for asking where it is), and "INDEX.wrong N": the first N words of all that is filled there are wrong. Where the headers
  * of the real runtime are at hand the compiler holds this file against them. */
 #include <stdint.h>
 #include "profile.h"
@@ -58,7 +58,7 @@ hsa_status_t hsa_agent_get_info(hsa_agent_t agent, hsa_agent_info_t what, void *
     switch ((unsigned)what) {
     case 0: strcpy(out, agent.handle == PROCESSOR ? "a processor" : word(agent.handle, "target", "gfx942")); return 0;
     case 17: *(uint32_t *)out = agent.handle != PROCESSOR; return 0;
-    case 0xA006: *(uint32_t *)out = bus << 8 | slot << 3; return 0;
+    case 0xA006: *(uint32_t *)out = bus << 8 | slot << 3; return says(agent.handle, "place");
     case 0xA00F: *(uint32_t *)out = domain; return 0;
     case 0xA015: *(uint64_t *)out = strtoull(word(agent.handle, "memory", "1073741824"), NULL, 0); return 0;
     }

@@ -66,6 +66,13 @@ int nvmlSystemGetCudaDriverVersion(int *out) {
     if (!code) *out = (int)n;
     return code;
 }
+int nvmlSystemGetConfComputeSettings(u32 *out) { /* version, environment, for one device, for developers, for several */
+    u64 n[4];
+    int code = numbers(NULL, "nvmlSystemGetConfComputeSettings", "", n, 4);
+    if (out[0] != (1 << 24 | 5 * sizeof *out)) return VERSION_MISMATCH;
+    for (int i = 0; !code && i < 4; i++) out[i + 1] = (u32)n[i];
+    return code;
+}
 int nvmlDeviceGetCount_v2(u32 *out) {
     u64 n;
     int code = numbers(NULL, "nvmlDeviceGetCount", "", &n, 1);
@@ -145,6 +152,7 @@ NUMBER(nvmlDeviceGetCurrPcieLinkWidth)
 NUMBER(nvmlDeviceGetMaxPcieLinkWidth)
 NUMBER(nvmlDeviceGetPcieReplayCounter)
 NUMBER(nvmlDeviceGetPersistenceMode)
+NUMBER(nvmlDeviceGetVirtualizationMode)
 NUMBER(nvmlDeviceGetComputeMode)
 NUMBER(nvmlDeviceGetEnforcedPowerLimit)
 NUMBER(nvmlDeviceGetPowerManagementDefaultLimit)

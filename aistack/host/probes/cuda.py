@@ -318,7 +318,9 @@ def main(arguments: Sequence[str]) -> int:
         driver = Driver()
         for ordinal in range(driver.number("cuDeviceGetCount")):
             say({"devices": [examine(driver, ordinal, arguments[0])]})
-    except (OSError, AttributeError, CudaError) as error:
+    except (OSError, AttributeError) as error:
+        say({"error": f"LibraryUnusable: {error}"})
+    except CudaError as error:
         say({"error": str(error)})
     return 0
 

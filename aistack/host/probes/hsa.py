@@ -18,6 +18,8 @@ from ctypes import c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
 
+from aistack.host.probes.sysfs import generation, lanes
+
 LIBRARY = "libhsa-runtime64.so.1"
 MIB = 1 << 20
 WORDS = 1 << 16
@@ -214,14 +216,26 @@ def address(runtime: Runtime, agent: int) -> str:
     return f"{domain:04x}:{place >> 8 & 0xFF:02x}:{place >> 3 & 0x1F:02x}.0"
 
 
+def link(device: Path) -> dict[str, int]:
+    """The device's link to the host while it works and the link cannot sleep; nothing where the kernel does not tell."""
+    try:
+        found = {"generation": generation(device, "current_link_speed"), "lanes": lanes(device, "current_link_width")}
+    except (OSError, ValueError, KeyError, IndexError):
+        return {}
+    return {f"compute.pcie-{name}": value for name, value in found.items()}
+
+
 def examine(runtime: Runtime, agent: int, host: int, level: str) -> dict[str, Any]:
     """Everything about one device, by the names of docs/node.md; `compute.error` is the step that failed, what came before it is kept."""
-    found: dict[str, Any] = {"pci.address": address(runtime, agent)}
+    found: dict[str, Any] = {}
     start = time.perf_counter()
     try:
+        found["pci.address"] = address(runtime, agent)
+        say({"asking": found["pci.address"]})
         gpu = Gpu(runtime, agent, host)
         found["compute.wrong-answers"] = small_answer(gpu)
         found |= copies(gpu)
+        found |= link(Path("/sys/bus/pci/devices") / found["pci.address"])
         size = int(gpu.free_bytes() * LEVELS[level]) // CHUNK * CHUNK
         if size:
             found["compute.wrong-words"] = wrong_words(gpu, size)
@@ -232,9 +246,12 @@ def examine(runtime: Runtime, agent: int, host: int, level: str) -> dict[str, An
     return found
 
 
-def targets() -> list[str]:
+def targets() -> list[str] | None:
     """The architectures that the runtime knows: their names stand in the library that was loaded. It passes over devices of others."""
-    (file,) = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/libhsa-runtime64.so" in line}
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    file = next((line.split(maxsplit=5)[-1] for line in lines if "/libhsa-runtime64.so" in line), None)
+    if file is None:
+        return None
     return sorted(name.decode() for name in set(re.findall(rb"(gfx[0-9a-f]{3,4})\0", Path(file).read_bytes())))
 
 
@@ -252,13 +269,16 @@ def main(arguments: Sequence[str]) -> int:
         runtime = Runtime()
         agents = runtime.listed("hsa_iterate_agents")
         kinds = {agent: runtime.number("hsa_agent_get_info", agent, DEVICE) for agent in agents}
-        host = next(agent for agent in agents if kinds[agent] != GPU)
+        host = next((agent for agent in agents if kinds[agent] != GPU), None)
+        if host is None:
+            raise HsaError("hsa_iterate_agents: the runtime knows no processor")
         say({"devices": [], "targets": targets()})
         for agent in (agent for agent in agents if kinds[agent] == GPU):
-            say({"asking": address(runtime, agent)})
             say({"devices": [examine(runtime, agent, host, arguments[0])]})
-    except (OSError, AttributeError) as error:
+    except OSError as error:
         say({"untried": f"this machine has no runtime of ROCm's that can be asked: {error}"})
+    except AttributeError as error:
+        say({"error": f"LibraryUnusable: {error}"})
     except HsaError as error:
         say({"error": str(error)})
     return 0

@@ -9,6 +9,9 @@ from pathlib import Path
 from aistack.facts.readings import FileSystem, Modules, PciDevice, Processor, Reading
 from aistack.host.probes.reading import inside, read
 
+KEEPERS = re.compile(r"vfio|pci-stub|pciback")
+"""Drivers that keep a device for virtual machines (vfio-pci, nvgrace_gpu_vfio_pci, xen-pciback)."""
+
 
 def start(root: Path) -> Reading[str]:
     """How this start began, as aistack-start.service found it: `first`, `power-on` (switched off in order before) or `restart`."""
@@ -106,6 +109,7 @@ def _pci(folder: Path) -> tuple[PciDevice, ...]:
             vendor=_hexadecimal(entry / "vendor"),
             device=_hexadecimal(entry / "device"),
             device_class=_hexadecimal(entry / "class"),
+            lent=(entry / "physfn").exists() or bool(KEEPERS.search((entry / "driver").resolve().name)),
         )
         for entry in sorted(folder.iterdir())
     )

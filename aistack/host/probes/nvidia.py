@@ -175,6 +175,14 @@ def sram_worn(device: Any) -> bool:
     return bool(found.bThresholdExceeded)
 
 
+def confidential(_: Any) -> bool:
+    """Whether what crosses the bus is encrypted (Confidential Computing), which a machine's devices do all or none."""
+    found = nvml.c_nvmlSystemConfComputeSettings_v1_t()
+    if code := nvml.nvmlSystemGetConfComputeSettings(ctypes.byref(found)):
+        raise nvml.NVMLError(code)
+    return bool(found.ccFeature or found.multiGpuMode)
+
+
 def parts(device: Any) -> str:
     """The profiles of the parts into which MIG splits a device (`1g.10gb 3g.40gb`), from their names; empty where there are none."""
     found = []
@@ -231,6 +239,10 @@ DEVICE: dict[str, tuple[str, Ask]] = {
     "mig": _of("nvmlDeviceGetMigMode", take=lambda pair: bool(pair[0])),
     "mig.pending": _of("nvmlDeviceGetMigMode", take=lambda pair: bool(pair[1])),
     "mig.parts": ("nvmlDeviceGetMigDeviceHandleByIndex", parts),
+    "virtualization": _of(
+        "nvmlDeviceGetVirtualizationMode", take=lambda mode: ("none", "passthrough", "vgpu", "host-vgpu", "host-vsga")[mode]
+    ),
+    "confidential": ("nvmlSystemGetConfComputeSettings", confidential),
     "compute-mode": _of(
         "nvmlDeviceGetComputeMode", take=lambda mode: ("default", "exclusive-thread", "prohibited", "exclusive-process")[mode]
     ),

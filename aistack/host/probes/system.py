@@ -123,6 +123,11 @@ def _specification(file: Path) -> CdiSpecification:
     driver = next((match[1] for path in mounts if (match := re.search(r"/libcuda\.so\.(\d+\.\d+(?:\.\d+)?)$", path))), None)
     return CdiSpecification(
         version=str(document["cdiVersion"]),
-        devices=tuple(f"{document['kind']}={device['name']}" for device in document.get("devices") or ()),
+        nodes={f"{document['kind']}={device['name']}": _nodes(device) + _nodes(document) for device in document.get("devices") or ()},
         driver=driver,
     )
+
+
+def _nodes(edited: Any) -> tuple[str, ...]:
+    """The device nodes that a device, or a whole specification with each of its devices, brings."""
+    return tuple(node["path"] for node in (edited.get("containerEdits") or {}).get("deviceNodes") or ())

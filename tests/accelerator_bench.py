@@ -1,0 +1,74 @@
+"""A machine with stand-ins for its driver's libraries, and the readings of a real one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from accelerator_profiles import DRIVER, MACHINES, compile_stand_ins, lay
+
+from aistack.facts.catalog import Catalog
+from aistack.facts.device_readings import Accelerators, Device, KernelEvent, from_plain
+from aistack.facts.readings import Reading
+from aistack.host.probes.accelerators import take_accelerators
+from aistack.node.accelerators import judge
+from aistack.node.asking import known_faults
+from aistack.node.device_checks import Promise
+from aistack.node.results import Result
+
+PCIE = "nvidia/h100-pcie-80gb"
+H100, L4, A100 = "nvidia/h100-sxm-80gb", "nvidia/l4", "nvidia/a100-sxm-80gb"
+RECORDED = json.loads((Path(__file__).parent / "data" / "h100.json").read_text())
+
+
+def recorded() -> Accelerators:
+    devices = tuple(Device(values=from_plain(values)) for values in RECORDED["devices"])
+    log: Reading[tuple[KernelEvent, ...]] = Reading(source="/dev/kmsg", value=())
+    return Accelerators(
+        driver=from_plain(RECORDED["driver"]), devices=Reading(source="NVML", value=devices), log=log, level=RECORDED["level"]
+    )
+
+
+@pytest.fixture(scope="session")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stand-ins")
+    compile_stand_ins(folder)
+    return folder
+
+
+class Bench:
+    """A machine with stand-ins for its driver's libraries; what the probes read of it, and what is thought of that."""
+
+    def __init__(self, libraries: Path, folder: Path, patch: pytest.MonkeyPatch, catalog: Catalog) -> None:
+        self.libraries, self.folder, self.patch, self.catalog = libraries, folder, patch, catalog
+
+    def look(
+        self,
+        product: str,
+        nvml: Mapping[str, str | None] | None = None,
+        cuda: Mapping[str, str] | None = None,
+        *,
+        level: str = "none",
+        kmsg: str = "",
+    ) -> Accelerators:
+        machine = MACHINES[product]
+        changed = {name: value for name, value in (machine.nvml() | dict(nvml or {})).items() if value is not None}
+        for name, value in lay(self.folder, changed, machine.cuda() | dict(cuda or {})).items():
+            self.patch.setenv(name, value)
+        self.patch.setenv("LD_LIBRARY_PATH", str(self.libraries))
+        root = self.folder / "root"
+        for name, text in (("sys/module/nvidia/version", f"{DRIVER}\n"), ("dev/kmsg", kmsg)):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+        return take_accelerators(root, "nvidia", level)
+
+    def judge(self, product: str, seen: Accelerators, *, count: int | None = None, driver: str = DRIVER) -> tuple[Result, ...]:
+        wanted = Promise(vendor="nvidia", product=self.catalog.accelerators[product], count=count or MACHINES[product].count, driver=driver)
+        return judge(wanted, seen, known_faults(self.catalog))
+
+
+@pytest.fixture
+def bench(stand_ins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalog: Catalog) -> Bench:
+    return Bench(stand_ins, tmp_path, monkeypatch, catalog)

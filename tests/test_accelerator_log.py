@@ -1,0 +1,205 @@
+"""What the kernel's log says of accelerators: read from the kernel and the journal, judged by the catalog's classes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from accelerator_bench import H100, L4, Bench, recorded
+
+from aistack.facts.catalog import Catalog
+from aistack.facts.device_readings import Device
+from aistack.facts.kernel_log import events
+from aistack.facts.readings import Reading
+from aistack.host.probes import kernel_log
+from aistack.node.accelerators import judge
+from aistack.node.asking import known_faults
+from aistack.node.device_checks import Promise
+from aistack.node.results import Outcome, verdict
+
+XID = "6,{number},{micros},-;NVRM: Xid (PCI:0000:18:00): {code}, pid=1234, name=python3, a message\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome", "cause"),
+    [
+        (13, "healthy", None),
+        (31, "healthy", None),
+        (43, "healthy", None),
+        (62, "unhealthy", "unknown"),
+        (79, "unhealthy", "unknown"),
+        (48, "unhealthy", "hardware"),
+        (999, "degraded", None),
+        (119, "unhealthy", "unknown"),
+    ],
+)
+def test_fault_codes_count_as_the_catalog_classifies_them(bench: Bench, code: int, outcome: str, cause: str | None) -> None:
+    log = "".join(XID.format(number=number, micros=5_000_000 + number, code=code) for number in (1, 2))
+    told = [result for result in bench.judge(H100, bench.look(H100, kmsg=log)) if result.name == "accelerator-log"]
+    assert [(str(result.outcome), result.cause and str(result.cause)) for result in told] == [(outcome, cause)]
+    assert f"Xid {code}" in told[0].message
+    assert told[0].device == (None if outcome == "healthy" else "0000:18:00.0")
+
+
+NVLINK, SWITCH, ASKS = (
+    "NVRM: Xid (PCI:0000:18:00): {}, {} XC0 i0 Link 13 (0x0409a0c2 0x00000008 0x00000001 0x00000000 0x00100000 0x00000004)",
+    "nvidia-nvswitch3: SXid (PCI:0000:c1:00.0): {}, {}, Link 44 LTSSM Fault Up",
+    "NVRM: Xid (PCI:0000:18:00): 154, GPU recovery action changed from {} to {}",
+)
+NONE, REBOOT = "0x0 (None)", "0x2 (Node Reboot Required)"
+LINES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
+    "not fatal on a link": ((NVLINK.format(145, "RLW_RXPIPE Nonfatal"),), "accelerator-log", "degraded", "calls it not fatal"),
+    "fatal on a link": ((NVLINK.format(149, "NETIR_LINK_EVT Fatal"),), "accelerator-log", "unhealthy", "Xid 149, NVLink"),
+    "first not, then fatal": (
+        (NVLINK.format(149, "NETIR_LINK_EVT Nonfatal"), NVLINK.format(149, "NETIR_LINK_EVT Fatal")),
+        "accelerator-log",
+        "unhealthy",
+        "Xid 149, NVLink",
+    ),
+    "not fatal in a switch": ((SWITCH.format(12028, "Non-fatal"),), "accelerator-log", "degraded", "calls it not fatal"),
+    "fatal and unknown": ((SWITCH.format(99999, "Fatal"),), "accelerator-log", "degraded", "SXid 99999, which is not in the catalog"),
+    "not fatal and unknown": ((SWITCH.format(99999, "Non-fatal"),), "accelerator-log", "healthy", "SXid 99999"),
+    "lost device asks for a reboot": ((ASKS.format(NONE, REBOOT),), "accelerator-log", "unhealthy", "node reboot required"),
+    "lost device asked for one": ((ASKS.format(NONE, REBOOT), ASKS.format(REBOOT, NONE)), "accelerator-log", "healthy", "since boot"),
+    "fatal on the bus": (
+        ("pcieport 0000:17:00.0: AER: Uncorrectable (Fatal) error message received from 0000:18:00.0",),
+        "machine-log",
+        "degraded",
+        "0000:18:00.0: a fatal error of PCI Express",
+    ),
+    "contained on the bus": (
+        ("pcieport 0000:17:00.0: PCIe Bus Error: severity=Uncorrected (Fatal), type=Transaction Layer, (Requester ID)",),
+        "machine-log",
+        "degraded",
+        "0000:17:00.0: a fatal error",
+    ),
+    "not fatal on the bus": (("pcieport 0000:17:00.0: AER: Uncorrected (Non-Fatal) error received: 0000:18:00.0",), "machine-log", "", ""),
+    "memory": (("EDAC MC0: 1 UE memory read error on CPU_SrcID#0_MC#0_Chan#1_DIMM#0",), "machine-log", "degraded", "machine's memory"),
+    "memory corrected": (("EDAC MC0: 1 CE memory read error on CPU_SrcID#0_MC#0_Chan#1_DIMM#0",), "machine-log", "", ""),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_line_counts_as_much_as_its_own_words_say(catalog: Catalog, name: str) -> None:
+    lines, check, outcome, words = LINES[name]
+    log = tuple(events("".join(f"3,{number},5000000,-;{line}\n" for number, line in enumerate(lines))))
+    lost = Device(values={"device": Reading(source="nvmlDeviceGetHandleByIndex", error="GpuIsLost: GPU is lost")})
+    seen = replace(recorded(), devices=Reading(source="NVML", value=(lost,)), log=Reading(source="/dev/kmsg", value=log))
+    results = judge(Promise(vendor="nvidia", product=catalog.accelerators[H100], count=1), seen, known_faults(catalog))
+    told = [result for result in results if result.name == check]
+    assert max((str(result.outcome) for result in told), default="", key=["", "healthy", "degraded", "unhealthy"].index) == outcome
+    assert any(words in result.message for result in told) or not outcome
+
+
+def test_a_device_that_answers_tells_its_recovery_itself(catalog: Catalog) -> None:
+    log = tuple(events(f"3,1,5000000,-;{ASKS.format(NONE, REBOOT).replace('18:00', '00:06')}\n"))
+    seen = replace(recorded(), log=Reading(source="/dev/kmsg", value=log))
+    (device,) = seen.devices.value or ()
+    assert log[0].address == device.address and device.get("recovery") == "none"
+    results = judge(Promise(vendor="nvidia", product=catalog.accelerators[H100], count=1), seen, known_faults(catalog))
+    assert verdict(results).outcome is Outcome.HEALTHY
+
+
+MENDED = {
+    "the driver was loaded again": ("NVRM: loading NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build", False),
+    "it asks for nothing any more": (
+        "NVRM: Xid (PCI:0000:18:00): 154, GPU recovery action changed from 0x1 (GPU Reset Required) to 0x0 (None)",
+        False,
+    ),
+    "a person says so": ("aistack: 0000:18:00.0 was mended", False),
+    "another device": ("aistack: 0000:20:00.0 was mended", True),
+    "it asks for a reboot": (
+        "NVRM: Xid (PCI:0000:18:00): 154, GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot Required)",
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MENDED)
+@pytest.mark.parametrize("again", [False, True])
+def test_what_was_mended_counts_no_more(name: str, *, again: bool, catalog: Catalog) -> None:
+    message, lasts = MENDED[name]
+    fault = XID.format(number=3, micros=5_000_000, code=119)
+    log = fault + f"4,4,6000000,-;{message}\n" + (fault if again else "")
+    seen = replace(recorded(), log=Reading(source="/dev/kmsg", value=tuple(events(log))))
+    results = judge(Promise(vendor="nvidia"), seen, known_faults(catalog))
+    assert any("Xid 119" in result.message for result in results if result.outcome is Outcome.UNHEALTHY) is (lasts or again)
+
+
+LOADED = "4,4,6000000,-;NVRM: loading NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build\n"
+NVRM = "NVRM: Xid (PCI:0000:18:00): {}, pid=1, a message"
+
+
+@pytest.mark.parametrize(
+    ("message", "lasts"),
+    [
+        (NVRM.format(79), False),
+        (NVRM.format(119), False),
+        (NVRM.format(48), True),
+        (NVRM.format(64), True),
+        (SWITCH.format(20034, "Fatal"), False),
+        (SWITCH.format(12022, "Fatal"), True),
+        ("amdgpu 0000:18:00.0: amdgpu: GPU reset(2) failed", True),
+        ("pcieport 0000:17:00.0: AER: Uncorrectable (Fatal) error message received from 0000:18:00.0", True),
+        ("EDAC MC0: 1 UE memory read error on CPU_SrcID#0_MC#0_Chan#1_DIMM#0", True),
+    ],
+)
+def test_a_driver_that_is_loaded_anew_mends_its_own_faults_alone(message: str, *, lasts: bool, catalog: Catalog) -> None:
+    def faults(after: str) -> bool:
+        log = Reading(source="/dev/kmsg", value=tuple(events(f"3,3,5000000,-;{message}\n{after}")))
+        results = judge(Promise(vendor="nvidia"), replace(recorded(), log=log), known_faults(catalog))
+        return verdict(results).outcome is not Outcome.HEALTHY
+
+    assert faults("") and faults(LOADED) is lasts
+    assert not message.startswith("pcieport") or not faults("4,5,7000000,-;aistack: 0000:18:00.0 was mended\n")
+
+
+def test_a_log_without_its_start_is_told(bench: Bench) -> None:
+    (told,) = [found for found in bench.judge(L4, bench.look(L4, kmsg="6,900,70000000,-;hello\n")) if found.name == "accelerator-log"]
+    assert told.message == "no fault since second 70, where what is left of the kernel's log begins"
+
+
+JOURNAL = """\
+#!/bin/sh
+case "$BROKEN$*" in
+unread*) echo 'Failed to open files: Permission denied' >&2; exit 1 ;;
+half*--grep*) echo 'Failed to iterate through journal: Bad message' >&2; exit 1 ;;
+lost*--lines*) exit 0 ;;
+esac
+echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"0","MESSAGE":"Linux version 6.12"}'
+echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"5000000","MESSAGE":"NVRM: Xid (PCI:0000:18:00): 119, pid=1, name=x, Timeout"}'
+echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"70000001","MESSAGE":"NVRM: Xid (PCI:0000:18:00): 13, pid=1, which is in the kernel"}'
+echo '{"_SOURCE_MONOTONIC_TIMESTAMP":"6000000","MESSAGE":[78,255]}'
+"""
+
+
+@pytest.mark.parametrize(
+    ("broken", "first", "outcome", "words"),
+    [
+        ("", ("xid", "119"), "unhealthy", "Xid 119"),
+        ("lost", ("gap", "lost"), "healthy", "since second 70, where what is left of the kernel's log begins"),
+        ("unread", ("gap", "unread"), "unknown", "cannot tell what the kernel said before second 70"),
+        ("half", ("gap", "unread"), "unknown", "Failed to iterate through journal: Bad message"),
+    ],
+)
+def test_what_the_kernel_overwrote_is_asked_of_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalog: Catalog, broken: str, first: tuple[str, str], outcome: str, words: str
+) -> None:
+    """A journal that cannot be read is never one that has nothing to tell."""
+    (tmp_path / "journalctl").write_text(JOURNAL)
+    (tmp_path / "journalctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("BROKEN", broken)
+    kept = "6,900,70000000,-;hello\n" + XID.format(number=901, micros=70000001, code=13)
+    found = tuple(kernel_log._since_boot(Path("/"), kept))
+    assert [(event.kind, event.code) for event in found] == [first, ("xid", "13")]
+    seen = replace(recorded(), log=Reading(source="/dev/kmsg", value=found))
+    (told,) = (result for result in judge(Promise(vendor="nvidia"), seen, known_faults(catalog)) if result.name == "accelerator-log")
+    assert str(told.outcome) == outcome and words in told.message
+
+
+def test_a_fault_of_a_switch_is_told(bench: Bench) -> None:
+    log = "3,7,5000000,-;nvidia-nvswitch3: SXid (PCI:0000:c1:00.0): 20034, Fatal, Link 44 LTSSM Fault Up\n"
+    (told,) = [result for result in bench.judge(H100, bench.look(H100, kmsg=log)) if result.name == "accelerator-log"]
+    assert told.outcome is Outcome.UNHEALTHY and told.message.startswith("0000:c1:00.0: SXid 20034, ")
