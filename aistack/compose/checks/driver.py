@@ -25,6 +25,7 @@ SAYING = re.compile(r".*/(?:libcuda\.so\.[^/]*|libnvidia-ml\.so\.[^/]*|nvidia-sm
 PERSISTENCED = re.compile(r".*/bin/nvidia-persistenced")
 """Distributions build it from a source of its own: it is of the driver's branch, not always of its version."""
 REQUIRED = ("libcuda.so.", "libnvidia-ml.so.")
+"""What every driver has for programs; one of them alone is there for a program that links it, and is no driver."""
 INSTALLED = re.compile(
     r"/usr/lib(?:64)?/(?:[^/]+-linux-[^/]+/)?(?:nvidia/(?:[^/]+/)?)?lib(?:cuda|nvidia-ml)\.so\.(?P<version>" + VERSION.pattern + ")"
 )
@@ -52,7 +53,9 @@ def versions(filesystem: Filesystem, expected: Expected) -> list[str]:
         wrong += [] if modules(filesystem) else [f"there is no module of the driver {wanted}"]
         wrong += [f"there is no {name}{wanted}" for name in REQUIRED if not any(path.endswith(f"/{name}{wanted}") for path in parts)]
     elif trees(filesystem) and not modules(filesystem):
-        wrong += [f"{path} is of the driver, of which there is no module" for path in sorted(parts) if INSTALLED.fullmatch(path)]
+        installed = [path for path in sorted(parts) if INSTALLED.fullmatch(path)]
+        if all(any(f"/{name}" in path for path in installed) for name in REQUIRED):
+            wrong += [f"{path} is of the driver, of which there is no module" for path in installed]
     return wrong
 
 
