@@ -13,6 +13,7 @@ from aistack.compose import statement as statements
 from aistack.compose import verify as checks
 from aistack.compose.checks import code
 from aistack.compose.checks.expected import Signed
+from aistack.compose.checks.tree import settled
 from aistack.compose.findings import Finding
 from aistack.compose.lock import Lock, identity
 from aistack.compose.sbom import complete
@@ -110,8 +111,9 @@ def signed(filesystem: Filesystem, lock: Lock | None) -> Signed:
     """The modules that did not come with the kernel and are signed with the key of a lock's certificate, or why that cannot be told."""
     if lock is None or lock.signing is None:
         return frozenset()
+    others = (module for module in settled(filesystem, filesystem.modules).values() if not module.in_tree)
     try:
-        return signing.signed_with(lock.signing.certificate, (one for one in filesystem.modules.values() if not one.in_tree))
+        return signing.signed_with(lock.signing.certificate, others)
     except ValueError as error:
         return f"what the key of the lock's certificate signed cannot be told: {error}"
 
