@@ -183,11 +183,11 @@ def _known_as(name: str, version: str) -> tuple[str, str]:
 
 
 def installed(status: str) -> Iterator[tuple[str, str, str]]:
-    """(name, version, architecture) of every package that is installed, from dpkg's database."""
+    """(name, version, architecture) of every package that is installed, from dpkg's database; empty where a damaged one does not say it."""
     for paragraph in status.split("\n\n"):
         fields = dict(re.findall(r"^(Package|Version|Architecture|Status): (.*)$", paragraph, re.MULTILINE))
         if fields.get("Status", "").endswith(" installed"):
-            yield fields["Package"], fields["Version"], fields["Architecture"]
+            yield fields.get("Package", ""), fields.get("Version", ""), fields.get("Architecture", "")
 
 
 def _carried(filesystem: Filesystem) -> Lock | Finding:
