@@ -156,8 +156,10 @@ def foreign_module(random: Random, base: Base) -> Fault:
 def rival(random: Random, base: Base) -> Fault:
     folder, name = trees(base.files)[0].folder, random.choice(("nova_core", "nouveau2", "nvidiafb"))
     magic = base.files.modules[base.modules()[0]].vermagic
-    made = elf_samples.module(name, vermagic=magic, more=[("alias", CLAIM)])
-    return Fault("driver-rivals", name, {f"{folder}/kernel/{name}.ko": made}, frozenset({"module-indexes", "module-signers"}))
+    files: Files = {f"{folder}/kernel/{name}.ko": elf_samples.module(name, vermagic=magic, more=[("alias", CLAIM)])}
+    if order := base.files.texts.get(f"{folder}/modules.order"):
+        files[f"{folder}/modules.order"] = order + f"kernel/{name}.ko\n".encode()
+    return Fault("driver-rivals", name, files, PACKAGE | {"module-indexes", "module-signers"})
 
 
 def second_kernel(random: Random, base: Base) -> Fault:

@@ -251,8 +251,33 @@ def test_a_driver_without_its_modules_is_named_though_no_lock_wants_it(base: Fil
     assert finding.outcome is Outcome.NO
     assert f"{LIBRARIES}/libcuda.so.{DRIVER} is of the driver, of which there is no module" in finding.message
     elsewhere: Files = {f"/usr/local/cuda/compat/libcuda.so.{DRIVER}": elf_samples.binary(behind=f"\0{DRIVER}\0".encode())}
-    gone: Files = {f"{LIBRARIES}/.wh.{name}.so.{DRIVER}": b"" for name in ("libcuda", "libnvidia-ml")}
-    assert judged(base, tmp_path, stripped, {**elsewhere, **gone}, expected=Expected())["driver-versions"].outcome is Outcome.YES
+    for gone in (("libcuda", "libnvidia-ml"), ("libcuda",), ("libnvidia-ml",)):  # one of them alone is there for what links it
+        without: Files = {f"{LIBRARIES}/.wh.{name}.so.{DRIVER}": b"" for name in gone}
+        assert judged(base, tmp_path, stripped, {**elsewhere, **without}, expected=Expected())["driver-versions"].outcome is Outcome.YES
+
+
+ORDER = at("modules.order", "".join(path.removesuffix(".xz") + "\n" for path in MODULES).encode())
+LIAR = module("liar", packed=False, needs={"printk": 0x11}, more=[("firmware", "liar.bin")])
+
+
+@pytest.mark.parametrize("place", ["updates/liar.ko", "liar.ko", "kernel/drivers/liar.ko", "updates/fs/ext4/ext4.ko"])
+def test_what_says_that_it_came_with_the_kernel_has_to_be_on_the_kernels_list(place: str, base: Filesystem, tmp_path: Path) -> None:
+    """Where there is one: else its word counts. Two files cannot both be one module of the kernel's."""
+    told = judged(base, tmp_path, {**ORDER, **at(place, LIAR)}, expected=Expected(signed=frozenset()))
+    assert f"{place} is not signed, and not with the key" in told["module-signers"].message
+    assert f"{place} asks for liar.bin, which is not there" in told["module-firmware"].message
+    told = judged(base, tmp_path, at(place, LIAR), expected=Expected(signed=frozenset()))
+    assert place not in told["module-signers"].message
+    assert told["module-firmware"].outcome is Outcome.YES
+
+
+def test_a_link_makes_no_module_the_kernels_and_what_a_distribution_moved_still_is(base: Filesystem, tmp_path: Path) -> None:
+    linked: Files = {"/usr/lib/modules/6.1.0/extra/a.ko": LIAR, f"{FOLDER}/updates/liar.ko": "/usr/lib/modules/6.1.0/extra/a.ko", **ORDER}
+    told = judged(base, tmp_path, linked, expected=Expected(signed=frozenset()))["module-signers"]
+    assert "updates/liar.ko is not signed, and not with the key" in told.message
+    moved: Files = {**ORDER, f"{FOLDER}/kernel/fs/.wh.ext4": b"", **at("extra/fs/ext4/ext4.ko.xz", MODULES[EXT4])}
+    told = judged(base, tmp_path, moved, expected=Expected(signed=frozenset()))["module-signers"]
+    assert "ext4" not in told.message and "updates/dkms/nvidia-current.ko is not signed" in told.message
 
 
 def test_a_healthy_image_passes_and_every_check_has_its_fault(base: Filesystem, tmp_path: Path) -> None:

@@ -16,27 +16,31 @@ from aistack.facts.filesystem import Filesystem
 (IDENTITY,) = (check for check in TIDY if check.name == "no-identity")
 PEM = b"-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
 TOKEN = "hf_" + "a1B2" * 9
+HEX = "9f86d081e4cd884c7d659a2f"
 LOGIN = "machine a.example login u password p\n"
 
 HELD = {
     "/etc/apt/auth.conf": LOGIN,
     "/etc/apt/auth.conf.d/a.conf": LOGIN,
     "/root/.netrc": "machine a.example\nlogin u\npassword p\n",
-    "/etc/pip.conf": "[global]\nindex-url = https://u:secret@a.example/simple\n",
+    "/etc/pip.conf": "[global]\nindex-url = https://u:hunter@a.example/simple\n",
     "/root/.pypirc": "[pypi]\nusername = u\npassword = x\n",
     "/root/.kube/config": "users:\n- name: a\n  user:\n    token: abc\n",
     "/root/.cache/huggingface/token": "hf_abc",
     "/home/a/.config/huggingface/token": "hf_abc",
     "/root/.bash_history": f"export HF_TOKEN={TOKEN}\n",
-    "/etc/app.env": "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI7K7MDENGbPxRfiCYEXAMPLEKEY\n",
+    "/etc/app.env": f"AWS_SECRET_ACCESS_KEY={HEX}\n",
     "/root/.aws/credentials": "[default]\naws_secret_access_key = x\n",
 }
 EMPTY = {
     "/etc/apt/auth.conf": f"# {LOGIN}",
-    "/root/.netrc": "",
     "/root/.docker/config.json": '{"auths": {}, "credHelpers": {"a.example": "b"}}',
     "/etc/pip.conf": "[global]\n# https://u:secret@a.example\nindex-url = https://a.example:8080/simple/@x\nextra = https://${USER}:${PASS}@a.example\n",
-    "/root/.pypirc": "[pypi]\nusername = __token__\n",
+    "/root/.pypirc": "[pypi]\nusername = __token__\npassword =\nrepository = https://a.example\n",
+    "/root/.netrc": "machine a.example login u password <token>\n",
+    "/root/.kube/config": 'users:\n- name: a\n  user:\n    token: ""\n    password: ${PASSWORD}\n',
+    "/root/.aws/credentials": "[default]\naws_secret_access_key =\naws_session_token = changeme\n",
+    "/root/.cache/huggingface/token": "hf_xxxxxxxx",
     "/root/.bash_history": "export HF_TOKEN=$(cat token)\n",
     "/etc/app.env": "HF_TOKEN=\nMAX_TOKEN=4096\nTOKEN_FILE=/run/secrets/token\n",
     "/usr/share/doc/a/examples/server.key": PEM.decode(),
@@ -103,28 +107,127 @@ def test_keys_of_every_kind_are_known_and_certificates_are_none(tmp_path: Path) 
     assert read(tmp_path, [files]).keys == tuple(sorted(f"/etc/keys/{name}" for name in made.keys() - none))
 
 
+SETTINGS = [
+    f"HF_TOKEN={TOKEN}",
+    f"HUGGING_FACE_HUB_TOKEN='{TOKEN}'",
+    f"AWS_SECRET_ACCESS_KEY=wJ/{HEX}+w",
+    f"WANDB_API_KEY={HEX}",
+    f"NGC_API_KEY=nvapi-{HEX}_{HEX}",
+    f"OPENAI_KEY=sk-proj-{HEX}{HEX}",
+    f"DJANGO_SECRET_KEY=django-insecure-{HEX}",
+    f"SECRET_KEY_BASE={HEX}",
+    f"JWT_SECRET={HEX}",
+    "POSTGRES_PASSWORD=Pg-4711-xy",
+    "MYSQL_ROOT_PASSWORD=hunter42",
+    "PIP_INDEX_URL=https://u:hunter@a.example/simple",
+    "PIP_EXTRA_INDEX_URL=https://${USER}:hunter@a.example/simple",
+    "DATABASE_URL=postgresql://app:Pg-4711@db:5432/app",
+    "REDIS_URL=redis://:Pg-4711@redis:6379/0",
+    f"DEPLOY_KEY=-----BEGIN OPENSSH PRIVATE KEY-----\\nb3BlbnNzaC1rZXktdjEA{HEX}",
+]
+"""Variables with a secret in them."""
+NO_SETTINGS = [
+    # What the images of Python, PHP, RabbitMQ, Tomcat, Node, CUDA, vLLM and PostgreSQL set.
+    "GPG_KEY=7169605F62C751356D054A26A821E680E5FA6305",
+    "GPG_KEYS=BFDDD28642824F8118EF77909B67A5C12229118F 2C16C765DBE54A088130F1BC4B9B5F600B55F3B4",
+    "RABBITMQ_PGP_KEY_ID=0x0A9AF2115F4687BD29803A206B73A36E6026DFCA",
+    "PYTHON_SHA256=24887b92e2afd4a2ac602419ad4b596372f67ac9b077190f459aba390faf5550",
+    "YARN_VERSION=1.22.22",
+    "NVIDIA_REQUIRE_CUDA=cuda>=12.4 brand=tesla,driver>=470,driver<471 brand=unknown,driver>=535,driver<536",
+    "NV_LIBNCCL_PACKAGE=libnccl2=2.21.5-1+cuda12.4",
+    "VLLM_USAGE_SOURCE=production-docker-image",
+    "TOKENIZERS_PARALLELISM=false",
+    "HF_HUB_DISABLE_IMPLICIT_TOKEN=1",
+    "PGDATA=/var/lib/postgresql/data",
+    # What only sounds like a secret.
+    "MAX_TOKENS=4096",
+    "MAX_NUM_BATCHED_TOKENS=1234567890123456a",
+    "EOS_TOKEN=<|reserved_special_token_250|>",
+    "SSH_PORT=22",
+    "KEYBOARD=pc105-us-international-2024",
+    "PUBLIC_KEY=/etc/keys/id_ed25519_2024.pub",
+    "NEXT_PUBLIC_MAPS_API_KEY=phc-" + HEX,
+    "AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE",
+    "TOKEN_ENDPOINT=https://id.a.example/oauth2/v1/token",
+    "MIRROR=http://a.example:8080/@scope/package",
+    # What says where a secret comes from.
+    "HF_TOKEN=",
+    "HF_TOKEN=none",
+    "HF_TOKEN_PATH=/root/.cache/huggingface/token",
+    "API_TOKEN=/run/secrets/api-token-2024",
+    "API_TOKEN=~/.config/tokens/2024-api-token",
+    "API_TOKEN=file:///run/secrets/api-token-1",
+    "SECRET_FILE=/run/secrets/a1b2c3d4e5f6a7b8",
+    "POSTGRES_PASSWORD_FILE=/run/secrets/db-password-1",
+    "TLS_PRIVATE_KEY=certs/server-2024-rsa4096.pem",
+    "DB_PASSWORD=projects/a1/secrets/db-password/versions/2",
+    "DB_PASSWORD=arn:aws:secretsmanager:eu-central-1:123456:secret:db",
+    "API_KEY=${API_KEY_2024}",
+    "API_KEY=$API_KEY_OF_STAGE_2",
+    "API_KEY={{ .Values.api.key2024 }}",
+    "API_KEY={{.Values.secrets.key2024}}",
+    "API_KEY=%API_KEY_OF_STAGE_2%",
+    "API_KEY=__API_KEY_OF_STAGE_2__",
+    "PIP_INDEX_URL=https://__token__:${PIP_TOKEN}@a.example/simple",
+    "PIP_INDEX_URL=https://user:<token>@a.example/simple",
+    "PIP_INDEX_URL=https://user:{token}@a.example/simple",
+    # What everybody writes there.
+    "DB_PASSWORD=postgres",
+    "ELASTIC_PASSWORD=changeme",
+    "ELASTIC_PASSWORD=change-me-1",
+    "KEYSTORE_PASSWORD=changeit1",
+    "MYSQL_ROOT_PASSWORD=Passw0rd!",
+    "MYSQL_ROOT_PASSWORD=password1",
+    "SA_PASSWORD=yourStrong(!)Password",
+    "API_KEY=your-api-key-goes-here-1",
+    "API_KEY=<your-api-key-of-2024>",
+    "API_KEY=replace_with_your_key_1",
+    "HF_TOKEN=hf_" + "x" * 34,
+    "GITHUB_TOKEN=ghp_" + "0" * 36,
+    "OPENAI_API_KEY=sk-1234567890abcdef1234567890abcdef",
+    "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "DATABASE_URL=postgresql://postgres:postgres@db:5432/app",
+    "DATABASE_URL=mysql://app:password@db/app",
+    "AMQP_URL=amqp://guest:guest@rabbitmq:5672",
+    "GIT_URL=https://x-access-token:xxx@a.example/a.git",
+]
+"""Variables without one."""
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_secret_in_a_variable_or_in_the_history_is_told_and_never_shown(setting: str) -> None:
+    name, _, value = setting.partition("=")
+    found = [credentials.settings([(name, value)], ()), credentials.settings((), ("a", f"/bin/sh -c #(nop)  ENV {setting}"))]
+    assert [finding.outcome for finding in found] == [Outcome.NO, Outcome.NO]
+    assert [finding.message for finding in found] == [f"the variable {name} holds a secret", "command 2 of its history holds a secret"]
+
+
+@pytest.mark.parametrize("setting", NO_SETTINGS)
+def test_what_only_looks_like_a_secret_is_none(setting: str) -> None:
+    name, _, value = setting.partition("=")
+    finding = credentials.settings([(name, value)], (f"/bin/sh -c #(nop)  ENV {setting}", f"|1 {setting} /bin/sh -c true"))
+    assert finding.outcome is Outcome.YES, finding.message
+
+
 @pytest.mark.parametrize(
-    ("environment", "history", "said"),
+    ("command", "secret"),
     [
-        ({"HF_TOKEN": TOKEN}, (), "the variable HF_TOKEN holds a secret"),
-        ({"AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}, (), "the variable AWS_SECRET_ACCESS_KEY"),
-        ({"PIP_INDEX_URL": "https://u:secret@a.example/simple"}, (), "the variable PIP_INDEX_URL"),
-        ({}, ("a", 'RUN curl -H "Authorization: Bearer ghp_' + "a" * 36 + '" https://x'), "command 2 of its history"),
-        ({}, ("|1 NPM_TOKEN=0123456789abcdef0123 /bin/sh -c npm i",), "command 1 of its history"),
-        ({"GPG_KEY": "7169605F62C751356D054A26A821E680E5FA6305", "PYTHON_SHA256": "0" * 64}, (), ""),
-        (
-            {"HF_TOKEN": "", "SECRET_FILE": "/run/secrets/a1b2c3d4e5f6a7b8", "DB_PASSWORD": "postgres", "HF_TOKEN_PATH": "/root/token"},
-            (),
-            "",
-        ),
-        ({}, ('RUN curl -H "Authorization: Bearer $TOKEN" https://x', "ENV API_KEY=/run/secrets/key0123456789", "ARG TOKEN"), ""),
+        (f'RUN curl -H "Authorization: Bearer ghp_{HEX}{HEX[:12]}" https://x', True),
+        (f"|1 NPM_TOKEN={HEX} /bin/sh -c npm i", True),
+        (f"RUN pip config set global.index-url https://u:{HEX}@a.example/simple", True),
+        (f"RUN HF_TOKEN=changeme HF_TOKEN={TOKEN} fetch", True),
+        ('RUN curl -H "Authorization: Bearer $TOKEN" https://x', False),
+        ("RUN curl -H 'Authorization: Bearer your_access_token_2024_here' https://x", False),
+        ("ENV API_KEY=/run/secrets/key0123456789", False),
+        ("ARG TOKEN", False),
+        ("RUN --mount=type=secret,id=HF_TOKEN HF_TOKEN=$(cat /run/secrets/HF_TOKEN) fetch", False),
+        ('RUN test -n "${API_KEY:?set it before 2024-01-01}"', False),
+        ('RUN gpg --batch --keyserver hkps://keys.openpgp.org --recv-keys "$GPG_KEY"', False),
+        ("RUN pip install tokenizers==0.21.1 'scikit-learn-intelex==2025.0.1'", False),
     ],
 )
-def test_settings_and_history_are_read(environment: dict[str, str], history: tuple[str, ...], said: str) -> None:
-    finding = credentials.settings(environment.items(), history)
-    assert finding.outcome is (Outcome.NO if said else Outcome.YES), finding.message
-    assert said in finding.message
-    assert TOKEN not in finding.message
+def test_commands_of_the_history_are_read(command: str, secret: bool) -> None:
+    assert credentials.settings((), (command,)).outcome is (Outcome.NO if secret else Outcome.YES)
 
 
 def test_nothing_is_no_secret() -> None:

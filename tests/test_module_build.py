@@ -240,4 +240,4 @@ def verdict(store: Store, kernel: str, started: Path, files: Mapping[str, bytes]
     given |= {f"{tree}/updates/{name}": content for name, content in files.items()}
     layer = layers.write_layer(store, [layers.file_entry(path, content) for path, content in given.items()], compress=False)
     read = inspect.filesystem([store.blob(layer.digest.removeprefix("sha256:"))], verifying.wanted, folder)
-    return signers(read, expected_by(lock, verifying.signed(store, read, lock)))
+    return signers(read, expected_by(lock, verifying.signed(read, lock)))

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from aistack.commands import compiling
+from aistack.commands.kernels import Tried, Verdict, _whatever_the_kernel
 from aistack.compose import modules
 from aistack.compose.distros import debian
 from aistack.compose.kernels import offered, upstream
-from aistack.diagnostics import DiagnosticError
+from aistack.diagnostics import Diagnostic, DiagnosticError, Severity
 from aistack.facts.pins import LockedPackage, LockedRoot, Signing
 from aistack.facts.systems import Kernel
 from aistack.host import signing
@@ -116,6 +117,17 @@ def test_kernels_of_one_flavour_newest_first_and_only_with_headers() -> None:
         ("6.12.9+deb13-cloud-amd64", "trixie"),
     ]
     assert upstream("7.0.10+deb13-cloud-amd64") == "7.0.10"
+
+
+def test_what_is_whatever_the_kernel_takes_two_kernels_to_tell() -> None:
+    def tried(kernel: str, *said: str) -> Tried:
+        errors = tuple(Diagnostic(rule="RS101", name="a", severity=Severity.ERROR, message=message) for message in said)
+        return Tried(kernel=kernel, suite="trixie", verdict=Verdict.BREAKS, why=said, errors=errors)
+
+    first, second = tried("7", "of this kernel", "of the recipe"), tried("6", "of the recipe", "of that kernel")
+    assert _whatever_the_kernel([]) == _whatever_the_kernel([first]) == ()
+    assert [found.message for found in _whatever_the_kernel([first, second])] == ["of the recipe"]
+    assert _whatever_the_kernel([first, second, tried("5")]) == ()
 
 
 @pytest.fixture(scope="module")

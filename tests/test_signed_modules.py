@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from images_read import LOCK, healthy, read
-from kernel_samples import FOLDER, NVIDIA, driver, driver_module
+from kernel_samples import FOLDER, NVIDIA, at, driver, driver_module
 
 from aistack.commands import verifying
 from aistack.compose.checks.signing import NAME
@@ -29,7 +29,7 @@ def signer(folder: Path, name: str, kind: str = "rsa") -> Signing:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_module_is_signed_with_the_locks_key_or_condemned(kind: str, tmp_path: Path) -> None:
+def test_a_module_is_signed_with_the_locks_key_or_condemned(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, ours, theirs = Store(tmp_path / "keys"), signer(tmp_path, "ours", kind), signer(tmp_path, "theirs", kind)
     lock = dataclasses.replace(LOCK, signing=ours)
     modules = {path: data for path, data in driver().items() if path.startswith(f"{FOLDER}/updates/")}
@@ -45,6 +45,26 @@ def test_a_module_is_signed_with_the_locks_key_or_condemned(kind: str, tmp_path:
         folder = tmp_path / str(number)
         folder.mkdir()
         found = read(folder, [{**healthy(), **driver(), **signed, f"{FOLDER}/{NVIDIA}": module}])
-        (finding,) = (one for one in verify_base(found, lock, verifying.signed(store, found, lock)) if one.name == NAME)
+        with monkeypatch.context() as patch:
+            patch.setenv("PATH", "")  # no program is started for it
+            proved = verifying.signed(found, lock)
+        (finding,) = (one for one in verify_base(found, lock, proved) if one.name == NAME)
         assert finding.outcome is (Outcome.NO if said else Outcome.YES), finding.message
+        assert said in finding.message
+
+
+@pytest.mark.parametrize("damage", [0, 1, 40, 400, 700])
+def test_what_the_key_of_a_damaged_certificate_signed_is_unknown(damage: int, tmp_path: Path) -> None:
+    """Neither a yes nor a crash; but what nobody signed was not signed with it."""
+    ours = signer(tmp_path, "ours")
+    damaged = ours.certificate[:damage] + ours.certificate[damage + 10 :] if damage else ""
+    lock = dataclasses.replace(LOCK, signing=dataclasses.replace(ours, certificate=damaged))
+    modules = {path: data for path, data in driver().items() if path.startswith(f"{FOLDER}/updates/")}
+    signed = {path: signing.sign(Store(tmp_path / "keys"), data, ours, tmp_path) for path, data in modules.items()}
+    for more, outcome, said in (({}, Outcome.UNKNOWN, "cannot be told: "), (at(NVIDIA, driver_module()), Outcome.NO, "is not signed, and")):
+        folder = tmp_path / outcome
+        folder.mkdir()
+        found = read(folder, [{**healthy(), **driver(), **signed, **more}])
+        (finding,) = (one for one in verify_base(found, lock, verifying.signed(found, lock)) if one.name == NAME)
+        assert finding.outcome is outcome, finding.message
         assert said in finding.message

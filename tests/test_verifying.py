@@ -12,13 +12,14 @@ from random import Random
 import oci_samples
 import pytest
 import yaml
-from images_read import Files, healthy, written
+from images_read import Files, healthy, read, written
 from tools_needed import needs
 
 from aistack.commands import verify as verb
 from aistack.commands import verifying
 from aistack.compose.findings import Outcome
-from aistack.compose.lock import Lock
+from aistack.compose.lock import Lock, encode
+from aistack.compose.verify import LOCK_PATH
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.pins import LockedRoot
@@ -70,6 +71,39 @@ def test_a_base_is_held_to_its_lock_and_its_bill_of_materials_too(tmp_path: Path
     image, _ = system(store)
     found = {finding.name: finding.outcome for finding in verifying.verify_parts(store, LOCK, image, {})["base"]}
     assert (found["packages"], found["locked-kernel"], found["sbom-complete"]) == (Outcome.UNKNOWN, Outcome.NO, Outcome.UNKNOWN)
+
+
+STATUS = "/usr/lib/sysimage/dpkg/status"
+OSTREE = "Package: libostree-1-1\nStatus: install ok installed\nArchitecture: {}\nVersion: 1\nDepends: libc6\n\n"
+HOSTILE: dict[str, tuple[Files, str, Outcome, str]] = {
+    "a lock that is nested too deep": ({LOCK_PATH: b"[" * 200_000}, "lock", Outcome.NO, "not JSON"),
+    "a lock with half a letter": ({LOCK_PATH: encode(LOCK).replace(b"debian-13", b"\\ud800")}, "lock", Outcome.NO, "not UTF-8"),
+    "a package without a name": (
+        {STATUS: b"Status: install ok installed\n", LOCK_PATH: encode(LOCK)}, "packages", Outcome.NO, "is in the image only"
+    ),
+    "arguments that are nested too deep": (
+        {"/usr/lib/bootc/kargs.d/a.toml": b"kargs = " + b"[" * 200_000}, "bootc-kargs", Outcome.NO, "nested too deep"
+    ),
+    "a library of two architectures": (
+        {STATUS: (OSTREE.format("amd64") + OSTREE.format("i386")).encode(), "/usr/lib/ostree/prepare-root.conf": b""},
+        "baseimage-composefs", Outcome.NO, "does not enable composefs",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_what_is_damaged_or_odd_in_an_image_is_told(what: str, tmp_path: Path) -> None:
+    files, check, outcome, said = HOSTILE[what]
+    found = read(tmp_path, [{**healthy(), **files}])
+    (finding,) = (one for one in verifying.judged(found, {})[1] if one.name == check)
+    assert finding.outcome is outcome
+    assert said in finding.message
+
+
+def test_a_manifest_that_is_nested_too_deep_is_no_image(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(DiagnosticError, match="image"):
+        oci.read_image(store, f"sha256:{store.add(io.BytesIO(b'[' * 200_000))[0]}")
 
 
 def test_a_truncated_layer_is_not_an_image(tmp_path: Path) -> None:

@@ -116,9 +116,11 @@ def until_one_works(question: Question) -> Iterator[Tried]:
 
 
 def _whatever_the_kernel(tried: Sequence[Tried]) -> tuple[Diagnostic, ...]:
-    """The errors of rules that are the same for every kernel: the recipe's own."""
-    common = set.intersection(*({(found.rule, found.message) for found in one.errors} for one in tried)) if tried else set()
-    return tuple(found for found in (tried[0].errors if tried else ()) if (found.rule, found.message) in common)
+    """The errors of rules that are the same for every kernel: the recipe's own. Of a lone kernel that cannot be told."""
+    if len(tried) < 2:
+        return ()
+    common = set.intersection(*({(found.rule, found.message) for found in one.errors} for one in tried))
+    return tuple(found for found in tried[0].errors if (found.rule, found.message) in common)
 
 
 def _offered(question: Question) -> tuple[Offered, ...]:

@@ -199,7 +199,7 @@ class Maker:
         files = (*base_files(vendor), *self._compiled(step))
         image = debian.build_base(store, root, files=files, script=debian_text.base_script(), compressor=compressor, log=log)
         filesystem = verifying.read(store, image, self.known)
-        found = verify.verify_base(filesystem, self.lock, verifying.signed(store, filesystem, self.lock))
+        found = verify.verify_base(filesystem, self.lock, verifying.signed(filesystem, self.lock))
         verifying.require({"base": found})  # what boots nowhere is told before apps are built
         return image
 

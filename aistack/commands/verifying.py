@@ -12,6 +12,8 @@ from aistack.compose import credentials, image_snapshot
 from aistack.compose import statement as statements
 from aistack.compose import verify as checks
 from aistack.compose.checks import code
+from aistack.compose.checks.expected import Signed
+from aistack.compose.checks.tree import settled
 from aistack.compose.findings import Finding
 from aistack.compose.lock import Lock, identity
 from aistack.compose.sbom import complete
@@ -45,7 +47,7 @@ def verify(
     filesystem = read(store, system, known)
     found: dict[str, Sequence[Finding]] = {
         "system": (
-            *checks.verify_system(filesystem, lock, promised, signed(store, filesystem, lock)),
+            *checks.verify_system(filesystem, lock, promised, signed(filesystem, lock)),
             complete.check(filesystem, sbom_of(documents, "base")),
             settings(store, system),
         )
@@ -56,7 +58,7 @@ def verify(
 def verify_parts(store: Store, lock: Lock, base: str, apps: Mapping[str, str], documents: Path | None = None) -> Findings:
     """As `verify`, of what is built without models: the base's and the apps' images, which no system image binds yet."""
     filesystem = read(store, base)
-    found = checks.verify_base(filesystem, lock, signed(store, filesystem, lock))
+    found = checks.verify_base(filesystem, lock, signed(filesystem, lock))
     return {
         "base": (*found, complete.check(filesystem, sbom_of(documents, "base")), settings(store, base)),
         **verify_apps(store, lock, apps, documents),
@@ -88,7 +90,7 @@ def sbom_of(folder: Path | None, image: str) -> Mapping[str, str]:
 def judge(store: Store, digest: str) -> tuple[bool, Sequence[Finding]]:
     """Whether any image in the store is a bootable one, and what the checks found; with the lock that it carries, if it carries one."""
     filesystem, labels = read(store, digest), dict(oci.read_image(store, digest).labels)
-    bootable, found = judged(filesystem, labels, signed(store, filesystem, checks.carried(filesystem)))
+    bootable, found = judged(filesystem, labels)
     return bootable, (*found, settings(store, digest))
 
 
@@ -98,21 +100,22 @@ def settings(store: Store, digest: str) -> Finding:
     return credentials.settings(image.settings.environment, image.history)
 
 
-def judged(filesystem: Filesystem, labels: Mapping[str, str], signed: frozenset[str] = frozenset()) -> tuple[bool, Sequence[Finding]]:
-    """As `judge`, of a file system that was read (`host.inspect.filesystem`) and the labels of its image; `signed` are its modules
-    (sha256, hex) that are signed with the key of the certificate in the lock that it carries.
-    """
-    bootable = checks.is_bootable(filesystem, labels)
-    expected = checks.expected_by(checks.carried(filesystem), signed)
+def judged(filesystem: Filesystem, labels: Mapping[str, str]) -> tuple[bool, Sequence[Finding]]:
+    """As `judge`, of a file system that was read (`host.inspect.filesystem`) and the labels of its image."""
+    bootable, lock = checks.is_bootable(filesystem, labels), checks.carried(filesystem)
+    expected = checks.expected_by(lock, signed(filesystem, lock))
     return bootable, (*checks.verify_carried(filesystem, labels), *checks.verify_image(filesystem, bootable=bootable, expected=expected))
 
 
-def signed(store: Store, filesystem: Filesystem, lock: Lock | None) -> frozenset[str]:
-    """The modules (sha256, hex) that did not come with the kernel and are signed with the key of a lock's certificate."""
+def signed(filesystem: Filesystem, lock: Lock | None) -> Signed:
+    """The modules that did not come with the kernel and are signed with the key of a lock's certificate, or why that cannot be told."""
     if lock is None or lock.signing is None:
         return frozenset()
-    others = (module for module in filesystem.modules.values() if not module.in_tree)
-    return frozenset(one.digest for one in others if one.signature and signing.proves(store, lock.signing.certificate, one.signature))
+    others = (module for module in settled(filesystem, filesystem.modules).values() if not module.in_tree)
+    try:
+        return signing.signed_with(lock.signing.certificate, others)
+    except ValueError as error:
+        return f"what the key of the lock's certificate signed cannot be told: {error}"
 
 
 def wanted(path: str) -> bool:

@@ -1,6 +1,6 @@
 """Passwords and tokens in an image: in the files where programs keep them, in its settings, and in the commands that its history tells.
 
-What is told names the place, never the secret. Variables, paths and words in a secret's place are none: they say where one comes from.
+What is told names the place, never the secret. Variables, paths and words that everybody writes are none: they say where one comes from.
 """
 
 from __future__ import annotations
@@ -11,33 +11,49 @@ from collections.abc import Iterable, Iterator, Sequence
 from aistack.compose.findings import Finding, answer, some
 from aistack.facts.filesystem import Filesystem
 
-IN_ADDRESS = r"://[^/\s:@$]+:[^/\s@$]+@"
+IN_ADDRESS = r"://(?P<user>[^/\s:@]*):(?!(?P=user)@)(?P<value>[^/\s@$]+)@"
+"""A password in an address, but for one that is its user's name: that is a service's first one, as everybody knows it."""
 TOKEN = (
-    r"\b(?:hf_[A-Za-z0-9]{30,}|gh[oprsu]_[A-Za-z0-9]{36}|github_pat_\w{22,}|glpat-[\w-]{20}|npm_[A-Za-z0-9]{36}|nvapi-[\w-]{40,}"
-    r"|xox[abprs]-[\w-]{20,}|sk-[\w-]{32,})|\bBearer +[\w.~+/-]{20,}"
+    r"\b(?P<value>hf_[A-Za-z0-9]{30,}|gh[oprsu]_[A-Za-z0-9]{36}|github_pat_\w{22,}|glpat-[\w-]{20}|npm_[A-Za-z0-9]{36}|nvapi-[\w-]{40,}"
+    r"|xox[abprs]-[\w-]{20,}|sk-(?=[\w-]*\d)[\w-]{32,})"
 )
 """Forms that only tokens have: Hugging Face's, GitHub's, GitLab's, npm's, NVIDIA's, Slack's and others' as their issuers write them."""
+BEARER = r"\bBearer +(?=\S*\d)(?P<value>[\w.~+/-]{20,})"
 ASSIGNED = (
-    r"\b\w*(?:TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVATE_KEY)[\"']?[ =:]+[\"']?"
-    r"(?=[^\s\"']*\d)(?=[^\s\"']*[A-Za-z])[^\s\"'$<{/%][^\s\"'$]{15,}"
+    r"\b(?!\w*PUBLIC)\w*(?:TOKEN|SECRET(?:_KEY(?:_BASE)?)?|API_?KEY|ACCESS_KEY|PRIVATE_KEY|(?P<word>PASSWORD|PASSWD))[\"']?[ =:]+[\"']?"
+    r"(?=[^\s\"']*\d)(?=[^\s\"']*[A-Za-z])(?P<value>(?(word)[^\s\"'$]{8,}|[^\s\"'$]{16,}))"
 )
-"""A variable that is called like a secret, with a value that looks like one: 16 characters, letters and digits."""
-SECRET = re.compile(f"{IN_ADDRESS}|{TOKEN}|{ASSIGNED}")
+"""A variable that is called like a secret, with a value that looks like one: letters and digits, 16 characters, of a password 8."""
+KEY = r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----(?:\s|\\n)*(?P<value>[A-Za-z0-9+/]{16})"
+FORMS = tuple(re.compile(form) for form in (IN_ADDRESS, TOKEN, BEARER, ASSIGNED, KEY))
 
-KEPT: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = tuple(
-    (re.compile(path), re.compile(content, re.MULTILINE))
-    for path, content in (
-        (r".*/\.netrc|/etc/apt/auth\.conf(?:\.d/[^/]+)?", r"^[^#\n]*\bpassword\s+\S"),
-        (r".*/\.git-credentials|/etc/pip\.conf|.*/\.(?:config/)?pip/pip\.conf", rf"^[^#;\n]*{IN_ADDRESS}"),
-        (r".*/\.docker/config\.json|.*/(?:containers|docker)/auth\.json", r'"(?:auth|identitytoken|registrytoken)"\s*:\s*"[^"]'),
-        (r".*/\.aws/credentials", r"^\s*aws_(?:secret_access_key|session_token)\s*=\s*\S"),
-        (r".*/\.pypirc", r"^\s*password\s*[=:]\s*\S"),
-        (r".*/\.kube/config", r"^[^#\n]*\b(?:token|password|client-key-data):\s*\S"),
-        (r".*/\.?huggingface/(?:token|stored_tokens)", r"\bhf_\w"),
-        (r"/(?!usr/).*(?:/\.(?:ash|bash|python|zsh)_history|\.env)", SECRET.pattern),
-    )
+NONE = re.compile(
+    r"[$<{%`].*|[~.]{0,2}/.*|\[.*\]|@\w+@|__\w+__|\w+://.*|(?:arn|env|file|vault):.*|.*/secrets?/.*|.*\.(?:crt|json|key|p12|pem|txt)"
+    r"|.*(?:change[-_]?(?:it|me|this)|default|dummy|example|insert|placeholder|redacted|replace|sample|your[-_]|12345678|([\w*])\1{4}).*"
+    r"|(?:admin|demo|guest|none|null|pass|passwd|p[a@]ssw[o0]rd|root|secret|test|token|user)[-_]?\d{0,4}!?|x{3,}|[*.-]+",
+    re.IGNORECASE,
 )
-"""Files in which programs keep them, and what such a file has when there is one in it."""
+"""What stands in a secret's place and is none: a variable or a template, a path or an address, and words that everybody writes there."""
+
+KEPT: tuple[tuple[re.Pattern[str], tuple[re.Pattern[str], ...]], ...] = (
+    *(
+        (re.compile(path), (re.compile(content, re.MULTILINE),))
+        for path, content in (
+            (r".*/\.netrc|/etc/apt/auth\.conf(?:\.d/[^/]+)?", r"^[^#\n]*\bpassword\s+(?P<value>\S+)"),
+            (r".*/\.git-credentials|/etc/pip\.conf|.*/\.(?:config/)?pip/pip\.conf", rf"^[^#;\n]*{IN_ADDRESS}"),
+            (
+                r".*/\.docker/config\.json|.*/(?:containers|docker)/auth\.json",
+                r'"(?:auth|identitytoken|registrytoken)"\s*:\s*"(?P<value>[^"]+)',
+            ),
+            (r".*/\.aws/credentials", r"^[ \t]*aws_(?:secret_access_key|session_token)[ \t]*=[ \t]*(?P<value>\S+)"),
+            (r".*/\.pypirc", r"^[ \t]*password[ \t]*[=:][ \t]*(?P<value>\S+)"),
+            (r".*/\.kube/config", r"^[^#\n]*\b(?:token|password|client-key-data):[ \t]*[\"']?(?P<value>[^\s\"']+)"),
+            (r".*/\.?huggingface/(?:token|stored_tokens)", r"\b(?P<value>hf_\w+)"),
+        )
+    ),
+    (re.compile(r"/(?!usr/).*(?:/\.(?:ash|bash|python|zsh)_history|\.env)"), FORMS),
+)
+"""Files in which programs keep them, and the forms that one has there."""
 
 
 def wanted(path: str) -> bool:
@@ -56,11 +72,15 @@ def kept(filesystem: Filesystem) -> Iterator[str]:
 
 def _holds(path: str, content: bytes) -> bool:
     text = content.decode(errors="replace")
-    return any(place.fullmatch(path) and secret.search(text) for place, secret in KEPT)
+    return any(place.fullmatch(path) and _secret(text, forms) for place, forms in KEPT)
+
+
+def _secret(text: str, forms: Iterable[re.Pattern[str]] = FORMS) -> bool:
+    return any(not NONE.fullmatch(found["value"]) for form in forms for found in form.finditer(text))
 
 
 def settings(environment: Iterable[tuple[str, str]], history: Sequence[str]) -> Finding:
     """The check of what an image's configuration says: the variables that it sets, and the commands that made its layers."""
-    wrong = [f"the variable {name} holds a secret" for name, value in environment if SECRET.search(f"{name}={value}")]
-    wrong += [f"command {number} of its history holds a secret" for number, text in enumerate(history, 1) if SECRET.search(text)]
+    wrong = [f"the variable {name} holds a secret" for name, value in environment if _secret(f"{name}={value}")]
+    wrong += [f"command {number} of its history holds a secret" for number, text in enumerate(history, 1) if _secret(text)]
     return answer("no-secret-settings", not wrong, "no password and no token in its settings and its history", some(wrong))

@@ -209,8 +209,8 @@ OURS = (
 def _ostree_lacks_composefs(filesystem: Filesystem) -> bool:
     """Debian's libostree uses composefs through a library of its own package: without that dependency it was built without it."""
     status = next((text for path in DPKG_STATUS if (text := filesystem.text(path))), "")
-    (depends,) = re.findall(r"^Package: libostree-1-1\n(?:.+\n)*?Depends: (.*)$", status, re.MULTILINE) or ("libcomposefs",)
-    return "libcomposefs" not in depends
+    depends = re.findall(r"^Package: libostree-1-1\n(?:.+\n)*?Depends: (.*)$", status, re.MULTILINE)  # one for each architecture
+    return bool(depends) and not any("libcomposefs" in names for names in depends)
 
 
 EXEMPTIONS = (

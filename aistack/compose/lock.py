@@ -163,7 +163,7 @@ def decode(data: bytes) -> Lock:
     """A lock from its JSON; raises LockFormatError with the path of the first thing that does not fit, or for one that was edited."""
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LockFormatError(f"not JSON: {error}") from error
     if not isinstance(document, dict) or document.pop("schema", None) != SCHEMA:
         raise LockFormatError(f"`schema` is not `{SCHEMA}`")
@@ -172,7 +172,11 @@ def decode(data: bytes) -> Lock:
     assert isinstance(lock, Lock)
     for problem in _unsound(lock):
         raise LockFormatError(problem)
-    if seal != _seal({"schema": SCHEMA, **document}):
+    try:
+        fits = seal == _seal({"schema": SCHEMA, **document})
+    except UnicodeEncodeError as error:  # JSON may escape what no text has: a half of a pair of surrogates
+        raise LockFormatError(f"not UTF-8: {error}") from error
+    if not fits:
         raise LockFormatError("it was edited: its seal does not fit what it says")
     return lock
 

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name, canonicalize_version
 
 from aistack.compose import checks, lint, tidy
 from aistack.compose.checks import code as device_code
-from aistack.compose.checks.expected import Expected
+from aistack.compose.checks.expected import Expected, Signed
 from aistack.compose.checks.signing import signers
 from aistack.compose.distros import debian
 from aistack.compose.findings import Finding, Outcome, answer, ask, some
@@ -60,8 +60,8 @@ def carried(filesystem: Filesystem) -> Lock | None:
     return lock if isinstance(lock, Lock) else None
 
 
-def expected_by(lock: Lock | None, signed: frozenset[str] = frozenset()) -> Expected:
-    """What a lock promises of the binaries in its base; `signed` are the modules (sha256, hex) that its certificate's key signed."""
+def expected_by(lock: Lock | None, signed: Signed = frozenset()) -> Expected:
+    """What a lock promises of the binaries in its base; `signed` are the modules that its certificate's key signed."""
     if lock is None:
         return NOTHING
     accelerator = lock.accelerator
@@ -74,14 +74,12 @@ def is_bootable(filesystem: Filesystem, labels: Mapping[str, str]) -> bool:
     return labels.get(BOOTABLE) == "1" or any(re.fullmatch(r"/usr/lib/modules/[^/]+/vmlinuz", path) for path in filesystem.entries)
 
 
-def verify_base(filesystem: Filesystem, lock: Lock, signed: frozenset[str] = frozenset()) -> tuple[Finding, ...]:
+def verify_base(filesystem: Filesystem, lock: Lock, signed: Signed = frozenset()) -> tuple[Finding, ...]:
     """Checks a base, which holds what a system image does but the lock and the images that it binds; `signed` as in `expected_by`."""
     return (*_content(filesystem, lock), *verify_image(filesystem, bootable=True, expected=expected_by(lock, signed)))
 
 
-def verify_system(
-    filesystem: Filesystem, lock: Lock, bound: Mapping[str, str], signed: frozenset[str] = frozenset()
-) -> tuple[Finding, ...]:
+def verify_system(filesystem: Filesystem, lock: Lock, bound: Mapping[str, str], signed: Signed = frozenset()) -> tuple[Finding, ...]:
     """As `verify_base`, a system image; `bound` maps the image names that the lock promises to their manifest digests (`sha256:…`)."""
     expected = expected_by(lock, signed)
     return (*_promised(filesystem, lock, identity(lock), bound), *verify_image(filesystem, bootable=True, expected=expected))
@@ -185,11 +183,11 @@ def _known_as(name: str, version: str) -> tuple[str, str]:
 
 
 def installed(status: str) -> Iterator[tuple[str, str, str]]:
-    """(name, version, architecture) of every package that is installed, from dpkg's database."""
+    """(name, version, architecture) of every package that is installed, from dpkg's database; empty where a damaged one does not say it."""
     for paragraph in status.split("\n\n"):
         fields = dict(re.findall(r"^(Package|Version|Architecture|Status): (.*)$", paragraph, re.MULTILINE))
         if fields.get("Status", "").endswith(" installed"):
-            yield fields["Package"], fields["Version"], fields["Architecture"]
+            yield fields.get("Package", ""), fields.get("Version", ""), fields.get("Architecture", "")
 
 
 def _carried(filesystem: Filesystem) -> Lock | Finding:

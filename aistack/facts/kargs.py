@@ -19,7 +19,10 @@ def read(content: bytes) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
 
     Raises ValueError, with the reason, for what is no such file.
     """
-    document = tomllib.loads(content.decode())
+    try:
+        document = tomllib.loads(content.decode())
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
     if unknown := sorted(document.keys() - {ARGUMENTS, ARCHITECTURES}):
         raise ValueError(f"`{unknown[0]}` is not a known key")
     for key, value in document.items():

@@ -45,8 +45,8 @@ class Signature:
 class Module:
     """A kernel module. `needs` are the symbols that it takes from others, with their CRCs where it states them (0 to 2³²-1).
 
-    `weak` are those of them that it can do without, `exports` what it offers. `firmware` are paths below the firmware's folder, `size` the
-    bytes of its `struct module`, `digest` the sha256 (hex) of the module as it is when it is not compressed.
+    `in_tree` is what it says of itself. `weak` are the symbols that it can do without, `exports` what it offers. `firmware` are paths below
+    the firmware's folder, `size` the bytes of its `struct module`, `digest` the sha256 (hex) of the module as it is when not compressed.
     """
 
     digest: str

@@ -148,7 +148,7 @@ def read_image(store: Store, digest: str, *, whole: bool = True) -> Image:
             ports=tuple(sorted(inner.get("ExposedPorts") or ())),
             stop_signal=inner.get("StopSignal") or "",
         )
-        arch = config["architecture"]
+        arch = str(config["architecture"])
         labels = tuple(sorted((inner.get("Labels") or {}).items()))
         history = tuple(str(one.get("created_by") or "") for one in config.get("history") or ())
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -279,7 +279,7 @@ def _load(store: Store, digest: str) -> tuple[dict[str, Any], int]:
         document = json.loads(data)
     except FileNotFoundError as error:
         raise unable("OCI004", "blob-missing", f"{digest} is not in the store", hints=("build the image again",)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise not_an_image(digest, f"not JSON: {error}") from error
     if not isinstance(document, dict):
         raise not_an_image(digest, "not a JSON object")

@@ -1,23 +1,27 @@
-"""Signing kernel modules, and proving who signed them, with the builder's openssl.
+"""Signing kernel modules, with the builder's openssl, and proving who signed them.
 
-It is done as the kernel's own build does it: Documentation/admin-guide/module-signing.rst.
+Signing is done as the kernel's own build does it: Documentation/admin-guide/module-signing.rst.
 
 The private key is used where it is, a file or a token, and copied nowhere. Tokens are reached through openssl's engine `pkcs11`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import ssl
 import struct
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aistack.diagnostics import DiagnosticError, unable
-from aistack.facts.kernel_files import Signature
+from aistack.facts.kernel_files import Module, Signature
 from aistack.facts.pins import Signing
 from aistack.host import process
 from aistack.host.store import Store
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 MAGIC = b"~Module signature appended~\n"
 PKCS7 = 2
@@ -29,27 +33,42 @@ def der(certificate: str) -> bytes:
     return ssl.PEM_cert_to_DER_cert(certificate)
 
 
-def fingerprint(certificate: str) -> str:
-    """The sha256 (hex) of a certificate, as openssl and mokutil print it, without colons."""
-    return hashlib.sha256(der(certificate)).hexdigest()
+def signed_with(certificate: str, modules: Iterable[Module]) -> frozenset[str]:
+    """The modules (sha256, hex) whose signature was made with the key of a certificate (PEM) and names it, as the kernel looks for keys.
+
+    Raises ValueError, which says why that cannot be told: of a certificate that cannot be read, or a key that signs no modules.
+    """
+    from cryptography import x509
+
+    signed = [(module.digest, module.signature) for module in modules if module.signature and module.signature.digest]
+    try:
+        known = x509.load_pem_x509_certificate(certificate.encode())
+        names = {f"{known.serial_number:x}"}
+        names |= {one.value.digest.hex() for one in known.extensions if isinstance(one.value, x509.SubjectKeyIdentifier)}
+        key = known.public_key()
+        return frozenset(digest for digest, signature in signed if signature.key in names and _made(signature, key))
+    except Exception as error:  # what is damaged may fail a parser in any way
+        raise ValueError(f"{error}") from error
 
 
-def proves(store: Store, certificate: str, signature: Signature) -> bool:
-    """Whether a module's signature was made with the key of a certificate (PEM) and names it, as the kernel looks for keys by name."""
-    from asn1crypto import x509
+def _made(signature: Signature, key: CertificatePublicKeyTypes) -> bool:
+    """Whether a signature was made with a key."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
-    known = x509.Certificate.load(der(certificate))
-    if not signature.digest or signature.key not in (f"{known.serial_number:x}", (known.key_identifier or b"").hex()):
+    hashed = utils.Prehashed(getattr(hashes, signature.algorithm.upper())())
+    try:
+        match key:
+            case rsa.RSAPublicKey():
+                key.verify(signature.value, signature.digest, padding.PKCS1v15(), hashed)
+            case ec.EllipticCurvePublicKey():
+                key.verify(signature.value, signature.digest, ec.ECDSA(hashed))
+            case _:
+                raise ValueError("its key is neither RSA's nor an elliptic curve's")
+    except InvalidSignature:
         return False
-    with store.scratch() as scratch:
-        files = {"certificate": certificate.encode(), "digest": signature.digest, "signature": signature.value}
-        for name, content in files.items():
-            (scratch / name).write_bytes(content)
-        argv = [
-            process.require("openssl", "openssl"), "pkeyutl", "-verify", "-certin", "-inkey", "certificate", "-sigfile", "signature",
-            "-in", "digest", "-pkeyopt", f"digest:{signature.algorithm}",
-        ]  # fmt: skip
-        return process.run(argv, check=False, cwd=scratch).returncode == 0
+    return True
 
 
 def sign(store: Store, module: bytes, signing: Signing, folder: Path) -> bytes:

@@ -11,7 +11,7 @@ from collections import Counter
 
 from aistack.compose.checks.claims import drivers, patterns
 from aistack.compose.checks.expected import Expected
-from aistack.compose.checks.tree import Tree, trees
+from aistack.compose.checks.tree import Tree, settled, trees
 from aistack.facts import kmod
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import Module
@@ -25,6 +25,7 @@ SAYING = re.compile(r".*/(?:libcuda\.so\.[^/]*|libnvidia-ml\.so\.[^/]*|nvidia-sm
 PERSISTENCED = re.compile(r".*/bin/nvidia-persistenced")
 """Distributions build it from a source of its own: it is of the driver's branch, not always of its version."""
 REQUIRED = ("libcuda.so.", "libnvidia-ml.so.")
+"""What every driver has for programs; one of them alone is there for a program that links it, and is no driver."""
 INSTALLED = re.compile(
     r"/usr/lib(?:64)?/(?:[^/]+-linux-[^/]+/)?(?:nvidia/(?:[^/]+/)?)?lib(?:cuda|nvidia-ml)\.so\.(?P<version>" + VERSION.pattern + ")"
 )
@@ -42,7 +43,9 @@ def versions(filesystem: Filesystem, expected: Expected) -> list[str]:
     wanted = expected.driver or (counted[0][0] if counted else None)
     if wanted is None:
         return []
-    wrong = [f"{path} is of {version}, the driver is {wanted}" for path, version in sorted(parts.items()) if version != wanted]
+    wrong = [
+        f"{path} is of {version or 'no version'}, the driver is {wanted}" for path, version in sorted(parts.items()) if version != wanted
+    ]
     for path, binary in sorted(filesystem.binaries.items()):
         if (SAYING.fullmatch(path) or FIRMWARE.fullmatch(path)) and parts.get(path, wanted) not in binary.versions:
             wrong.append(f"{path} does not hold the version {parts.get(path, wanted)}, but {', '.join(binary.versions) or 'none'}")
@@ -52,13 +55,15 @@ def versions(filesystem: Filesystem, expected: Expected) -> list[str]:
         wrong += [] if modules(filesystem) else [f"there is no module of the driver {wanted}"]
         wrong += [f"there is no {name}{wanted}" for name in REQUIRED if not any(path.endswith(f"/{name}{wanted}") for path in parts)]
     elif trees(filesystem) and not modules(filesystem):
-        wrong += [f"{path} is of the driver, of which there is no module" for path in sorted(parts) if INSTALLED.fullmatch(path)]
+        installed = [path for path in sorted(parts) if INSTALLED.fullmatch(path)]
+        if all(any(f"/{name}" in path for path in installed) for name in REQUIRED):
+            wrong += [f"{path} is of the driver, of which there is no module" for path in installed]
     return wrong
 
 
 def modules(filesystem: Filesystem) -> dict[str, Module]:
     """NVIDIA's modules, wherever they lie: those that claim its displays, did not come with the kernel, and what is built on them."""
-    others = {path: module for path, module in filesystem.modules.items() if not module.in_tree}
+    others = {path: module for path, module in settled(filesystem, filesystem.modules).items() if not module.in_tree}
     found = {path: module for path, module in others.items() if any(pattern.vendor == NVIDIA for pattern in patterns(module.aliases))}
     for _ in range(len(others)):
         names = {kmod.normal(module.name) for module in found.values()}

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from aistack.compose.checks.expected import Expected
+from aistack.compose.checks.expected import Expected, Signed
 from aistack.compose.checks.tree import Tree, arguments, setting, trees
 from aistack.compose.findings import Finding, Outcome, some
 from aistack.facts.filesystem import Filesystem
+from aistack.facts.kernel_files import Module
 
 NAME = "module-signers"
 FORCED = ("CONFIG_MODULE_SIG_FORCE", "CONFIG_LOCK_DOWN_KERNEL_FORCE_INTEGRITY", "CONFIG_LOCK_DOWN_KERNEL_FORCE_CONFIDENTIALITY")
@@ -29,8 +30,12 @@ def signers(filesystem: Filesystem, expected: Expected) -> Finding:
     if not found:
         return Finding(name=NAME, outcome=Outcome.UNKNOWN, message="there is no kernel in /usr/lib/modules")
     wrong = [problem for tree in found for problem in _wrong(filesystem, tree, expected)]
-    message = some(wrong) if wrong else "; ".join(_told(filesystem, tree) for tree in found)
-    return Finding(name=NAME, outcome=Outcome.NO if wrong else Outcome.YES, message=message)
+    if wrong:
+        return Finding(name=NAME, outcome=Outcome.NO, message=some(wrong))
+    told = [_told(filesystem, tree) for tree in found]
+    if isinstance(expected.signed, str) and any(not module.in_tree for tree in found for module in tree.modules.values()):
+        return Finding(name=NAME, outcome=Outcome.UNKNOWN, message="; ".join([expected.signed, *told]))
+    return Finding(name=NAME, outcome=Outcome.YES, message="; ".join(told))
 
 
 def _wrong(filesystem: Filesystem, tree: Tree, expected: Expected) -> Iterator[str]:
@@ -42,10 +47,15 @@ def _wrong(filesystem: Filesystem, tree: Tree, expected: Expected) -> Iterator[s
         signer = _signer(tree, path)
         if module.in_tree and signer != usual and not _excused(tree, path):
             yield f"{tree.short(path)} is {_signed(signer)}, most of the kernel's own are {_signed(usual)}"
-        elif not module.in_tree and expected.signed is not None and module.digest not in expected.signed:
+        elif not module.in_tree and not _may_be_ours(module, expected.signed):
             yield f"{tree.short(path)} is {_signed(signer)}, and not with the key of the lock's certificate"
         elif not signer and forced:
             yield f"{tree.short(path)} is not signed, and the kernel loads nothing else ({', '.join(forced)})"
+
+
+def _may_be_ours(module: Module, signed: Signed | None) -> bool:
+    """Whether a module may be signed with the key that the lock names."""
+    return signed is None or (module.signature is not None if isinstance(signed, str) else module.digest in signed)
 
 
 def _signer(tree: Tree, path: str) -> str:

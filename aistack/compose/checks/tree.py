@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from aistack.facts import kargs, kmod
 from aistack.facts.filesystem import Filesystem
@@ -11,6 +12,8 @@ from aistack.facts.kernel_files import Export, Kernel, Module, module_name
 from aistack.values import dataclass
 
 MODULES = "/usr/lib/modules"
+PLACE = re.compile(rf"(?P<folder>{MODULES}/[^/]+)/(?P<file>(?:[^/]+/)?(?P<rest>.+\.ko))(?:\.(?:xz|zst|gz))?")
+PACKED = ("", ".xz", ".zst", ".gz")
 DEPMOD = ("/etc/depmod.d/", "/run/depmod.d/", "/usr/lib/depmod.d/", "/lib/depmod.d/")
 
 
@@ -65,7 +68,27 @@ def tree(filesystem: Filesystem, version: str) -> Tree:
         if name not in taken or _rank(folder, path, search) < _rank(folder, taken[name], search):
             taken[name] = path
     modules = {path: below[path] for path in taken.values()}
-    return Tree(version=version, kernel=filesystem.kernels.get(f"{folder}/vmlinuz"), modules=modules)
+    return Tree(version=version, kernel=filesystem.kernels.get(f"{folder}/vmlinuz"), modules=settled(filesystem, modules))
+
+
+def settled(filesystem: Filesystem, modules: Mapping[str, Module]) -> dict[str, Module]:
+    """Modules by their paths, `in_tree` where their kernel knows them too: a module's own word for it is not enough.
+
+    `modules.order` lists what a kernel was built with. Distributions move some of that out of `kernel/`, and leave nothing behind. Where
+    there is no such list, the word counts.
+    """
+    found = dict(modules)
+    lists: dict[str, frozenset[str]] = {}
+    for path, module in modules.items():
+        place = PLACE.fullmatch(path)
+        if module.in_tree and place:
+            folder, usual = place["folder"], f"kernel/{place['rest']}"
+            if folder not in lists:
+                lists[folder] = frozenset((filesystem.text(f"{folder}/modules.order") or "").split())
+            if (own := lists[folder]) and place["file"] not in own:
+                moved = usual in own and not any(f"{folder}/{usual}{ending}" in filesystem.entries for ending in PACKED)
+                found[path] = replace(module, in_tree=moved)
+    return found
 
 
 def _search(filesystem: Filesystem) -> tuple[str, ...]:
