@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from followed_node import world
 from hypothesis import settings
 from node_series import series
 from registry_server import Registry, admit, running
@@ -20,7 +21,7 @@ from aistack.host import apt, rootfs
 from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store, default_path
 
-__all__ = ["series"]
+__all__ = ["series", "world"]
 
 settings.register_profile("aistack", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("aistack")
