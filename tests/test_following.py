@@ -183,12 +183,25 @@ def test_what_is_named_by_hand(to: str, means: str | None) -> None:
 
 def test_a_node_is_held_to_what_was_named_by_its_digest_while_it_has_it(tmp_path: Path) -> None:
     booted, image = Listed(digest="b", booted=True, reference="r.example/n:stable"), f"other.example/n:beta{DIGEST}"
-    update.hold(tmp_path, image)
+    update.hold(tmp_path, image, (booted,))
     assert update.followed(tmp_path, (booted,)) == "r.example/n:stable"
     for one in (Listed(digest=DIGEST[1:], staged=True), Listed(digest=DIGEST[1:], booted=True)):
         assert update.asked(tmp_path, None, (one, booted)) == image
-    update.hold(tmp_path, "r.example/n:stable")
+    update.hold(tmp_path, "r.example/n:stable", (booted,))
     assert update.followed(tmp_path, (replace(booted, digest=DIGEST[1:]),)) == "r.example/n:stable"
+
+
+def test_an_order_that_comes_to_nothing_does_not_end_what_the_node_is_held_to(tmp_path: Path) -> None:
+    first, second = (f"r.example/n:stable@sha256:{digit * 64}" for digit in "12")
+    booted, staged = (Listed(digest=one.partition("@")[2], reference="r.example/n:stable") for one in (first, second))
+    booted, staged = replace(booted, booted=True), replace(staged, staged=True)
+    update.hold(tmp_path, first, (booted,))
+    update.hold(tmp_path, second, (booted,))
+    assert update.followed(tmp_path, (booted,)) == first  # the second one could not be had, or was undone
+    assert update.followed(tmp_path, (staged, booted)) == second
+    update.hold(tmp_path, first, (replace(staged, staged=False, booted=True), replace(booted, booted=False)))
+    update.hold(tmp_path, "r.example/n:stable", (booted,))
+    assert update.held(tmp_path) == ()
 
 
 @pytest.mark.parametrize("given", [f"r.example/n:stable{DIGEST}", "r.example/n", "stable"])

@@ -124,8 +124,8 @@ def test_an_emergency_ends_without_hands() -> None:
     deadline, timer = (text(files, f"{UNITS}/{unit}").splitlines() for unit in ("aistack-deadline.service", "aistack-emergency.timer"))
     assert {"ConditionKernelCommandLine=aistack.trial", "SuccessAction=reboot-force"} <= set(deadline)
     assert {"Unit=reboot.target", "PartOf=emergency.target"} <= set(timer) and not any("aistack.trial" in line for line in timer)
-    for unit in (deadline, timer):
-        assert {"DefaultDependencies=no", "ConditionPathExists=!/run/aistack/confirm.json"} <= set(unit)
+    for lines in (deadline, timer):
+        assert {"DefaultDependencies=no", "ConditionPathExists=!/run/aistack/confirm.json"} <= set(lines)
 
 
 def test_both_layers_share_no_path_and_are_sorted() -> None:

@@ -117,7 +117,7 @@ def _taken(
         latest=words.latest(datetime.datetime.now(datetime.UTC)) if clock.synchronized() else None,
     )
     if to is not None and not (extent.check or extent.download):
-        node.hold(root, reference)  # it counts only while that image is staged or booted
+        node.hold(root, reference, listed)  # it counts only while that image is staged or booted
     if judged.step in (Step.OLDER, Step.AHEAD, Step.GIVEN_UP):
         raise _refused(offer, judged)
     current = node.followed(root, listed)
