@@ -27,7 +27,7 @@ demo: $(venv)
 # out into docs/evidence/.
 endurance: $(venv)
 	AISTACK_TEST_KILLS=40 .venv/bin/pytest -v tests/test_interrupted.py
-	AISTACK_TEST_KILLS=40 .venv/bin/pytest -v tests/test_update.py -k killed
+	AISTACK_TEST_KILLS=40 .venv/bin/pytest -v tests/test_update_broken.py -k killed
 	AISTACK_TEST_SEEDS=200 .venv/bin/pytest -q -n auto tests/test_mutations.py
 	AISTACK_TEST_DRIVER=1 .venv/bin/pytest -v tests/test_accelerator_node.py
 	AISTACK_TEST_UNDO=1 .venv/bin/pytest -v -s tests/test_undo.py tests/test_live_switch.py tests/test_accelerator_boots.py

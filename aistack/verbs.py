@@ -185,6 +185,10 @@ def lock(
 
     if anew and upgrade:
         raise typer.BadParameter("`--anew` pins everything again; name what shall move, or use it alone", param_hint="--upgrade")
+    if reseal and (anew or upgrade):
+        raise typer.BadParameter(
+            "it dates a lock whose pins stay; what `--anew` or `--upgrade` moves is dated by that", param_hint="--reseal"
+        )
     options = Options(models_from=models_from, without_models=without_models)
     return command.lock(recipe, options, anew=anew, upgrade=upgrade or (), reseal=reseal, dry_run=dry_run, as_json=as_json)
 

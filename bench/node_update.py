@@ -75,7 +75,7 @@ def weights_changed(start: Images, registry: Registry, reference: str, folder: P
     app = start.bound("app")
     for number, chosen in enumerate((files[:4], (*files[:3], replace(files[4], path=files[3].path)))):
         model = models.model_image(start.store, id="bench", revision=str(number), licence="none", files=chosen, arch="amd64")
-        bound = {image: model if image.startswith("model") else digest for image, digest in app.items()}
+        bound = {image: model if "/model-" in image else digest for image, digest in app.items()}
         system = start.system(str(number), sealed=SEALED[number], bound=bound)
         for digest in bound.values():
             registry.push(start.store, digest, f"{name.partition(':')[0]}:{digest[7:19]}", folder / f"{digest[7:19]}-{number}")

@@ -136,7 +136,7 @@ def cut_wire(port: int, after: int | None, sent: Sent | None = None, *, quiet: f
     class Wire(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             with socket.create_connection(("127.0.0.1", port)) as there:
-                threading.Thread(target=_carry, args=(self.request, there, None, up), daemon=True).start()
+                threading.Thread(target=_carry, args=(self.request, there, None, up, quiet), daemon=True).start()
                 _carry(there, self.request, after, quiet=quiet)
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Wire) as server:
@@ -157,6 +157,7 @@ def _carry(source: socket.socket, target: socket.socket, limit: int | None, sent
                 sent.bytes += len(data)
                 if sent.cuts and carried > sent.most:
                     sent.cuts -= 1
+                    time.sleep(quiet)
                     break
             target.sendall(data)
         if limit is not None and carried >= limit:

@@ -131,6 +131,7 @@ def test_a_tag_that_moved_meanwhile_is_not_taken(replay: Replay) -> None:
     with pytest.raises(DiagnosticError) as caught:
         engine.stage(SECOND, ())
     assert rule(caught) == "BTC002" and replay.state() == "fresh"
+    assert caught.value.diagnostics[0].hints[1].endswith(" --to registry.example/nodes/edge:NAME-222222222222@" + SECOND.digest)
     assert replay.asked() == ["ostree admin undeploy 0"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -10,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import oci_samples
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,11 +23,12 @@ from aistack.commands import node_update
 from aistack.diagnostics import DiagnosticError, ExitCode, unable
 from aistack.facts.following import is_open, latest, window_problem
 from aistack.facts.readings import Deployment
-from aistack.host import clock, layout_server, room
+from aistack.host import clock, layout_server, oci, room
+from aistack.host.store import Store
 from aistack.node import state, update
 from aistack.node.cleaning import kept, with_room
 from aistack.node.decide import Reboots, State
-from aistack.node.deployments import Image, Listed
+from aistack.node.deployments import Advance, Fetched, Image, Listed
 from aistack.node.following import MOST_REBOOTS, Offer, Step, judge, named, rebooting, staged, to_go_back_to
 
 MONDAY = datetime.datetime(2026, 11, 23)  # a node's local time
@@ -180,12 +183,25 @@ def test_what_is_named_by_hand(to: str, means: str | None) -> None:
 
 def test_a_node_is_held_to_what_was_named_by_its_digest_while_it_has_it(tmp_path: Path) -> None:
     booted, image = Listed(digest="b", booted=True, reference="r.example/n:stable"), f"other.example/n:beta{DIGEST}"
-    update.hold(tmp_path, image)
+    update.hold(tmp_path, image, (booted,))
     assert update.followed(tmp_path, (booted,)) == "r.example/n:stable"
     for one in (Listed(digest=DIGEST[1:], staged=True), Listed(digest=DIGEST[1:], booted=True)):
         assert update.asked(tmp_path, None, (one, booted)) == image
-    update.hold(tmp_path, "r.example/n:stable")
+    update.hold(tmp_path, "r.example/n:stable", (booted,))
     assert update.followed(tmp_path, (replace(booted, digest=DIGEST[1:]),)) == "r.example/n:stable"
+
+
+def test_an_order_that_comes_to_nothing_does_not_end_what_the_node_is_held_to(tmp_path: Path) -> None:
+    first, second = (f"r.example/n:stable@sha256:{digit * 64}" for digit in "12")
+    booted, staged = (Listed(digest=one.partition("@")[2], reference="r.example/n:stable") for one in (first, second))
+    booted, staged = replace(booted, booted=True), replace(staged, staged=True)
+    update.hold(tmp_path, first, (booted,))
+    update.hold(tmp_path, second, (booted,))
+    assert update.followed(tmp_path, (booted,)) == first  # the second one could not be had, or was undone
+    assert update.followed(tmp_path, (staged, booted)) == second
+    update.hold(tmp_path, first, (replace(staged, staged=False, booted=True), replace(booted, booted=False)))
+    update.hold(tmp_path, "r.example/n:stable", (booted,))
+    assert update.held(tmp_path) == ()
 
 
 @pytest.mark.parametrize("given", [f"r.example/n:stable{DIGEST}", "r.example/n", "stable"])
@@ -353,3 +369,72 @@ def test_what_went_wrong_is_remembered(tmp_path: Path) -> None:
         node_update.update(node_update.Extent(), root=root, deployments=engine)
     kept_ = json.loads((root / "var/lib/aistack/update.json").read_text())
     assert (kept_["outcome"], kept_["rule"][:3]) == ("failed", "REG")
+
+
+@dataclass(slots=True)
+class Taking(Engine):
+    """An engine that ends where it is to stage, and says what was quarantined until then."""
+
+    root: Path = Path("/")
+
+    def download(self, image: Image, advance: Advance) -> Fetched:
+        return Fetched(layers=1, new_layers=1, bound=0, new_bound=0, bytes=None)
+
+    def stage(self, image: Image, keep: Collection[str]) -> None:
+        self.told.append(f"stage, quarantined: {' '.join(state.load(self.root / 'var/lib/aistack/state.json').quarantined)}")
+        raise unable("TEST", "test", "nothing is staged")
+
+    def try_staged(self) -> None:
+        self.told.append("try staged")
+
+
+def test_what_is_wanted_is_remembered_before_it_is_staged(tmp_path: Path) -> None:
+    """A power cut, or a failure, in between leaves nothing that its first boot undoes because nobody chose it."""
+    needs("skopeo")
+    store, root, reference = Store(tmp_path / "store"), node(tmp_path / "root"), "r.example/n:stable"
+    digest = oci_samples.image(store, [oci_samples.layer([oci_samples.file("usr/x", b"x")])])
+    layout = oci.export_layout(store, {"stable": digest}, tmp_path / "layout")
+    booted = replace(BOOTED, reference=reference)
+
+    def take(engine: Engine, to: str | None) -> tuple[list[str], tuple[str, ...]]:
+        state.save(root / "var/lib/aistack/state.json", State(quarantined=(digest,)))
+        with contextlib.suppress(DiagnosticError):
+            node_update.update(node_update.Extent(), layout=layout, to=to, root=root, deployments=engine)
+        return engine.told, state.load(root / "var/lib/aistack/state.json").quarantined
+
+    assert take(Taking(order=[], root=root, has=(booted,)), None) == ([], (digest,))
+    assert take(Taking(order=[], root=root, has=(booted,)), f"{reference}@{digest}") == (["stage, quarantined: "], ())
+    assert update.remembered(root)["because"] == "nothing is staged"
+    staged = Listed(digest=digest, reference=reference, staged=True)  # by whoever was killed then, or before a gate undid it
+    assert take(Taking(order=[], root=root, has=(staged, booted)), reference) == (["try staged"], (digest,))
+    assert take(Taking(order=[], root=root, has=(staged, booted)), f"{reference}@{digest}") == (["try staged"], ())
+
+
+def test_what_cannot_be_told_stops_no_rollback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    needs("skopeo")
+    root, engine = node(tmp_path), Engine(order=[], has=(BOOTED, OTHER))
+    (root / "run").mkdir(exist_ok=True)
+    (root / "run/issue.d").write_text("no folder")
+    node_update.rollback(apply=True, dry_run=False, as_json=False, root=root, deployments=engine)
+    assert engine.told == ["discard", "default o", "stop counting", "reboot"]
+    assert "what this node tells could not be written" in capsys.readouterr().err
+    with pytest.raises(DiagnosticError, match="did not answer"):  # and not the other failure
+        node_update.update(node_update.Extent(), to="localhost:9/n:stable", root=root, deployments=engine)
+
+
+def test_what_a_window_brought_is_remembered_though_the_registry_does_not_answer(tmp_path: Path) -> None:
+    needs("skopeo")
+    staged = replace(STAGED, reference="localhost:9/n:stable", version="2")
+    root, engine = node(tmp_path, window="00:00..00:00"), Engine(order=[], has=(staged, BOOTED))
+    with pytest.raises(DiagnosticError, match="did not answer"):
+        node_update.update(node_update.Extent(in_window=True), root=root, deployments=engine)
+    assert engine.told == ["reboot"]
+    remembered = update.remembered(root)
+    assert remembered.pop("time") and remembered == {
+        "schema": "aistack/node-update/v1",
+        "outcome": "reboots",
+        "because": "the window 00:00..00:00 is open",
+        "reference": "localhost:9/n:stable",
+        "digest": "s",
+        "version": "2",
+    }

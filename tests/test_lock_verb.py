@@ -60,6 +60,12 @@ def test_there_is_nothing_to_upgrade_where_there_is_no_lock(recipe: Path, aistac
     assert ("aistack lock web.yaml --without-models" in said) is bool(kind)
 
 
+@pytest.mark.parametrize("options", [("--anew",), ("--upgrade", "kernel")])
+def test_pins_that_stay_and_pins_that_move_are_not_asked_for_at_once(recipe: Path, aistack: Aistack, options: tuple[str, ...]) -> None:
+    code, said = aistack("lock", recipe.name, "--reseal", *options)
+    assert code == ExitCode.USAGE and "--reseal" in said and "dates a lock whose pins stay" in said
+
+
 @pytest.mark.parametrize(("verb", "code"), [("plan", 1), ("verify", 1), ("boot", 1), ("build --dry-run", 0), ("lock --dry-run", 0)])
 def test_without_a_lock_nothing_is_locked_by_the_way(recipe: Path, aistack: Aistack, verb: str, code: int) -> None:
     verb, *options = verb.split()

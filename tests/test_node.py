@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -21,7 +22,7 @@ from aistack.host.probes import machine
 from aistack.host.probes.deployment import deployment
 from aistack.host.probes.images import bound_images
 from aistack.node import agent, esp, models, report, repository, second_gate, state, watch
-from aistack.node.decide import Experiment, Reboots, State
+from aistack.node.decide import Action, Decision, Experiment, Reboots, State
 from aistack.node.deployments import Advance, Difference, Fetched, Image, Listed
 from aistack.node.first_gate import Looked
 from aistack.node.results import Outcome, Result
@@ -124,6 +125,34 @@ def test_a_bad_first_gate_stops_the_apps_and_is_acted_on(tree: Path) -> None:
     assert bootloader.told == ["default sha256:old", "stop counting", "reboot"]
     assert state.load(tree / "var/lib/aistack/state.json") == State(confirmed="sha256:old", quarantined=(MANIFEST,))
     assert written(tree, "confirm")["cause"] == "software"
+
+
+@dataclass(slots=True)
+class ReadOnly(Bootloader):
+    """A /boot that became read-only: nothing has to be written but GRUB's environment."""
+
+    def stop_counting(self) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_a_confirmation_that_cannot_end_the_count_is_reported_and_not_remembered() -> None:
+    remembered: list[State] = []
+    decision = Decision(action=Action.CONFIRM, because="both gates are healthy", state=State(confirmed="n"), first="n")
+    said = second_gate.act(decision, ReadOnly(order=["n"]), remembered.append)
+    assert said.outcome is Outcome.DEGRADED and "could not be told: [Errno 30]" in said.message
+    assert remembered == [], "the bootloader would go back from what is confirmed"
+
+
+def test_a_gate_that_cannot_be_told_acts_all_the_same(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tree / "proc/sys/kernel/arch").write_text("aarch64\n")
+    agent.run_check(tree)
+    state.save(tree / "var/lib/aistack/state.json", State(confirmed="sha256:old"))
+    for folder, file in (("run/aistack", "confirm.json"), ("run/aistack", "metrics.prom"), ("var/lib/aistack", "change.json")):
+        (tree / folder / f".{file}.new").symlink_to("/dev/full")
+    bootloader = Bootloader(order=[MANIFEST, "sha256:old"])
+    second_gate.run_confirm(tree, bootloader)
+    assert bootloader.told == ["default sha256:old", "stop counting", "reboot"]
+    assert capsys.readouterr().err.count("could not be written: [Errno 28]") == 3
 
 
 def test_a_bootloader_that_cannot_be_told_is_reported_and_nothing_reboots(tree: Path) -> None:

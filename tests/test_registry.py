@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -356,6 +357,37 @@ def test_a_push_that_broke_goes_on_with_what_is_missing(
         publish(theirs, digest, f"{host}/nodes/web:stable")
         assert sent.bytes < 20_000
     assert registry.pin(f"{plain.host}/nodes/web:stable", arch="amd64", store=theirs).digest == digest
+
+
+def test_a_registry_that_takes_nothing_more_holds_no_push(
+    plain: Registry, home: Path, theirs: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aistack.host.publish.PAUSES", (0.1, None))
+    monkeypatch.setattr("aistack.host.publish.SILENCE", 1.0)
+    large = layers.write_layer(theirs, [layers.file_entry("/large", os.urandom(4_000_000))], compress=False)
+    digest, sent = oci.write_image(theirs, [large], arch="amd64"), Sent(most=1_000_000, cuts=2)
+    with cut_wire(plain.port, None, sent, quiet=300.0) as host:
+        admit(home, plain.host, host)
+        with pytest.raises(DiagnosticError) as caught:
+            publish(theirs, digest, f"{host}/nodes/web:stable")
+        rule, said = refusal(caught)
+        assert rule == "REG007" and "stopped while it took" in said and "nothing came for 1 s" in said and sent.cuts == 0
+        publish(theirs, digest, f"{host}/nodes/web:stable")
+
+
+def test_a_registry_that_says_nothing_is_told_as_one_that_stopped(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs("skopeo")
+    monkeypatch.setattr("aistack.host.image_proxy.SILENCE", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as listens:  # the kernel takes the connection, and nobody answers
+        host = f"localhost:{listens.getsockname()[1]}"
+        admit(home, host)
+        with pytest.raises(DiagnosticError) as caught:
+            registry.resolve(f"{host}/nodes/web:stable", "amd64")
+        rule, said = refusal(caught)
+        assert rule == "REG007" and f"{host} stopped while it sent" in said and "nothing came for 1 s" in said and "try again" in said
+        with pytest.raises(DiagnosticError) as caught:
+            registry.ask(host, ["skopeo", "inspect", "--tls-verify=false", f"docker://{host}/x"], taking=True)
+        assert refusal(caught)[0] == "REG007"
 
 
 def test_a_node_takes_login_and_certificate_from_its_credentials(

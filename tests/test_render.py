@@ -15,6 +15,7 @@ from node_samples import APP, LOCK, MODEL, digests
 
 from aistack.compose.lock import Lock, LockedAccelerator, decode
 from aistack.compose.render import Rendered, RenderedFile, RenderedLink, image_names, render_node, render_system, slug
+from aistack.compose.render.node import UNITS
 from aistack.facts.pins import Archive
 from aistack.host import apt, rootfs
 from aistack.host.store import Store, default_path
@@ -111,6 +112,20 @@ def test_the_recipes_node_settings(settings: tuple[tuple[str, str], ...], path: 
 def test_an_app_without_a_model_waits_for_none() -> None:
     lock = replace(LOCK, apps=(replace(APP, models=()),), models=())
     assert "aistack-models" not in text(render_system(lock, digests(lock)), CONTAINER)
+
+
+def test_an_emergency_ends_without_hands() -> None:
+    """At once where GRUB counts the start; else after a while, unless the second gate has spoken: then somebody asked for it."""
+    files = render_node()
+    for unit in ("aistack-deadline.service", "aistack-emergency.timer"):
+        assert by_path(files)[f"{UNITS}/emergency.target.wants/{unit}"] == RenderedLink(
+            path=f"{UNITS}/emergency.target.wants/{unit}", target=f"../{unit}"
+        )
+    deadline, timer = (text(files, f"{UNITS}/{unit}").splitlines() for unit in ("aistack-deadline.service", "aistack-emergency.timer"))
+    assert {"ConditionKernelCommandLine=aistack.trial", "SuccessAction=reboot-force"} <= set(deadline)
+    assert {"Unit=reboot.target", "PartOf=emergency.target"} <= set(timer) and not any("aistack.trial" in line for line in timer)
+    for lines in (deadline, timer):
+        assert {"DefaultDependencies=no", "ConditionPathExists=!/run/aistack/confirm.json"} <= set(lines)
 
 
 def test_both_layers_share_no_path_and_are_sorted() -> None:

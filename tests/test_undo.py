@@ -72,6 +72,14 @@ CASES = {
             f"{UNITS}/aistack-deadline.timer.d/50-soon.conf": b"[Timer]\nOnBootSec=\nOnBootSec=60\n",
         },
     ),
+    # Another disk below /boot than the kernel's command line names, which is none; waited for as briefly as nobody waits in earnest.
+    "no-boot": Case(
+        firmware=Firmware.UEFI,
+        files={
+            f"{UNITS}/boot.mount.d/50-fault.conf": b"[Mount]\nWhat=/dev/absent\n",
+            f"{UNITS}/dev-absent.device.d/50-soon.conf": b"[Unit]\nJobRunningTimeoutSec=10\n",
+        },
+    ),
     "hardware": Case(
         firmware=Firmware.UEFI,
         stays=True,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from aistack.host.probes.reading import inside
 from aistack.node import admission, cleaning, following, gate, live, state, telling
 from aistack.node import update as node
 from aistack.node.agent import keep
-from aistack.node.decide import quarantine
+from aistack.node.decide import State, quarantine
 from aistack.node.deployments import Deployments, Fetched, Image, Listed
 from aistack.node.deployments.choice import chosen
 from aistack.node.first_gate import lock_text, look, read_lock
@@ -62,16 +63,20 @@ def update(
     """
     engine, lock = deployments or chosen(root), _lock(root)
     with contextlib.ExitStack() as stack:
-        if not extent.check:
-            stack.enter_context(node.alone(root, _say))
-            stack.callback(telling.tell, root, engine)
-            stack.enter_context(_failures_kept(root))
-            stack.enter_context(_refusals_told())
+        take = functools.partial(
+            _taken, stack, extent, engine, lock, layout=layout, to=to, allow_downgrade=allow_downgrade, as_json=as_json, root=root
+        )
+        if extent.check:
+            return take()
+        stack.enter_context(node.alone(root, _say))
+        stack.callback(telling.tell, root, engine)
+        with _failures_kept(root):
             live.finish_interrupted(root, _say)
         try:
-            code = _taken(stack, extent, engine, lock, layout=layout, to=to, allow_downgrade=allow_downgrade, as_json=as_json, root=root)
+            with _failures_kept(root):
+                code = take()
         except (DiagnosticError, OSError):
-            if extent.in_window:  # what was staged earlier waits for no registry
+            if extent.in_window:  # what was staged earlier waits for no registry, and what comes of it is what is remembered
                 _apply_in_window(root, lock, engine)
             raise
         if extent.in_window:
@@ -101,18 +106,18 @@ def _taken(
         from aistack.host import layout_server
 
         stack.enter_context(layout_server.serving(layout, reference))
-    offer = node.offered(reference)
+    offer, exactly = node.offered(reference), to is not None and "@" in reference
     judged = following.judge(
         offer,
         listed,
         state.load(inside(root, state.PATH)),
         lock.sealed,
-        named=to is not None and "@" in reference,
+        named=exactly,
         allow_downgrade=allow_downgrade,
         latest=words.latest(datetime.datetime.now(datetime.UTC)) if clock.synchronized() else None,
     )
     if to is not None and not (extent.check or extent.download):
-        node.hold(root, reference)  # it counts only while that image is staged or booted
+        node.hold(root, reference, listed)  # it counts only while that image is staged or booted
     if judged.step in (Step.OLDER, Step.AHEAD, Step.GIVEN_UP):
         raise _refused(offer, judged)
     current = node.followed(root, listed)
@@ -122,6 +127,8 @@ def _taken(
     if not extent.check and not extent.download:
         _drop_withdrawn(root, engine, judged, offer, listed)
         if judged.step is Step.STAGED:
+            if exactly:
+                _wanted(root, offer.image.digest)
             engine.try_staged()
     if judged.step is Step.AVAILABLE and not extent.check:
         advance, outcome = Progress(stream=sys.stderr, terminal=sys.stderr.isatty()).advance, "downloaded"
@@ -144,15 +151,24 @@ def _taken(
 
 
 def _stage(root: Path, engine: Deployments, offer: Offer) -> None:
-    """Asks the rules and stages what came; the state is read now, since a gate may have spoken while it came."""
+    """Asks the rules and stages what came."""
     if (text := engine.lock(offer.image)) is not None:
         admission.require_admitted(root, text)
-    remembered = state.load(inside(root, state.PATH))
+    remembered = _wanted(root, offer.image.digest)
     confirmed = [remembered.confirmed] if remembered.confirmed else []
     cleaning.with_room(root, engine, offer.image.digest, _say, lambda: engine.stage(offer.image, confirmed))
-    if (now := following.staged(remembered, offer.image.digest)) != remembered:
-        state.save(inside(root, state.PATH), now)
     _clean(root, engine)  # what was staged before and never started may be large
+
+
+def _wanted(root: Path, digest: str) -> State:
+    """What is remembered, read now, since a gate may have spoken while the image came; that it is wanted is kept before it is staged.
+
+    In the other order whoever is killed in between leaves an image that its first boot undoes: nobody would have chosen it.
+    """
+    remembered = state.load(inside(root, state.PATH))
+    if (now := following.staged(remembered, digest)) != remembered:
+        state.save(inside(root, state.PATH), now)
+    return now
 
 
 def _drop_withdrawn(root: Path, engine: Deployments, judged: Judged, offer: Offer, listed: Sequence[Listed]) -> None:
@@ -241,24 +257,18 @@ def _lock(root: Path) -> Lock:
 
 @contextlib.contextmanager
 def _failures_kept(root: Path) -> Iterator[None]:
-    """What went wrong is remembered too: `node status` tells it."""
+    """What went wrong is remembered too, a machine that refuses by a full disk say: `node status` tells it."""
     try:
-        yield
+        try:
+            yield
+        except OutputError:
+            raise
+        except OSError as error:
+            raise trouble.refused(error) from error
     except DiagnosticError as error:
         first = error.diagnostics[0]
         node.remember(root, {"schema": SCHEMA, "outcome": "failed", "rule": first.rule, "because": "; ".join((first.message, *first.why))})
         raise
-
-
-@contextlib.contextmanager
-def _refusals_told() -> Iterator[None]:
-    """A machine that refuses, by a full disk say, is a failure like any other."""
-    try:
-        yield
-    except OutputError:
-        raise
-    except OSError as error:
-        raise trouble.refused(error) from error
 
 
 def _applied(root: Path, engine: Deployments, *, may_reboot: bool = True) -> str:
@@ -326,7 +336,7 @@ def _clean(root: Path, engine: Deployments) -> None:
     try:
         for digest in cleaning.clean(root, engine):
             _say(f"removed {digest}")
-    except DiagnosticError as error:
+    except (DiagnosticError, OSError) as error:
         _say(f"what nothing needs could not be removed: {error}")
 
 
@@ -342,22 +352,24 @@ def _say(text: str) -> None:
 
 def _apply_in_window(root: Path, lock: Lock, engine: Deployments) -> None:
     """What a timer does with a staged image: reboots in a window alone; apps and models are replaced there, or where none is set."""
-    window = node.credential(root, "aistack.window") or dict(lock.node).get("window")
-    if window and (problem := words.window_problem(window)):
-        raise refuse(_problem("UPD009", "window-not-understood", f"the window `{window}`: {problem}", "like `Sun 02:00..04:00`"))
-    now, sure = datetime.datetime.now(), clock.synchronized()  # local
-    is_open = window is not None and words.is_open(window, now, sure=sure)
-    staged = next((one for one in engine.listed() if one.staged), None)
-    if staged is None or (window and not is_open):
-        if staged and window and words.is_open(window, now):
-            _say(f"{staged.digest} waits: the window {window} may be open, but nobody has set this machine's clock")
-        return
-    outcome = _applied(root, engine, may_reboot=is_open)
-    if outcome in ("live", "undone", "reboots"):
-        because = f"the window {window} is open" if window else "no window keeps apps from being replaced"
-        node.remember(root, {"schema": SCHEMA, "outcome": outcome, "because": because, **asdict(staged)})
-    if outcome == "reboots":
-        _reboot(root, engine, staged.digest)
+    with _failures_kept(root):
+        window = node.credential(root, "aistack.window") or dict(lock.node).get("window")
+        if window and (problem := words.window_problem(window)):
+            raise refuse(_problem("UPD009", "window-not-understood", f"the window `{window}`: {problem}", "like `Sun 02:00..04:00`"))
+        now, sure = datetime.datetime.now(), clock.synchronized()  # local
+        is_open = window is not None and words.is_open(window, now, sure=sure)
+        staged = next((one for one in engine.listed() if one.staged), None)
+        if staged is None or (window and not is_open):
+            if staged and window and words.is_open(window, now):
+                _say(f"{staged.digest} waits: the window {window} may be open, but nobody has set this machine's clock")
+            return
+        outcome = _applied(root, engine, may_reboot=is_open)
+        if outcome in ("live", "undone", "reboots"):
+            because = f"the window {window} is open" if window else "no window keeps apps from being replaced"
+            image = {"reference": staged.reference, "digest": staged.digest, "version": staged.version}
+            node.remember(root, {"schema": SCHEMA, "outcome": outcome, "because": because, **image})
+        if outcome == "reboots":
+            _reboot(root, engine, staged.digest)
 
 
 def _document(outcome: str, because: str, offer: Offer, listed: Sequence[Listed], fetched: Fetched | None) -> dict[str, Any]:
@@ -370,7 +382,7 @@ def _document(outcome: str, because: str, offer: Offer, listed: Sequence[Listed]
         "version": offer.version,
         "sealed": offer.sealed or None,
         "booted": next((one.digest for one in listed if one.booted), None),
-        "fetched": asdict(fetched) if fetched else None,
+        "fetched": {name: getattr(fetched, name) for name in ("layers", "new_layers", "bound", "new_bound", "bytes")} if fetched else None,
     }
 
 

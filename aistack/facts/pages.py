@@ -274,7 +274,12 @@ The largest bound image counts once more as it comes, since it lies there both w
         "bootc-not-understood",
         "`bootc status` speaks a version of its interface that this aistack does not know, or this system was not booted by it.",
     ),
-    Page("BTC002", "other-image-came", "The tag named another image when bootc fetched it than when it was asked; it is not staged."),
+    Page(
+        "BTC002",
+        "other-image-came",
+        """The tag named another image than the one that is wanted when bootc fetched it; it is not staged. Either the tag moved meanwhile,
+or a person named a digest that is not, or no more, the tag's: bootc follows tags alone.""",
+    ),
     Page("BTC003", "nothing-downloaded", "bootc has no downloaded image that could be staged."),
     Page("UPD002", "bound-images-missing", "The system image binds apps or models that are not on this node, so it is not staged."),
     Page(

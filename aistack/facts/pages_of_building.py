@@ -179,7 +179,11 @@ A CA of your own belongs into certs.d; a registry without TLS has to be called `
     Page(
         "REG006", "image-bytes-wrong", "The bytes that came do not have the digest by which they were asked for; nothing of them was kept."
     ),
-    Page("REG007", "image-interrupted", "The registry stopped in the middle of an image. The parts that came whole are kept."),
+    Page(
+        "REG007",
+        "image-interrupted",
+        "The registry stopped in the middle of an image, or said nothing more. The parts that came whole are kept.",
+    ),
     Page(
         "REG009",
         "image-not-signed",

@@ -24,9 +24,9 @@ SILENCE = 120.0
 """Seconds after which a registry that sends nothing is given up."""
 
 
-def silent() -> str:
-    """What is said of such a registry."""
-    return f"nothing came for {SILENCE:.0f} s"
+def silent(seconds: float | None = None) -> str:
+    """What is said of such a registry; `seconds` where another limit counted."""
+    return f"nothing came for {SILENCE if seconds is None else seconds:.0f} s"
 
 
 class ProxyError(Exception):

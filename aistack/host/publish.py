@@ -19,6 +19,10 @@ Advance = Callable[[int, int], None]
 PAUSES = (1.0, 4.0, 15.0, None)
 """Seconds before each further try where the registry stopped in the middle, which is what skopeo's own retries leave out; then none."""
 
+SILENCE = 300.0
+"""Seconds after which a push that moves nothing is given up: longer than for what comes, since some registries read a large blob once more
+before they answer its end."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signer:
@@ -64,10 +68,15 @@ def _copy(source: str, target: str, scratch: Path, signer: Signer | None) -> Ite
     log, copy = scratch / "log", ("copy", "--preserve-digests", "--retry-times=3", source, f"docker://{target}")
     argv = _signing(copy, scratch / "registries.d", signer) if signer else image_proxy.skopeo(*copy)
     try:
-        with _pipe(f"{signer.passphrase}\n" if signer else "") as stdin, process.stream(argv, log=log, stdin=stdin) as running:
+        with (
+            _pipe(f"{signer.passphrase}\n" if signer else "") as stdin,
+            process.stream(argv, log=log, stdin=stdin, silence=SILENCE) as running,
+        ):
             for line in running.stdout or ():
                 yield line.decode(errors="replace")
     except DiagnosticError as error:
+        if error.diagnostics[0].rule == "HOST003":
+            raise registry.refused(target, image_proxy.silent(SILENCE), taking=True) from error
         said = log.read_text(errors="replace")
         if not said:
             raise

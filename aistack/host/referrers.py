@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aistack.diagnostics import DiagnosticError
-from aistack.host import image_proxy, oci, process, registry
+from aistack.host import image_proxy, oci, registry
 from aistack.host.store import Store
 from aistack.values import dataclass
 
@@ -85,6 +85,4 @@ def _copy(skopeo: Sequence[str], source: str, target: str, *options: str) -> Non
     argv = image_proxy.skopeo(
         "copy", "--quiet", "--preserve-digests", "--retry-times=3", *options, source, f"docker://{target}", program=skopeo
     )
-    done = process.run(argv, check=False, timeout=registry.SECONDS)
-    if done.returncode:
-        raise registry.refused(target, registry.words(done.stderr), taking=True)
+    registry.ask(target, argv, taking=True)

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aistack.diagnostics import DiagnosticError, unable
@@ -17,7 +17,6 @@ from aistack.facts.pins import UNREAD, LockedBlob, LockedImage
 from aistack.host import image_proxy, oci, process
 from aistack.host.store import Store
 
-SECONDS = 120.0
 LICENCES = "org.opencontainers.image.licenses"
 
 Advance = Callable[[str, int, int | None], None]
@@ -114,13 +113,23 @@ def repository(reference: str) -> str:
 
 def inspected(reference: str, name: str, digest: str, *options: str) -> bytes:
     """A manifest, or with `--config` a config, byte by byte as the registry has it; it must have the digest that is given."""
-    said = process.run(image_proxy.skopeo("inspect", "--raw", *options, f"docker://{name}"), check=False, timeout=SECONDS)
-    if said.returncode != 0:
-        raise refused(reference, words(said.stderr))
-    data = said.stdout.encode()
+    data = ask(reference, image_proxy.skopeo("inspect", "--raw", *options, f"docker://{name}")).encode()
     if digest not in ("", _digest(data)):
         raise _wrong(reference, "config" if options else "manifest", digest, _digest(data))
     return data
+
+
+def ask(reference: str, argv: Sequence[str], *, taking: bool = False) -> str:
+    """What a skopeo prints that asks the registry for little, or (`taking`) gives it little; errors as `pin`'s."""
+    try:
+        done = process.run(argv, check=False, timeout=image_proxy.SILENCE)
+    except DiagnosticError as error:
+        if error.diagnostics[0].rule != "HOST003":
+            raise
+        raise refused(reference, image_proxy.silent(), taking=taking) from error
+    if done.returncode != 0:
+        raise refused(reference, words(done.stderr), taking=taking)
+    return done.stdout
 
 
 def _document(reference: str, data: bytes) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def rebooting(state: State, digest: str) -> State:
 
 
 def staged(state: State, digest: str) -> State:
-    """What a node remembers once that image is staged: what was undone or given up was named by somebody who knows, and begins anew."""
+    """What a node remembers before that image is staged: what was undone or given up was named by somebody who knows, and begins anew."""
     others = tuple(one for one in state.quarantined if one != digest)
     return replace(state, quarantined=others, reboots=None if given_up(state, digest) else state.reboots)
 

@@ -59,10 +59,10 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
 
     done = act(decision, deployments, remember)
     results = (*results, done)
-    publish("confirm", results, root)
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, DiagnosticError):  # neither does what cannot be told
-        telling.decided(root, decision, judged, situation.booted, changes=changes)
-        telling.tell(root, deployments)
+    with telling.harmless():
+        publish("confirm", results, root)
+    telling.decided(root, decision, judged, situation.booted, changes=changes)
+    telling.tell(root, deployments)
     if done.outcome is Outcome.HEALTHY:
         if decision.action in (Action.CONFIRM, Action.MAKE_DEFAULT):
             inside(root, CONFIRMED).touch()
@@ -88,8 +88,8 @@ def act(decision: Decision, deployments: Deployments, remember: Callable[[State]
             deployments.stop_counting()
         if decision.action is Action.CONFIRM:
             remember(decision.state)
-    except DiagnosticError as error:
-        why = tuple(line for diagnostic in error.diagnostics for line in diagnostic.why)
+    except (DiagnosticError, OSError) as error:
+        why = tuple(line for diagnostic in getattr(error, "diagnostics", ()) for line in diagnostic.why)
         return Result(
             name="decision",
             outcome=Outcome.DEGRADED,

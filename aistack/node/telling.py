@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from aistack.compose.lock import LockFormatError, decode, identity
+from aistack.diagnostics import DiagnosticError
 from aistack.facts import events
 from aistack.host import durable, grub, journal
 from aistack.host.probes import deployment
@@ -36,6 +40,16 @@ EVENTS = {
 """What an action is to the journal; the others change nothing."""
 
 
+@contextlib.contextmanager
+def harmless() -> Iterator[None]:
+    """What is told in here, and cannot be, is said to the journal, or to whoever sits there: nothing that a node does waits for it."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, DiagnosticError) as error:
+        with contextlib.suppress(OSError):
+            print(f"aistack: what this node tells could not be written: {error}", file=sys.stderr, flush=True)
+
+
 def decided(root: Path, decision: Decision, verdict: Verdict, booted: str | None, *, changes: bool) -> None:
     """Tell the journal what the second gate decided, and keep it for the next boots where it `changes` what the node remembers."""
     fields = {
@@ -48,7 +62,8 @@ def decided(root: Path, decision: Decision, verdict: Verdict, booted: str | None
     if changes:
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         said = {"schema": CHANGE_SCHEMA, "time": now, "action": decision.action.value, "because": decision.because, **fields}
-        durable.write(inside(root, CHANGE), json.dumps(said, indent=2) + "\n")
+        with harmless():
+            durable.write(inside(root, CHANGE), json.dumps(said, indent=2) + "\n")
 
 
 def look(root: Path, deployments: Deployments) -> Status:
@@ -76,13 +91,14 @@ def look(root: Path, deployments: Deployments) -> Status:
 
 def tell(root: Path, deployments: Deployments) -> None:
     """Write metrics and login prompt anew."""
-    status = look(root, deployments)
-    for path, text in ((METRICS, metrics.text(status)), (BANNER, "".join(f"aistack: {line}\n" for line in banner(status)))):
-        file = inside(root, path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_name(f".{file.name}.new")
-        beside.write_text(text)
-        beside.replace(file)
+    with harmless():
+        status = look(root, deployments)
+        for path, text in ((METRICS, metrics.text(status)), (BANNER, "".join(f"aistack: {line}\n" for line in banner(status)))):
+            file = inside(root, path)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            beside = file.with_name(f".{file.name}.new")
+            beside.write_text(text)
+            beside.replace(file)
 
 
 def _lock(root: Path) -> tuple[str, str | None, dict[str, str]]:

@@ -27,7 +27,7 @@ from aistack.node.following import Offer
 LAST = "/var/lib/aistack/update.json"
 """What the last update did: a document aistack/node-update/v1, with `time` (UTC, ISO 8601)."""
 HELD = "/var/lib/aistack/held"
-"""HOST/REPOSITORY:TAG@DIGEST as somebody named it by hand: while that image is staged or booted, no tag is followed."""
+"""HOST/REPOSITORY:TAG@DIGEST as somebody named it by hand, one a line: while such an image is staged or booted, no tag is followed."""
 LOCK = "/run/aistack/update.lock"
 CREDENTIALS = "/run/credentials/@system"
 WAIT_SECONDS = 300.0
@@ -106,8 +106,8 @@ def followed(root: Path, listed: Sequence[Listed]) -> str | None:
     With @DIGEST while the node is held to one image.
     """
     said = [one for one in sorted(listed, key=lambda one: not one.staged) if one.staged or one.booted]
-    named = held(root)
-    if named and named.partition("@")[2] in [one.digest for one in said]:
+    by_digest = {named.partition("@")[2]: named for named in held(root)}
+    if named := next((by_digest[one.digest] for one in said if one.digest in by_digest), None):
         return named
     reference = credential(root, "aistack.follow") or next((one.reference for one in said), None)
     return None if reference is None or reference.startswith(OWN) else reference
@@ -124,7 +124,7 @@ def asked(root: Path, to: str | None, listed: Sequence[Listed]) -> str | None:
     else:
         follow = credential(root, "aistack.follow")
         found, what = current, f"the credential aistack.follow is `{follow}`"
-        if follow and current != held(root) and not re.fullmatch(REFERENCE, follow):
+        if follow and current not in held(root) and not re.fullmatch(REFERENCE, follow):
             found = None
         elif current is None:
             return None
@@ -134,16 +134,21 @@ def asked(root: Path, to: str | None, listed: Sequence[Listed]) -> str | None:
     return found
 
 
-def held(root: Path) -> str | None:
-    """The image that the node was held to, None where it was not, or nobody can read it."""
-    return read(HELD, lambda: inside(root, HELD).read_text()).value or None
+def held(root: Path) -> tuple[str, ...]:
+    """The images that the node was held to, the last one first; none where it was not, or nobody can read it."""
+    return tuple(read(HELD, lambda: inside(root, HELD).read_text().split()).value or ())
 
 
-def hold(root: Path, named: str) -> None:
-    """Hold the node to HOST/REPOSITORY:TAG@DIGEST, or without a digest let it follow its tag again."""
-    wanted = named if "@" in named else None
-    if held(root) != wanted:
-        durable.write(inside(root, HELD), wanted or "")
+def hold(root: Path, named: str, listed: Sequence[Listed]) -> None:
+    """Hold the node to HOST/REPOSITORY:TAG@DIGEST, or without a digest let it follow its tag again.
+
+    What is staged or booted stays held beside it: the new image may never come, or be undone.
+    """
+    here = [one.digest for one in listed if one.staged or one.booted]
+    before = held(root)
+    wanted = (named, *(one for one in before if one != named and one.partition("@")[2] in here)) if "@" in named else ()
+    if wanted != before:
+        durable.write(inside(root, HELD), "".join(f"{one}\n" for one in wanted))
 
 
 def offered(reference: str) -> Offer:

@@ -129,7 +129,7 @@ JobTimeoutSec=1800
 TimeoutStartSec=1500
 """
 
-# Without dependencies, so that it counts whatever else hangs, an emergency shell included. A hung kernel is the watchdog's.
+# Without dependencies, so that it counts whatever else hangs, a rescue shell included. A hung kernel is the watchdog's.
 DEADLINE_TIMER = f"""\
 [Unit]
 Description=aistack: how long a system on trial may take until its second gate has spoken
@@ -142,18 +142,34 @@ OnBootSec=30min
 AccuracySec=1s
 """
 
-DEADLINE = """\
+# An emergency (a file system that does not come, say) wants it at once: nobody sits there, and GRUB counts the start.
+DEADLINE = f"""\
 [Unit]
-Description=aistack: this system hangs on its trial, and is started again
+Description=aistack: this system hangs or gives up on its trial, and is started again
 DefaultDependencies=no
+ConditionKernelCommandLine={TRIAL_ARGUMENT}
 ConditionPathExists=!/run/aistack/confirm.json
 SuccessAction=reboot-force
 
 [Service]
 Type=oneshot
-ExecStart=/bin/echo the second gate has not spoken in time
+ExecStart=/bin/echo this system did not get as far as its second gate
 StandardOutput=journal+console
 SyslogIdentifier=aistack
+"""
+
+# A start that nobody counts has nothing to fall back to; but a disk that was slow may come the next time. Who sits there stops the timer,
+# who goes on from there too; an emergency after the second gate was somebody's wish.
+EMERGENCY_TIMER = """\
+[Unit]
+Description=aistack: how long an emergency shell waits for somebody until the machine starts again
+DefaultDependencies=no
+PartOf=emergency.target
+ConditionPathExists=!/run/aistack/confirm.json
+
+[Timer]
+OnActiveSec=30min
+Unit=reboot.target
 """
 
 FSCK_TIMER = """\

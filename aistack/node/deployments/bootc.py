@@ -155,7 +155,12 @@ class BootcDeployments:
         if staged.digest != image.digest:
             self.discard()
             why = (f"wanted: {image.digest}", f"came: {staged.digest}")
-            raise unable("BTC002", "other-image-came", f"{image.reference} names another image by now", why=why, hints=("try again",))
+            hints = (
+                "try again: the tag may have moved meanwhile",
+                "bootc takes what a tag names and no other digest; every image that was pushed has a tag of its own: "
+                f"aistack node update --to {image.repository}:NAME-{image.digest[7:19]}@{image.digest}",
+            )
+            raise unable("BTC002", "other-image-came", f"{image.reference} does not name the image that is wanted", why=why, hints=hints)
         return staged
 
     def _require_bound(self, staged: Entry) -> None:
