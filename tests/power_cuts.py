@@ -39,11 +39,10 @@ from aistack.host.store import Store, default_path
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "web-appliance.yaml"
-KERNEL = """kernel: {flavor: cloud, version: "7.*"}
+NEWER = """kernel: {flavor: cloud, version: "7.*"}
 sources:
-  - {kind: apt, suites: [trixie-backports], packages: [linux-image-cloud-amd64]}"""
-APP = "  - {kind: apt, suites: [trixie-backports], packages: [caddy], apps: [web]}"
-NEWER = f"{KERNEL}\n{APP}"
+  - {kind: apt, suites: [trixie-backports], packages: [linux-image-cloud-amd64]}
+  - {kind: apt, suites: [trixie-backports], packages: [caddy], apps: [web]}"""
 """What the update changes in the recipe: another kernel, so that /boot is written too, and the app, so that its image comes as well."""
 ROOM = 4 << 30
 """Bytes that the rebuilt disks of one worker take at most."""
@@ -76,14 +75,11 @@ file of the deployment, `/etc`, origin, kernel, initramfs, GRUB's environment); 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sides:
-    """A node's disk, never started, and the system image that it is updated to; `medium` is the disk that brings it to the guest."""
+class Older:
+    """A node's disk, never started, and the root with the tools that look at disks."""
 
-    store: Store
     tools: Path
     disk: Path
-    newer: str
-    medium: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,24 +104,32 @@ class Recorded:
         return {"writes": len(written), "bytes": sum(entry.size for entry in written), "flushes": flushes}
 
 
-def build(folder: Path, changed: str = NEWER) -> Sides:
-    """The older node's disk and the newer system image, from the usual store."""
-    older, newer = folder / "older" / RECIPE.name, folder / "newer" / RECIPE.name
+def build_older(folder: Path) -> Older:
+    """The node that is updated, from the usual store."""
+    built = _aistack("build", _recipe(folder, RECIPE.read_text()))
+    disk = next(Path(path) for path in _where(built, "disk").split() if path.endswith(".raw"))
+    return Older(tools=Path(_where(built, "tools-root")), disk=disk)
+
+
+def build_newer(folder: Path) -> Path:
+    """The disk that brings to the guest what it is updated to."""
     text = RECIPE.read_text()
     kernel = next(line for line in text.splitlines() if line.startswith("kernel:"))
-    for path, recipe in ((older, text), (newer, text.replace(kernel, changed))):
-        path.parent.mkdir()
-        path.write_text(recipe)
-    built, system = _aistack("build", older), _aistack("build", newer, "--only", "system-image")
-    store, digest = Store(default_path(os.environ)), _where(system, "system-image")
+    system = _aistack("build", _recipe(folder, text.replace(kernel, NEWER)), "--only", "system-image")
     content = folder / "content"
-    oci.export_layout(store, {"stable": digest, "web": _where(system, "app-image")}, content / "layout")
+    images = {"stable": _where(system, "system-image"), "web": _where(system, "app-image")}
+    oci.export_layout(Store(default_path(os.environ)), images, content / "layout")
     (content / "program").write_text(PROGRAM)
     (content / "program").chmod(0o755)
     medium = make_medium(content, folder / "medium.img")
     shutil.rmtree(content)
-    disk = next(Path(path) for path in _where(built, "disk").split() if path.endswith(".raw"))
-    return Sides(store=store, tools=Path(_where(built, "tools-root")), disk=disk, newer=digest, medium=medium)
+    return medium
+
+
+def _recipe(folder: Path, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECIPE.name).write_text(text)
+    return folder / RECIPE.name
 
 
 def _aistack(*arguments: object) -> list[dict[str, Any]]:
@@ -148,17 +152,17 @@ def overlay(disk: Path, folder: Path) -> Path:
     return target
 
 
-def record(sides: Sides, folder: Path) -> Recorded:
+def record(older: Older, medium: Path, folder: Path) -> Recorded:
     """Update the node once, with everything that its disk was told."""
     log, files = folder / "writes.log", folder / "boot"
-    boot = cut_check.FileSystem(disk=sides.disk, offset=cut_check.partitions(sides.disk)["aistack-boot"][0])
+    boot = cut_check.FileSystem(disk=older.disk, offset=cut_check.partitions(older.disk)["aistack-boot"][0])
     boot.take("/", files)
     kernel, arguments, initrd = cut_check.ENTRY.findall((files / "grub/grub.cfg").read_text())[0]
     machine = only_the_program(files / kernel.strip("/"), files / initrd.strip("/"), arguments.removesuffix(" $on_trial"))
-    seconds = carry_out(machine, overlay(sides.disk, folder / "recording"), sides.medium, folder / "recording", writes=log)
+    seconds = carry_out(machine, overlay(older.disk, folder / "recording"), medium, folder / "recording", writes=log)
     with log.open("rb") as stream:
         entries = write_log.read(stream)
-        mark = sides.disk.stat().st_size - 1024 * write_log.SECTOR
+        mark = older.disk.stat().st_size - 1024 * write_log.SECTOR
         start, staged = [number for number, entry in enumerate(entries) if entry.offset == mark and entry.at is not None]
     return Recorded(log=log, entries=entries, start=start, staged=staged, seconds=seconds)
 
@@ -172,7 +176,7 @@ def scratch(least: int = ROOM) -> Iterator[Path]:
         yield Path(name)
 
 
-def check(sides: Sides, recorded: Recorded, cuts: Sequence[Cut]) -> Iterator[dict[str, Any]]:
+def check(older: Older, recorded: Recorded, cuts: Sequence[Cut]) -> Iterator[dict[str, Any]]:
     """What a node is like at each cut, as `cut_check.py` tells it."""
     with scratch() as folder:
         order = {"base": "/run/base", "log": "/run/log", "scratch": "/run/scratch", "cuts": [asdict(cut) for cut in cuts]}
@@ -181,11 +185,11 @@ def check(sides: Sides, recorded: Recorded, cuts: Sequence[Cut]) -> Iterator[dic
             Bind(source=Path(aistack.__file__).parent, target="/run/python/aistack"),
             Bind(source=Path(__file__).parent, target="/run/tests"),
             Bind(source=folder, target="/run/scratch", writable=True),
-            Bind(source=sides.disk, target="/run/base"),
+            Bind(source=older.disk, target="/run/base"),
             Bind(source=recorded.log, target="/run/log"),
         )
         argv = rootfs.entering(
-            sides.tools, ["python3", "/run/tests/cut_check.py", "/run/scratch/order.json"], binds=binds,
+            older.tools, ["python3", "/run/tests/cut_check.py", "/run/scratch/order.json"], binds=binds,
             environment={"PYTHONPATH": "/run/python", "PYTHONDONTWRITEBYTECODE": "1"},
         )  # fmt: skip
         with tempfile.NamedTemporaryFile() as log, process.stream(argv, log=Path(log.name)) as running:
@@ -193,35 +197,35 @@ def check(sides: Sides, recorded: Recorded, cuts: Sequence[Cut]) -> Iterator[dic
                 yield json.loads(line)
 
 
-def rebuild(sides: Sides, recorded: Recorded, cut: Cut, target: Path) -> Path:
+def rebuild(older: Older, recorded: Recorded, cut: Cut, target: Path) -> Path:
     """The disk at a cut, as the power left it."""
-    subprocess.run(["cp", "--sparse=always", sides.disk, target], check=True)
+    subprocess.run(["cp", "--sparse=always", older.disk, target], check=True)
     with recorded.log.open("rb") as log, target.open("r+b") as disk:
         write_log.replay(log, recorded.entries, cut, disk)
     return target
 
 
-def started_again(sides: Sides, recorded: Recorded, cut: Cut, firmware: Firmware) -> dict[str, Any]:
+def started_again(older: Older, medium: Path, recorded: Recorded, cut: Cut, firmware: Firmware) -> dict[str, Any]:
     """A cut in real life: the node starts by its firmware and passes both gates, is updated once more, and is looked at afterwards."""
     with scratch() as folder:
-        disk = rebuild(sides, recorded, cut, folder / "disk.raw")
+        disk = rebuild(older, recorded, cut, folder / "disk.raw")
         written, after = overlay(disk, folder / "again"), folder / "after.raw"
         try:
-            seconds = carry_out(the_whole_node(firmware), written, sides.medium, folder / "again")
+            seconds = carry_out(the_whole_node(firmware), written, medium, folder / "again")
         except AssertionError as error:
             return {**asdict(cut), "firmware": firmware, "failed": str(error)}
         process.run(["qemu-img", "convert", "-O", "raw", str(written), str(after)])
-        found = look(sides, after)
+        found = look(older, after)
     return {**asdict(cut), "firmware": firmware, "seconds": round(seconds), "wrong": found["wrong"], "starts": found["starts"]}
 
 
-def look(sides: Sides, disk: Path) -> dict[str, Any]:
+def look(older: Older, disk: Path) -> dict[str, Any]:
     """What `check` finds on a disk as it is."""
     with tempfile.NamedTemporaryFile() as nothing:
         nothing.write(write_log.SUPER.pack(write_log.MAGIC, write_log.VERSION, 0, write_log.SECTOR).ljust(write_log.SECTOR, b"\0"))
         nothing.flush()
         log = Path(nothing.name)
-        (found,) = check(replace(sides, disk=disk), Recorded(log=log, entries=()), [Cut(durable=0, until=0)])
+        (found,) = check(replace(older, disk=disk), Recorded(log=log, entries=()), [Cut(durable=0, until=0)])
     return found
 
 
@@ -236,19 +240,19 @@ def main() -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="aistack-cuts-") as name:
         folder = Path(name)
-        sides = build(folder)
+        older, medium = build_older(folder / "older"), build_newer(folder / "newer")
         _say("recording an update")
-        recorded = record(sides, folder)
+        recorded = record(older, medium, folder)
         cuts = recorded.cuts(options.cuts, options.seed)
         _say(f"{recorded.counts()}, {len(cuts)} cuts")
         found = []
-        for number, one in enumerate(checked(sides, recorded, cuts), start=1):
+        for number, one in enumerate(checked(older, recorded, cuts), start=1):
             found.append(one)
             _say(f"{number}: {one['durable']}–{one['until']} {one['wrong'] or 'whole'} ({one['seconds']} s)")
         boots = []
         step = len(cuts) // max(options.boots, 1)
         for cut, firmware in zip(cuts[step // 2 :: step][: options.boots], itertools.cycle((Firmware.UEFI, Firmware.BIOS)), strict=False):
-            boots.append(started_again(sides, recorded, cut, firmware))
+            boots.append(started_again(older, medium, recorded, cut, firmware))
             _say(f"started by {firmware} at {cut.durable}–{cut.until}: {boots[-1]}")
     document = {
         "schema": "aistack/power-cuts/v1",
@@ -286,11 +290,11 @@ def told(document: Mapping[str, Any]) -> str:
     return HEAD.format(seed=document["seed"]) + f"\n| | |\n| --- | ---: |\n{table}\n{broken}"
 
 
-def checked(sides: Sides, recorded: Recorded, cuts: Sequence[Cut], workers: int = 2) -> list[dict[str, Any]]:
+def checked(older: Older, recorded: Recorded, cuts: Sequence[Cut], workers: int = 2) -> list[dict[str, Any]]:
     """`check`, shared out over processes, in the cuts' order."""
     share = -(-len(cuts) // workers)
     with ThreadPoolExecutor(workers) as pool:
-        parts = pool.map(lambda part: list(check(sides, recorded, part)), [cuts[at : at + share] for at in range(0, len(cuts), share)])
+        parts = pool.map(lambda part: list(check(older, recorded, part)), [cuts[at : at + share] for at in range(0, len(cuts), share)])
     return [one for part in parts for one in part]
 
 
