@@ -127,6 +127,6 @@ def runtime(folder: Path, profile: Mapping[str, str]) -> dict[str, str]:
     assert compiler, "a C compiler is needed: apt-get install gcc"
     library = folder / "libhsa-runtime64.so.1"
     if not library.exists():
-        subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-w", "-o", str(library), str(HERE / "stand_ins/hsa.c")], check=True)
+        subprocess.run([compiler, "-shared", "-fPIC", "-O3", "-w", "-o", str(library), str(HERE / "stand_ins/hsa.c")], check=True)
     (folder / "hsa").write_text("".join(f"{name} {value}\n" for name, value in profile.items()))
     return {"STAND_IN_HSA": str(folder / "hsa"), "LD_LIBRARY_PATH": str(folder)}
