@@ -2,6 +2,9 @@
 # make bench: ratios against other tools, half an hour on a quiet machine (MKOSI: how to run mkosi).
 .PHONY: check test demo bench score endurance clean
 
+# Byte code is kept whatever this machine's settings say: the tests start the program hundreds of times.
+unexport PYTHONDONTWRITEBYTECODE
+
 venv := .venv/.installed
 python := .venv/bin/python
 
@@ -13,10 +16,10 @@ check: $(venv)
 	.venv/bin/ruff format --check aistack bench tests
 	.venv/bin/ruff check aistack bench tests
 	.venv/bin/mypy
-	.venv/bin/pytest -q -n auto --dist worksteal -m "not system"
+	.venv/bin/pytest -q -n auto --dist worksteal -m "not system and not slow"
 
 test: check
-	.venv/bin/pytest -v -n 2 --dist loadfile --no-loadscope-reorder -m system --durations=15
+	.venv/bin/pytest -v -n 2 --dist loadfile --no-loadscope-reorder -m "system or slow" --durations=15
 
 demo: $(venv)
 	.venv/bin/aistack up recipes/cpu-embeddings.yaml
