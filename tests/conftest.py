@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from accelerator_profiles import compile_stand_ins
 from hypothesis import settings
 from node_series import series
 from registry_server import Registry, admit, running
@@ -43,6 +44,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def catalog() -> Catalog:
     """The shipped catalog."""
     return load_catalog()
+
+
+@pytest.fixture(scope="session")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stand-ins for NVIDIA's libraries, compiled."""
+    folder = tmp_path_factory.mktemp("stand-ins")
+    compile_stand_ins(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from accelerator_profiles import DRIVER, INVALID, LIBRARY_MISMATCH, LOST, MACHINES, MIB, NOT_LOADED, UNKNOWN, compile_stand_ins, lay
+from accelerator_profiles import DRIVER, INVALID, LIBRARY_MISMATCH, LOST, MACHINES, MIB, NOT_LOADED, UNKNOWN, lay
 from node_samples import LOCK
 from node_samples import lay as lay_node
 
@@ -29,13 +29,6 @@ from aistack.node.first_gate import look
 from aistack.node.results import Cause, Outcome, Result, verdict
 
 XID = "6,{number},{micros},-;NVRM: Xid (PCI:0000:18:00): {code}, pid=1234, name=python3, a message\n"
-
-
-@pytest.fixture(scope="session")
-def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("stand-ins")
-    compile_stand_ins(folder)
-    return folder
 
 
 class Bench:

@@ -43,6 +43,11 @@ def grid_of(catalog: Catalog, *products: str, framework: str = "vllm", question:
     return next(grid for grid in grids if grid.framework == framework)
 
 
+def few(catalog: Catalog, *models: str) -> Catalog:
+    """The catalog with these models alone."""
+    return replace(catalog, models={name: catalog.models[name] for name in models})
+
+
 def cells(grids: list[Grid], number: int) -> Iterator[tuple[Grid, str, str, str, Reason | None]]:
     """So many cells at random: grid, accelerator, release, model, what decides."""
     chosen = random.Random(SEED)
@@ -73,10 +78,13 @@ def test_a_thousand_cells_are_what_check_says(everything: list[Grid], catalog: C
     assert disagreements(everything, catalog, Question(), 1000) == []
 
 
-@pytest.mark.parametrize("number", [40, pytest.param(300, marks=pytest.mark.slow)])
-def test_and_so_are_those_of_several_accelerators_with_shorter_requests(number: int, catalog: Catalog) -> None:
+@pytest.mark.parametrize(
+    ("names", "number"),
+    [(("nvidia/t4",), 40), pytest.param(("nvidia/h100", "nvidia/t4", "nvidia/jetson"), 300, marks=pytest.mark.slow)],
+)
+def test_and_so_are_those_of_several_accelerators_with_shorter_requests(names: tuple[str, ...], number: int, catalog: Catalog) -> None:
     question = Question(count=4, context=8192)
-    some = [product for product in catalog.accelerators.values() if product.id.startswith(("nvidia/h100", "nvidia/t4", "nvidia/jetson"))]
+    some = [product for product in catalog.accelerators.values() if product.id.startswith(names)]
     assert disagreements(list(matrix(catalog, TODAY, some, question)), catalog, question, number) == []
 
 
@@ -261,7 +269,8 @@ class _Page(HTMLParser):
 
 
 def test_the_page_needs_nothing_beside_itself_and_every_cell_leads_to_its_reason(catalog: Catalog) -> None:
-    grids = list(matrix(catalog, TODAY, [catalog.accelerators["nvidia/l4"]], Question()))
+    some = few(catalog, *list(catalog.models)[:20])
+    grids = list(matrix(some, TODAY, [catalog.accelerators["nvidia/l4"]], Question()))
     page = _Page()
     page.feed(shown.page(grids, Question(), TODAY))
     assert page.open == []
@@ -270,6 +279,7 @@ def test_the_page_needs_nothing_beside_itself_and_every_cell_leads_to_its_reason
     assert all(link.startswith(("#", "https://")) for link in page.links)
 
 
+@pytest.mark.slow
 def test_the_verb_matrix(catalog: Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def ask(wanted: str | None, **how: object) -> str:
         options = {"as_json": False, "output": None} | how
@@ -345,6 +355,7 @@ def test_what_is_not_known_is_not_denied(catalog: Catalog, capsys: pytest.Captur
         assert words in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_verb_fit(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit_verb.fit("qwen/qwen3-8b", None, catalog=catalog, today=TODAY, as_json=False) is ExitCode.OK
     text = capsys.readouterr().out
@@ -367,6 +378,7 @@ def test_the_verb_fit(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> N
     assert fit_verb.fit("deepseek-ai/DeepSeek-R1", "nvidia/t4", catalog=catalog, today=TODAY, as_json=False) is ExitCode.NO
 
 
+@pytest.mark.slow
 def test_the_precision_is_one_that_check_does_not_refuse(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
     asked = [catalog.accelerators[name] for name in ("nvidia/t4", "nvidia/l4")]
 
@@ -414,7 +426,7 @@ def test_what_is_not_known_of_a_framework_does_not_run(catalog: Catalog) -> None
         ("nvidia/l4", "sglang", "meta-llama/Llama-3.1-8B-Instruct", "0.5.23"): "ME102",
     }
     products = [catalog.accelerators[name] for name in {product for product, *_ in told}]
-    grids = matrix(catalog, TODAY, products, Question())
+    grids = matrix(few(catalog, *{model for _, _, model, _ in told}), TODAY, products, Question())
     rows = {(grid.framework, row.accelerator, row.model): (grid.releases, row) for grid in grids for row in grid.rows}
     for (product, framework, model, release), rule in told.items():
         if rule == "not there":
