@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from accelerator_profiles import MACHINES
-from test_accelerators import H100, L4, Bench, bench, stand_ins  # noqa: F401  # fixtures
+from test_accelerators import H100, L4, Bench, bench  # noqa: F401  # a fixture
 
 from aistack.facts.dcgm import diagnosed
 from aistack.host.probes.dcgm import diagnosis

@@ -77,8 +77,8 @@ def read(source: str) -> tuple[tuple[Named, ...], tuple[Named, ...]]:
             called.append((node.lineno, ast.unparse(node.func)))
             if called[-1][1] in ("__import__", "importlib.import_module", "import_module"):
                 name = node.args[0]
-                known = isinstance(name, ast.Constant) and isinstance(name.value, str)
-                imported.append((node.lineno, str(name.value) if known else "a name that is computed"))
+                known = name.value if isinstance(name, ast.Constant) and isinstance(name.value, str) else "a name that is computed"
+                imported.append((node.lineno, known))
     return tuple(imported), tuple(called)
 
 
