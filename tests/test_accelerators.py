@@ -244,6 +244,7 @@ def test_a_link_that_went_to_sleep_again_is_not_called_damaged(bench: Bench) -> 
     assert slow["accelerator-link"].outcome is Outcome.DEGRADED and "1 x16, though" in slow["accelerator-link"].message
 
 
+@pytest.mark.slow
 def test_a_driver_that_hangs_is_data(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"none": 0.7})
     seen = bench.look(L4, {"0.nvmlDeviceGetMemoryInfo": "hang"})
@@ -252,6 +253,7 @@ def test_a_driver_that_hangs_is_data(bench: Bench, monkeypatch: pytest.MonkeyPat
     assert "did not end within" in results[0].message
 
 
+@pytest.mark.slow
 def test_one_device_that_hangs_is_named_and_the_others_are_judged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"none": 8.0})
     seen = bench.look(H100, {"2.nvmlDeviceGetPowerUsage": "hang", "0.nvmlDeviceGetPersistenceMode": "0"})
