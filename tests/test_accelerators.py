@@ -221,6 +221,7 @@ def test_programs_that_do_not_run_are_told(bench: Bench, name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_programs_run_and_copies_are_measured(bench: Bench) -> None:
     seen = bench.look(L4, level="standard")
     (device,) = seen.devices.value or ()

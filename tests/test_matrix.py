@@ -78,6 +78,7 @@ def test_a_thousand_cells_are_what_check_says(everything: list[Grid], catalog: C
     assert disagreements(everything, catalog, Question(), 1000) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "number"),
     [(("nvidia/t4",), 40), pytest.param(("nvidia/h100", "nvidia/t4", "nvidia/jetson"), 300, marks=pytest.mark.slow)],

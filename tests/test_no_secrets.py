@@ -103,7 +103,10 @@ FAULTS = {"healthy": {}, "lost": {"0.nvmlDeviceGetHandleByIndex": LOST}, "mismat
 
 @pytest.mark.parametrize(
     ("product", "fault"),
-    [*((product, "healthy") for product in MACHINES), *(("nvidia/l4", fault) for fault in FAULTS if fault != "healthy")],
+    [
+        *(("nvidia/l4", fault) for fault in FAULTS),
+        *(pytest.param(product, "healthy", marks=pytest.mark.slow) for product in MACHINES if product != "nvidia/l4"),
+    ],
 )
 def test_nothing_secret_is_told(
     product: str,

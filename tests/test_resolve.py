@@ -173,6 +173,7 @@ def test_a_wish_never_widens(catalog: Catalog, text: str | None) -> None:
         assert key(newer.version, Scheme.RELEASE) >= key(older.version, Scheme.RELEASE)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(catalogs(), st.sampled_from(["550.*", ">=535", "<580"]), st.lists(RANGES.filter(bool), min_size=1, max_size=3))
 def test_a_conflict_is_minimal(catalog: Catalog, drivers: str, frameworks: list[str]) -> None:
