@@ -147,5 +147,5 @@ def compile_library(library: Path, source: Path | str) -> None:
     compiler = shutil.which("cc") or shutil.which("gcc")
     assert compiler, "a C compiler is needed: apt-get install gcc"
     text = source.read_text() if isinstance(source, Path) else source
-    command = [compiler, "-shared", "-fPIC", "-O1", "-w", "-I", str(HERE / "stand_ins"), "-x", "c", "-o", str(library), "-"]
+    command = [compiler, "-shared", "-fPIC", "-O3", "-w", "-I", str(HERE / "stand_ins"), "-x", "c", "-o", str(library), "-"]
     subprocess.run(command, input=text, text=True, check=True)

@@ -39,12 +39,16 @@ from aistack.host.store import Store, default_path
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "web-appliance.yaml"
-KERNEL = """kernel: {flavor: cloud, version: "7.*"}
-sources:
-  - {kind: apt, suites: [trixie-backports], packages: [linux-image-cloud-amd64]}"""
 APP = "  - {kind: apt, suites: [trixie-backports], packages: [caddy], apps: [web]}"
-NEWER = f"{KERNEL}\n{APP}"
-"""What the update changes in the recipe: another kernel, so that /boot is written too, and the app, so that its image comes as well."""
+LESS = f"kernel: {{flavor: cloud}}\nsources:\n{APP}"
+NEWER = f"""kernel: {{flavor: cloud, version: "7.*"}}
+sources:
+  - {{kind: apt, suites: [trixie-backports], packages: [linux-image-cloud-amd64]}}
+{APP}"""
+"""What the update changes in the recipe: another kernel, so that /boot is written too, and the app, so that its image comes as well.
+
+`LESS`, the app alone, needs no other base.
+"""
 ROOM = 4 << 30
 """Bytes that the rebuilt disks of one worker take at most."""
 

@@ -66,7 +66,7 @@ def cases(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
 
 def judge(case: dict[str, Any], catalog: Catalog, about: Mapping[str, tuple[str, ...]]) -> Judged:
     """What the rules say of one case, from the text of its snapshot on."""
-    root, problems = parse(yaml.safe_dump(case["snapshot"], sort_keys=False), case["id"])
+    root, problems = parse(yaml.dump(case["snapshot"], Dumper=yaml.CSafeDumper, sort_keys=False), case["id"])
     assert root is not None, problems
     snapshot, more = decode(Snapshot, root)
     assert snapshot is not None, more

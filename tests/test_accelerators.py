@@ -205,6 +205,8 @@ def test_a_split_that_nobody_asked_for_is_told_with_its_parts(bench: Bench) -> N
     assert told.outcome is Outcome.DEGRADED and ("mig.parts", "3g.40gb 4g.40gb") in told.evidence
 
 
+SMALL = {"0.memory": str(64 * MIB)}
+"""Too little of a device's memory for copies to be timed, which takes a second."""
 COMPUTE = {
     "no context": ({"0.cuDevicePrimaryCtxRetain": "!2"}, "unknown", "CUDA_ERROR_OUT_OF_MEMORY"),
     "memory is bad": ({"0.cuCtxSynchronize": "!214"}, "hardware", "ECC_UNCORRECTABLE"),
@@ -219,12 +221,13 @@ COMPUTE = {
 @pytest.mark.parametrize("name", COMPUTE)
 def test_programs_that_do_not_run_are_told(bench: Bench, name: str) -> None:
     changes, cause, words = COMPUTE[name]
-    results = bench.judge(L4, bench.look(L4, cuda=changes, level="standard"))
+    results = bench.judge(L4, bench.look(L4, cuda=SMALL | changes, level="standard"))
     found = [result for result in results if result.outcome is Outcome.UNHEALTHY]
     assert [(result.name, str(result.cause)) for result in found] == [("accelerator-compute", cause)]
     assert words in found[0].message
 
 
+@pytest.mark.slow
 def test_programs_run_and_copies_are_measured(bench: Bench) -> None:
     seen = bench.look(L4, level="standard")
     (device,) = seen.devices.value or ()
@@ -243,12 +246,12 @@ def test_a_link_that_went_to_sleep_again_is_not_called_damaged(bench: Bench) -> 
     found = {result.name: result for result in bench.judge(L4, replace(seen, devices=Reading(source="NVML", value=(asleep,))))}
     assert found["accelerator-link"].outcome is Outcome.HEALTHY and "PCI Express 4 x16" in found["accelerator-link"].message
     assert ("floor-gbps", "15.8, half of PCI Express 4 x16") in found["accelerator-copies"].evidence
-    slow = {
-        result.name: result for result in bench.judge(L4, bench.look(L4, {"0.nvmlDeviceGetCurrPcieLinkGeneration": "1"}, level="quick"))
-    }
+    one = bench.look(L4, {"0.nvmlDeviceGetCurrPcieLinkGeneration": "1"}, SMALL, level="quick")
+    slow = {result.name: result for result in bench.judge(L4, one)}
     assert slow["accelerator-link"].outcome is Outcome.DEGRADED and "1 x16, though" in slow["accelerator-link"].message
 
 
+@pytest.mark.slow
 def test_a_driver_that_hangs_is_data(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"none": 0.7})
     seen = bench.look(L4, {"0.nvmlDeviceGetMemoryInfo": "hang"})
@@ -257,6 +260,7 @@ def test_a_driver_that_hangs_is_data(bench: Bench, monkeypatch: pytest.MonkeyPat
     assert "did not end within" in results[0].message
 
 
+@pytest.mark.slow
 def test_one_device_that_hangs_is_named_and_the_others_are_judged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"none": 8.0})
     seen = bench.look(H100, {"2.nvmlDeviceGetPowerUsage": "hang", "0.nvmlDeviceGetPersistenceMode": "0"})
@@ -312,14 +316,14 @@ def test_a_device_that_programs_take_is_not_called_broken(bench: Bench) -> None:
         busy = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": "2"}, {f"0.{call}": code}, level="quick")
         (found,) = (result for result in bench.judge(L4, busy) if result.name == "accelerator-compute")
         assert found.outcome is Outcome.UNKNOWN and "taken by 2 programs" in found.message
-    little = bench.look(L4, cuda={"0.memory": str(64 << 20)}, level="quick")
+    little = bench.look(L4, cuda=SMALL, level="quick")
     assert (little.devices.value or ())[0].get("copies.to-device-gbps") is None
     assert verdict(bench.judge(L4, little)).outcome is Outcome.HEALTHY
 
 
 def test_who_hides_devices_from_their_programs_hides_none_from_the_gate(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    compute = next(result for result in bench.judge(L4, bench.look(L4, level="quick")) if result.name == "accelerator-compute")
+    compute = next(result for result in bench.judge(L4, bench.look(L4, cuda=SMALL, level="quick")) if result.name == "accelerator-compute")
     assert compute.outcome is Outcome.HEALTHY
 
 

@@ -271,6 +271,7 @@ def test_programs_on_the_devices(tmp_path: Path, catalog: Catalog, library: Path
     assert any(words in result.message for result in results if result.name == "accelerator-compute")
 
 
+@pytest.mark.slow
 def test_memory_is_tried_and_copies_are_measured(tmp_path: Path, catalog: Catalog, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(library, monkeypatch, {"count": "1", "0.pci": ADDRESSES[0], "0.memory": str(100 * (128 << 20))})
     lay(tmp_path, ADDRESSES[:1])

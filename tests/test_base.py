@@ -1,4 +1,4 @@
-"""The bootable base, built for real: the same twice, and laid out as bootable containers are."""
+"""The bootable base, built for real: laid out as bootable containers are. That it is the same twice is in `test_up.py`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from aistack.commands import verifying
 from aistack.compose import grouping, render
 from aistack.compose.distros import debian as debian_text
 from aistack.compose.findings import Outcome
-from aistack.facts.files import Rendered
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.pins import Archive, LockedRoot
 from aistack.host import apt, debian, inspect, layers, oci, own_files
@@ -37,14 +36,9 @@ class Base:
 
     store: Store
     root: LockedRoot
-    files: tuple[Rendered, ...]
     digest: str
     members: dict[str, tarfile.TarInfo]
     texts: dict[str, bytes]
-
-
-def build(store: Store, root: LockedRoot, files: tuple[Rendered, ...]) -> str:
-    return debian.build_base(store, root, files=files, script=debian_text.base_script())
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +50,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Base]:
     root = apt.resolve(store, archives, sorted({*debian_text.BASE, KERNEL}), "amd64", "debian-13", environment=os.environ)
     root = dataclasses.replace(root, layers=grouping.group(root.packages))
     apt.fetch(store, root, environment=os.environ)
-    digest = build(store, root, files)
+    digest = debian.build_base(store, root, files=files, script=debian_text.base_script())
     members: dict[str, tarfile.TarInfo] = {}
     texts: dict[str, bytes] = {}
     for layer in oci.read_image(store, digest).layers:
@@ -67,14 +61,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Base]:
                 members[member.name] = member
                 if member.isfile() and member.size < 100_000 and (stream := archive.extractfile(member)) is not None:
                     texts[member.name] = stream.read()
-    yield Base(store=store, root=root, files=files, digest=digest, members=members, texts=texts)
+    yield Base(store=store, root=root, digest=digest, members=members, texts=texts)
     shutil.rmtree(folder)
-
-
-def test_a_second_build_gives_the_same_bytes(base: Base) -> None:
-    before, after = (oci.read_image(base.store, digest) for digest in (base.digest, build(base.store, base.root, base.files)))
-    assert [layer for layer in before.layers if layer not in after.layers] == []
-    assert before.digest == after.digest
 
 
 def test_kernel_initramfs_and_modules_belong_together(base: Base) -> None:

@@ -126,8 +126,13 @@ def test_a_closed_pipe_is_quiet() -> None:
     assert (done.returncode, done.stderr) == (ExitCode.UNABLE, "")
 
 
-@pytest.mark.parametrize("arguments", ["--help", "list rules", "schema recipe", "check missing.yaml --json"])
-@pytest.mark.parametrize("place", [">/dev/full", ">&-", ">&- 2>&- <&-"])
+@pytest.mark.parametrize(
+    ("place", "arguments"),
+    [
+        *((">/dev/full", arguments) for arguments in ("--help", "list rules", "schema recipe", "check missing.yaml --json")),
+        *((place, arguments) for place in (">&-", ">&- 2>&- <&-") for arguments in ("list rules", "check missing.yaml --json")),
+    ],
+)
 def test_an_output_that_cannot_be_written_is_no_bug_of_ours(arguments: str, place: str) -> None:
     script = f"exec {shlex.quote(sys.executable)} -m aistack {arguments} {place}"
     done = subprocess.run(["sh", "-c", script], stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=60, check=False)
@@ -141,12 +146,14 @@ def test_an_output_that_cannot_be_written_is_no_bug_of_ours(arguments: str, plac
 
 
 @pytest.mark.parametrize("verb", ["lock", "plan", "build", "up", "boot", "build --dry-run", "why"])
-def test_an_error_is_json_too_where_json_was_asked_for(verb: str) -> None:
-    done = aistack(*verb.split(), "missing.yaml", *(["kernel"] if verb == "why" else []), "--json")
-    assert done.returncode == ExitCode.NO
-    document = json.loads(done.stdout)
+def test_an_error_is_json_too_where_json_was_asked_for(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ended([*verb.split(), "missing.yaml", *(["kernel"] if verb == "why" else []), "--json"], monkeypatch) == ExitCode.NO
+    seen = capsys.readouterr()
+    document = json.loads(seen.out)
     assert (document["ok"], [found["rule"] for found in document["diagnostics"]]) == (False, ["DOC011"])
-    assert done.stderr.startswith("error[DOC011]")
+    assert seen.err.startswith("error[DOC011]")
 
 
 def test_a_terminal_without_our_letters_is_no_reason_to_stop() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,8 +92,10 @@ def replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Replay:
     folder = tmp_path / "replay"
     shutil.copytree(HERE / "data/bootc", folder)
     (tmp_path / "bin").mkdir()
-    for name in ("bootc", "ostree", "systemctl"):
-        (tmp_path / "bin" / name).symlink_to(HERE / "stand_ins/bootc")
+    (tmp_path / "bin/bootc").write_text(f"#!{sys.executable} -IS\n{(HERE / 'stand_ins/bootc').read_text()}")
+    (tmp_path / "bin/bootc").chmod(0o755)
+    for name in ("ostree", "systemctl"):
+        (tmp_path / "bin" / name).symlink_to("bootc")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("REPLAY", str(folder))
     root = tmp_path / "root"

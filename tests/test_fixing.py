@@ -37,8 +37,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return run
 
 
-@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-@pytest.mark.parametrize("start", ["", "\ufeff"])
+@pytest.mark.parametrize(("start", "line_end"), [("", "\n"), ("\ufeff", "\r\n")])
 def test_one_value_changes_and_nothing_else(check: Check, line_end: str, start: str) -> None:
     file = Path("recipe.yaml")
     text = start + file.read_text().replace("\n", line_end)

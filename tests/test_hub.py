@@ -15,6 +15,8 @@ from typing import Any
 import hub_server
 import pytest
 
+pytestmark = pytest.mark.slow  # each question is a process of its own
+
 CANARY = "hf_CanaryThatMustNeverBeSeen0123456789"
 MODEL = "example/tiny"
 

@@ -31,9 +31,9 @@ def read_text(text: str) -> tuple[Recipe, Node]:
     return recipe, root
 
 
-def judged(text: str, catalog: Catalog, today: str = TODAY) -> Judgement:
+def judged(text: str, catalog: Catalog, today: str = TODAY, *, fixes: bool = True) -> Judgement:
     recipe, root = read_text(text)
-    return judge(recipe, catalog, places(root), today)
+    return judge(recipe, catalog, places(root), today, fixes=fixes)
 
 
 def found(judgement: Judgement, rule: str) -> Diagnostic:
@@ -154,28 +154,22 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_recipes(name: str, catalog: Catalog) -> None:
+def test_wrong_recipes_and_the_fixes_that_are_offered(name: str, catalog: Catalog) -> None:
+    """Each fix is written into the text where it says, and that text is judged."""
     (old, new), rule = WRONG[name]
     assert old in L4
-    judgement = judged(L4.replace(old, new), catalog)
+    text = L4.replace(old, new)
+    judgement = judged(text, catalog)
     assert rule in errors(judgement)
     assert judgement.stack is None
     for diagnostic in judgement.diagnostics:
         assert diagnostic.place is not None, diagnostic
         assert not re.search(r"\{[a-z-]+\}|None|\(no ", diagnostic.message), diagnostic.message
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_offered_fixes_work(name: str, catalog: Catalog) -> None:
-    """Write each fix into the text where it says, and judge that text."""
-    (old, new), _ = WRONG[name]
-    text = L4.replace(old, new)
-    for diagnostic in judged(text, catalog).diagnostics:
         for fix in diagnostic.fixes:
             assert fix.proved
             after = applied(text, fix)
             assert after is not None
-            assert set(errors(judged(after, catalog))) == set(fix.leaves), fix
+            assert set(errors(judged(after, catalog, fixes=False))) == set(fix.leaves), fix
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from accelerator_profiles import DRIVER, MACHINES, compile_stand_ins, lay
+from accelerator_profiles import DRIVER, MACHINES, lay
 from node_samples import lay as lay_node
 
 from aistack.commands.check import check
@@ -26,14 +26,11 @@ containerEdits:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand_ins: Path) -> Path:
     """A machine with eight H100s that is no node of ours."""
-    libraries = tmp_path / "libraries"
-    libraries.mkdir()
-    compile_stand_ins(libraries)
     for name, value in lay(tmp_path, MACHINES[H100].nvml(), MACHINES[H100].cuda()).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(libraries))
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(stand_ins))
     root = lay_node(tmp_path / "root")
     shutil.rmtree(root / "usr/lib/aistack")
     texts = {

@@ -43,6 +43,11 @@ def grid_of(catalog: Catalog, *products: str, framework: str = "vllm", question:
     return next(grid for grid in grids if grid.framework == framework)
 
 
+def few(catalog: Catalog, *models: str) -> Catalog:
+    """The catalog with these models alone."""
+    return replace(catalog, models={name: catalog.models[name] for name in models})
+
+
 def cells(grids: list[Grid], number: int) -> Iterator[tuple[Grid, str, str, str, Reason | None]]:
     """So many cells at random: grid, accelerator, release, model, what decides."""
     chosen = random.Random(SEED)
@@ -67,21 +72,26 @@ def disagreements(grids: list[Grid], catalog: Catalog, question: Question, numbe
     return wrong
 
 
+@pytest.mark.slow
 def test_a_thousand_cells_are_what_check_says(everything: list[Grid], catalog: Catalog) -> None:
     assert sum(grid.size for grid in everything) > 300_000
     assert disagreements(everything, catalog, Question(), 1000) == []
 
 
-def test_and_so_are_those_of_several_accelerators_with_shorter_requests(catalog: Catalog) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("names", "number"),
+    [(("nvidia/t4",), 40), pytest.param(("nvidia/h100", "nvidia/t4", "nvidia/jetson"), 300, marks=pytest.mark.slow)],
+)
+def test_and_so_are_those_of_several_accelerators_with_shorter_requests(names: tuple[str, ...], number: int, catalog: Catalog) -> None:
     question = Question(count=4, context=8192)
-    some = [product for product in catalog.accelerators.values() if product.id.startswith(("nvidia/h100", "nvidia/t4", "nvidia/jetson"))]
-    assert disagreements(list(matrix(catalog, TODAY, some, question)), catalog, question, 300) == []
+    some = [product for product in catalog.accelerators.values() if product.id.startswith(names)]
+    assert disagreements(list(matrix(catalog, TODAY, some, question)), catalog, question, number) == []
 
 
-def test_a_cell_says_what_the_head_says(everything: list[Grid], catalog: Catalog) -> None:
+def test_a_cell_says_what_the_head_says(catalog: Catalog) -> None:
     """One accelerator is said, not assumed, and the model's own longest request: what cannot fit is an error and does not run."""
-    (vllm,) = (grid for grid in everything if grid.framework == "vllm")
-    small = replace(vllm, rows=tuple(row for row in vllm.rows if row.accelerator == "nvidia/a2"))
+    small = grid_of(catalog, "nvidia/a2")
     newest = {row.model: row.cells[0] for row in small.rows}
     misfit = newest["deepseek-ai/DeepSeek-R1"]
     assert misfit is not None and (misfit.rule, misfit.severity) == ("ME102", Severity.ERROR)
@@ -102,6 +112,7 @@ def test_what_memory_is_not_known_is_not_said_to_run(catalog: Catalog) -> None:
     assert reason is not None and (reason.rule, reason.severity) == ("ME102", Severity.UNKNOWN)
 
 
+@pytest.mark.slow
 def test_all_verdicts_occur(everything: list[Grid]) -> None:
     decided = {row.reasons[number] for grid in everything for row in grid.rows for number in set(row.numbers)}
     assert {shown.verdict(reason) for reason in decided} == set(shown.SIGNS)
@@ -258,8 +269,9 @@ class _Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_needs_nothing_beside_itself_and_every_cell_leads_to_its_reason(everything: list[Grid]) -> None:
-    grids = [replace(grid, rows=rows) for grid in everything if (rows := tuple(row for row in grid.rows if row.accelerator == "nvidia/l4"))]
+def test_the_page_needs_nothing_beside_itself_and_every_cell_leads_to_its_reason(catalog: Catalog) -> None:
+    some = few(catalog, *list(catalog.models)[:20])
+    grids = list(matrix(some, TODAY, [catalog.accelerators["nvidia/l4"]], Question()))
     page = _Page()
     page.feed(shown.page(grids, Question(), TODAY))
     assert page.open == []
@@ -268,6 +280,7 @@ def test_the_page_needs_nothing_beside_itself_and_every_cell_leads_to_its_reason
     assert all(link.startswith(("#", "https://")) for link in page.links)
 
 
+@pytest.mark.slow
 def test_the_verb_matrix(catalog: Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def ask(wanted: str | None, **how: object) -> str:
         options = {"as_json": False, "output": None} | how
@@ -343,6 +356,7 @@ def test_what_is_not_known_is_not_denied(catalog: Catalog, capsys: pytest.Captur
         assert words in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_verb_fit(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit_verb.fit("qwen/qwen3-8b", None, catalog=catalog, today=TODAY, as_json=False) is ExitCode.OK
     text = capsys.readouterr().out
@@ -365,6 +379,7 @@ def test_the_verb_fit(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> N
     assert fit_verb.fit("deepseek-ai/DeepSeek-R1", "nvidia/t4", catalog=catalog, today=TODAY, as_json=False) is ExitCode.NO
 
 
+@pytest.mark.slow
 def test_the_precision_is_one_that_check_does_not_refuse(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
     asked = [catalog.accelerators[name] for name in ("nvidia/t4", "nvidia/l4")]
 
@@ -400,7 +415,7 @@ def test_every_accelerator_but_processors_and_the_unconfirmed_has_memory(catalog
     assert without == {"cpu/aarch64", "cpu/x86-64", "amd/mi308x", "nvidia/b100", "nvidia/l2", *several, *by_architecture, *processors}
 
 
-def test_what_is_not_known_of_a_framework_does_not_run(everything: list[Grid]) -> None:
+def test_what_is_not_known_of_a_framework_does_not_run(catalog: Catalog) -> None:
     """A model of which no document speaks, a release of which it is not known whether it has builds, weights stored in an unnamed way."""
     told = {
         ("nvidia/h100-sxm-80gb", "tgi", "Qwen/Qwen3-8B", "3.3.7"): "MD109",
@@ -411,7 +426,9 @@ def test_what_is_not_known_of_a_framework_does_not_run(everything: list[Grid]) -
         ("nvidia/l4", "llama.cpp", "Qwen/Qwen3-32B", "0.7.0"): "ME102",
         ("nvidia/l4", "sglang", "meta-llama/Llama-3.1-8B-Instruct", "0.5.23"): "ME102",
     }
-    rows = {(grid.framework, row.accelerator, row.model): (grid.releases, row) for grid in everything for row in grid.rows}
+    products = [catalog.accelerators[name] for name in {product for product, *_ in told}]
+    grids = matrix(few(catalog, *{model for _, _, model, _ in told}), TODAY, products, Question())
+    rows = {(grid.framework, row.accelerator, row.model): (grid.releases, row) for grid in grids for row in grid.rows}
     for (product, framework, model, release), rule in told.items():
         if rule == "not there":
             assert not any(key[:2] == (framework, product) for key in rows)

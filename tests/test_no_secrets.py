@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from accelerator_profiles import DRIVER, LIBRARY_MISMATCH, LOST, MACHINES, compile_stand_ins
+from accelerator_profiles import DRIVER, LIBRARY_MISMATCH, LOST, MACHINES
 from accelerator_profiles import lay as lay_stand_ins
 from node_samples import LOCK
 from node_samples import lay as lay_node
@@ -60,19 +60,12 @@ containerEdits: {}
 }
 
 
-@pytest.fixture(scope="module")
-def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("stand-ins")
-    compile_stand_ins(folder)
-    return folder
-
-
-def node(folder: Path, libraries: Path, patch: pytest.MonkeyPatch, product: str, lock: Lock, **changes: str) -> Path:
+def node(folder: Path, stand_ins: Path, patch: pytest.MonkeyPatch, product: str, lock: Lock, **changes: str) -> Path:
     """A node with that product's devices, with everything that is nobody's business."""
     machine = MACHINES[product]
     for name, value in lay_stand_ins(folder, machine.nvml() | changes, machine.cuda()).items():
         patch.setenv(name, value)
-    patch.setenv("LD_LIBRARY_PATH", str(libraries))
+    patch.setenv("LD_LIBRARY_PATH", str(stand_ins))
     patch.setenv("HF_TOKEN", TOKEN)
     root = lay_node(folder / "root", replace(lock, accelerator=LockedAccelerator(product=product, count=machine.count)))
     texts = PRIVATE | {"sys/module/nvidia/version": DRIVER, "proc/sys/kernel/hostname": "node7\n"}
@@ -110,28 +103,31 @@ FAULTS = {"healthy": {}, "lost": {"0.nvmlDeviceGetHandleByIndex": LOST}, "mismat
 
 @pytest.mark.parametrize(
     ("product", "fault"),
-    [*((product, "healthy") for product in MACHINES), *(("nvidia/l4", fault) for fault in FAULTS if fault != "healthy")],
+    [
+        *(("nvidia/l4", fault) for fault in FAULTS),
+        *(pytest.param(product, "healthy", marks=pytest.mark.slow) for product in MACHINES if product != "nvidia/l4"),
+    ],
 )
 def test_nothing_secret_is_told(
     product: str,
     fault: str,
     tmp_path: Path,
-    libraries: Path,
+    stand_ins: Path,
     monkeypatch: pytest.MonkeyPatch,
     catalog: Catalog,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    root = node(tmp_path, libraries, monkeypatch, product, LOCK, **FAULTS[fault])
+    root = node(tmp_path, stand_ins, monkeypatch, product, LOCK, **FAULTS[fault])
     texts = told(root, catalog, capsys)
     assert {name: found for name, text in texts.items() if (found := secrets(text))} == {}
     assert "nvidia.com/gpu=all" in texts["snapshot"]
 
 
 def test_serial_numbers_are_told_where_the_recipe_says_so(
-    tmp_path: Path, libraries: Path, monkeypatch: pytest.MonkeyPatch, catalog: Catalog, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, stand_ins: Path, monkeypatch: pytest.MonkeyPatch, catalog: Catalog, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lock = replace(LOCK, node=(*LOCK.node, ("serial-numbers", "reported")))
-    texts = told(node(tmp_path, libraries, monkeypatch, "nvidia/h100-pcie-80gb", lock), catalog, capsys)
+    texts = told(node(tmp_path, stand_ins, monkeypatch, "nvidia/h100-pcie-80gb", lock), catalog, capsys)
     report = json.loads(texts["run/aistack/check.json"])
     assert [device["serial"]["value"] for device in report["accelerators"]["devices"]] == ["1650000000000", "1650000000001"]
     assert report["accelerators"]["devices"][1]["uuid"]["value"] == "GPU-00000000-0000-0000-0000-000000000001"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +18,7 @@ CODE = re.compile(r"[A-Z]{2,6}[0-9]{3}")
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+|wrong-type")
 
 
+@cache
 def used() -> dict[tuple[str, str], str]:
     """(code, name) of every call that is given both as literals, and one place where it stands."""
     found: dict[tuple[str, str], str] = {}

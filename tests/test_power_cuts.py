@@ -24,7 +24,7 @@ CUTS = int(os.environ.get("AISTACK_TEST_CUTS", "8"))
 @pytest.fixture(scope="module")
 def sides(tmp_path_factory: pytest.TempPathFactory) -> Sides:
     needs("bwrap", "mke2fs", "debugfs", "qemu-system-x86_64", "qemu-img")
-    return power_cuts.build(tmp_path_factory.mktemp("sides"), power_cuts.KERNEL)
+    return power_cuts.build(tmp_path_factory.mktemp("sides"), power_cuts.LESS)
 
 
 @pytest.fixture(scope="module")

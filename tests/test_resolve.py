@@ -6,6 +6,7 @@ import functools
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -172,6 +173,7 @@ def test_a_wish_never_widens(catalog: Catalog, text: str | None) -> None:
         assert key(newer.version, Scheme.RELEASE) >= key(older.version, Scheme.RELEASE)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(catalogs(), st.sampled_from(["550.*", ">=535", "<580"]), st.lists(RANGES.filter(bool), min_size=1, max_size=3))
 def test_a_conflict_is_minimal(catalog: Catalog, drivers: str, frameworks: list[str]) -> None:
@@ -190,14 +192,15 @@ def test_a_conflict_is_minimal(catalog: Catalog, drivers: str, frameworks: list[
         assert not conflicting(conflict - {wish})
 
 
-def judged(text: str, catalog: Catalog) -> tuple[Diagnostic, ...]:
+def judged(text: str, catalog: Catalog, *, fixes: bool = True) -> tuple[Diagnostic, ...]:
     root, problems = parse(text, "recipe.yaml")
     assert root is not None and not problems
     recipe, more = read(root)
     assert recipe is not None, more
-    return judge(recipe, catalog, places(root), TODAY).diagnostics
+    return judge(recipe, catalog, places(root), TODAY, fixes=fixes).diagnostics
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(catalogs(), st.sampled_from(["550.*", ">=535", "<580", "470.256.02"]), st.lists(RANGES.filter(bool), min_size=1, max_size=2))
 def test_a_fix_that_is_called_proved_works_in_the_file(catalog: Catalog, drivers: str, frameworks: list[str]) -> None:
@@ -209,7 +212,7 @@ def test_a_fix_that_is_called_proved_works_in_the_file(catalog: Catalog, drivers
     text = RECIPE.strip().partition("apps:")[0] + f"driver: {{version: '{drivers}'}}  # as the fleet has it\napps:\n{apps}"
 
     def errors(text: str) -> Counter[tuple[str, str]]:
-        return Counter((one.rule, one.message) for one in judged(text, catalog) if one.severity is Severity.ERROR)
+        return Counter((one.rule, one.message) for one in judged(text, catalog, fixes=False) if one.severity is Severity.ERROR)
 
     before = errors(text)  # two apps may have the same one, each for itself
     for error in judged(text, catalog):
@@ -221,6 +224,7 @@ def test_a_fix_that_is_called_proved_works_in_the_file(catalog: Catalog, drivers
             assert left <= before - Counter([(error.rule, error.message)]), (fix.text, after)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(catalogs(), st.sampled_from(["550.*", "<580", "470.256.02"]), RANGES, st.sampled_from(["65536", "100000"]))
 def test_independent_conflicts_do_not_hide_the_fixes_of_each_other(catalog: Catalog, drivers: str, vllm: str | None, longest: str) -> None:

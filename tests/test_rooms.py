@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,19 +59,35 @@ def modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
 
-def imports(source: str) -> Iterator[tuple[int, str]]:
-    """(line, full module name) of every import of a module, those inside functions and below `if` included."""
+Named = tuple[int, str]
+"""A line, and what is named there in full."""
+
+
+@cache
+def read(source: str) -> tuple[tuple[Named, ...], tuple[Named, ...]]:
+    """Every import of a module, those inside functions and below `if` included; and everything that it calls."""
+    imported, called = [], []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield node.lineno, alias.name
+            imported += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: imports name their module in full"
-            for alias in node.names:
-                yield node.lineno, f"{node.module}.{alias.name}"
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("__import__", "importlib.import_module", "import_module"):
-            name = node.args[0]
-            yield node.lineno, name.value if isinstance(name, ast.Constant) and isinstance(name.value, str) else "a name that is computed"
+            imported += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
+        elif isinstance(node, ast.Call):
+            called.append((node.lineno, ast.unparse(node.func)))
+            if called[-1][1] in ("__import__", "importlib.import_module", "import_module"):
+                name = node.args[0]
+                known = name.value if isinstance(name, ast.Constant) and isinstance(name.value, str) else "a name that is computed"
+                imported.append((node.lineno, known))
+    return tuple(imported), tuple(called)
+
+
+def imports(source: str) -> tuple[Named, ...]:
+    return read(source)[0]
+
+
+def calls(source: str) -> tuple[Named, ...]:
+    return read(source)[1]
 
 
 def room_of(path: Path) -> str:
@@ -103,21 +119,17 @@ def pure(path: Path) -> bool:
 @pytest.mark.parametrize("path", [path for path in modules() if pure(path)], ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_pure_rooms_have_no_effects(path: Path) -> None:
     assert effects(path.read_text()) == []
-    opened = [
-        node
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("open", "print", "input")
-    ]
-    assert [f"line {call.lineno}: {ast.unparse(call.func)}" for call in opened] == []
+    assert [f"line {line}: {name}" for line, name in calls(path.read_text()) if name in ("open", "print", "input")] == []
 
 
 def starts_process(source: str) -> list[str]:
     """Calls that start a program or fork; a constant such as `subprocess.PIPE` starts nothing."""
-    names = [ast.unparse(node.func) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     started = re.compile(
         r"subprocess\.(run|Popen|call|check_\w+|get\w+)|os\.(system|popen|fork\w*|exec\w+|spawn\w+|posix_spawn\w*)|pty\.\w+|multiprocessing\.\w+"
     )
-    return [name for name in names if started.fullmatch(name)] + [name for _, name in imports(source) if name.startswith("subprocess.")]
+    return [name for _, name in calls(source) if started.fullmatch(name)] + [
+        name for _, name in imports(source) if name.startswith("subprocess.")
+    ]
 
 
 def test_one_module_starts_processes() -> None:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ def test_one_of_each_format_for_each_image() -> None:
 def valid(name: str, text: str, folder: Path) -> None:
     if name.endswith(".cdx.json"):
         assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+        assert datetime.fromisoformat(json.loads(text)["metadata"]["timestamp"]).tzinfo is not None
     else:
         (folder / name).write_text(text)
         assert validate_full_spdx_document(parse_from_file(str(folder / name)), "SPDX-2.3") == []

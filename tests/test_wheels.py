@@ -195,6 +195,7 @@ def index_of(shelf: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 @contextmanager
 def guarded_index(shelf: Path, user: str, password: str) -> Iterator[tuple[str, list[str]]]:
     """A simple index on loopback that answers only to a password; what was asked without it is listed."""
@@ -225,6 +226,7 @@ def guarded_index(shelf: Path, user: str, password: str) -> Iterator[tuple[str, 
         yield f"{address.removeprefix('http://')}/simple", refused
 
 
+@pytest.mark.slow
 def test_a_named_index_serves_its_variant_and_what_it_lacks_comes_from_the_next(tmp_path: Path) -> None:
     """Two variants' indexes and the machine's own: the first has `maths` too old for `frame`."""
     own, cpu, gpu = (tmp_path / name for name in ("own", "cpu", "gpu"))

@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from aistack.compose.recipe import Recipe
-from aistack.compose.resolve import Resolution, resolve
+from aistack.compose.resolve import Resolution, conflicting
 from aistack.compose.rules.situation import Path, Proposal
 from aistack.diagnostics import Change, Fix, Place
 from aistack.facts.catalog import Catalog, Framework
@@ -65,11 +66,12 @@ def minimal_conflict(recipe: Recipe, catalog: Catalog, today: str, allowed: froz
     Empty where dropping everything does not help, so that no wish is to blame, or where nothing conflicts.
     """
     wishes = tuple(requirements(recipe))
-    if not _conflicting(recipe, catalog, today, frozenset(), allowed) or _conflicting(recipe, catalog, today, frozenset(wishes), allowed):
+    clash = partial(conflicting, recipe, catalog, today, allowed=allowed)
+    if not clash() or clash(without=frozenset(wishes)):
         return ()
     dropped: frozenset[Path] = frozenset()
     for wish in wishes:
-        if _conflicting(recipe, catalog, today, dropped | {wish}, allowed):
+        if clash(without=dropped | {wish}):
             dropped |= {wish}
     return tuple(wish for wish in wishes if wish not in dropped)
 
@@ -86,10 +88,6 @@ def requirements(recipe: Recipe) -> Iterator[Path]:
     for name, app in recipe.apps.items():
         if app.framework_range:
             yield ("apps", name, "framework", app.framework_id)
-
-
-def _conflicting(recipe: Recipe, catalog: Catalog, today: str, without: frozenset[Path], allowed: frozenset[str]) -> bool:
-    return bool(resolve(recipe, catalog, today, without=without, allowed=allowed).violations)
 
 
 def alternatives(resolution: Resolution, catalog: Catalog, conflict: Sequence[Path]) -> Iterator[Proposal]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, replace
+from functools import cached_property
 
 from aistack.compose import serving, sources
+from aistack.compose.node_values import node_values
 from aistack.compose.recipe import AppWish, Recipe
 from aistack.compose.rules import rules
 from aistack.compose.rules.data import SEEN, UPPER, fits
@@ -71,11 +73,21 @@ def resolve(
     )
 
 
+def conflicting(
+    recipe: Recipe, catalog: Catalog, today: str, *, without: frozenset[Path] = frozenset(), allowed: frozenset[str] = frozenset()
+) -> bool:
+    """Whether `resolve` would find `violations`, without looking for the least bad choice."""
+    problem = _Problem(recipe, catalog, today, without, allowed)
+    assignment = search(problem.variables(), problem.domain, problem.conflicts).assignment
+    return assignment is None or any(problem.missing(assignment))
+
+
 def findings(situation: Situation, catalog: Catalog) -> Iterator[Verdict]:
     """Everything that any rule says about a complete situation."""
+    apps = _apps(situation)
     for rule in rules(catalog, "snapshot" if situation.recipe is None else "recipe"):
-        for judged in _views(rule, situation):
-            for finding in rule.judge(judged):
+        for view in apps if rule.about == "app" else (situation,):
+            for finding in rule.judge(view):
                 yield rule, finding
 
 
@@ -84,10 +96,9 @@ def severity(rule: Rule, finding: Finding) -> Severity:
     return finding.severity or rule.severity
 
 
-def _views(rule: Rule, situation: Situation) -> Iterable[Situation]:
-    if rule.about == "app":
-        return (replace(situation, part=part) for part in situation.parts)
-    return (situation,)
+def _apps(situation: Situation) -> tuple[Situation, ...]:
+    """The situation as the rules about an app see it, for each of its apps."""
+    return tuple(replace(situation, part=part) for part in situation.parts)
 
 
 class _Problem:
@@ -105,6 +116,8 @@ class _Problem:
         )
         self.reads = {rule.code: frozenset(name for name in rule.reads if name not in SEEN and "." not in name) for rule in self.rules}
         self.admitted: dict[str, tuple[Candidate, ...]] = {}
+        self.asked: dict[tuple[str, ...], tuple[Rule, ...]] = {}
+        self.judged: dict[tuple[int, ...], tuple[tuple[Candidate, ...], list[Conflict[Verdict]]]] = {}
         self.pulled = {name: self._pulled(self._framework(app)) for name, app in recipe.apps.items()}
 
     def variables(self) -> tuple[str, ...]:
@@ -119,13 +132,13 @@ class _Problem:
 
     def domain(self, assignment: Assignment[Candidate], variable: str) -> Domain[Candidate]:
         """The candidates that the recipe admits, newest first; one None where there is none."""
+        if variable in self.admitted:
+            return Domain(candidates=self.admitted[variable])
         known, shaped_by = self._known(assignment, variable)
-        admitted = self.admitted.get(variable)
-        if admitted is None:
-            admitted = tuple(candidate for candidate in known if self._admits(variable, candidate))
-            if variable.count("/") < 2:  # what a component offers depends on its app's framework, all else on nothing
-                self.admitted[variable] = admitted
-        return Domain(candidates=admitted or (None,), shaped_by=shaped_by)
+        admitted = tuple(candidate for candidate in known if self._admits(variable, candidate)) or (None,)
+        if variable.count("/") < 2:  # what a component offers depends on its app's framework, all else on nothing
+            self.admitted[variable] = admitted
+        return Domain(candidates=admitted, shaped_by=shaped_by)
 
     def counts(self, assignment: Assignment[Candidate], variable: str) -> tuple[int, int]:
         """How many candidates are known, and how many of them the recipe admits."""
@@ -133,29 +146,44 @@ class _Problem:
         return len(known), sum(1 for candidate in known if self._admits(variable, candidate))
 
     def conflicts(self, assignment: Assignment[Candidate], variable: str) -> list[Conflict[Verdict]]:
-        """What the rules say that could not judge before this variable was chosen."""
-        before, after = self._decided(assignment, without=variable), self._decided(assignment)
+        """What the rules say that could not judge before this variable, the last one, was chosen; each combination is judged once."""
+        candidates = tuple(assignment.values())
+        known = tuple(map(id, candidates))
+        if known not in self.judged:
+            self.judged[known] = candidates, self._conflicts(assignment, variable)  # who is kept keeps its id
+        return self.judged[known][1]
+
+    def _conflicts(self, assignment: Assignment[Candidate], variable: str) -> list[Conflict[Verdict]]:
         situation = self.situation(assignment)
         name = variable.split("/")[1] if variable.startswith("app/") else None
-        part = next((part for part in situation.parts if part.name == name), None)
-        found = []
-        for rule in self.rules:
-            reads = self.reads[rule.code]
-            if (rule.about == "app") is (part is None) or not reads <= after or reads <= before:
-                continue
-            view = situation if part is None else replace(situation, part=part)
-            for finding in rule.judge(view):
-                if severity(rule, finding) is Severity.ERROR:
-                    found.append(Conflict((rule, finding), self._culprits(rule, assignment, name)))
-        return found
+        view = next((view for view in _apps(situation) if view.part and view.part.name == name), situation)
+        return [
+            Conflict((rule, finding), self._culprits(rule, assignment, name))
+            for rule in self._ripe(assignment, variable)
+            for finding in rule.judge(view)
+            if severity(rule, finding) is Severity.ERROR
+        ]
+
+    def _ripe(self, assignment: Assignment[Candidate], variable: str) -> tuple[Rule, ...]:
+        """The rules that could not judge before this variable was chosen, whatever it is."""
+        chosen = tuple(assignment)
+        if chosen not in self.asked:
+            before, after = self._decided(assignment, without=variable), self._decided(assignment)
+            of_apps = variable.startswith("app/")
+            self.asked[chosen] = tuple(
+                rule
+                for rule in self.rules
+                if (rule.about == "app") is of_apps and self.reads[rule.code] <= after and not self.reads[rule.code] <= before
+            )
+        return self.asked[chosen]
 
     def given(self) -> Iterator[Verdict]:
         """What the rules say about that which is not chosen but given."""
         situation = self.situation({})
-        decided = self._decided({})
+        apps = _apps(situation)
         for rule in self.rules:
-            for view in _views(rule, situation):
-                if self.reads[rule.code] <= decided:
+            if self.reads[rule.code] <= self.sure:
+                for view in apps if rule.about == "app" else (situation,):
                     yield from ((rule, finding) for finding in rule.judge(view) if severity(rule, finding) is Severity.ERROR)
 
     def missing(self, assignment: Assignment[Candidate]) -> Iterator[Verdict]:
@@ -185,7 +213,7 @@ class _Problem:
             accelerator=self.accelerator,
             kernel=kernel,
             driver=driver,
-            values=self._node_values(kernel, driver),
+            values=node_values(self.recipe, self.os, self.accelerator, kernel, driver),
             parts=tuple(self._part(name, app, assignment) for name, app in self.recipe.apps.items()),
         )
 
@@ -278,10 +306,17 @@ class _Problem:
                 found |= {component for component in self.catalog.components if component not in self.pulled[name]}
             found |= {component for component in self.pulled[name] if f"app/{name}/{component}" in chosen}
             if f"app/{name}" in chosen and all(f"app/{name}/{component}" in chosen for component in self.pulled[name]):
-                found |= {"brought", *self._brought()}
+                found |= {"brought", *self.brought}
         return frozenset(found)
 
-    def _brought(self) -> frozenset[str]:
+    @cached_property
+    def sure(self) -> frozenset[str]:
+        """What is decided before anything is chosen."""
+        return self._decided({})
+
+    @cached_property
+    def brought(self) -> frozenset[str]:
+        """What any release brings along."""
         releases = [release for owner in self.catalog.components.values() for release in owner.releases]
         releases += [release for framework in self.catalog.frameworks.values() for release in framework.releases]
         return frozenset(name for release in releases for name in release.brings)
@@ -294,46 +329,9 @@ class _Problem:
                 found.add("kernel")
             elif component.startswith("driver"):
                 found.add("driver")
-            elif app is not None and component not in self._decided({}):
+            elif app is not None and component not in self.sure:
                 found |= {f"app/{app}", *(f"app/{app}/{name}" for name in self.pulled[app])}
         return frozenset(found & set(assignment))
-
-    def _node_values(self, kernel: Kernel | None, driver: Driver | None) -> dict[str, Value]:
-        recipe, product = self.recipe, self.accelerator
-        found = {"os": Value(text=recipe.os, path=("os",)), "arch": Value(text=recipe.arch, path=("arch",))}
-        if self.os is not None:
-            found["os-family"] = Value(text=self.os.family, path=("os",))
-            found["os-release"] = Value(text=self.os.id, path=("os",))
-        if kernel is not None:
-            at: Path = ("kernel", "version") if recipe.kernel.version else ("kernel", "flavor")
-            found["kernel"] = Value(text=kernel.version, path=at)
-            found["kernel-flavor"] = Value(text=kernel.flavor, path=("kernel", "flavor"))
-            found["kernel-drm"] = Value(text=str(kernel.drm).lower(), path=("kernel", "flavor"))
-            found["kernel-realtime"] = Value(text=str(kernel.realtime).lower(), path=("kernel", "flavor"))
-        if product is not None:
-            at = ("accelerator", "product")
-            found["accelerator"] = Value(text=product.id, path=at)
-            found["vendor"] = Value(text=product.vendor, path=at)
-            if recipe.accelerator is not None and product.vendor != "cpu":
-                found["accelerator-count"] = Value(text=str(recipe.accelerator.count), path=("accelerator", "count"))
-            for name, text in (
-                ("architecture", product.architecture),
-                ("compute-capability", product.compute_capability),
-                ("interconnect", product.interconnect),
-            ):
-                if product.vendor != "cpu":
-                    found[name] = Value(text=text, path=at, because=f"{product.name} has {name.replace('-', ' ')} {text}" if text else "")
-            if product.nvlink is not None:
-                found["nvlink-generation"] = Value(text=str(product.nvlink), path=at)
-        if driver is not None:
-            asked = recipe.driver is not None and recipe.driver.version is not None
-            offered = f"{self.os.name} offers driver {driver.version}" if self.os else ""
-            at = ("driver", "version") if asked else ("driver",) if recipe.driver else ("accelerator", "product")
-            exact = asked and recipe.driver is not None and recipe.driver.version == driver.version
-            found["driver"] = Value(text=driver.version, path=at, because="" if exact else offered)
-            flavored = recipe.driver is not None and recipe.driver.flavor is not None
-            found["driver-flavor"] = Value(text=driver.flavor, path=("driver", "flavor") if flavored else at)
-        return found
 
     def _part(self, name: str, app: AppWish, assignment: Assignment[Candidate]) -> Part:
         framework = self._framework(app)

@@ -179,6 +179,10 @@ class _Entries(Mapping[str, Any]):
             self._made[name] = self._read(self._plain[name])
         return self._made[name]
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of any mapping, without an exception for each of the many that are not there."""
+        return self[name] if name in self._plain else default
+
     def __contains__(self, name: object) -> bool:
         return name in self._plain
 

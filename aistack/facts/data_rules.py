@@ -46,6 +46,10 @@ class DataRule:
     source: Source
     checked: Checked
 
+    def __hash__(self) -> int:
+        """By its id alone, since mappings have no hash."""
+        return hash(self.id)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleFile:

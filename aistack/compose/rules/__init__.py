@@ -33,7 +33,7 @@ def code_rules() -> tuple[Rule, ...]:
 
 def rules(catalog: Catalog, of: Of = "both") -> tuple[Rule, ...]:
     """Every rule, sorted by its code; with `of`, those that are asked of recipes, or of snapshots."""
-    found = (*(RECIPE_RULES if of == "recipe" else code_rules()), *(as_rule(rule, catalog) for rule in catalog.rules.values()))
+    found = (*(RECIPE_RULES if of == "recipe" else code_rules()), *(as_rule(rule) for rule in catalog.rules.values()))
     other = {"recipe": "snapshot", "snapshot": "recipe"}.get(of)
     return tuple(sorted((rule for rule in found if rule.of != other), key=lambda rule: rule.code))
 

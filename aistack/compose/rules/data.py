@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from aistack.compose.rules.situation import Finding, Rule, Situation, Value
 from aistack.diagnostics import Severity
@@ -52,12 +53,15 @@ UPPER = frozenset({"cuda", "rocm"})
 _WORDS = {">=": "{} or newer", "<": "older than {}", "<=": "{} or older", ">": "newer than {}", "!=": "not {}", "==": "{}"}
 
 
-def as_rule(rule: DataRule, catalog: Catalog) -> Rule:
+@lru_cache(maxsize=1024)
+def as_rule(rule: DataRule) -> Rule:
     """A rule that judges by the data."""
     reads = frozenset(component for case in rule.cases for component in (*case.when, *case.needs))
 
     def judge(situation: Situation) -> Iterator[Finding]:
         found = [one for number, case in enumerate(rule.cases) for one in _judge_case(rule, case, number, situation)]
+        if not found:
+            return
         gravest_first = sorted(found, key=lambda one: one.severity is not None)
         certain = {(one.message, one.path): one for one in reversed(gravest_first) if one.severity is not Severity.UNKNOWN}
         known = {path for _, path in certain}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from aistack.compose.recipe import AppWish, Recipe
@@ -51,13 +52,7 @@ class Value:
         """Whether it lies in the range or list; None where that is not known. A version that nothing tells does where every one does."""
         if self.text is None:
             return self._fit_all(wanted, scheme)
-        if isinstance(wanted, tuple):
-            return self.text in wanted
-        try:
-            found = parse_range(wanted, scheme)
-            return found.admits_all(self.text) if self.series else found.admits(self.text)
-        except VersionFormatError:
-            return None
+        return self.text in wanted if isinstance(wanted, tuple) else _lies_in(wanted, scheme, self.text, self.series)
 
     def _fit_all(self, wanted: str | tuple[str, ...], scheme: Scheme) -> bool | None:
         """Whether all releases that it may be lie in the range, or none of them does; None where they differ, or there are none."""
@@ -69,6 +64,16 @@ class Value:
         except VersionFormatError:
             return None
         return answers.pop() if len(answers) == 1 else None
+
+
+@lru_cache(maxsize=1 << 14)
+def _lies_in(wanted: str, scheme: Scheme, text: str, series: bool) -> bool | None:
+    """Whether a version, or a whole series, lies in a range; None where that is not known. A search asks the same again and again."""
+    try:
+        found = parse_range(wanted, scheme)
+        return found.admits_all(text) if series else found.admits(text)
+    except VersionFormatError:
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

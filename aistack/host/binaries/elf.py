@@ -143,6 +143,7 @@ def _versions(stream: IO[bytes]) -> tuple[str, ...]:
     found, rest = set[str](), b""
     while chunk := stream.read(CHUNK):
         data = rest + chunk
-        found.update(match[0].decode() for match in VERSION.finditer(data) if match.end() < len(data))
-        rest = data[-LONGEST_VERSION:]
+        begins = len(rest) and 1  # what stands before a number belongs to it
+        found.update(match[0].decode() for match in VERSION.finditer(data, begins) if match.end() < len(data))
+        rest = data[-LONGEST_VERSION - 1 :]
     return tuple(sorted(found))

@@ -12,6 +12,7 @@ import json
 import re
 import sys
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
@@ -164,9 +165,7 @@ def small_answer(gpu: Gpu) -> int:
             gpu.fill(words, pattern, size)
             gpu.fill(words + size // 4, inner, size // 2)
             gpu.copy(answer, words, size, (gpu.host, gpu.agent))
-            expected = [pattern] * (WORDS // 4) + [inner] * (WORDS // 2) + [pattern] * (WORDS // 4)
-            seen = (c_uint32 * WORDS).from_address(answer)
-            wrong += sum(one != other for one, other in zip(seen, expected, strict=True))
+            wrong += _differ(answer, _words(pattern, WORDS // 4) + _words(inner, WORDS // 2) + _words(pattern, WORDS // 4))
     return wrong
 
 
@@ -183,8 +182,19 @@ def wrong_words(gpu: Gpu, size: int) -> int:
             for number in range(size // CHUNK):
                 gpu.copy(part, words + number * CHUNK, CHUNK, (gpu.host, gpu.agent))
                 if seen[0] != pattern ^ number or same(part, part + 4, CHUNK - 4):  # each word is the one before it
-                    wrong += sum(word != pattern ^ number for word in seen)
+                    expected = _words(pattern ^ number, WORDS)
+                    wrong += sum(_differ(part + at, expected) for at in range(0, CHUNK, len(expected)))
     return wrong
+
+
+def _words(word: int, count: int) -> bytes:
+    return word.to_bytes(4, sys.byteorder) * count
+
+
+def _differ(place: int, expected: bytes) -> int:
+    """How many words there are not the expected ones; only where something differs are they looked at one by one."""
+    found = ctypes.string_at(place, len(expected))
+    return 0 if found == expected else sum(one != other for one, other in zip(array("I", found), array("I", expected), strict=True))
 
 
 def copies(gpu: Gpu) -> dict[str, float]:
