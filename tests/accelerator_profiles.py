@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from aistack.values import dataclass
@@ -24,7 +25,8 @@ argument."""
 class Machine:
     """A machine of `count` equal devices; `pci` is the device's number on PCI, `links` its NVLinks, `fabric` whether switches join them.
 
-    Without switches nothing joins them: NVML shows the links of a card without a bridge, and all are down.
+    Without switches nothing joins them: NVML shows the links of a card without a bridge, and all are down. `mig` are the parts into which
+    each is split, by index and profile: its links are off then (an A100's), and CUDA shows one part of all where it is not told which.
     """
 
     name: str
@@ -37,7 +39,7 @@ class Machine:
     links: int = 0
     fabric: bool = False
     watts: int = 700
-    mig: bool = False
+    mig: tuple[tuple[int, str], ...] = ()
     ecc: bool = True
 
     def addresses(self) -> tuple[str, ...]:
@@ -54,13 +56,27 @@ class Machine:
         }
         for index in range(self.count):
             found |= {f"{index}.{name}": value for name, value in self._device(index).items()}
+            for part, profile in self.mig:
+                number = self.number(index, part)
+                found[f"{index}.nvmlDeviceGetMigDeviceHandleByIndex.{part}"] = str(number)
+                found[f"{number}.nvmlDeviceGetName"] = f"{self.name} MIG {profile}"
+                found[f"{number}.nvmlDeviceGetUUID"] = self.uuid(index, part)
+                found[f"{number}.nvmlDeviceGetComputeRunningProcesses"] = "0"
         return found
+
+    def number(self, index: int, part: int) -> int:
+        """The number under which the profiles have a part of a device."""
+        return 100 + 10 * index + part
+
+    def uuid(self, index: int, part: int | None = None) -> str:
+        """What tells a device, or a part of it, from all others."""
+        return f"GPU-00000000-0000-0000-0000-{index:012d}" if part is None else f"MIG-00000000-0000-0000-{index:04d}-{part:012d}"
 
     def _device(self, index: int) -> dict[str, str]:
         vendor_last = f"0x{self.pci}10de"
         values = {
             "nvmlDeviceGetName": self.name,
-            "nvmlDeviceGetUUID": f"GPU-00000000-0000-0000-0000-{index:012d}",
+            "nvmlDeviceGetUUID": self.uuid(index),
             "nvmlDeviceGetSerial": f"16500{index:08d}",
             "nvmlDeviceGetVbiosVersion": "96.00.DA.00.0C",
             "nvmlDeviceGetGspFirmwareVersion": DRIVER,
@@ -77,6 +93,7 @@ class Machine:
             "nvmlDeviceGetPcieReplayCounter": "0",
             "nvmlDeviceGetPersistenceMode": "1",
             "nvmlDeviceGetMigMode": "1 1" if self.mig else "0 0",
+            "nvmlDeviceGetMaxMigDeviceCount": "7" if self.mig else "0",
             "nvmlDeviceGetComputeMode": "0",
             "nvmlDeviceGetEnforcedPowerLimit": str(self.watts * 1000),
             "nvmlDeviceGetPowerManagementDefaultLimit": str(self.watts * 1000),
@@ -92,14 +109,19 @@ class Machine:
             "nvmlDeviceGetGpuFabricInfoV": "0x1aa 1" if self.fabric else "0 0",
         }
         values |= {f"nvmlDeviceGetTotalEccErrors.{kind}.{counter}": "0" for kind in (0, 1) for counter in (0, 1) if self.ecc}
-        values |= {f"nvmlDeviceGetNvLinkState.{link}": str(int(self.fabric)) for link in range(self.links)}
+        values |= {f"nvmlDeviceGetNvLinkState.{link}": str(int(self.fabric and not self.mig)) for link in range(self.links)}
         up = range(self.links if self.fabric else 0)
         values |= {f"nvmlDeviceGetNvLinkErrorCounter.{link}.{kind}": "0" for link in up for kind in range(4)}
         return values
 
     def cuda(self) -> dict[str, str]:
         """The profile of the stand-in for CUDA."""
-        return {"count": str(self.count), **{f"{index}.pci": address for index, address in enumerate(self.addresses())}}
+        found = {"count": str(1 if self.mig else self.count)}
+        for index, address in enumerate(self.addresses()):
+            found |= {f"{index}.pci": address, f"{index}.uuid": self.uuid(index)}
+            for part, _ in self.mig:
+                found |= {f"{self.number(index, part)}.pci": address, f"{self.number(index, part)}.uuid": self.uuid(index, part)}
+        return found
 
 
 MACHINES = {
@@ -127,6 +149,9 @@ MACHINES = {
     ),
 }
 """By the catalog's product: a machine with it as it leaves its maker."""
+
+SPLIT = replace(MACHINES["nvidia/a100-sxm-80gb"], count=2, mig=((0, "4g.40gb"), (3, "3g.40gb")))
+"""A100 with MIG."""
 
 
 def lay(folder: Path, nvml: Mapping[str, str], cuda: Mapping[str, str]) -> dict[str, str]:

@@ -162,47 +162,9 @@ def test_encrypted_copies_are_held_against_no_link(bench: Bench) -> None:
         assert dict(copies.evidence)["floor-gbps"].startswith(floor)
 
 
-def test_a_split_is_nobodys_fault_where_nobody_promised_anything(bench: Bench) -> None:
-    wanted = Promise(vendor="nvidia", product=bench.catalog.accelerators[A100], count=8, mig=None)
-    assert verdict(judge(wanted, bench.look(A100, SPLIT), {})).outcome is Outcome.HEALTHY
-
-
 def test_a_loaded_module_without_its_nodes_is_told(bench: Bench) -> None:
     driver = bench.judge(H100, bench.look(H100, {"nvmlInitWithFlags": NOT_LOADED}))[0]
     assert "its module is loaded" in (driver.action or "")
-
-
-PARTS = {"nvmlDeviceGetMigMode": "1 1", "nvmlDeviceGetMaxMigDeviceCount": "7"}
-PARTS |= {f"nvmlDeviceGetMigDeviceHandleByIndex.{index}": str(100 + index) for index in (0, 3)}
-SPLIT = {
-    **{f"{device}.{name}": value for device in range(8) for name, value in PARTS.items()},
-    "100.nvmlDeviceGetName": "NVIDIA A100-SXM4-80GB MIG 4g.40gb",
-    "103.nvmlDeviceGetName": "NVIDIA A100-SXM4-80GB MIG 3g.40gb",
-}
-
-
-@pytest.mark.parametrize(
-    ("changes", "outcome", "words"),
-    [
-        (SPLIT, "healthy", "no mode is in the way"),
-        ({}, "degraded", "is to be split into 3g.40gb 4g.40gb, and is into nothing: MIG is off"),
-        (
-            {**SPLIT, "2.nvmlDeviceGetMigDeviceHandleByIndex.3": None},
-            "degraded",
-            "0000:20:00.0: it is to be split into 3g.40gb 4g.40gb, and is into 4g.40gb",
-        ),
-    ],
-)
-def test_a_split_is_held_against_the_lock(bench: Bench, changes: dict[str, str | None], outcome: str, words: str) -> None:
-    wanted = Promise(vendor="nvidia", product=bench.catalog.accelerators[A100], count=8, driver=DRIVER, mig="3g.40gb 4g.40gb")
-    told = [result for result in judge(wanted, bench.look(A100, changes), {}) if result.name == "accelerator-modes"]
-    assert {str(result.outcome) for result in told if result.outcome is not Outcome.HEALTHY} == ({outcome} - {"healthy"})
-    assert any(words in result.message for result in told)
-
-
-def test_a_split_that_nobody_asked_for_is_told_with_its_parts(bench: Bench) -> None:
-    told = next(result for result in bench.judge(A100, bench.look(A100, SPLIT)) if result.name == "accelerator-modes")
-    assert told.outcome is Outcome.DEGRADED and ("mig.parts", "3g.40gb 4g.40gb") in told.evidence
 
 
 SMALL = {"0.memory": str(64 * MIB)}

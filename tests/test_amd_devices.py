@@ -233,6 +233,7 @@ def test_a_node_with_one_missing_is_judged_as_a_whole(tmp_path: Path, monkeypatc
 RUNTIME: dict[str, tuple[dict[str, str], str, str | None, str]] = {
     "programs run": ({}, "healthy", None, ""),
     "wrong answers": ({"2.wrong": "7"}, "unhealthy", "unknown", "42 wrong answers"),
+    "wrong answers of a part": ({"count": "9", "8.pci": THIRD, "8.memory": "1000000", "8.wrong": "7"}, "unhealthy", "unknown", "42 wrong"),
     "no memory": ({"2.hsa_amd_memory_pool_allocate": "!4104"}, "unhealthy", "unknown", "HSA_STATUS_ERROR_OUT_OF_RESOURCES (0x1008)"),
     "no program": ({"2.hsa_amd_memory_fill": "!4096"}, "unhealthy", "unknown", "hsa_amd_memory_fill"),
     "a copy fails": ({"2.copied": "!1"}, "unhealthy", "unknown", "the copy failed"),

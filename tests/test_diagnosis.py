@@ -141,3 +141,4 @@ def test_it_is_asked_at_the_products_level_and_only_where_it_disturbs_nobody(
     consumer = Promise(vendor="nvidia", product=bench.catalog.accelerators["nvidia/rtx-4090"], count=1)
     assert list(asking._diagnosis(consumer, seen)) and (folder / "asked").read_text() == "diag --run 1 --json\n"
     assert list(asking._diagnosis(wanted, bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": "2"}))) == []
+    assert list(asking._diagnosis(wanted, bench.look(L4, {"0.nvmlDeviceGetMigMode": "1 1"}))) == []

@@ -173,7 +173,8 @@ def test_busy_devices_and_other_products_are_not_compared(maker: Maker, products
     busy, other = maker.report("busy", {"programs": 1, SLOW: 500.0}), maker.report("other", {"pci.id": "10de:20b2", SLOW: 1700.0})
     text = maker.text("odd", {SLOW: 123.5, "copies.to-device-gbps": 0.0, "copies.from-device-gbps": "fast"})
     odd = decode(text.replace("123.5", "1e400"), "odd.json")
-    found = fleet.survey([*fast, busy, other, odd], products)
+    part = maker.report("part", {"compute.part": "0 (7g.80gb)", SLOW: 500.0})
+    found = fleet.survey([*fast, busy, part, other, odd], products)
     assert {(spread.product, spread.way, len(spread.rates), spread.slow) for spread in found.spreads} == {
         ("nvidia/a100-sxm-80gb", "to-device", 1, 0),
         ("nvidia/a100-sxm-80gb", "from-device", 1, 0),

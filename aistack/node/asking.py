@@ -54,9 +54,12 @@ def _around(root: Path, wanted: Promise, seen: Accelerators) -> Iterator[Result]
 
 
 def _diagnosis(wanted: Promise, seen: Accelerators) -> Iterator[Result]:
-    """What the vendor's own diagnosis finds, where it is installed and no program would be disturbed by it."""
+    """What the vendor's own diagnosis finds, where it is installed, no program would be disturbed by it, and no device is split.
+
+    DCGM refuses all devices where one is split (https://github.com/NVIDIA/DCGM/issues/70).
+    """
     devices = seen.devices.value or ()
-    if not devices or any(device.get("programs") for device in devices):
+    if not devices or any(device.get("programs") or device.get("mig") for device in devices):
         return
     found = diagnosis(LEVELS.get(wanted.product.kind, 1) if wanted.product else 1)
     if found is not None:

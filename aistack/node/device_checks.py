@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 from aistack.facts.catalog import Accelerator
-from aistack.facts.device_readings import JOINING, UNSUPPORTED, UNTRIED, Device
+from aistack.facts.device_readings import JOINING, UNSUPPORTED, UNTRIED, Device, Plain
 from aistack.facts.readings import Reading
 from aistack.node.results import Cause, Outcome, Result, bad, good, untold, worse
 from aistack.values import dataclass
@@ -183,10 +184,14 @@ def _link(wanted: Promise, device: Device) -> Result | None:
 
 
 def _links(wanted: Promise, device: Device) -> Result | None:
-    """NVLinks through switches, all of which have to be up. Those for bridges may join none, some or all: how many, nobody promised."""
+    """NVLinks through switches, all of which have to be up. Those for bridges may join none, some or all: how many, nobody promised.
+
+    The parts of a device that is split use none, and an A100's are then off
+    (https://docs.nvidia.com/datacenter/tesla/fabric-manager-user-guide/index.html).
+    """
     up, there = device.number("links.up"), device.number("links.all")
     evidence = _evidence(device, "links.up", "links.all", "links.errors")
-    if not wanted.is_fabric:
+    if not wanted.is_fabric or device.get("mig"):
         return None if up is None else good(NVLINK, f"{up:.0f} of {there or up:.0f} NVLinks are up", *evidence)
     if up is None and device.get("virtualization") == "passthrough" and device.get("fabric.state") in (None, "not supported"):
         return worse(NVLINK, "this virtual machine was given the device without its NVLinks", *evidence)
@@ -307,15 +312,23 @@ def _modes(wanted: Promise, device: Device) -> Result | None:
 
 
 def _compute(wanted: Promise, device: Device) -> Result | None:
-    """Whether programs run there and give right answers."""
+    """Whether programs run there, on each part of a device that is split, and give right answers."""
     reading = device.values.get("compute")
     if reading is None:
         return None
-    if device.get("mig"):
-        return worse(COMPUTE, "no program was run there: it is split, and CUDA shows a program one part of all that there are")
-    evidence = _evidence(device, "compute.wrong-answers", "compute.wrong-words", "compute.tested-mib", "compute.seconds")
+    if device.get("mig") and not device.get("mig.parts"):
+        if device.get("mig.parts") is None:
+            return _cannot_tell(COMPUTE, device, "mig.parts")
+        action = "make parts (`nvidia-smi mig -cgi PROFILE -C`), or end the mode (`nvidia-smi --multi-instance-gpu=0`)"
+        return worse(COMPUTE, "no program was run there: MIG is on, and it has no parts", action=action)
+    return _of_part(device, _ran(device, reading))
+
+
+def _ran(device: Device, reading: Reading[Plain]) -> Result:
+    names = ("compute.part", "compute.wrong-answers", "compute.wrong-words", "compute.tested-mib", "compute.seconds")
+    evidence = _evidence(device, *names)
     if reading.value is None:
-        error, programs = reading.error or "", device.number("programs")
+        error, programs = reading.error or "", device.number("compute.programs" if device.get("compute.part") else "programs")
         if error.startswith(UNTRIED):
             action = "nothing keeps apps from starting; whether they answer is then the only proof"
             return worse(COMPUTE, f"no program was run there: {error}", ("error", error), action=action)
@@ -332,6 +345,12 @@ def _compute(wanted: Promise, device: Device) -> Result | None:
     tested = device.number("compute.tested-mib")
     kept = f", {tested:.0f} MiB of memory keep what is written" if tested else ""
     return good(COMPUTE, f"a program ran and its answer was right{kept}, {device.number('compute.seconds') or 0:.1f} s", *evidence)
+
+
+def _of_part(device: Device, result: Result) -> Result:
+    """A result of programs, told with the part of a device that is split (MIG) that it is of: the worst."""
+    part, parts = device.get("compute.part"), str(device.get("mig.parts") or "").split()
+    return replace(result, message=f"part {part}, the worst of {len(parts)}: {result.message}") if part else result
 
 
 def _mend(error: str) -> str:
@@ -358,8 +377,8 @@ def _copies(wanted: Promise, device: Device) -> Result | None:
         ("floor-inside-gbps", f"{within:.0f}, of {asked}" if within else "none"),
     )
     evidence = (*evidence, *floors, *_sources(wanted))
-    if device.get("virtualization") == VGPU:
-        return good(COPIES, f"{said}; in a part of a device no floor holds", *evidence)
+    if device.get("virtualization") == VGPU or device.get("compute.part"):
+        return _of_part(device, good(COPIES, f"{said}; in a part of a device no floor holds", *evidence))
     if programs := device.number("programs"):
         return good(COPIES, f"{said}; beside {programs:.0f} programs no floor holds", *evidence)
     if least is not None and min(to, back) < least:

@@ -135,12 +135,12 @@ def _product(device: Device, known: Mapping[str, Accelerator]) -> str:
 
 
 def _spreads(reports: Sequence[NodeReport], known: Mapping[str, Accelerator]) -> Iterator[Spread]:
-    """Every product's rates; devices that programs work on are left out, since nothing holds for them."""
+    """Every product's rates; devices that programs work on, or of which a part was tried, are left out, since nothing holds for them."""
     rates: dict[tuple[str, str], list[Rate]] = {}
     floors: dict[tuple[str, str], list[float | None]] = {}
     for report in reports:
         for device in report.devices:
-            if device.get("programs"):
+            if device.get("programs") or device.get("compute.part"):
                 continue
             product = known.get(str(device.get("pci.id")))
             for way in COPIES:

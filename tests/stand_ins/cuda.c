@@ -1,10 +1,10 @@
 /* A stand-in for libcuda.so.1 with the driver API's ABI: devices of host memory, whose two kernels this processor runs. The profile that
  * STAND_IN_CUDA names has "count", for each device "INDEX.pci", and "INDEX.CALL !CODE" for a call that fails there; "INDEX.wrong N" makes
- * the first N words of every answer wrong. */
+ * the first N words of every answer wrong. CUDA_VISIBLE_DEVICES shows the one device, or part, that has it as "INDEX.uuid", or none. */
 #include <stdint.h>
 #include "profile.h"
 
-static int current = 0;
+static int current = 0, only = -1;
 static char fill, compare;
 
 static int says(int device, const char *call) {
@@ -29,7 +29,9 @@ static uint32_t value(uint32_t index, uint32_t seed) {
 int cuInit(unsigned flags) {
     const char *visible = getenv("CUDA_VISIBLE_DEVICES");
     load("STAND_IN_CUDA");
-    return visible && !*visible ? 100 : says(0, "cuInit");
+    for (int i = 0; visible && i < entry_count; i++)
+        if (strstr(entries[i].name, ".uuid") && !strcmp(entries[i].value, visible)) only = atoi(entries[i].name);
+    return visible && only < 0 ? 100 : says(only < 0 ? 0 : only, "cuInit");
 }
 int cuGetErrorName(int code, const char **out) {
     static const struct { int code; const char *name; } names[] = {
@@ -38,8 +40,8 @@ int cuGetErrorName(int code, const char **out) {
     for (unsigned i = 0; i < sizeof names / sizeof *names; i++) if (names[i].code == code) { *out = names[i].name; return 0; }
     return 1;
 }
-int cuDeviceGetCount(int *out) { *out = (int)number(-1, "count", 0); return *out ? 0 : 100; }
-int cuDeviceGet(int *out, int ordinal) { *out = ordinal; return says(ordinal, "cuDeviceGet"); }
+int cuDeviceGetCount(int *out) { *out = only < 0 ? (int)number(-1, "count", 0) : 1; return *out ? 0 : 100; }
+int cuDeviceGet(int *out, int ordinal) { *out = only < 0 ? ordinal : only; return says(*out, "cuDeviceGet"); }
 int cuDeviceGetPCIBusId(char *out, int size, int device) {
     char name[32];
     const char *text;

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +81,26 @@ def _unasked(source: str, answer: dict[str, Any], told: int) -> Iterator[Device]
 
 def _computed(programs: Programs, level: str) -> Reading[Any]:
     """What programs came to on each device."""
-    if programs.computes is None:
-        return Reading(source=programs.library, error=f"{UNTRIED}: a program for it takes {programs.library}")
-    return _answer(programs.computes, [level], programs.library, SECONDS[level])
+    program, source = programs.computes, programs.library
+    if program is None:
+        return Reading(source=source, error=f"{UNTRIED}: a program for it takes {source}")
+    until = time.monotonic() + SECONDS[level]
+    whole = _answer(program, [level], source, SECONDS[level])
+    apart = whole.value.get("apart") if whole.value is not None else None
+    if apart is None:
+        return whole
+    devices = [list(parts) for _, parts in itertools.groupby(apart, key=lambda one: one["known"]["pci.address"])]
+    with ThreadPoolExecutor(len(devices)) as pool:  # parts of one device may share its memory
+        found = pool.map(lambda parts: [_alone(program, level, one, source, until) for one in parts], devices)
+        return Reading(source=source, value={"devices": [one for parts in found for one in parts]})
+
+
+def _alone(program: str, level: str, one: dict[str, Any], source: str, until: float) -> dict[str, Any]:
+    """What a program came to that is shown one part of a device, or one whole device, alone."""
+    answer = _answer(program, [level, *one["place"]], source, max(until - time.monotonic(), 0.0))
+    said = answer.value or {}
+    untold = {"compute.error": answer.error or said.get("unfinished") or f"{source} does not show it"}
+    return {**next(iter(said.get("devices", [])), untold), **one["known"]}
 
 
 def _answer(program: str, arguments: list[str], source: str, timeout: float) -> Reading[Any]:
@@ -111,12 +131,19 @@ def _device(values: dict[str, Reading[Plain]], computed: Reading[Any] | None) ->
         untried = known is not None and target is not None and target not in known
         error = f"{UNTRIED}: {computed.source} knows no {target}" if untried else f"{computed.source} does not list this device"
         return Device(values={**values, "compute": Reading(source=computed.source, error=error)})
-    found = max(tried, key=lambda one: "compute.error" in one)  # of a device that is split, the part that fails
+    found = max(tried, key=_badness)  # of a device that is split, the worst part
     error = found.get("compute.error")
     told: dict[str, Reading[Plain]] = {name: Reading(source=computed.source, value=value) for name, value in found.items()}
     told.pop("compute.error", None)
     done: Reading[Plain] = Reading(source=computed.source, error=error) if error else Reading(source=computed.source, value=True)
     return Device(values={**told, "compute": done, **values})
+
+
+def _badness(one: dict[str, Any]) -> tuple[bool, int, bool, float]:
+    """What is worse has more of it: a failure, wrong answers, a failure beside others' programs, time."""
+    failed, taken = "compute.error" in one, bool(one.get("compute.programs"))
+    wrong = one.get("compute.wrong-answers", 0) + one.get("compute.wrong-words", 0)
+    return failed and not taken, wrong, failed, one.get("compute.seconds", 0.0)
 
 
 def _nvidia(root: Path) -> dict[str, Reading[Plain]]:

@@ -1,8 +1,10 @@
 """What the CUDA driver itself can do on each of its devices: context, memory, a small program with a checked answer, copies both ways.
 
-A program of its own (`python3 -m aistack.host.probes.cuda LEVEL`), because a driver in trouble may hang or end the process that asks it.
-It needs the driver's library alone, and NVML for a link's speed: the program that runs on the device is PTX, which every driver compiles
-for the device that it has.
+A program of its own (`python3 -m aistack.host.probes.cuda LEVEL [ADDRESS [PART]]`), because a driver in trouble may hang or end the
+process that asks it. It needs the driver's library alone, and NVML for parts and a link's speed: the program that runs on the device is
+PTX, which every driver compiles for the device that it has. Where a device is split (MIG), CUDA shows a program not all that there is, but
+what it is told to (https://docs.nvidia.com/datacenter/tesla/mig-user-guide/mig-device-names.html). The answer is then `apart`: the places
+(ADDRESS, PART) for which this program is to be started again, with what is known of each.
 It prints JSON objects, one a line: where each device is (`asking`), then `devices` with what was found there, which is known when the
 next one hangs. A step that failed is told with the driver's own name for the error, and the other devices are still asked.
 """
@@ -16,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 LIBRARY = "libcuda.so.1"
@@ -272,6 +275,24 @@ def link(address: str) -> dict[str, int]:
         return {}
 
 
+def apart() -> Any:
+    """Where a device is split, what this program is to be started for, one by one; nothing where none is, or NVML does not tell."""
+    try:
+        from aistack.host.probes import nvidia
+    except ImportError:
+        return ()
+    return nvidia.reading("NVML", nvidia.apart).get("value", ())
+
+
+def show(*place: str) -> Any:
+    """Have CUDA show this program one device alone, or one part of it; why it cannot be told to."""
+    from aistack.host.probes import nvidia
+
+    name = nvidia.reading("nvmlDeviceGetUUID", partial(nvidia.uuid, *place))
+    os.environ["CUDA_VISIBLE_DEVICES"] = name.get("value", "")
+    return name.get("error")
+
+
 def free_bytes(driver: Driver) -> int:
     """Free memory of the current device."""
     free, whole = ctypes.c_size_t(), ctypes.c_size_t()
@@ -310,14 +331,21 @@ def say(part: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Print what was found on every device; the exit code is 0 whatever was found, 2 for a wrong word."""
-    if len(arguments) != 1 or arguments[0] not in LEVELS:
-        print(f"usage: python3 -m aistack.host.probes.cuda {'|'.join(LEVELS)}", file=sys.stderr)
+    level, *place = arguments or [""]
+    if level not in LEVELS or len(place) > 2:
+        print(f"usage: python3 -m aistack.host.probes.cuda {'|'.join(LEVELS)} [ADDRESS [PART]]", file=sys.stderr)
         return 2
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    if not place and (found := apart()):
+        say({"apart": found})
+        return 0
+    if place and (error := show(*place)):
+        say({"error": error})
+        return 0
     try:
         driver = Driver()
         for ordinal in range(driver.number("cuDeviceGetCount")):
-            say({"devices": [examine(driver, ordinal, arguments[0])]})
+            say({"devices": [examine(driver, ordinal, level)]})
     except (OSError, AttributeError) as error:
         say({"error": f"LibraryUnusable: {error}"})
     except CudaError as error:

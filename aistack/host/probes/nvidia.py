@@ -183,16 +183,24 @@ def confidential(_: Any) -> bool:
     return bool(found.ccFeature or found.multiGpuMode)
 
 
-def parts(device: Any) -> str:
-    """The profiles of the parts into which MIG splits a device (`1g.10gb 3g.40gb`), from their names; empty where there are none."""
+def parts(device: Any) -> list[tuple[int, str, Any]]:
+    """The parts into which MIG splits a device: the index of each, its profile (`1g.10gb`) from its name, its handle."""
     found = []
     for index in range(nvml.nvmlDeviceGetMaxMigDeviceCount(device)):
         try:
-            name = nvml.nvmlDeviceGetName(nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, index))
+            part = nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, index)
+            name = nvml.nvmlDeviceGetName(part)
         except nvml.NVMLError_NotFound:
             continue
-        found.append((name.decode() if isinstance(name, bytes) else name).partition(" MIG ")[2])
-    return " ".join(sorted(found))
+        found.append((index, (name.decode() if isinstance(name, bytes) else name).partition(" MIG ")[2], part))
+    return found
+
+
+def uuid(address: str, part: str | None = None) -> Any:
+    """The name by which CUDA is told to show a program one device alone, or one part of it."""
+    nvml.nvmlInit()
+    device = nvml.nvmlDeviceGetHandleByPciBusId(address)
+    return nvml.nvmlDeviceGetUUID(device if part is None else nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, int(part)))
 
 
 def link_errors(device: Any) -> int:
@@ -238,7 +246,7 @@ DEVICE: dict[str, tuple[str, Ask]] = {
     "persistence": _of("nvmlDeviceGetPersistenceMode", take=bool),
     "mig": _of("nvmlDeviceGetMigMode", take=lambda pair: bool(pair[0])),
     "mig.pending": _of("nvmlDeviceGetMigMode", take=lambda pair: bool(pair[1])),
-    "mig.parts": ("nvmlDeviceGetMigDeviceHandleByIndex", parts),
+    "mig.parts": ("nvmlDeviceGetMigDeviceHandleByIndex", lambda device: " ".join(sorted(profile for _, profile, _ in parts(device)))),
     "virtualization": _of(
         "nvmlDeviceGetVirtualizationMode", take=lambda mode: ("none", "passthrough", "vgpu", "host-vgpu", "host-vsga")[mode]
     ),
@@ -277,6 +285,27 @@ DRIVER: dict[str, tuple[str, Callable[[], Any]]] = {
 def cuda(number: int) -> str:
     """CUDA's version out of its number: 13000 is `13.0`."""
     return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def apart() -> list[dict[str, Any]]:
+    """Each part of a device that is split, and each whole one beside it: where it is (`uuid`), and what is known of it.
+
+    Nothing where none is split.
+    """
+    nvml.nvmlInit()
+    asked = {"address": DEVICE["pci.address"], "split": DEVICE["mig"], "parts": ("nvmlDeviceGetMigDeviceHandleByIndex", parts)}
+    found, is_any_split = [], False
+    for one in (one for said in devices(asked) for one in said.get("devices", ())):
+        address, is_split, there = (one.get(name, {}).get("value") for name in asked)
+        is_any_split = is_any_split or bool(is_split)
+        if is_split:
+            for index, profile, part in there or ():
+                programs = reading("nvmlDeviceGetComputeRunningProcesses", partial(DEVICE["programs"][1], part)).get("value")
+                known = {"pci.address": address, "compute.part": f"{index} ({profile})", "compute.programs": programs}
+                found.append({"place": [address, str(index)], "known": known})
+        elif address is not None:
+            found.append({"place": [address], "known": {"pci.address": address}})
+    return found if is_any_split else []
 
 
 def told(error: nvml.NVMLError) -> str:
