@@ -43,7 +43,7 @@ def test_ostree_does_what_an_engine_has_to(plain: Registry, tmp_path: Path) -> N
     node.install(first, reference)
     node.trust(plain.host)
     plain.push(store, second, "nodes/test:stable", tmp_path / "layout")
-    begin = "import sys\nsys.path.append('/mnt/tests')\nimport engine_conformance as conformance\n"
+    begin = "import sys\nsys.path.append('/tmp/code/tests')\nimport engine_conformance as conformance\n"
     begin += "from aistack.node.deployments import Image\n"
     pair = f"Image(reference={reference!r}, digest={first!r}), Image(reference={reference!r}, digest={second!r})"
     assert node.python(f"{begin}conformance.before_the_reboot(deployments, {pair})\nprint('done')") == "done\n"
