@@ -9,7 +9,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -126,6 +128,25 @@ def test_cleaning_waits_for_those_who_use_the_store_and_not_for_the_dead(tmp_pat
     said, _ = pruning.communicate(timeout=60)
     assert json.loads(said)["parts"]["tmp"]["files"] == 0
     assert not half.exists()
+
+
+def test_many_may_begin_a_store_at_once(tmp_path: Path) -> None:
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for number in range(40):
+                store, together = Store(tmp_path / str(number)), Barrier(8)
+
+                def use(store: Store = store, together: Barrier = together) -> None:
+                    together.wait()
+                    with store.in_use(lambda: None):
+                        pass
+
+                for done in [pool.submit(use) for _ in range(8)]:
+                    done.result()
+    finally:
+        sys.setswitchinterval(often)
 
 
 def test_where_the_store_lies() -> None:

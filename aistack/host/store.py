@@ -75,7 +75,8 @@ class Store:
         """Makes the folder a store; raises DiagnosticError (exit 1) where it holds something else already."""
         if self.is_ours():
             return
-        if self.path.is_dir() and not self.blobs.is_dir() and {entry.name for entry in self.path.iterdir()} - {CATALOG}:
+        other = self.path.is_dir() and not self.blobs.is_dir() and {entry.name for entry in self.path.iterdir()} - {CATALOG}
+        if other and not self.is_ours():  # asked again: whoever makes it a store at this moment writes the tag before all else
             raise refuse(
                 Diagnostic(
                     rule="STO001",
