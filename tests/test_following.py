@@ -323,9 +323,11 @@ def test_a_rollback_remembers_before_it_tells_the_bootloader(tmp_path: Path, cap
     with pytest.raises(DiagnosticError, match="no space left"):
         node_update.rollback(apply=True, dry_run=False, as_json=False, root=root, deployments=engine)
     assert state.load(root / "var/lib/aistack/state.json").quarantined == ("b",)
+    assert not (root / state.LEFT.lstrip("/")).exists()
     engine.broken = False
     node_update.rollback(apply=True, dry_run=False, as_json=False, root=root, deployments=engine)
     assert engine.told == ["discard", "discard", "default o", "stop counting", "reboot"]
+    assert (root / state.LEFT.lstrip("/")).exists()
     assert "o starts next" in capsys.readouterr().out
 
 

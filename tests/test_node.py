@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,6 +126,23 @@ def test_a_bad_first_gate_stops_the_apps_and_is_acted_on(tree: Path) -> None:
     assert bootloader.told == ["default sha256:old", "stop counting", "reboot"]
     assert state.load(tree / "var/lib/aistack/state.json") == State(confirmed="sha256:old", quarantined=(MANIFEST,))
     assert written(tree, "confirm")["cause"] == "software"
+
+
+def test_a_gate_waits_for_a_rollback_by_hand_and_then_decides_nothing(tree: Path) -> None:
+    """Not even about what the bootloader seems to have fallen back from: the first entry is the one that was chosen."""
+    (tree / "proc/sys/kernel/arch").write_text("aarch64\n")
+    assert agent.run_check(tree) == 1
+    remembered = State(confirmed=MANIFEST, quarantined=(MANIFEST,))
+    bootloader = Bootloader(order=["sha256:other", MANIFEST])
+    with ThreadPoolExecutor(1) as pool:
+        with state.alone(tree):
+            gate_ended = pool.submit(second_gate.run_confirm, tree, bootloader)
+            assert not wait([gate_ended], timeout=0.5).done
+            state.save(tree / "var/lib/aistack/state.json", remembered)
+            state.leave(tree)
+        assert gate_ended.result(timeout=30) == 1
+    assert bootloader.told == [] and state.load(tree / "var/lib/aistack/state.json") == remembered
+    assert "somebody went back from it by hand" in json.dumps(written(tree, "confirm"))
 
 
 @dataclass(slots=True)

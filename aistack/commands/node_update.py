@@ -165,9 +165,10 @@ def _wanted(root: Path, digest: str) -> State:
 
     In the other order whoever is killed in between leaves an image that its first boot undoes: nobody would have chosen it.
     """
-    remembered = state.load(inside(root, state.PATH))
-    if (now := following.staged(remembered, digest)) != remembered:
-        state.save(inside(root, state.PATH), now)
+    with state.alone(root):
+        remembered = state.load(inside(root, state.PATH))
+        if (now := following.staged(remembered, digest)) != remembered:
+            state.save(inside(root, state.PATH), now)
     return now
 
 
@@ -200,25 +201,21 @@ def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, de
         left = [one.digest for one in listed if one.booted]
         dropped = [one.digest for one in listed if one.staged]
         if not dry_run:
-            # Before the bootloader is told: a power cut between the two boots what is remembered as undone, and nobody takes it twice.
-            _quarantine(root, *left, *dropped)
-            engine.discard()
-            engine.make_default(target.digest)
-            engine.stop_counting()
+            with state.alone(root):
+                # Before the bootloader is told: a power cut between the two boots what is remembered as undone, and nobody takes it twice.
+                _remember_undone(root, *left, *dropped)
+                engine.discard()
+                engine.make_default(target.digest)
+                engine.stop_counting()
+                state.leave(root)
             telling.tell(root, engine)
-        would = "would start" if dry_run else "starts"
-        lines = [f"{target.digest} {would} next: {target.version or 'no version'}, {target.reference or 'followed nothing'}"]
-        lines += [f"{one}, which was staged, {'would be' if dry_run else 'is'} dropped" for one in dropped]
+        starts, is_ = ("would start", "would be") if dry_run else ("starts", "is")
+        lines = [f"{target.digest} {starts} next: {target.version or 'no version'}, {target.reference or 'followed nothing'}"]
+        lines += [f"{one}, which was staged, {is_} dropped" for one in dropped]
         lines += [f"{one} runs until then, and is taken again only by its digest" for one in left]
         lines += ["rebooting"] if apply and not dry_run else []
-        document = {
-            "schema": ROLLBACK_SCHEMA,
-            "digest": target.digest,
-            "left": left,
-            "dropped": dropped,
-            "done": not dry_run,
-            "reboots": apply,
-        }
+        told = {"digest": target.digest, "left": left, "dropped": dropped, "done": not dry_run, "reboots": apply}
+        document = {"schema": ROLLBACK_SCHEMA, **told}
         code = _said(document, lines, as_json)
         if apply and not dry_run:
             engine.reboot()
@@ -323,7 +320,15 @@ def _drop_failed(root: Path, engine: Deployments, digest: str | None) -> None:
 
 
 def _quarantine(root: Path, *digests: str | None) -> None:
-    """Remember not to take these images again; a full disk, which remembers nothing, keeps no node from going back."""
+    with state.alone(root):
+        _remember_undone(root, *digests)
+
+
+def _remember_undone(root: Path, *digests: str | None) -> None:
+    """Remember not to take these images again; a full disk, which remembers nothing, keeps no node from going back.
+
+    For who holds `state.alone`, which is no lock to take twice.
+    """
     path = inside(root, state.PATH)
     try:
         state.save(path, quarantine(state.load(path), *digests))
@@ -342,7 +347,8 @@ def _clean(root: Path, engine: Deployments) -> None:
 
 def _reboot(root: Path, engine: Deployments, digest: str) -> None:
     """Into what is staged; counted, since the shutdown has still to put it in place."""
-    state.save(inside(root, state.PATH), following.rebooting(state.load(inside(root, state.PATH)), digest))
+    with state.alone(root):
+        state.save(inside(root, state.PATH), following.rebooting(state.load(inside(root, state.PATH)), digest))
     engine.reboot()
 
 

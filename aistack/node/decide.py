@@ -68,13 +68,15 @@ class Situation:
 
     `booted` is None when nobody could tell which system image runs. `confirmed_is_here` says that the confirmed deployment can be
     booted, `newer` is the digest of the bootloader's first entry when that is not the booted one. `on_trial` says that the bootloader
-    counted this boot: what may have been decided about it before has not been carried out. `attempt` counts from 1.
+    counted this boot: what may have been decided about it before has not been carried out. `left` says that somebody went back from it by
+    hand in this boot. `attempt` counts from 1.
     """
 
     booted: str | None
     confirmed_is_here: bool = False
     newer: str | None = None
     on_trial: bool = False
+    left: bool = False
     attempt: int = 1
 
 
@@ -90,6 +92,9 @@ class Decision:
 
 def decide(state: State, situation: Situation, verdict: Verdict) -> Decision:
     """The action for one verdict of the second gate (which includes the first gate's)."""
+    if situation.left:
+        because = "somebody went back from it by hand; the next boot starts the other one"
+        return Decision(action=Action.DEGRADE, because=because, state=state)
     if verdict.outcome is Outcome.UNKNOWN and situation.attempt < MOST_ATTEMPTS:
         return Decision(action=Action.RETRY, because="a check could not tell", state=state)
     booted = situation.booted

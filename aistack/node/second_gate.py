@@ -21,7 +21,8 @@ from aistack.node.agent import EXIT_CODES, RETRY_SECONDS, RUN, publish
 from aistack.node.decide import MOST_ATTEMPTS, Action, Decision, Situation, State, decide
 from aistack.node.deployments import Deployments
 from aistack.node.health import confirm
-from aistack.node.results import Cause, Outcome, Result, verdict
+from aistack.node.results import Cause, Outcome, Result, Verdict, verdict
+from aistack.values import dataclass
 
 ANSWER_SECONDS = 600.0
 PAUSE_SECONDS = 2.0
@@ -37,31 +38,24 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
     attempt, ask = (1, True) if verdict(first).outcome in (Outcome.HEALTHY, Outcome.DEGRADED) else (MOST_ATTEMPTS, False)
     while True:
         results = (*first, *second_gate(decode(inside(root, LOCK_PATH).read_bytes()), seconds=ANSWER_SECONDS)) if ask else first
+        judged = verdict(results)
         try:
-            remembered = state.load(inside(root, state.PATH))
+            with state.alone(root):
+                decided = _decided(root, deployments, judged, attempt)
         except DiagnosticError as error:
             hints = tuple(hint for diagnostic in error.diagnostics for hint in diagnostic.hints)
             lost = Result(name="state", outcome=Outcome.UNKNOWN, message=str(error), action="; ".join(hints) or None)
             publish("confirm", (*results, lost), root)
             return int(EXIT_CODES[Outcome.UNKNOWN])
-        situation, judged = _situation(root, deployments, remembered, attempt), verdict(results)
-        decision = decide(remembered, situation, judged)
-        if decision.action is not Action.RETRY:
+        if decided is not None:
             break
         attempt += 1
         time.sleep(RETRY_SECONDS)
-    changes = decision.state != remembered
-
-    def remember(changed: State) -> None:
-        if changes:
-            with contextlib.suppress(OSError):  # a full disk keeps no node from going back; what is not remembered is decided again
-                state.save(inside(root, state.PATH), changed)
-
-    done = act(decision, deployments, remember)
+    decision, done = decided.decision, decided.done
     results = (*results, done)
     with telling.harmless():
         publish("confirm", results, root)
-    telling.decided(root, decision, judged, situation.booted, changes=changes)
+    telling.decided(root, decision, judged, decided.booted, changes=decided.changes)
     telling.tell(root, deployments)
     if done.outcome is Outcome.HEALTHY:
         if decision.action in (Action.CONFIRM, Action.MAKE_DEFAULT):
@@ -69,6 +63,36 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
         if decision.action in (Action.ROLL_BACK, Action.GO_FORWARD):
             deployments.reboot()
     return int(EXIT_CODES[verdict(results).outcome])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What was decided about the deployment `booted`, how carrying it out went, and whether it changes what the node remembers."""
+
+    decision: Decision
+    done: Result
+    booted: str | None
+    changes: bool
+
+
+def _decided(root: Path, deployments: Deployments, judged: Verdict, attempt: int) -> Decided | None:
+    """Decides, and carries it out; None where the checks are to be asked again. For who holds `state.alone`.
+
+    Raises DiagnosticError (exit 3) where nobody can tell what the node remembers.
+    """
+    remembered = state.load(inside(root, state.PATH))
+    situation = _situation(root, deployments, remembered, attempt)
+    decision = decide(remembered, situation, judged)
+    if decision.action is Action.RETRY:
+        return None
+    changes = decision.state != remembered
+
+    def remember(changed: State) -> None:
+        if changes:
+            with contextlib.suppress(OSError):  # a full disk keeps no node from going back; what is not remembered is decided again
+                state.save(inside(root, state.PATH), changed)
+
+    return Decided(decision=decision, done=act(decision, deployments, remember), booted=situation.booted, changes=changes)
 
 
 def act(decision: Decision, deployments: Deployments, remember: Callable[[State], None]) -> Result:
@@ -175,6 +199,7 @@ def _situation(root: Path, deployments: Deployments, remembered: State, attempt:
         confirmed_is_here=remembered.confirmed in present,
         newer=newer,
         on_trial=TRIAL_ARGUMENT in arguments,
+        left=inside(root, state.LEFT).exists(),
         attempt=attempt,
     )
 

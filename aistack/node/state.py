@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from aistack.diagnostics import unable
 from aistack.host import durable
+from aistack.host.probes.reading import inside
 from aistack.node.decide import Experiment, Reboots, State
 
 PATH = "/var/lib/aistack/state.json"
 SCHEMA = "aistack/node-state/v1"
+LOCK = "/run/aistack/state.lock"
+LEFT = "/run/aistack/left"
+"""There where somebody went back from the booted deployment by hand: no gate of this boot decides about it any more."""
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Holds what is remembered and what the bootloader is told together: a gate's decision, or a rollback by hand.
+
+    Each is done in a moment, so another one is waited for. The lock goes with the process; a full /run has none, and stops nobody.
+    """
+    path = inside(root, LOCK)
+    with ExitStack() as stack:
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(stack.enter_context(path.open("w")), fcntl.LOCK_EX)
+        yield
+
+
+def leave(root: Path) -> None:
+    """Keep the gates of this boot from deciding anything more; a full /run cannot be told."""
+    with suppress(OSError):
+        inside(root, LEFT).touch()
 
 
 def load(path: Path) -> State:
