@@ -163,6 +163,7 @@ def judged(found: Filesystem) -> Finding:
         (with_file(f"{SITE}/more-1.0.dist-info/RECORD", b"more-1.0.dist-info/RECORD,,"), "more 1.0 is in the image only"),
         (without(f"{SITE}/typing_extensions-4.16.0.dist-info/RECORD"), "typing-extensions 4.16.0 is in the lock only"),
         (with_file(f"{SITE}/typing_extensions-4.15.0.dist-info/RECORD", b""), "typing-extensions 4.15.0 is in the image only"),
+        (with_file(f"{SITE}/typing_extensions-4.16.0.dist-info/RECORD", b"x" * 200_000), "typing_extensions.py is of no wheel"),
     ],
 )
 def test_an_apps_wheels_are_those_of_the_lock(change: Callable[[Files], None], said: str | None, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from packaging.utils import canonicalize_name, canonicalize_version
 
@@ -162,8 +163,7 @@ def _wheels(filesystem: Filesystem, app: LockedApp, python: str) -> Finding:
     for path, text in filesystem.texts.items():
         if match := re.fullmatch(rf"{re.escape(site)}/([^/]+)-([^/-]+)\.dist-info/RECORD", path):
             built.add(_known_as(match[1], match[2]))
-            rows = csv.reader(text.decode(errors="replace").splitlines())
-            brought.update(posixpath.normpath(f"{site}/{row[0]}") for row in rows if row)
+            brought.update(posixpath.normpath(f"{site}/{name}") for name in _brought(text.decode(errors="replace")))
     locked = {_known_as(wheel.name, wheel.version) for wheel in app.wheels}
     strange = [f"{name} {version} is in the image only" for name, version in sorted(built - locked)]
     strange += [f"{name} {version} is in the lock only" for name, version in sorted(locked - built)]
@@ -173,6 +173,14 @@ def _wheels(filesystem: Filesystem, app: LockedApp, python: str) -> Finding:
         if filesystem.entries[path].kind != "directory" and BYTE_CODE.sub(r"\1.py", path) not in brought
     ]
     return answer("wheels", not strange, f"{len(locked)} wheels, each at the locked version", some(strange))
+
+
+def _brought(record: str) -> tuple[str, ...]:
+    """The files that a wheel's RECORD names, as far as it can be read: what it does not name is of no wheel."""
+    names: list[str] = []
+    with suppress(csv.Error):  # a field of more than 128 KiB
+        names.extend(row[0] for row in csv.reader(record.splitlines()) if row)
+    return tuple(names)
 
 
 BYTE_CODE = re.compile(r"__pycache__/([^/]+)\.cpython-\d+\.pyc$")
