@@ -85,6 +85,16 @@ def test_the_specification_that_engines_prefer_counts_and_a_damaged_one_is_unkno
     lay_specification(tmp_path / "etc/cdi", "nvidia.json", {"all": [FIRST]})
     lay_specification(tmp_path / "var/run/cdi", "nvidia.json", ALL)
     assert judge_containers(wanted, SEEN, cdi(tmp_path)).message == "containers are offered 2 devices"
+    lay_specification(tmp_path / "etc/cdi", "other.json", {"all": [FIRST]})
+    assert judge_containers(wanted, SEEN, cdi(tmp_path)).message == "containers are offered 2 devices"
+    lay_specification(tmp_path / "var/run/cdi", "other.json", {"0": [FIRST]})
+    assert judge_containers(wanted, SEEN, cdi(tmp_path)).message == "containers are offered 2 devices"
+    lay_specification(tmp_path / "var/run/cdi", "other.json", {"all": [FIRST]})
+    said = judge_containers(wanted, SEEN, cdi(tmp_path))
+    assert str(said.cause) == "software"
+    assert (
+        "/var/run/cdi/nvidia.json and /var/run/cdi/other.json each offer nvidia.com/gpu=all, so that engines take neither" in said.message
+    )
     (tmp_path / "etc/cdi/nvidia.json").write_text("{")
     assert str(judge_containers(wanted, SEEN, cdi(tmp_path)).outcome) == "unknown"
 

@@ -10,12 +10,13 @@ from aistack.values import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CdiSpecification:
-    """One specification: its format's version, the devices that it offers, the driver whose libraries it mounts.
+    """One specification: its file, its format's version, the devices that it offers, the driver whose libraries it mounts.
 
     `nodes` are the device nodes that a container gets with each device, by the device's name (`nvidia.com/gpu=all`): names are as its
     maker likes them, such as `0`, `gpu0`, `mig1:0` or a UUID.
     """
 
+    path: str
     version: str
     nodes: Mapping[str, tuple[str, ...]]
     driver: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 
@@ -30,25 +31,29 @@ MODPROBE = "nvidia-modprobe -u -c 0; systemctl restart aistack-cdi, and the apps
 def judge_containers(wanted: Promise, seen: Accelerators, offered: Reading[tuple[CdiSpecification, ...]]) -> Result:
     """Whether the CDI specification, made before the first gate, is of all devices and of the driver that runs.
 
-    Its makers name single devices as they like, so what counts are the nodes that come with what apps ask for; of two folders that offer
-    it, engines take the second's.
+    Its makers name single devices as they like, so what counts are the nodes that come with what apps ask for. Of two folders that offer
+    it, engines take the second's; of two files of one folder, neither.
     """
     if offered.value is None:
         return untold(CONTAINERS, offered, "what containers are offered")
-    brought = {name: nodes for specification in offered.value for name, nodes in specification.nodes.items()}
-    nodes = sorted(node for node in set(brought.get(ASKED, ())) if NODE.fullmatch(node))
+    offering = [one for one in offered.value if ASKED in one.nodes]
+    offering = [one for one in offering if posixpath.dirname(one.path) == posixpath.dirname(offering[-1].path)]
+    brought, driver = (offering[0].nodes[ASKED], offering[0].driver) if offering else ((), None)
+    nodes = sorted(node for node in set(brought) if NODE.fullmatch(node))
     version = seen.driver.get("version")
     running = str(version.value) if version is not None and version.value is not None else None
-    others = sorted({one.driver for one in offered.value if one.driver is not None and running is not None and one.driver != running})
     evidence = (("offered", " ".join(nodes) or "none"), ("promised", str(wanted.count or "any")), ("driver", running or "unknown"))
     action = "systemctl restart aistack-cdi, and the apps; `ls /dev/nvidia*` shows whether a device has no node"
-    if others:
-        said = f"containers get the files of driver {others[0]}, and {running} runs"
+    if len(offering) > 1:
+        said = f"{' and '.join(one.path for one in offering)} each offer {ASKED}, so that engines take neither"
+        return bad(CONTAINERS, Cause.SOFTWARE, said, *evidence, action="remove all but one, then restart the apps")
+    if driver and running and driver != running:
+        said = f"containers get the files of driver {driver}, and {running} runs"
         return bad(CONTAINERS, Cause.SOFTWARE, said, *evidence, action=action)
-    if brought and ASKED not in brought:
-        said = f"containers are offered {', '.join(sorted(brought))}, but not {ASKED}, which apps ask for"
+    if not offering and (others := sorted(name for one in offered.value for name in one.nodes)):
+        said = f"containers are offered {', '.join(others)}, but not {ASKED}, which apps ask for"
         return bad(CONTAINERS, Cause.SOFTWARE, said, *evidence, action=action)
-    if brought and UVM not in brought[ASKED]:
+    if offering and UVM not in brought:
         return bad(CONTAINERS, Cause.UNKNOWN, f"containers are given no {UVM}, without which none computes", *evidence, action=MODPROBE)
     if len(nodes) < (wanted.count or 1):
         said = f"containers are offered {len(nodes)} of {wanted.count or 1} devices"

@@ -110,11 +110,11 @@ def _kernel_config(root: Path, kernel: str | None) -> Mapping[str, str]:
 
 
 def _cdi(root: Path) -> tuple[CdiSpecification, ...]:
-    files = [file for folder in CDI for file in sorted(inside(root, folder).glob("*"))]
-    return tuple(_specification(file) for file in files if file.suffix in (".json", ".yaml", ".yml"))
+    files = [(f"{folder}/{file.name}", file) for folder in CDI for file in sorted(inside(root, folder).glob("*"))]
+    return tuple(_specification(path, file) for path, file in files if file.suffix in (".json", ".yaml", ".yml"))
 
 
-def _specification(file: Path) -> CdiSpecification:
+def _specification(path: str, file: Path) -> CdiSpecification:
     try:
         document: Any = json.loads(file.read_text()) if file.suffix == ".json" else yaml.safe_load(file.read_text())
     except yaml.YAMLError as error:
@@ -122,6 +122,7 @@ def _specification(file: Path) -> CdiSpecification:
     mounts = [mount["hostPath"] for mount in (document.get("containerEdits") or {}).get("mounts") or ()]
     driver = next((match[1] for path in mounts if (match := re.search(r"/libcuda\.so\.(\d+\.\d+(?:\.\d+)?)$", path))), None)
     return CdiSpecification(
+        path=path,
         version=str(document["cdiVersion"]),
         nodes={f"{document['kind']}={device['name']}": _nodes(device) + _nodes(document) for device in document.get("devices") or ()},
         driver=driver,
