@@ -63,6 +63,7 @@ def lay(root: Path, addresses: Sequence[str] = ADDRESSES, *, apart: Sequence[str
     """A machine with one MI300X at each address; those `apart` are in no hive with the others."""
     write(root, {"proc/sys/kernel/osrelease": KERNEL, "dev/kmsg": kmsg})
     (root / "sys/module/amdgpu").mkdir(parents=True)
+    open_to_all(root, "dev/kfd")
     for number in range(FIRST_NODE):
         node(root, number, "cpu_cores_count 48\nsimd_count 0\nvendor_id 0\nlocation_id 0\ndomain 0", gpu=0)
     for index, address in enumerate(addresses):
@@ -70,12 +71,20 @@ def lay(root: Path, addresses: Sequence[str] = ADDRESSES, *, apart: Sequence[str
         write(folder.parent, {"vendor": "0x1022", "class": "0x060400", "current_link_speed": "32.0 GT/s PCIe"})
         write(folder, MI300X)
         bind(root, address)
+        (folder / f"drm/renderD{128 + index}").mkdir(parents=True)
+        open_to_all(root, f"dev/dri/renderD{128 + index}")
         location = int(address[5:7], 16) << 8
         said = f"cpu_cores_count 0\nsimd_count 1216\ngfx_target_version 90402\nvendor_id 4098\ndevice_id 29857\nlocation_id {location}"
         said += f"\ndomain 0\nhive_id {0 if address in apart else HIVE}\nnum_xcc 8\nunique_id {9895604649984 + index}"
         others = [] if address in apart else [other for other in addresses if other != address and other not in apart]
         node(root, FIRST_NODE + index, said, gpu=1000 + index, reached=[FIRST_NODE + addresses.index(other) for other in others])
     return root
+
+
+def open_to_all(root: Path, path: str) -> None:
+    """A file of /dev; to give it to the group `render` takes root."""
+    write(root, {path: ""})
+    (root / path).chmod(0o666)
 
 
 def device_folder(root: Path, address: str) -> Path:

@@ -28,7 +28,7 @@ from aistack.host.probes.accelerators import take_accelerators
 from aistack.host.probes.all import take
 from aistack.host.probes.system import take_system
 from aistack.node.accelerators import judge
-from aistack.node.asking import known_faults, product
+from aistack.node.asking import asked, known_faults, product
 from aistack.node.device_checks import Promise
 from aistack.node.first_gate import look
 from aistack.node.machine_snapshot import snapshot
@@ -331,6 +331,15 @@ def test_a_snapshot_has_the_architecture(tmp_path: Path) -> None:
     machine, system = take(root), take_system(root, None)
     document = snapshot(machine, system, PRODUCT, "amd", take_accelerators(lay(tmp_path / "amd"), "amd", "none"))
     assert document["accelerator"] == {"product": PRODUCT, "count": 8, "arch": "gfx942", "memory_gib": 192.0}
+
+
+def test_a_node_says_what_its_apps_cannot_open(tmp_path: Path) -> None:
+    root, lock = lay(tmp_path, ADDRESSES[:1]), replace(LOCK, accelerator=LockedAccelerator(product=PRODUCT, count=1))
+    present = take(root).pci.value or ()
+    (root / "dev/kfd").chmod(0o600)
+    results, _ = asked(root, "amd", present, lock, "none")
+    assert failed(results) == [("accelerator-containers", "unhealthy", "software", None)]
+    assert not failed(asked(root, "amd", present, None, "none")[0]), "a machine that is no node of ours has no such apps"
 
 
 def test_no_serial_number_is_read(tmp_path: Path) -> None:

@@ -6,14 +6,18 @@ import json
 from pathlib import Path
 
 import pytest
+from amd_machines import ADDRESSES, lay
 
 from aistack.facts.catalog import Catalog
 from aistack.facts.device_readings import Accelerators
+from aistack.facts.files import RENDER, VIDEO
 from aistack.facts.readings import Reading, UnitState
+from aistack.facts.system_readings import DeviceNode
+from aistack.host.probes.device_nodes import amd_nodes
 from aistack.host.probes.system import cdi
 from aistack.node.cdi import TARGET, specification
 from aistack.node.device_checks import Promise
-from aistack.node.driver_services import judge_containers, judge_services
+from aistack.node.driver_services import judge_containers, judge_nodes, judge_services
 
 DRIVER = "580.159.04"
 SEEN = Accelerators(driver={"version": Reading(source="NVML", value=DRIVER)})
@@ -97,6 +101,35 @@ def test_the_specification_that_engines_prefer_counts_and_a_damaged_one_is_unkno
     )
     (tmp_path / "etc/cdi/nvidia.json").write_text("{")
     assert str(judge_containers(wanted, SEEN, cdi(tmp_path)).outcome) == "unknown"
+
+
+def test_apps_can_open_the_files_of_amds_devices(tmp_path: Path) -> None:
+    root = lay(tmp_path, ADDRESSES[:2])
+    assert judge_nodes(amd_nodes(root)).message == "apps can open /dev/kfd, /dev/dri/renderD128, /dev/dri/renderD129"
+    (root / "dev/dri/renderD129").chmod(0o600)
+    said = judge_nodes(amd_nodes(root))
+    assert (str(said.outcome), str(said.cause)) == ("unhealthy", "software") and said.message.endswith("cannot open /dev/dri/renderD129")
+    (root / "dev/kfd").unlink()
+    said = judge_nodes(amd_nodes(root))
+    assert (str(said.outcome), str(said.cause)) == ("unhealthy", "unknown") and said.message.startswith("there is no /dev/kfd,")
+    (root / "dev/kfd").symlink_to("kfd")
+    assert str(judge_nodes(amd_nodes(root)).outcome) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("group", "mode", "opens"),
+    [
+        (895, 0o660, True),
+        (44, 0o660, True),
+        (0, 0o660, False),
+        (895, 0o640, False),
+        (0, 0o666, True),
+        (895, 0o606, True),
+        (0, 0o600, False),
+    ],
+)
+def test_who_may_open_a_device(group: int, mode: int, opens: bool) -> None:
+    assert DeviceNode(path="/dev/kfd", group=group, mode=mode).opens_for((RENDER, VIDEO)) is opens
 
 
 FABRIC, IMEX = "nvidia-fabricmanager.service", "nvidia-imex.service"

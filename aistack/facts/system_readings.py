@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from aistack.facts.readings import Reading, UnitState
 from aistack.values import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceNode:
+    """A file of /dev that programs open to use a device: its group's number and its permissions (0o660), None where it is missing."""
+
+    path: str
+    group: int | None = None
+    mode: int | None = None
+
+    def opens_for(self, groups: Collection[int]) -> bool:
+        """Whether a program of no user that counts here, with these groups, may read and write it."""
+        mode = self.mode or 0
+        return mode & 0o006 == 0o006 or (self.group in groups and mode & 0o060 == 0o060)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

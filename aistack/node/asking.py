@@ -15,12 +15,13 @@ from aistack.host.catalog_files import load_catalog
 from aistack.host.probes import services
 from aistack.host.probes.accelerators import take_accelerators
 from aistack.host.probes.dcgm import diagnosis
+from aistack.host.probes.device_nodes import amd_nodes
 from aistack.host.probes.reading import inside
 from aistack.host.probes.system import SERVICES, cdi
 from aistack.node.accelerators import judge
 from aistack.node.device_checks import Promise
 from aistack.node.diagnosis import judge_diagnosis
-from aistack.node.driver_services import judge_containers, judge_services
+from aistack.node.driver_services import judge_containers, judge_nodes, judge_services
 from aistack.node.results import Result
 
 FAULTS = {"xid": "nvidia/xids", "sxid": "nvidia/sxids", "amdgpu": "amd/messages"}
@@ -38,7 +39,7 @@ def asked(
     serials = lock is not None and ("serial-numbers", "reported") in lock.node
     seen, wanted = take_accelerators(root, vendor, level, serials=serials), _wanted(catalog, vendor, present, lock)
     found = judge(wanted, seen, known_faults(catalog))
-    if vendor == "nvidia" and lock is not None:
+    if lock is not None:
         found = (*found, *_around(root, wanted, seen))
     return ((*found, *_diagnosis(wanted, seen)) if level == "thorough" and vendor == "nvidia" else found), seen
 
@@ -46,6 +47,10 @@ def asked(
 def _around(root: Path, wanted: Promise, seen: Accelerators) -> Iterator[Result]:
     """What a node of ours needs beside a driver that answers. The services of a tree below `root` run nowhere."""
     if seen.devices.value is None:
+        return
+    if wanted.vendor == "amd":
+        yield judge_nodes(amd_nodes(root))
+    if wanted.vendor != "nvidia":
         return
     if inside(root, OFFERS).exists():
         yield judge_containers(wanted, seen, cdi(root))

@@ -1,4 +1,4 @@
-"""What apps need beside NVIDIA's driver: containers are offered every device with its files, and its services live. Pure judgement."""
+"""What apps need beside a driver that answers: their containers get every device, and its services live. Pure judgement."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 
 from aistack.facts.device_readings import Accelerators
+from aistack.facts.files import RENDER, VIDEO
 from aistack.facts.readings import Reading, UnitState
-from aistack.facts.system_readings import CdiSpecification
+from aistack.facts.system_readings import CdiSpecification, DeviceNode
 from aistack.node.device_checks import Promise
 from aistack.node.results import Cause, Result, bad, good, untold, worse
 
@@ -59,6 +60,22 @@ def judge_containers(wanted: Promise, seen: Accelerators, offered: Reading[tuple
         said = f"containers are offered {len(nodes)} of {wanted.count or 1} devices"
         return bad(CONTAINERS, Cause.UNKNOWN, said, *evidence, action=action)
     return good(CONTAINERS, f"containers are offered {len(nodes)} devices", *evidence)
+
+
+def judge_nodes(nodes: Reading[tuple[DeviceNode, ...]]) -> Result:
+    """Whether apps, which have the groups `render` and `video` and no user of their own, can open the files of AMD's devices."""
+    if nodes.value is None:
+        return untold(CONTAINERS, nodes, "which files of AMD's devices apps can open")
+    evidence = tuple((node.path, "missing" if node.mode is None else f"group {node.group}, {node.mode:04o}") for node in nodes.value)
+    if missing := [node.path for node in nodes.value if node.mode is None]:
+        said = f"there is no {', '.join(missing)}, which apps open to compute"
+        return bad(
+            CONTAINERS, Cause.UNKNOWN, said, *evidence, action="udevadm trigger, then restart the apps; journalctl -b -u systemd-udevd"
+        )
+    if closed := [node.path for node in nodes.value if not node.opens_for((RENDER, VIDEO))]:
+        said = f"apps, which have the groups render ({RENDER}) and video ({VIDEO}), cannot open {', '.join(closed)}"
+        return bad(CONTAINERS, Cause.SOFTWARE, said, *evidence, action=f"udevadm info {closed[0]} shows the rules that made it")
+    return good(CONTAINERS, f"apps can open {', '.join(node.path for node in nodes.value)}", *evidence)
 
 
 def judge_services(wanted: Promise, units: Mapping[str, Reading[UnitState]]) -> Iterator[Result]:
