@@ -357,7 +357,10 @@ def test_the_report_is_sent_in_order_and_ends_when_the_host_says_so(tmp_path: Pa
     (tmp_path / "aistack.report").write_text("org.aistack.report")
     log = tmp_path / "asked"
     for name, body in (
-        ("systemctl", f'echo "$*" >> {log}; case "$1" in list-units) echo "broken.service loaded failed failed x" ;; esac'),
+        (
+            "systemctl",
+            f'echo "$*" >> {log}; case "$1" in list-units) printf "%s.service loaded failed failed x\\n" aistack-check broken ;; esac',
+        ),
         ("journalctl", "echo why it broke"),
     ):
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")

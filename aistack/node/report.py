@@ -1,6 +1,6 @@
 """The guest's side of a boot report: phases as JSON lines over a virtio-serial port, and an end that cannot be mistaken for another.
 
-Runs only where the credential `aistack.report` names the port. It sends `started`, then what the gates wrote, then every failed unit;
+Runs only where the credential `aistack.report` names the port. It sends `started`, then what the gates wrote, then every other failed unit;
 when the host says `finish`, it answers `finished` and powers the machine off with the agreed exit code (see the shutdown script).
 """
 
@@ -44,7 +44,9 @@ def main() -> int:
         heard += _listen(port)
         while unsent and (RUN / f"{unsent[0]}.json").exists():
             document = json.loads((RUN / f"{unsent[0]}.json").read_text())
-            if unsent.pop(0) == "confirm":
+            phase = unsent.pop(0)
+            told.add(f"aistack-{phase}.service")  # it has answered: that it failed says nothing more
+            if phase == "confirm":
                 _tell_failed_units(port, told)
             _send(port, document)
         if unsent and time.monotonic() - looked > FAILED_UNITS_SECONDS:
