@@ -16,13 +16,13 @@ from aistack.host.grub import Trial
 ENTRY = """\
 title Debian GNU/Linux 13 (trixie) it's {number} (ostree:0)
 version {number}
-options root=UUID=1 rw systemd.mount-extra=UUID=2:/boot:ext4:rw ostree=/ostree/boot.1/aistack/c/{number}
+options root=UUID=1 {arguments} systemd.mount-extra=UUID=2:/boot:ext4:rw ostree=/ostree/boot.1/aistack/c/{number}
 linux /ostree/aistack-c/vmlinuz-{number}
 initrd /ostree/aistack-c/initramfs-{number}.img
 """
 
 
-def menu(root: Path, entries: int) -> str:
+def menu(root: Path, entries: int, arguments: str = "rw") -> str:
     """The menu of a sysroot in `root` with that many deployments, called `c0ffee1.0` and so on, laid out as OSTree does."""
     root.mkdir(exist_ok=True)
     program = root / "grub-config"
@@ -30,7 +30,7 @@ def menu(root: Path, entries: int) -> str:
     folder = root / "boot/loader.1/entries"
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(1, entries + 1):
-        (folder / f"ostree-{number}.conf").write_text(ENTRY.format(number=number))
+        (folder / f"ostree-{number}.conf").write_text(ENTRY.format(number=number, arguments=arguments))
         (root / f"ostree/deploy/aistack/deploy/c0ffee{number}.0").mkdir(parents=True)
         link = root / f"ostree/boot.1/aistack/c/{number}"
         link.parent.mkdir(parents=True, exist_ok=True)

@@ -9,12 +9,14 @@ import oci_samples as samples
 import pytest
 
 import aistack
+from aistack.diagnostics import DiagnosticError
+from aistack.facts.kargs import split
 from aistack.host import rootfs
 from aistack.host.layer_tree import Tree, image_path, kept_xattrs, overlay
 from aistack.host.process import Completed
 from aistack.host.rootfs import Bind
 from aistack.host.store import Store
-from aistack.host.sysroot import changed_kargs, parse_kargs
+from aistack.host.sysroot import changed_kargs, deploy, parse_kargs
 
 LOCK = "sha256:" + "a" * 64
 
@@ -86,9 +88,38 @@ def test_kernel_arguments_of_an_image_and_of_its_update() -> None:
     assert changed_kargs(("root=X", "quiet", "local", "a=1", "ostree=/y"), ("quiet", "a=1"), ("quiet", "a=2")) == (
         "root=X",
         "quiet",
-        "local",
         "a=2",
+        "local",
     )
+
+
+def test_the_order_of_an_images_kernel_arguments_stays_and_so_do_repeated_ones() -> None:
+    """hugepages= is of the size that stands before it."""
+    large, small = ("hugepagesz=1G", "hugepages=4"), ("hugepagesz=2M", "hugepages=512")
+    changed = (large[0], "hugepages=8", *small)
+    assert changed_kargs(("root=X", *large, *small, "local"), (*large, *small), changed) == ("root=X", *changed, "local")
+    assert changed_kargs(("root=X", *large, *small, "local"), (*large, *small), (*small, *large)) == ("root=X", *small, *large, "local")
+    same = (large[0], "hugepages=4", small[0], "hugepages=4")
+    assert changed_kargs(("root=X", *same), same, same) == ("root=X", *same)
+    assert changed_kargs(("root=X", "quiet", "quiet"), ("quiet",), ()) == ("root=X", "quiet"), "the second one is the node's own"
+
+
+def test_spaces_in_quotes_are_of_the_argument() -> None:
+    line = 'root=X dyndbg="file a.c +p" "b c"=d  quiet'
+    assert split(line) == ("root=X", 'dyndbg="file a.c +p"', '"b c"=d', "quiet")
+    assert parse_kargs({"a.toml": b"""kargs = ['dyndbg="file a.c +p" quiet']"""}, "x86_64") == ('dyndbg="file a.c +p"', "quiet")
+
+
+@pytest.mark.parametrize("argument", [r"foo=\"bar", "foo='bar'", r"a=b\\x2dc", r"a\nb"])
+def test_what_no_kernel_would_be_given_as_it_stands_is_refused(argument: str) -> None:
+    with pytest.raises(DiagnosticError, match=r"kargs\.d/a\.toml cannot be read") as caught:
+        parse_kargs({"a.toml": f'kargs = ["quiet", "{argument}"]'.encode()}, "x86_64")
+    assert caught.value.diagnostics[0].rule == "OST010"
+
+
+def test_a_quote_too_many_of_the_nodes_own_is_told_before_libostree_aborts() -> None:
+    with pytest.raises(DiagnosticError, match='`foo="bar` has a double quote too many'):
+        deploy(None, "c", digest="d", reference="r", kernel_arguments=("quiet", 'foo="bar'))
 
 
 # From here on with the real libostree.

@@ -1,10 +1,11 @@
-"""Kernel arguments that an image asks for: one file of its /usr/lib/bootc/kargs.d.
+"""Kernel arguments: how a command line is taken apart, and the files of /usr/lib/bootc/kargs.d by which an image asks for them.
 
-The format is https://bootc-dev.github.io/bootc/building/kernel-arguments.html.
+The files' format is https://bootc-dev.github.io/bootc/building/kernel-arguments.html; quotes are as in the kernel's lib/cmdline.c.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 
 FOLDER = "/usr/lib/bootc/kargs.d"
@@ -13,10 +14,29 @@ MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 ARGUMENTS, ARCHITECTURES = "kargs", "match-architectures"
 
+WORD = re.compile(r'(?:"[^"]*"?|[^\s"])+')
+NOT_HANDED_ON = re.compile(r"['\\\x00-\x08\x0a-\x1f\x7f]")
+"""What GRUB 2.12 writes another way than it reads it: it puts a backslash before a quote and a backslash."""
+
+
+def split(line: str) -> tuple[str, ...]:
+    """The arguments of a command line: double quotes keep spaces together, and stay."""
+    return tuple(WORD.findall(line))
+
+
+def problem(argument: str) -> str | None:
+    """Why an argument would not reach the kernel as it is written; None where it would."""
+    if argument.count('"') % 2:
+        return f"`{argument}` has a double quote too many"
+    if found := NOT_HANDED_ON.search(argument):
+        return f"`{argument}` has {found[0]!r}, which GRUB does not hand on as it is"
+    return None
+
 
 def read(content: bytes) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
     """The arguments in a file, and the architectures that they are for, as the kernel spells them (`x86_64`); None: for all.
 
+    A string of the file may hold several, with spaces between.
     Raises ValueError, with the reason, for what is no such file.
     """
     try:
@@ -30,5 +50,8 @@ def read(content: bytes) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
             raise ValueError(f"`{key}` must be a list of strings")
     if ARGUMENTS not in document:
         raise ValueError(f"`{ARGUMENTS}` is missing")
+    if found := next(filter(None, map(problem, document[ARGUMENTS])), None):
+        raise ValueError(found)
     architectures = document.get(ARCHITECTURES)
-    return tuple(document[ARGUMENTS]), None if architectures is None else tuple(architectures)
+    arguments = tuple(argument for text in document[ARGUMENTS] for argument in split(text))
+    return arguments, None if architectures is None else tuple(architectures)

@@ -142,8 +142,8 @@ def _deploy(order: Order, root: Path, commit: str, identity: disk_layout.Identit
         copy.write_bytes(program)
         copy.chmod(0o755)
         os.environ["OSTREE_GRUB2_EXEC"] = str(copy)
-        wanted = (*disk_layout.kernel_arguments(identity), *sysroot.image_kargs(opened.repo(), commit, order.arch))
-        arguments = tuple(dict.fromkeys(wanted))
+        asked = sysroot.image_kargs(opened.repo(), commit, order.arch)
+        arguments = (*(one for one in disk_layout.kernel_arguments(identity) if one not in asked), *asked)
         name = sysroot.deploy(opened, commit, digest=order.digest, reference=order.reference, kernel_arguments=arguments)
     copy.unlink()
     return name, arguments

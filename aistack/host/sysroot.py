@@ -70,10 +70,16 @@ def parse_kargs(files: Mapping[str, bytes], arch: str) -> tuple[str, ...]:
 
 
 def changed_kargs(current: Sequence[str], old_image: Sequence[str], new_image: Sequence[str]) -> tuple[str, ...]:
-    """A node's kernel arguments after an update: what the new image dropped goes, what it added comes, local ones stay in place."""
-    gone = [argument for argument in old_image if argument not in new_image]
-    kept = [argument for argument in current if argument not in gone and not argument.startswith("ostree=")]
-    return (*kept, *(argument for argument in new_image if argument not in kept))
+    """A node's kernel arguments after an update: the image's come as a whole and in its order, since the order of some counts
+    (`hugepagesz=1G hugepages=4 hugepagesz=2M hugepages=512`); local ones stay before or after them.
+    """
+    owned, before, after = list(old_image), list[str](), list[str]()
+    for argument in current:
+        if argument in owned:
+            owned.remove(argument)
+        elif not argument.startswith("ostree="):
+            (before if len(owned) == len(old_image) else after).append(argument)
+    return (*before, *new_image, *after)
 
 
 def init_sysroot(path: Path) -> Path:
@@ -140,7 +146,7 @@ def deployments(sysroot: Any) -> tuple[Deployment, ...]:
                 default=not one.is_staged() and all(earlier.staged for earlier in found),
                 staged=one.is_staged(),
                 pinned=one.is_pinned(),
-                kernel_arguments=tuple(options.split()),
+                kernel_arguments=kargs.split(options),
             )
         )
     return tuple(found)
@@ -158,7 +164,12 @@ def deploy(sysroot: Any, commit: str, *, digest: str, reference: str, kernel_arg
 
     `digest` (the system image's manifest) and `reference` go into the origin file: the promise that the first gate checks.
     /etc is merged from the booted deployment, or from the newest one. Staged: written out at the next clean shutdown.
+    Raises DiagnosticError (exit 3) for arguments that libostree would not take apart as they are meant.
     """
+    for argument in kernel_arguments:
+        if argument.count('"') % 2:
+            hints = ("it stands in the options of /boot/loader/entries",)
+            raise unable("OST010", "kargs-not-understood", f"the kernel argument `{argument}` has a double quote too many", hints=hints)
     from gi.repository import GLib, OSTree
 
     origin = GLib.KeyFile()

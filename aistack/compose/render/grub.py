@@ -45,13 +45,25 @@ if serial --unit=0 --speed=115200; then
 fi
 """
 
+# The kernel's arguments go through GRUB's own shell. Double quotes mean the same there; what else it would take for itself is escaped.
+ESCAPED = r"""escaped() {
+    printf '%s\n' "$1" | awk -F '"' '{
+        for (part = 1; part <= NF; part++) {
+            if (part % 2) gsub(/[$;&|<>{}#\047\\]/, "\\\\&", $part)
+            else gsub(/[$\\]/, "\\\\&", $part)
+            printf "%s%s", $part, (part < NF ? "\"" : "\n")
+        }
+    }'
+}
+"""
+
 # libostree runs it as `PROGRAM -o /boot/loader.N/grub.cfg` and then swaps /boot/loader, so the menu changes in one step.
 # A shell script, because it also runs at shutdown (finalization of a staged deployment), where time is short.
 # A deployment's name, CHECKSUM.SERIAL, is where the link leads that its entry names in `ostree=`.
 SCRIPT = f"""\
 #!/bin/sh
 set -eu
-[ "$1" = -o ]
+{ESCAPED}[ "$1" = -o ]
 entries=$(ls "${{2%/*}}"/entries/*.conf | sort -Vr)
 [ -n "$entries" ]
 newest=$(echo "$entries" | head -n 1)
@@ -70,7 +82,7 @@ for entry in $entries; do
             title) title=$(echo "$value" | tr -d "'") ;;
             linux) linux=$value ;;
             initrd) initrd=$value ;;
-            options) options=$value ;;
+            options) options=$(escaped "$value") ;;
         esac
     done < "$entry"
     printf "menuentry '%s' --unrestricted {{\\n  linux %s %s%s\\n  initrd %s\\n}}\\n" "$title" "$linux" "$options" "$on_trial" "$initrd"

@@ -165,7 +165,7 @@ class OstreeDeployments:
         if booted is None or staged is None:
             return None
         said = run(["ostree", f"--repo={self._repository}", "diff", booted.checksum, staged.checksum], timeout=600).stdout
-        before, after = ({one for one in side.kernel_arguments if not one.startswith("ostree=")} for side in (booted, staged))
+        before, after = ([one for one in side.kernel_arguments if not one.startswith("ostree=")] for side in (booted, staged))
         return Difference(
             deployment=Deployment(
                 stateroot=sysroot.STATEROOT,
@@ -178,7 +178,7 @@ class OstreeDeployments:
             ),
             tree=Path(f"/ostree/deploy/{sysroot.STATEROOT}/deploy/{staged.name}"),
             paths=tuple(line.split(maxsplit=1)[1] for line in said.splitlines() if line),
-            arguments=tuple(sorted(before ^ after)),
+            arguments=tuple(sorted(set(before) ^ set(after))) or (() if before == after else tuple(after)),
         )
 
     def discard(self) -> None:
