@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import oci_samples as samples
@@ -12,6 +13,7 @@ import aistack
 from aistack.diagnostics import DiagnosticError
 from aistack.facts.kargs import split
 from aistack.host import rootfs
+from aistack.host.etc_merge import conflicts
 from aistack.host.layer_tree import Tree, image_path, kept_xattrs, overlay
 from aistack.host.process import Completed
 from aistack.host.rootfs import Bind
@@ -120,6 +122,27 @@ def test_what_no_kernel_would_be_given_as_it_stands_is_refused(argument: str) ->
 def test_a_quote_too_many_of_the_nodes_own_is_told_before_libostree_aborts() -> None:
     with pytest.raises(DiagnosticError, match='`foo="bar` has a double quote too many'):
         deploy(None, "c", digest="d", reference="r", kernel_arguments=("quiet", 'foo="bar'))
+
+
+def test_what_ostree_would_not_merge_is_found(tmp_path: Path) -> None:
+    """A file as the booted image has it goes with that image; a folder, or a link to one, is merged or replaced."""
+    etc, defaults = tmp_path / "etc", tmp_path / "usr/etc"
+    for folder in (etc, defaults):
+        (folder / "folder").mkdir(parents=True)
+        (folder / "same").write_text("a")
+        (folder / "link").symlink_to("same")
+        (folder / "changed").write_text("a")
+    (etc / "changed").write_text("b")
+    (etc / "own").write_text("b")
+    (etc / "folder/own").symlink_to("/nowhere")
+    (etc / "to-a-folder").symlink_to("folder")
+    os.mkfifo(etc / "pipe")
+    names = ("same", "link", "changed", "own", "folder", "folder/own", "to-a-folder", "new")
+    assert sorted(conflicts(etc, defaults, {f"/{name}" for name in names})) == [
+        *(f"/etc/{name} is a folder in the image" for name in ("changed", "folder/own", "own")),
+        "/etc/pipe is neither file nor link",
+        "/etc/to-a-folder is a folder in the image",
+    ]
 
 
 # From here on with the real libostree.

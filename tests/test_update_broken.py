@@ -172,6 +172,19 @@ def test_a_power_cut_leaves_no_app_that_is_believed_and_empty(world: World) -> N
     assert len(again) == len(bound) and not (storage / "arriving").exists()
 
 
+def test_an_etc_that_no_shutdown_could_merge_is_told_before_anything_is_staged(world: World) -> None:
+    node, folder = world.node, world.node.deployment / "etc/odd"
+    folder.write_text("the machine's own")
+    world.push(world.images.system("etc", files={"/etc/odd/x": b"the image's"}))
+    said = node.aistack("update", check=False)
+    assert said.returncode == 3 and "OST012" in said.stderr and "/etc/odd is a folder in the image" in said.stderr
+    assert not any(one["staged"] for one in node.deployments())
+    folder.unlink()
+    assert node.update()["outcome"] == "staged"
+    assert node.reboot() == "etc" and (node.deployment / "etc/odd/x").read_bytes() == b"the image's"
+    node.confirm()
+
+
 def test_too_little_room_is_told_before_anything_comes(world: World) -> None:
     node = world.node
     world.push(world.images.system("large", files={"/usr/lib/large": bytes(300_000_000)}))  # small as it comes, large unpacked

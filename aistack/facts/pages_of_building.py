@@ -229,6 +229,12 @@ A recipe says what is wanted and begins with `schema: aistack/recipe/v1`; a snap
     Page("OST007", "hard-link-broken", "A hard link in a layer points to something that the layer does not hold."),
     Page("OST008", "image-not-understood", "A manifest or a config that is being imported does not have its form."),
     Page("OST010", "kargs-not-understood", "A file of kernel arguments in the image cannot be read."),
+    Page(
+        "OST012",
+        "etc-not-mergeable",
+        """OSTree merges a machine's own /etc with a new image's when the machine shuts down. It gives up where a file that was made or
+changed there is a folder in the image, or is neither file nor link; then the old image starts again. So nothing is staged there.""",
+    ),
     Page("OST011", "deployment-not-on-disk", "No deployment on the disk has that name."),
     Page(
         "QEM002", "architecture-not-booted", "Boot tests start a virtual amd64 machine; nodes of other architectures are built, not booted."

@@ -10,7 +10,7 @@ from aistack.compose.render.policy import POLICY
 from aistack.compose.render.system import LOCK_PATH
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.readings import Deployment, PromisedImage
-from aistack.host import bound_arrival, bound_images, grub, ostree, ostree_commit, room, sysroot
+from aistack.host import bound_arrival, bound_images, etc_merge, grub, ostree, ostree_commit, room, sysroot
 from aistack.host.blobs import UNPACKED_SIZE
 from aistack.host.process import run
 from aistack.node.deployments import Advance, Difference, Fetched, Image, Listed
@@ -124,6 +124,7 @@ class OstreeDeployments:
                 # The bootloader fell back: a power cut before the shutdown must not start what it fell back from, uncounted.
                 sysroot.set_default(opened, booted.name)
                 first = booted
+            etc_merge.require_mergeable(self.root, repo, commit)
             arch = os.uname().machine
             arguments = sysroot.changed_kargs(
                 booted.kernel_arguments, sysroot.image_kargs(repo, booted.checksum, arch), sysroot.image_kargs(repo, commit, arch)
