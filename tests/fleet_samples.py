@@ -13,7 +13,9 @@ import random
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from accelerator_profiles import DRIVER, LIBRARY_MISMATCH, LOST, MACHINES, MIB, UNKNOWN, compile_stand_ins
@@ -22,7 +24,7 @@ from node_samples import LOCK, lay, lock_text, readings
 
 from aistack.compose.lock import LockedAccelerator
 from aistack.facts.catalog import Catalog
-from aistack.facts.device_readings import Accelerators, Device, Plain
+from aistack.facts.device_readings import Accelerators, Device, Plain, from_plain
 from aistack.facts.readings import Reading
 from aistack.host.catalog_files import load_catalog
 from aistack.host.probes.accelerators import take_accelerators
@@ -30,14 +32,18 @@ from aistack.node import gate
 from aistack.node.accelerators import judge
 from aistack.node.asking import known_faults
 from aistack.node.device_checks import Promise
+from aistack.node.fleet_reading import NodeReport, decode
 from aistack.node.health import check
-from aistack.node.results import Result
+from aistack.node.results import Result, good
 
 H100, A100, L4, B200 = "nvidia/h100-sxm-80gb", "nvidia/a100-sxm-80gb", "nvidia/l4", "nvidia/b200"
 RECORDED = json.loads((Path(__file__).parent / "data" / "h100.json").read_text())["devices"][0]
 XID = "6,1,5000000,-;NVRM: Xid (PCI:0000:28:00): {code}, pid=1234, name=python3, a message\n"
 
+TIME = "2026-11-26T20:00:00Z"
+
 Change = Mapping[str, str | None]
+Changes = Mapping[str, Plain]
 FAULTS: Mapping[str, tuple[str, Change, str]] = {
     "gone from the bus": (H100, {"3.nvmlDeviceGetHandleByIndex": LOST}, XID.format(code=79)),
     "one fewer": (H100, {"nvmlDeviceGetCount": "7"}, ""),
@@ -76,7 +82,7 @@ def reports(folder: Path, count: int, catalog: Catalog, *, seed: int = 7, broken
         wanted = Promise(vendor="nvidia", product=catalog.accelerators[product], count=MACHINES[product].count, driver=DRIVER)
         found = (*machines[product], *judge(wanted, accelerators, known_faults(catalog)))
         host = f"node{number:04}"
-        document = gate.document("check", found, accelerators, host=host, uptime_seconds=chosen.uniform(20, 90))
+        document = gate.document("check", found, accelerators, host=host, time=TIME, uptime_seconds=chosen.uniform(20, 90))
         yield f"{host}.json", json.dumps(document) + "\n"
 
 
@@ -127,6 +133,70 @@ def real(name: str, part: float | None = None) -> Reading[Plain]:
     """A reading of the recorded H100; its number times `part`."""
     value = RECORDED[name]["value"]
     return Reading(source=RECORDED[name]["source"], value=value if part is None else round(value * part, 2))
+
+
+class Maker:
+    """Makes reports as a node does: readings of a real H100 with changes, judged, and written."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+
+    def text(self, host: str | None, *devices: Changes, extra: tuple[Result, ...] = (), promised: object = None, time: str = TIME) -> str:
+        seen = Accelerators(
+            driver={name: Reading(source="NVML", value="580.159.04") for name in ("version", "module")},
+            devices=Reading(source="NVML", value=tuple(self.device(index, changes) for index, changes in enumerate(devices))),
+            log=Reading(source="/dev/kmsg", value=()),
+            level="standard",
+        )
+        wanted = Promise(vendor="nvidia", product=self.catalog.accelerators[H100], count=1)
+        lock = good("lock", "the lock is example", ("name", "example"), ("identity", "sha256:1"))
+        bus = good("accelerator", "they are there", ("promised", f"{promised or len(devices)} x {H100}"))
+        results = (lock, bus, *judge(wanted, seen, known_faults(self.catalog)), *extra)
+        return json.dumps(gate.document("check", results, seen, host=host, time=time, uptime_seconds=1.0))
+
+    def device(self, index: int, changes: Changes) -> Device:
+        known = {name: reading for name, reading in from_plain(RECORDED).items() if not name.startswith(("fabric", "links"))}
+        changed: dict[str, Reading[Plain]] = {name: Reading(source="test", value=value) for name, value in changes.items()}
+        return Device(values={**known, "pci.address": Reading(source="test", value=f"0000:{index:02x}:00.0"), **changed})
+
+    def report(self, host: str, *devices: Changes, **more: Any) -> NodeReport:
+        return decode(self.text(host, *devices, **more), f"{host}.json")
+
+
+VOID = {"meta", "input", "path", "rect"}
+CLOSED_BY_ITSELF = {"th", "td", "tr", "thead", "tbody"}
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: everything that was opened and not closed, its links, its texts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+        self.classes: list[str] = []
+        self.texts: list[str] = []
+        self.attributes: set[str] = set()
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        assert tag not in ("img", "link", "iframe", "object") and "src" not in given
+        self.attributes |= set(given)
+        self.links += [given["href"] or ""] if tag == "a" else []
+        self.anchors |= {given["id"] or ""} if "id" in given else set()
+        self.classes += (given.get("class") or "").split()
+        if tag not in VOID | CLOSED_BY_ITSELF:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID | CLOSED_BY_ITSELF:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
 
 
 def main() -> None:

@@ -8,14 +8,17 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from node_samples import COMMIT, LOCK, MANIFEST, digests, lay
 
+from aistack import __version__
 from aistack.commands.node import node_check, node_status
 from aistack.compose.lock import identity
 from aistack.diagnostics import DiagnosticError, ExitCode, unable
@@ -26,6 +29,7 @@ from aistack.node import agent, esp, models, report, repository, second_gate, st
 from aistack.node.decide import Action, Decision, Experiment, Reboots, State
 from aistack.node.deployments import Advance, Difference, Fetched, Image, Listed
 from aistack.node.first_gate import Looked
+from aistack.node.fleet_reading import decode
 from aistack.node.results import Outcome, Result
 
 
@@ -96,7 +100,7 @@ def test_the_first_gate_of_a_healthy_node(tree: Path, capsys: pytest.CaptureFixt
     assert agent.run_check(tree) == 0
     document = written(tree, "check")
     assert (document["schema"], document["phase"], document["outcome"]) == ("aistack/boot-report/v1", "check", "healthy")
-    assert document["uptime_seconds"] == 41.52
+    assert document["uptime_seconds"] == 41.52 and document["aistack"] == __version__
     assert capsys.readouterr().out.splitlines()[-1] == "aistack: check: healthy"
     assert (tree / "run/issue.d/50-aistack.issue").read_text() == "aistack: check: healthy\n"
 
@@ -312,6 +316,9 @@ def test_the_verbs_on_a_node(tree: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert node_check(as_json=True, root=tree) is ExitCode.OK
     checked = json.loads(capsys.readouterr().out)
     assert (checked["schema"], checked["ok"], checked["outcome"]) == ("aistack/node-check/v1", True, "healthy")
+    report = decode(json.dumps(checked), "a.json")
+    assert (report.version, report.time) == (__version__, checked["time"])
+    assert abs(datetime.fromisoformat(checked["time"]).timestamp() - time.time()) < 60
     assert node_status(as_json=True, root=tree) is ExitCode.OK
     status = json.loads(capsys.readouterr().out)
     assert (status["is_node"], status["name"], status["booted"], status["check"], status["confirm"]) == (

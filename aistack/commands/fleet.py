@@ -29,7 +29,8 @@ def report(files: Sequence[Path], output: Path, *, catalog: Catalog) -> ExitCode
     _write(output, shown.page(found, [_told(problem) for problem in problems]))
     if problems:
         sys.stderr.write(terminal.render(problems, lambda file: None, colour=False))
-    print(f"{shown.headline(found)}, written to {output}", file=sys.stderr)
+    older = f"; older reports of the same hosts, not counted: {len(found.older)}" if found.older else ""
+    print(f"{shown.headline(found)}, written to {output}{older}", file=sys.stderr)
     return exit_code
 
 

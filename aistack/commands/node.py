@@ -10,7 +10,7 @@ from aistack.compose.lock import LockFormatError, decode
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse
 from aistack.node import gate, telling
 from aistack.node import status as words
-from aistack.node.agent import EXIT_CODES, host_name
+from aistack.node.agent import EXIT_CODES, host_name, now
 from aistack.node.deployments import Deployments
 from aistack.node.deployments.choice import chosen
 from aistack.node.first_gate import lock_text, look
@@ -32,7 +32,7 @@ def node_check(*, as_json: bool = False, level: str = "quick", apps: bool = Fals
             results = (*results, *second_gate(decode(text.value), seconds=0.0))
     judged = verdict(results)
     if as_json:
-        report = gate.document("check", results, looked.seen, host=host_name(root), uptime_seconds=0.0)
+        report = gate.document("check", results, looked.seen, host=host_name(root), time=now(), uptime_seconds=0.0)
         ok = EXIT_CODES[judged.outcome] is ExitCode.OK
         said = {key: report[key] for key in report if key not in ("schema", "phase", "uptime_seconds")}
         print(json.dumps({"schema": gate.CHECK_SCHEMA, "ok": ok, **said}, indent=2, ensure_ascii=False))

@@ -256,8 +256,8 @@ NODE = (
         "NODE011",
         "not-a-report",
         """The file is not what `aistack node check --json` prints or a gate writes to /run/aistack.
-A file that was cut off while it was copied, one of another program, and one of a form that this aistack does not know are named with the
-reason; the page is made of the others, and says which files are missing from it.""",
+A file that was cut off while it was copied, one of another program, one with numbers that no device has, and one of a form that this
+aistack does not know are named with the reason; the page is made of the others, and says which files are missing from it.""",
     ),
 )
 

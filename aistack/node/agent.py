@@ -49,8 +49,7 @@ def run_check(root: Path) -> int:
 def keep(phase: str, results: tuple[Result, ...], root: Path, *, seen: Accelerators | None = None) -> None:
     """Write an answer to /run/aistack."""
     uptime = read("/proc/uptime", lambda: float(inside(root, "/proc/uptime").read_text().split()[0])).value or 0.0
-    report = gate.document(phase, results, seen, host=host_name(root), uptime_seconds=uptime)
-    report["time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    report = gate.document(phase, results, seen, host=host_name(root), time=now(), uptime_seconds=uptime)
     folder = inside(root, RUN)
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f".{phase}.json.new"
@@ -75,6 +74,11 @@ def publish(phase: str, results: tuple[Result, ...], root: Path, *, seen: Accele
     login = inside(root, "/run/issue.d")
     login.mkdir(parents=True, exist_ok=True)
     (login / "50-aistack.issue").write_text(f"aistack: {gate.lines(phase, results)[-1]}\n")
+
+
+def now() -> str:
+    """The time of a report (UTC)."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def host_name(root: Path) -> str | None:

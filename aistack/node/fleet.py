@@ -79,17 +79,27 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Older:
+    """A report that does not count, since its host told `newer` too."""
+
+    report: NodeReport
+    newer: NodeReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
     """All nodes, those to look at first in front; `checks` has for each check how many nodes it found in which state."""
 
     nodes: tuple[Node, ...]
+    older: tuple[Older, ...]
     spreads: tuple[Spread, ...]
     causes: Mapping[Cause, int]
     checks: Mapping[str, Mapping[Outcome, int]]
 
 
-def survey(reports: Sequence[NodeReport], products: Sequence[Accelerator]) -> Fleet:
+def survey(given: Sequence[NodeReport], products: Sequence[Accelerator]) -> Fleet:
     """What the reports, each of a file of its own, come to together; `products` are the catalog's, which devices are told by."""
+    reports, older = _newest(given)
     known = {number: product for product in products for number in product.pci_ids}
     spreads = tuple(_spreads(reports, known))
     slow: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -99,18 +109,38 @@ def survey(reports: Sequence[NodeReport], products: Sequence[Accelerator]) -> Fl
     nodes = (Node(report=report, cells=tuple(_cells(report, slow))) for report in reports)
     return Fleet(
         nodes=tuple(sorted(nodes, key=_rank)),
+        older=older,
         spreads=spreads,
         causes=Counter(report.cause for report in reports if report.cause is not None),
         checks=_checks(reports),
     )
 
 
+def _newest(given: Iterable[NodeReport]) -> tuple[tuple[NodeReport, ...], tuple[Older, ...]]:
+    """Each host's newest report, of equally old ones the worst, and the others; one without a time is older than any with one."""
+    ordered = sorted(given, key=lambda report: (report.time or "", STATES.index(report.outcome), report.file))
+    newest = {(report.host, None if report.host else report.file): report for report in ordered}
+    older = (Older(report=report, newer=newest[report.host, None]) for report in ordered if (report.host, None) in newest)
+    return tuple(newest.values()), tuple(pair for pair in older if pair.report is not pair.newer)
+
+
 def _rank(node: Node) -> tuple[object, ...]:
     """Unhealthy, unknown, degraded, slow, healthy; in each, the more devices are concerned the earlier, then by name as people count."""
     report = node.report
     concerned = sum(cell.outcome is not Outcome.HEALTHY or bool(cell.slow) for cell in node.cells)
-    words = [int(word) if word.isdecimal() else word for word in re.split(r"(\d+)", report.name)]
-    return (-STATES.index(report.outcome), not node.is_slow, -concerned, [(isinstance(word, str), word) for word in words], report.file)
+    return (
+        -STATES.index(report.outcome),
+        not node.is_slow,
+        -concerned,
+        [_counted(word) for word in re.split("([0-9]+)", report.name)],
+        report.file,
+    )
+
+
+def _counted(word: str) -> tuple[float, str]:
+    """Numbers by their value, however many digits they have, and before words."""
+    digits = word.lstrip("0")
+    return (len(digits), digits) if word.isdecimal() else (math.inf, word)
 
 
 STATES = tuple(Outcome)
@@ -145,7 +175,7 @@ def _spreads(reports: Sequence[NodeReport], known: Mapping[str, Accelerator]) ->
             product = known.get(str(device.get("pci.id")))
             for way in COPIES:
                 gbps = device.number(f"copies.{way}-gbps")
-                if gbps is None or not 0 < gbps < math.inf:
+                if gbps is None or gbps <= 0:
                     continue
                 key = (_product(device, known), way)
                 rates.setdefault(key, []).append(Rate(gbps=gbps, file=report.file, address=device.address))

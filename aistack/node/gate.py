@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from aistack import __version__
 from aistack.facts.device_readings import Accelerators, to_plain
 from aistack.node.results import Result, verdict
 
@@ -12,10 +13,11 @@ SCHEMA, CHECK_SCHEMA = "aistack/boot-report/v1", "aistack/node-check/v1"
 
 
 def document(
-    phase: str, results: tuple[Result, ...], seen: Accelerators | None = None, *, host: str | None, uptime_seconds: float
+    phase: str, results: tuple[Result, ...], seen: Accelerators | None = None, *, host: str | None, time: str, uptime_seconds: float
 ) -> dict[str, Any]:
     """One report: `phase` is `check` or `confirm`, `host` the node's name; keys in the order in which a person wants to read them.
 
+    `time` (UTC, facts.following.SEALED_FORM) tells an old report from a new one, `aistack` which version judged.
     Where accelerators were asked, `accelerators` has every reading with its source: of the driver, and of each device.
     """
     judged = verdict(results)
@@ -23,6 +25,8 @@ def document(
         "schema": SCHEMA,
         "phase": phase,
         "host": host,
+        "time": time,
+        "aistack": __version__,
         "uptime_seconds": round(uptime_seconds, 2),
         "outcome": judged.outcome.value,
         "cause": judged.cause.value if judged.cause else None,

@@ -12,7 +12,8 @@ from html import escape
 from itertools import groupby
 
 from aistack.facts.device_readings import Device
-from aistack.node.fleet import COPIES, Cell, Fleet, Node
+from aistack.node.fleet import COPIES, Cell, Fleet, Node, Older
+from aistack.node.fleet_reading import NodeReport
 from aistack.node.results import Outcome, Result
 from aistack.report.fleet_plot import plots
 from aistack.report.fleet_style import SCRIPT, STYLE
@@ -43,6 +44,7 @@ def page(fleet: Fleet, problems: Sequence[str]) -> str:
             f"<title>{title}</title><style>{STYLE}</style></head><body>",
             f"<h1>{title}</h1>",
             _unread(problems),
+            _older(fleet.older),
             *body,
             f"<script>{SCRIPT}</script></body></html>\n",
         ]
@@ -89,6 +91,18 @@ def _unread(problems: Sequence[str]) -> str:
     return f'<section class="unread"><h2>Not counted: {_many(len(problems), "file")}</h2><ul>{rows}</ul></section>'
 
 
+def _older(older: Sequence[Older]) -> str:
+    if not older:
+        return ""
+    rows = "".join(f"<li>{_written(pair.report)}; counted is {_written(pair.newer)}</li>" for pair in older)
+    said = f"Not counted: {_many(len(older), 'older report')}. Of each host the newest counts, of equally old ones the worst"
+    return f"<details><summary>{said}</summary><ul>{rows}</ul></details>"
+
+
+def _written(report: NodeReport) -> str:
+    return f"<code>{_text(report.file)}</code>, {_text(report.name)} at {report.time or 'an unknown time'}"
+
+
 def _tiles(fleet: Fleet) -> str:
     nodes = Counter(_state(node) for node in fleet.nodes)
     cells = Counter(_cell_state(cell) for node in fleet.nodes for cell in node.cells)
@@ -114,15 +128,20 @@ def _tables(fleet: Fleet) -> str:
     )
     head = "".join(f"<th>{SIGNS[state]} {state}" for state in states)
     versions = Counter(
-        f"{_text(node.report.evidence('lock', 'name') or 'no lock')}, driver {_text(node.report.driver or 'none')}" for node in fleet.nodes
+        f"{_text(node.report.evidence('lock', 'name') or 'no lock')}, driver {_text(node.report.driver or 'none')}, "
+        f"aistack {_text(node.report.version or 'unknown')}"
+        for node in fleet.nodes
     )
+    days = Counter((node.report.time or "unknown").partition("T")[0] for node in fleet.nodes)
+    written = "".join(f"<tr><th>{day}<td>{count}" for day, count in sorted(days.items()))
     systems = "".join(f"<tr><th>{said}<td>{count}" for said, count in sorted(versions.items(), key=lambda item: (-item[1], item[0])))
     return "".join(
         (
             '<section class="tables">',
             f"<table><caption>Causes</caption><thead><tr><th>cause<th>nodes</thead><tbody>{causes}</table>" if causes else "",
             f"<table><caption>Checks</caption><thead><tr><th>check, by nodes{head}</thead><tbody>{checks}</table>" if checks else "",
-            f"<table><caption>Systems</caption><thead><tr><th>lock and driver<th>nodes</thead><tbody>{systems}</table>",
+            f"<table><caption>Systems</caption><thead><tr><th>lock, driver, aistack<th>nodes</thead><tbody>{systems}</table>",
+            f"<table><caption>Reports</caption><thead><tr><th>day (UTC)<th>nodes</thead><tbody>{written}</table>",
             "</section>",
         )
     )
@@ -161,6 +180,8 @@ def _node(node: Node, number: int, *, alone: bool = False) -> str:
         "identity": report.evidence("lock", "identity"),
         "driver": report.driver,
         "level": report.level,
+        "time": report.time,
+        "aistack": report.version,
         "file": report.file,
     }
     return "".join(

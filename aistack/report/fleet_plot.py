@@ -38,7 +38,7 @@ def _figure(spread: Spread, links: Mapping[str, str]) -> str:
 def _svg(spread: Spread, said: str) -> str:
     """Bars from the slowest to the fastest and the floor; slow devices have a colour of their own and are the ones on the left."""
     ends = [spread.rates[0].gbps, spread.rates[-1].gbps, *([spread.floor] if spread.floor is not None else [])]
-    beyond = (max(ends) - min(ends) or max(ends)) * 0.03
+    beyond = (max(ends) - min(ends) or max(ends)) * 0.03 or 1.0  # the smallest numbers have no such part
     low, high = min(ends) - beyond, max(ends) + beyond
     bins = [int((rate.gbps - low) / (high - low) * BINS) for rate in spread.rates]
     counts, late = Counter(bins), Counter(bins[: spread.slow])
