@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import io
 import lzma
 import subprocess
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +23,7 @@ from aistack.facts.filesystem import Entry, Filesystem
 from aistack.facts.kernel_files import Export, Module, module_name
 from aistack.host.binaries import compression, elf
 from aistack.host.binaries.contents import Contents
-from aistack.host.binaries.elf import DamagedError
+from aistack.host.binaries.elf import DamagedError, UnreadError
 from aistack.host.binaries.kernel import kernel
 from aistack.host.binaries.module import module
 
@@ -190,6 +192,45 @@ def test_large_files_are_read_from_the_disk(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("aistack.host.binaries.contents.LARGE", 100)
     assert contents(tmp_path, path, data) == small
     assert contents(tmp_path, "/usr/share/text", b"a" * 200).binaries == {}
+
+
+def test_what_is_not_what_its_path_says_takes_no_memory(tmp_path: Path) -> None:
+    path, packed = f"{FOLDER}/x.ko.xz", lzma.compress(bytes(64 << 20))
+    tracemalloc.start()
+    try:
+        assert contents(tmp_path, path, packed).damaged == {path: "what it holds does not begin as it has to"}
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20  # of which 8 MiB are what xz always takes
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress, bz2.compress])
+def test_a_module_larger_than_any_is_not_read(pack: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, data = f"{FOLDER}/x.ko", elf_samples.module("x", size=1 << 20)
+    assert contents(tmp_path, path, pack(data)).modules[path].name == "x"
+    monkeypatch.setattr(compression, "LARGEST", 1 << 20)
+    found = contents(tmp_path, path, pack(data))
+    assert (found.modules, found.damaged, found.unread) == ({}, {}, {path: "it has more than 1 MiB"})
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("tool", ["zstd", "lz4"])
+def test_a_program_decompresses_no_more_than_is_wanted(tool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs(tool)
+    packed = subprocess.run([tool, "-qc"], input=bytes(8 << 20), stdout=subprocess.PIPE, check=True).stdout
+    assert compression.unpacked(packed) == bytes(8 << 20)
+    monkeypatch.setattr(compression, "LARGEST", 1 << 20)
+    with pytest.raises(UnreadError, match="it has more than 1 MiB"):
+        compression.unpacked(packed)
+
+
+def test_a_text_larger_than_any_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aistack.host.binaries.contents.LARGEST_TEXT", 3 << 20)
+    path, small, large = "/etc/a.conf", bytes(3 << 20), bytes((3 << 20) + 1)
+    assert contents(tmp_path, path, small).texts == {path: small}
+    found = contents(tmp_path, path, large)
+    assert (found.texts, found.unread) == ({}, {path: "it is a text of more than 3 MiB"})
+    assert found.entries[path].md5 == hashlib.md5(large).hexdigest()
 
 
 def test_names_of_modules() -> None:
