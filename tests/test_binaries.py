@@ -20,7 +20,7 @@ from tools_needed import needs
 
 from aistack.facts.binary import Binary
 from aistack.facts.filesystem import Entry, Filesystem
-from aistack.facts.kernel_files import Export, Module, module_name
+from aistack.facts.kernel_files import Export, Kernel, Module, module_name
 from aistack.host.binaries import compression, elf
 from aistack.host.binaries.contents import Contents
 from aistack.host.binaries.elf import DamagedError, UnreadError
@@ -104,6 +104,56 @@ def test_programs_decompress_what_python_cannot(tool: str, tmp_path: Path) -> No
 def test_a_flat_kernel_tells_its_version_alone() -> None:
     found = kernel(bytes(1000) + b"Linux version 6.12.1-arm64 (somebody) #1 SMP\0" + bytes(100))
     assert (found.version, found.vermagic, found.exports) == ("6.12.1-arm64", "", None)
+
+
+@pytest.mark.parametrize(
+    ("method", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("xzkern", lzma.compress),
+        ("lzma", lambda data: lzma.compress(data, format=lzma.FORMAT_ALONE)),
+        ("zstd22", lambda data: by("zstd", data)),
+        ("lz4", lambda data: by("lz4", data, "-l")),
+    ],
+)
+def test_a_program_for_efi_has_a_kernel_inside(method: str, pack: Callable[[bytes], bytes]) -> None:
+    data = elf_samples.zboot_kernel(pack(elf_samples.flat_kernel("6.12.1-arm64")), method)
+    assert kernel(data) == Kernel(version="6.12.1-arm64", machine="EM_AARCH64")
+    with pytest.raises(DamagedError, match="it ends before the kernel inside it does"):
+        kernel(data[:-5])
+
+
+def by(tool: str, data: bytes, *options: str) -> bytes:
+    needs(tool)
+    return subprocess.run([tool, *options, "-qc"], input=data, stdout=subprocess.PIPE, check=True).stdout
+
+
+def test_a_kernel_that_is_not_read_is_not_called_damaged(tmp_path: Path) -> None:
+    path = f"{FOLDER}/vmlinuz"
+    found = contents(tmp_path, path, elf_samples.zboot_kernel(b"\x89LZO\0", "lzo"))
+    assert (found.kernels, found.damaged) == ({}, {})
+    assert found.unread == {path: "the kernel inside it is compressed with lzo, which nothing here reads"}
+    broken = contents(tmp_path, path, elf_samples.zboot_kernel(b"no kernel", "gzip"))
+    assert broken.damaged == {path: "it has no header of a kernel and no version string"}
+
+
+@pytest.mark.parametrize(
+    ("data", "machine"),
+    [
+        (elf_samples.kernel("6.1"), "EM_X86_64"),
+        (elf_samples.kernel("6.1", packed=b"unknown", flags=1), "EM_X86_64"),
+        (elf_samples.kernel("6.1", packed=b"unknown", flags=0), "EM_386"),
+        (elf_samples.kernel("6.1", packed=b"unknown"), ""),
+        (elf_samples.flat_kernel("6.1", 0x5064), "EM_RISCV"),
+        (bytes(0x38) + b"ARM\x64" + b"Linux version 6.1 (a)", "EM_AARCH64"),
+        (elf_samples.module("x") + b"Linux version 6.1 (a)", "EM_X86_64"),
+        (gzip.compress(bytes(0x38) + b"RSC\x05" + b"Linux version 6.1 (a)"), "EM_RISCV"),
+        (b"Linux version 6.1 (a)", ""),
+    ],
+)
+def test_a_kernel_says_for_which_processor_it_is(data: bytes, machine: str) -> None:
+    found = kernel(data)
+    assert (found.version, found.machine) == ("6.1", machine)
 
 
 def test_a_program_tells_what_it_needs() -> None:

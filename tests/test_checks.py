@@ -41,6 +41,9 @@ EXPECTED = Expected(driver=DRIVER, pci_ids=("10de:27b8",))
 UDEV, UNIT, CDI = "/usr/lib/udev/rules.d/70-a.rules", "/usr/lib/systemd/system/a.service", "/etc/cdi/nvidia.json"
 UPDATE = FIRMWARE.replace("/firmware/", f"/firmware/updates/{KERNEL}/")
 OLDER = elf_samples.firmware("535.247.01")
+AARCH64 = 183
+FOREIGN = elf_samples.binary(machine=AARCH64, behind=f"\0{DRIVER}\0".encode())
+SHARED = driver_module()[:16] + (3).to_bytes(2, "little") + driver_module()[18:]
 
 FAULTS: list[tuple[str, Files, str]] = [
     ("readable-binaries", at(EXT4, MODULES[EXT4][:-40]), f"{FOLDER}/{EXT4}: it ends before what is compressed in it does"),
@@ -64,6 +67,28 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("readable-binaries", {f"{LIBRARIES}/libcuda.so.{DRIVER}": elf_samples.module("x")}, "it is neither a program nor a library"),
     ("readable-binaries", {"/usr/bin/nvidia-smi": b"text"}, "/usr/bin/nvidia-smi: it cannot be parsed"),
     ("readable-binaries", {"/usr/lib/nvidia/current/nvidia-smi": b""}, "/usr/lib/nvidia/current/nvidia-smi: it cannot be parsed"),
+    ("readable-binaries", at(NVIDIA, SHARED), f"{FOLDER}/{NVIDIA}: it is no relocatable file, as modules are"),
+    ("architecture", at("vmlinuz", elf_samples.flat_kernel(KERNEL)), f"{FOLDER}/vmlinuz is for aarch64, the image for amd64"),
+    ("architecture", at(NVIDIA, driver_module(machine=AARCH64)), f"{FOLDER}/{NVIDIA} is for aarch64, the image for amd64"),
+    (
+        "architecture",
+        at("initramfs.img", initramfs({NVIDIA: driver_module(machine=AARCH64)})),
+        f"initramfs.img: {FOLDER}/{NVIDIA} is for aarch64",
+    ),
+    ("architecture", at("initramfs.img", initramfs({}, more={"init": FOREIGN})), "initramfs.img: /init is for aarch64"),
+    ("architecture", {f"{LIBRARIES}/libcuda.so.{DRIVER}": FOREIGN}, f"{LIBRARIES}/libcuda.so.{DRIVER} is for aarch64"),
+    (
+        "architecture",
+        {f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b"", f"/usr/lib/aarch64-linux-gnu/libcuda.so.{DRIVER}": FOREIGN},
+        f"libcuda.so.{DRIVER} is for aarch64 alone",
+    ),
+    ("architecture", {"/usr/bin/podman": FOREIGN}, "/usr/bin/podman is for aarch64, the image for amd64"),
+    ("architecture", {"/usr/bin/tool": "../lib/own/tool", "/usr/lib/own/tool": FOREIGN}, "/usr/bin/tool is for aarch64"),
+    (
+        "architecture",
+        {UNIT: b"[Service]\nExecStart=-/usr/lib/own/tool\n[Install]\n", "/usr/lib/own/tool": FOREIGN},
+        "/usr/lib/own/tool is for aarch64",
+    ),
     (
         "one-kernel-tree",
         {"/usr/lib/modules/6.1.0/updates/nvidia.ko": driver_module()},

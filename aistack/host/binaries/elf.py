@@ -93,6 +93,13 @@ def parts(data: bytes, wanted: Container[str]) -> Object:
     return Object(order=order, kind=elf["e_type"], machine=elf["e_machine"], sections=found)
 
 
+def machine(data: bytes) -> str:
+    """ELF's own name of the processor that an ELF file is for. Raises ELFError for what is none."""
+    from elftools.elf.elffile import ELFFile
+
+    return str(ELFFile(io.BytesIO(data))["e_machine"])
+
+
 def text(data: bytes, start: int) -> str:
     """The text in a table of strings, up to its final zero."""
     return data[start : data.index(0, start)].decode(errors="replace")
