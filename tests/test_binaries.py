@@ -248,7 +248,7 @@ def test_what_is_not_what_its_path_says_takes_no_memory(tmp_path: Path) -> None:
     path, packed = f"{FOLDER}/x.ko.xz", lzma.compress(bytes(64 << 20))
     tracemalloc.start()
     try:
-        assert contents(tmp_path, path, packed).damaged == {path: "what it holds does not begin as it has to"}
+        assert contents(tmp_path, path, packed).damaged == {path: "what it holds is not what its name says"}
         assert tracemalloc.get_traced_memory()[1] < 16 << 20  # of which 8 MiB are what xz always takes
     finally:
         tracemalloc.stop()

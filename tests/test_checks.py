@@ -47,7 +47,7 @@ SHARED = driver_module()[:16] + (3).to_bytes(2, "little") + driver_module()[18:]
 
 FAULTS: list[tuple[str, Files, str]] = [
     ("readable-binaries", at(EXT4, MODULES[EXT4][:-40]), f"{FOLDER}/{EXT4}: it ends before what is compressed in it does"),
-    ("readable-binaries", at(EXT4, lzma.compress(b"no module")), f"{FOLDER}/{EXT4}: what it holds does not begin as it has to"),
+    ("readable-binaries", at(EXT4, lzma.compress(b"no module")), f"{FOLDER}/{EXT4}: what it holds is not what its name says"),
     ("readable-binaries", at(NVIDIA, driver_module()[:-400]), "it ends before its table of sections does"),
     ("readable-binaries", at("vmlinuz", elf_samples.kernel(KERNEL)[:-9]), "vmlinuz: it ends before the kernel inside it does"),
     ("readable-binaries", at("vmlinuz", b"kernel"), "vmlinuz: it has no header of a kernel"),

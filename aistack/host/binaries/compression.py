@@ -85,7 +85,7 @@ def unpacked(data: bytes, begins: bytes = b"") -> bytes:
     else:
         found = data
     if not found.startswith(begins):
-        raise DamagedError("what it holds does not begin as it has to")
+        raise DamagedError("what it holds is not what its name says")
     if len(found) > LARGEST:
         raise UnreadError(f"it has more than {LARGEST >> 20} MiB")
     return found
