@@ -60,6 +60,7 @@ def module(
     in_tree: bool = True,
     size: int = 64,
     newer_versions: bool = False,
+    machine: int = X86_64,
     more: Iterable[tuple[str, str]] = (),
 ) -> bytes:
     """A module for `name`: symbols with a checksum of None state none; `more` are further pairs of its description (`alias`, …)."""
@@ -90,7 +91,7 @@ def module(
         sections["__kflagstab"] = (PROGBITS, 0, bytes(int(symbol in gpl) for symbol in exports))
     if any(crc is not None for crc in exports.values()):
         sections["__kcrctab"] = (PROGBITS, 0, b"".join(struct.pack("<I", crc or 0) for crc in exports.values()))
-    return _relocatable(sections)
+    return _relocatable(sections, machine)
 
 
 def vmlinux(version: str, exports: Crcs, gpl: Crcs, namespaces: Mapping[str, str], vermagic: str) -> bytes:
@@ -119,17 +120,35 @@ def kernel(
     namespaces: Mapping[str, str] = NONE,
     vermagic: str = "SMP mod_unload modversions",
     packed: bytes | None = None,
+    flags: int | None = None,
 ) -> bytes:
-    """A bzImage of two sectors with the kernel behind them; `packed` replaces what is compressed."""
+    """A bzImage of two sectors with the kernel behind them; `packed` replaces what is compressed, `flags` are those of newer headers."""
     inside = gzip.compress(vmlinux(version, exports, gpl, namespaces, vermagic), mtime=0) if packed is None else packed
     start = bytearray(1024)
     start[0x1F1] = 1
     start[0x202:0x206] = b"HdrS"
     struct.pack_into("<H", start, 0x20E, 0x300 - 0x200)
     struct.pack_into("<II", start, 0x248, 0, len(inside))
+    if flags is not None:
+        struct.pack_into("<H", start, 0x206, 0x20C)
+        struct.pack_into("<H", start, 0x236, flags)
     said = f"{version} (somebody@example.org) #1 SMP\0".encode()
     start[0x300 : 0x300 + len(said)] = said
     return bytes(start) + inside
+
+
+def flat_kernel(version: str, machine: int = 0xAA64) -> bytes:
+    """A kernel of another architecture: what EFI calls the processor, and the version."""
+    start = bytearray(1024)
+    start[:2], start[0x3C:0x40], start[0x40:0x46] = b"MZ", (0x40).to_bytes(4, "little"), b"PE\0\0" + machine.to_bytes(2, "little")
+    return bytes(start) + b"Linux version " + version.encode() + b" (somebody@example.org) #1 SMP\0" + bytes(1000)
+
+
+def zboot_kernel(packed: bytes, method: str, machine: int = 0xAA64) -> bytes:
+    """A program for EFI with a kernel inside."""
+    start = bytearray(flat_kernel("", machine)[:1024])
+    struct.pack_into("<4s4sII8x8s", start, 0, b"MZ", b"zimg", len(start), len(packed), method.encode())
+    return bytes(start) + packed + len(packed).to_bytes(4, "little")
 
 
 def binary(

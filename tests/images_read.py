@@ -103,7 +103,7 @@ def written(store: Store, files: Mapping[str, bytes | Entry | str], *, compress:
 
 
 def read(tmp_path: Path, layers: Iterable[Mapping[str, bytes | Entry | str]], lower: Filesystem | None = None) -> Filesystem:
-    """The file system of those layers, lowest first, above a lower one, as the checks get it."""
+    """The file system of those layers, lowest first, above a lower one, as the checks get it of an image for amd64."""
     store = Store(tmp_path / "store")
     blobs = [store.blob(written(store, files, compress=False).digest.removeprefix("sha256:")) for files in layers]
-    return filesystem(blobs, wanted, tmp_path, lower)
+    return dataclasses.replace(filesystem(blobs, wanted, tmp_path, lower), arch=LOCK.arch)

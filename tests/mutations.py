@@ -19,6 +19,7 @@ from kernel_samples import CLAIM
 from aistack.compose.checks import driver, packages, references
 from aistack.compose.checks.tree import trees
 from aistack.compose.verify import LOCK_PATH, QUADLETS
+from aistack.facts.binary import GSP_FIRMWARE
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import module_name
 from aistack.host.layers import Entry
@@ -178,7 +179,7 @@ def broken_index(random: Random, base: Base) -> Fault:
 
 
 def _firmware(random: Random, base: Base) -> str:
-    return random.choice([path for path in sorted(base.data) if driver.FIRMWARE.fullmatch(path)])
+    return random.choice([path for path in sorted(base.data) if GSP_FIRMWARE.fullmatch(path)])
 
 
 def cut_firmware(random: Random, base: Base) -> Fault:

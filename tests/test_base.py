@@ -128,7 +128,7 @@ def test_a_small_change_of_ours_is_a_small_layer(base: Base, tmp_path: Path) -> 
 def read(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Filesystem:
     """The base as verify reads it."""
     blobs = [base.store.blob(layer.digest.removeprefix("sha256:")) for layer in oci.read_image(base.store, base.digest).layers]
-    return inspect.filesystem(blobs, verifying.wanted, tmp_path_factory.mktemp("read"))
+    return dataclasses.replace(inspect.filesystem(blobs, verifying.wanted, tmp_path_factory.mktemp("read")), arch="amd64")
 
 
 def test_everything_in_it_fits_together(read: Filesystem) -> None:

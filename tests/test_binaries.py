@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import io
 import lzma
 import subprocess
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,10 +20,10 @@ from tools_needed import needs
 
 from aistack.facts.binary import Binary
 from aistack.facts.filesystem import Entry, Filesystem
-from aistack.facts.kernel_files import Export, Module, module_name
+from aistack.facts.kernel_files import Export, Kernel, Module, module_name
 from aistack.host.binaries import compression, elf
 from aistack.host.binaries.contents import Contents
-from aistack.host.binaries.elf import DamagedError
+from aistack.host.binaries.elf import DamagedError, UnreadError
 from aistack.host.binaries.kernel import kernel
 from aistack.host.binaries.module import module
 
@@ -102,6 +104,56 @@ def test_programs_decompress_what_python_cannot(tool: str, tmp_path: Path) -> No
 def test_a_flat_kernel_tells_its_version_alone() -> None:
     found = kernel(bytes(1000) + b"Linux version 6.12.1-arm64 (somebody) #1 SMP\0" + bytes(100))
     assert (found.version, found.vermagic, found.exports) == ("6.12.1-arm64", "", None)
+
+
+@pytest.mark.parametrize(
+    ("method", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("xzkern", lzma.compress),
+        ("lzma", lambda data: lzma.compress(data, format=lzma.FORMAT_ALONE)),
+        ("zstd22", lambda data: by("zstd", data)),
+        ("lz4", lambda data: by("lz4", data, "-l")),
+    ],
+)
+def test_a_program_for_efi_has_a_kernel_inside(method: str, pack: Callable[[bytes], bytes]) -> None:
+    data = elf_samples.zboot_kernel(pack(elf_samples.flat_kernel("6.12.1-arm64")), method)
+    assert kernel(data) == Kernel(version="6.12.1-arm64", machine="EM_AARCH64")
+    with pytest.raises(DamagedError, match="it ends before the kernel inside it does"):
+        kernel(data[:-5])
+
+
+def by(tool: str, data: bytes, *options: str) -> bytes:
+    needs(tool)
+    return subprocess.run([tool, *options, "-qc"], input=data, stdout=subprocess.PIPE, check=True).stdout
+
+
+def test_a_kernel_that_is_not_read_is_not_called_damaged(tmp_path: Path) -> None:
+    path = f"{FOLDER}/vmlinuz"
+    found = contents(tmp_path, path, elf_samples.zboot_kernel(b"\x89LZO\0", "lzo"))
+    assert (found.kernels, found.damaged) == ({}, {})
+    assert found.unread == {path: "the kernel inside it is compressed with lzo, which nothing here reads"}
+    broken = contents(tmp_path, path, elf_samples.zboot_kernel(b"no kernel", "gzip"))
+    assert broken.damaged == {path: "it has no header of a kernel and no version string"}
+
+
+@pytest.mark.parametrize(
+    ("data", "machine"),
+    [
+        (elf_samples.kernel("6.1"), "EM_X86_64"),
+        (elf_samples.kernel("6.1", packed=b"unknown", flags=1), "EM_X86_64"),
+        (elf_samples.kernel("6.1", packed=b"unknown", flags=0), "EM_386"),
+        (elf_samples.kernel("6.1", packed=b"unknown"), ""),
+        (elf_samples.flat_kernel("6.1", 0x5064), "EM_RISCV"),
+        (bytes(0x38) + b"ARM\x64" + b"Linux version 6.1 (a)", "EM_AARCH64"),
+        (elf_samples.module("x") + b"Linux version 6.1 (a)", "EM_X86_64"),
+        (gzip.compress(bytes(0x38) + b"RSC\x05" + b"Linux version 6.1 (a)"), "EM_RISCV"),
+        (b"Linux version 6.1 (a)", ""),
+    ],
+)
+def test_a_kernel_says_for_which_processor_it_is(data: bytes, machine: str) -> None:
+    found = kernel(data)
+    assert (found.version, found.machine) == ("6.1", machine)
 
 
 def test_a_program_tells_what_it_needs() -> None:
@@ -190,6 +242,45 @@ def test_large_files_are_read_from_the_disk(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("aistack.host.binaries.contents.LARGE", 100)
     assert contents(tmp_path, path, data) == small
     assert contents(tmp_path, "/usr/share/text", b"a" * 200).binaries == {}
+
+
+def test_what_is_not_what_its_path_says_takes_no_memory(tmp_path: Path) -> None:
+    path, packed = f"{FOLDER}/x.ko.xz", lzma.compress(bytes(64 << 20))
+    tracemalloc.start()
+    try:
+        assert contents(tmp_path, path, packed).damaged == {path: "what it holds is not what its name says"}
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20  # of which 8 MiB are what xz always takes
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress, bz2.compress])
+def test_a_module_larger_than_any_is_not_read(pack: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, data = f"{FOLDER}/x.ko", elf_samples.module("x", size=1 << 20)
+    assert contents(tmp_path, path, pack(data)).modules[path].name == "x"
+    monkeypatch.setattr(compression, "LARGEST", 1 << 20)
+    found = contents(tmp_path, path, pack(data))
+    assert (found.modules, found.damaged, found.unread) == ({}, {}, {path: "it has more than 1 MiB"})
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("tool", ["zstd", "lz4"])
+def test_a_program_decompresses_no_more_than_is_wanted(tool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs(tool)
+    packed = subprocess.run([tool, "-qc"], input=bytes(8 << 20), stdout=subprocess.PIPE, check=True).stdout
+    assert compression.unpacked(packed) == bytes(8 << 20)
+    monkeypatch.setattr(compression, "LARGEST", 1 << 20)
+    with pytest.raises(UnreadError, match="it has more than 1 MiB"):
+        compression.unpacked(packed)
+
+
+def test_a_text_larger_than_any_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aistack.host.binaries.contents.LARGEST_TEXT", 3 << 20)
+    path, small, large = "/etc/a.conf", bytes(3 << 20), bytes((3 << 20) + 1)
+    assert contents(tmp_path, path, small).texts == {path: small}
+    found = contents(tmp_path, path, large)
+    assert (found.texts, found.unread) == ({}, {path: "it is a text of more than 3 MiB"})
+    assert found.entries[path].md5 == hashlib.md5(large).hexdigest()
 
 
 def test_names_of_modules() -> None:

@@ -39,17 +39,56 @@ from aistack.facts.filesystem import Filesystem
 
 EXPECTED = Expected(driver=DRIVER, pci_ids=("10de:27b8",))
 UDEV, UNIT, CDI = "/usr/lib/udev/rules.d/70-a.rules", "/usr/lib/systemd/system/a.service", "/etc/cdi/nvidia.json"
-
+UPDATE = FIRMWARE.replace("/firmware/", f"/firmware/updates/{KERNEL}/")
+OLDER = elf_samples.firmware("535.247.01")
+AARCH64 = 183
+FOREIGN = elf_samples.binary(machine=AARCH64, behind=f"\0{DRIVER}\0".encode())
+SHARED = driver_module()[:16] + (3).to_bytes(2, "little") + driver_module()[18:]
 
 FAULTS: list[tuple[str, Files, str]] = [
     ("readable-binaries", at(EXT4, MODULES[EXT4][:-40]), f"{FOLDER}/{EXT4}: it ends before what is compressed in it does"),
-    ("readable-binaries", at(EXT4, lzma.compress(b"no module")), f"{FOLDER}/{EXT4}: it cannot be parsed"),
+    ("readable-binaries", at(EXT4, lzma.compress(b"no module")), f"{FOLDER}/{EXT4}: what it holds is not what its name says"),
     ("readable-binaries", at(NVIDIA, driver_module()[:-400]), "it ends before its table of sections does"),
     ("readable-binaries", at("vmlinuz", elf_samples.kernel(KERNEL)[:-9]), "vmlinuz: it ends before the kernel inside it does"),
     ("readable-binaries", at("vmlinuz", b"kernel"), "vmlinuz: it has no header of a kernel"),
     ("readable-binaries", at("initramfs.img", initramfs({})[:-30]), "initramfs.img: it ends within an archive"),
     ("readable-binaries", at("initramfs.img", b"070701" + b"z" * 200), "initramfs.img: it holds an archive whose numbers are none"),
     ("readable-binaries", {"/usr/bin/tool": program()[:-20]}, "/usr/bin/tool: it ends before its segments do"),
+    ("readable-binaries", {FIRMWARE: b""}, f"{FIRMWARE}: it cannot be parsed"),
+    ("readable-binaries", {FIRMWARE: b"firmware" * 99}, f"{FIRMWARE}: it cannot be parsed"),
+    ("readable-binaries", {FIRMWARE: elf_samples.firmware(DRIVER)[:-1]}, f"{FIRMWARE}: it ends before its table of sections does"),
+    ("readable-binaries", {f"{FIRMWARE}.xz": elf_samples.firmware(DRIVER)}, f"{FIRMWARE}.xz: it is not compressed as its name says"),
+    ("readable-binaries", {f"{FIRMWARE}.zst": lzma.compress(b"")}, f"{FIRMWARE}.zst: it is not compressed as its name says"),
+    ("readable-binaries", {f"{FIRMWARE}.xz": lzma.compress(b"firmware")}, f"{FIRMWARE}.xz: it cannot be parsed"),
+    ("readable-binaries", {UPDATE: b"firmware"}, f"{UPDATE}: it cannot be parsed"),
+    ("readable-binaries", at("initramfs.img", initramfs({}, more={FIRMWARE: b""})), f"initramfs.img: {FIRMWARE}: it cannot be parsed"),
+    ("readable-binaries", {f"{LIBRARIES}/libcuda.so.{DRIVER}": b""}, f"libcuda.so.{DRIVER}: it cannot be parsed"),
+    ("readable-binaries", {f"{LIBRARIES}/libnvidia-ptxjitcompiler.so.{DRIVER}": b"text"}, "it cannot be parsed"),
+    ("readable-binaries", {f"{LIBRARIES}/libcuda.so.{DRIVER}": elf_samples.module("x")}, "it is neither a program nor a library"),
+    ("readable-binaries", {"/usr/bin/nvidia-smi": b"text"}, "/usr/bin/nvidia-smi: it cannot be parsed"),
+    ("readable-binaries", {"/usr/lib/nvidia/current/nvidia-smi": b""}, "/usr/lib/nvidia/current/nvidia-smi: it cannot be parsed"),
+    ("readable-binaries", at(NVIDIA, SHARED), f"{FOLDER}/{NVIDIA}: it is no relocatable file, as modules are"),
+    ("architecture", at("vmlinuz", elf_samples.flat_kernel(KERNEL)), f"{FOLDER}/vmlinuz is for aarch64, the image for amd64"),
+    ("architecture", at(NVIDIA, driver_module(machine=AARCH64)), f"{FOLDER}/{NVIDIA} is for aarch64, the image for amd64"),
+    (
+        "architecture",
+        at("initramfs.img", initramfs({NVIDIA: driver_module(machine=AARCH64)})),
+        f"initramfs.img: {FOLDER}/{NVIDIA} is for aarch64",
+    ),
+    ("architecture", at("initramfs.img", initramfs({}, more={"init": FOREIGN})), "initramfs.img: /init is for aarch64"),
+    ("architecture", {f"{LIBRARIES}/libcuda.so.{DRIVER}": FOREIGN}, f"{LIBRARIES}/libcuda.so.{DRIVER} is for aarch64"),
+    (
+        "architecture",
+        {f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b"", f"/usr/lib/aarch64-linux-gnu/libcuda.so.{DRIVER}": FOREIGN},
+        f"libcuda.so.{DRIVER} is for aarch64 alone",
+    ),
+    ("architecture", {"/usr/bin/podman": FOREIGN}, "/usr/bin/podman is for aarch64, the image for amd64"),
+    ("architecture", {"/usr/bin/tool": "../lib/own/tool", "/usr/lib/own/tool": FOREIGN}, "/usr/bin/tool is for aarch64"),
+    (
+        "architecture",
+        {UNIT: b"[Service]\nExecStart=-/usr/lib/own/tool\n[Install]\n", "/usr/lib/own/tool": FOREIGN},
+        "/usr/lib/own/tool is for aarch64",
+    ),
     (
         "one-kernel-tree",
         {"/usr/lib/modules/6.1.0/updates/nvidia.ko": driver_module()},
@@ -129,6 +168,18 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("driver-versions", {"/usr/bin/nvidia-persistenced": program(behind=b"\x00535.247.01\0")}, "nvidia-persistenced is of another branch"),
     ("driver-versions", {FIRMWARE: elf_samples.firmware("550.90.07")}, f"{FIRMWARE} does not hold the version {DRIVER}, but 550.90.07"),
     ("driver-versions", {FIRMWARE.replace(DRIVER, "550.90.07"): elf_samples.firmware("550.90.07")}, "gsp_ga10x.bin is of 550.90.07"),
+    ("driver-versions", {f"{FIRMWARE}.xz": lzma.compress(OLDER)}, f"{FIRMWARE}.xz does not hold the version {DRIVER}, but 535.247.01"),
+    ("driver-versions", {UPDATE: OLDER}, f"{UPDATE} does not hold the version {DRIVER}, but 535.247.01"),
+    (
+        "driver-versions",
+        at("initramfs.img", initramfs({}, more={FIRMWARE: OLDER})),
+        f"initramfs.img: {FIRMWARE} does not hold the version {DRIVER}, but 535.247.01",
+    ),
+    (
+        "driver-versions",
+        at("initramfs.img", initramfs({}, more={FIRMWARE.replace(DRIVER, "535.247.01"): OLDER})),
+        "gsp_ga10x.bin is of 535.247.01, the driver is",
+    ),
     ("module-firmware", {f"{FIRMWARE.rpartition('/')[0]}/.wh.gsp_ga10x.bin": b""}, f"{NVIDIA} asks for nvidia/{DRIVER}/gsp_ga10x.bin"),
     (
         "driver-rivals",

@@ -18,6 +18,7 @@ from aistack.compose.checks.tree import Tree, arguments, setting, trees
 from aistack.compose.lint import DPKG_STATUS
 from aistack.compose.lock import Lock
 from aistack.compose.verify import installed
+from aistack.facts.binary import DRIVER_VERSION, GSP_FIRMWARE
 from aistack.facts.catalog import Catalog, Component, Framework
 from aistack.facts.files import APP
 from aistack.facts.filesystem import Filesystem
@@ -26,7 +27,7 @@ from aistack.facts.kernel_files import Module, module_name
 SCHEMA = "aistack/snapshot/v1"
 TORCH_VERSION = re.compile(r".*/(?:site|dist)-packages/torch/version\.py")
 DISTRIBUTION = re.compile(r".*/(?:site|dist)-packages/(?P<name>[^/]+)-(?P<version>[^/-]+)\.(?:dist|egg)-info")
-COMPAT = re.compile(r"/usr/local/cuda[^/]*/compat/libcuda\.so\.(" + driver.VERSION.pattern + ")")
+COMPAT = re.compile(r"/usr/local/cuda[^/]*/compat/libcuda\.so\.(" + DRIVER_VERSION.pattern + ")")
 SETTINGS = ("DRM", "DRM_NOUVEAU", "NOVA_CORE", "PREEMPT_RT", "MODULE_SIG", "MODULE_SIG_FORCE")
 """The kernel's settings that rules ask for."""
 RUNTIME = {"podman": "podman", "container_toolkit": "nvidia-container-toolkit", "dcgm": "datacenter-gpu-manager"}
@@ -104,7 +105,7 @@ def _driver(filesystem: Filesystem, packages: Mapping[str, str], tree: Tree | No
     found: dict[str, Any] = {"version": max(libraries)} if libraries else {}
     if modules:
         found["module"] = _module(next((one for path, one in modules.items() if one.name == "nvidia"), next(iter(modules.values()))))
-        firmware = {match["version"] for path in filesystem.entries if (match := driver.FIRMWARE.fullmatch(path))}
+        firmware = {match["version"] for path in filesystem.entries if (match := GSP_FIRMWARE.fullmatch(path))}
         found["gsp_firmware"] = max(firmware, default="absent")
     inside = {module.version for one in filesystem.initramfs.values() for module in driver.modules(one).values()}
     if inside:

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 from aistack.values import dataclass
+
+DRIVER_VERSION = re.compile(r"\d{3}\.\d{2,3}(?:\.\d{2})?")
+"""A version of NVIDIA's driver."""
+
+GSP_FIRMWARE = re.compile(
+    r"(?:/usr)?/lib/firmware/(?:updates/)?(?:[^/]+/)?nvidia/(?P<version>" + DRIVER_VERSION.pattern + r")/gsp[^/]*\.bin(?:\.(?:xz|zst))?"
+)
+"""NVIDIA's firmware for a processor of the accelerator, wherever the kernel looks: it is of one version of the driver."""
+
+DRIVER_FILE = re.compile(
+    r".*/lib[^/]+\.so\.(?P<version>" + DRIVER_VERSION.pattern + r")|(?:/usr(?:/local)?)?/s?bin/nvidia-(?:smi|persistenced|modprobe)"
+    r"|/usr/lib/nvidia/.*/nvidia-smi"
+)
+"""Files of NVIDIA's driver by their names, which are programs and libraries whatever they hold; of libraries the name says the version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,8 @@ class Filesystem:
     `texts_below` (small ones) and `keys_below` are those that layers hold, too, though a later one deletes or replaces them.
 
     The others are what was read of the files at those paths: programs and libraries, kernel modules, kernels, the file systems in
-    initramfs files, why a file could not be read that says it is one of these, and what programs and libraries hold for accelerators.
+    initramfs files, why a file could not be read that says it is one of these (`unread`: though it may be right), and what programs and
+    libraries hold for accelerators.
     `environment` is what the image sets for its programs, `arch` what it is for (`amd64`; empty: not known).
     """
 
@@ -53,6 +54,7 @@ class Filesystem:
     kernels: Mapping[str, Kernel] = field(default_factory=dict)
     initramfs: Mapping[str, Filesystem] = field(default_factory=dict)
     damaged: Mapping[str, str] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, DeviceCode] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     arch: str = ""

@@ -45,11 +45,14 @@ class Signature:
 class Module:
     """A kernel module. `needs` are the symbols that it takes from others, with their CRCs where it states them (0 to 2³²-1).
 
+    `machine` is ELF's own name of the processor that it is for (`EM_X86_64`).
+
     `in_tree` is what it says of itself. `weak` are the symbols that it can do without, `exports` what it offers. `firmware` are paths below
     the firmware's folder, `size` the bytes of its `struct module`, `digest` the sha256 (hex) of the module as it is when not compressed.
     """
 
     digest: str
+    machine: str = ""
     size: int = 0
     name: str = ""
     version: str = ""
@@ -72,10 +75,12 @@ class Module:
 class Kernel:
     """A kernel: its version string, what modules must have as their `vermagic` (empty: it cannot be told), and what it exports.
 
-    `exports` is None where the file does not tell.
+    `exports` is None where the file does not tell. `machine` is what ELF calls the processor that it is for (`EM_X86_64`; empty: it cannot
+    be told).
     """
 
     version: str
+    machine: str = ""
     vermagic: str = ""
     exports: Mapping[str, Export] | None = None
 

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from aistack.diagnostics import MAKE_ROOM, DiagnosticError, unable
 from aistack.values import dataclass
@@ -101,11 +101,28 @@ def run(
     return Completed(argv=tuple(argv), returncode=process.returncode, stdout=stdout, stderr=stderr)
 
 
-def filtered(argv: Sequence[str], data: bytes) -> tuple[int, bytes]:
-    """Send data through a program: its exit code, and what it wrote. Raises DiagnosticError (exit 3) when the program is missing."""
+def filtered(argv: Sequence[str], data: bytes, most: int) -> tuple[int, bytes]:
+    """Send data through a program: its exit code, and what it wrote; once that is `most` bytes, the program is ended, and the code is 0.
+
+    Raises DiagnosticError (exit 3) when the program is missing.
+    """
     with _started(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        written, _ = process.communicate(data)
-        return process.returncode, written
+        assert process.stdin is not None
+        assert process.stdout is not None
+        feeder = threading.Thread(target=_feed, args=(process.stdin, data), daemon=True)
+        feeder.start()
+        written = bytearray()
+        while len(written) < most and (piece := process.stdout.read(min(1 << 20, most - len(written)))):
+            written += piece
+        if len(written) == most:
+            process.kill()
+        feeder.join()
+        return (0 if len(written) == most else process.wait()), bytes(written)
+
+
+def _feed(pipe: IO[bytes], data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), pipe:
+        pipe.write(data)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from aistack.compose.checks import claims, driver, indexes, initramfs, kernel, leftovers, libraries, packages, references
+from aistack.compose.checks import architecture, claims, driver, indexes, initramfs, kernel, leftovers, libraries, packages, references
 from aistack.compose.checks.expected import Expected
 from aistack.compose.findings import Check
 
@@ -27,6 +27,7 @@ def checks(expected: Expected) -> tuple[Check, ...]:
     """Every check, with what is expected of the image."""
     return (
         *kernel.CHECKS,
+        architecture.check(expected),
         *indexes.CHECKS,
         *initramfs.CHECKS,
         Check(

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator, Mapping
 
 from aistack.compose.checks.claims import drivers, patterns
 from aistack.compose.checks.expected import Expected
 from aistack.compose.checks.tree import Tree, settled, trees
 from aistack.facts import kmod
+from aistack.facts.binary import DRIVER_VERSION, GSP_FIRMWARE
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import Module
 
 NVIDIA = "000010DE"
-VERSION = re.compile(r"\d{3}\.\d{2,3}(?:\.\d{2})?")
-LIBRARY = re.compile(r".*/lib[^/]+\.so\.(?P<version>" + VERSION.pattern + ")")
-FIRMWARE = re.compile(r"/usr/lib/firmware/nvidia/(?P<version>" + VERSION.pattern + r")/gsp[^/]*")
+LIBRARY = re.compile(r".*/lib[^/]+\.so\.(?P<version>" + DRIVER_VERSION.pattern + ")")
 SAYING = re.compile(r".*/(?:libcuda\.so\.[^/]*|libnvidia-ml\.so\.[^/]*|nvidia-smi)")
 """What has its version in its bytes; of a library, the file's name says it, too."""
 PERSISTENCED = re.compile(r".*/bin/nvidia-persistenced")
@@ -27,7 +27,7 @@ PERSISTENCED = re.compile(r".*/bin/nvidia-persistenced")
 REQUIRED = ("libcuda.so.", "libnvidia-ml.so.")
 """What every driver has for programs; one of them alone is there for a program that links it, and is no driver."""
 INSTALLED = re.compile(
-    r"/usr/lib(?:64)?/(?:[^/]+-linux-[^/]+/)?(?:nvidia/(?:[^/]+/)?)?lib(?:cuda|nvidia-ml)\.so\.(?P<version>" + VERSION.pattern + ")"
+    r"/usr/lib(?:64)?/(?:[^/]+-linux-[^/]+/)?(?:nvidia/(?:[^/]+/)?)?lib(?:cuda|nvidia-ml)\.so\.(?P<version>" + DRIVER_VERSION.pattern + ")"
 )
 """The driver's libraries where distributions have them; those of containers, and CUDA's own for older drivers, lie elsewhere."""
 
@@ -43,14 +43,9 @@ def versions(filesystem: Filesystem, expected: Expected) -> list[str]:
     wanted = expected.driver or (counted[0][0] if counted else None)
     if wanted is None:
         return []
-    wrong = [
-        f"{path} is of {version or 'no version'}, the driver is {wanted}" for path, version in sorted(parts.items()) if version != wanted
-    ]
-    for path, binary in sorted(filesystem.binaries.items()):
-        if (SAYING.fullmatch(path) or FIRMWARE.fullmatch(path)) and parts.get(path, wanted) not in binary.versions:
-            wrong.append(f"{path} does not hold the version {parts.get(path, wanted)}, but {', '.join(binary.versions) or 'none'}")
-        elif PERSISTENCED.fullmatch(path) and _branch(wanted) not in map(_branch, binary.versions):
-            wrong.append(f"{path} is of another branch: it holds {', '.join(binary.versions) or 'no version'}, the driver is {wanted}")
+    wrong = list(_unlike(filesystem, parts, wanted))
+    for image, inside in filesystem.initramfs.items():
+        wrong += [f"{image}: {problem}" for problem in _unlike(inside, _named(inside), wanted)]
     if expected.driver:
         wrong += [] if modules(filesystem) else [f"there is no module of the driver {wanted}"]
         wrong += [f"there is no {name}{wanted}" for name in REQUIRED if not any(path.endswith(f"/{name}{wanted}") for path in parts)]
@@ -59,6 +54,18 @@ def versions(filesystem: Filesystem, expected: Expected) -> list[str]:
         if all(any(f"/{name}" in path for path in installed) for name in REQUIRED):
             wrong += [f"{path} is of the driver, of which there is no module" for path in installed]
     return wrong
+
+
+def _unlike(filesystem: Filesystem, parts: Mapping[str, str], wanted: str) -> Iterator[str]:
+    """Parts that are not of the wanted version by their names, or by what they hold."""
+    for path, version in sorted(parts.items()):
+        if version != wanted:
+            yield f"{path} is of {version or 'no version'}, the driver is {wanted}"
+    for path, binary in sorted(filesystem.binaries.items()):
+        if (SAYING.fullmatch(path) or GSP_FIRMWARE.fullmatch(path)) and parts.get(path, wanted) not in binary.versions:
+            yield f"{path} does not hold the version {parts.get(path, wanted)}, but {', '.join(binary.versions) or 'none'}"
+        elif PERSISTENCED.fullmatch(path) and _branch(wanted) not in map(_branch, binary.versions):
+            yield f"{path} is of another branch: it holds {', '.join(binary.versions) or 'no version'}, the driver is {wanted}"
 
 
 def modules(filesystem: Filesystem) -> dict[str, Module]:
@@ -70,7 +77,7 @@ def modules(filesystem: Filesystem) -> dict[str, Module]:
         more = {
             path: module
             for path, module in others.items()
-            if path not in found and VERSION.fullmatch(module.version) and names & {kmod.normal(name) for name in module.depends}
+            if path not in found and DRIVER_VERSION.fullmatch(module.version) and names & {kmod.normal(name) for name in module.depends}
         }
         if not more:
             break
@@ -81,7 +88,7 @@ def modules(filesystem: Filesystem) -> dict[str, Module]:
 def _named(filesystem: Filesystem) -> dict[str, str]:
     """Libraries and firmware with the version that their names say."""
     libraries = {path: match["version"] for path in filesystem.binaries if (match := LIBRARY.fullmatch(path))}
-    return libraries | {path: match["version"] for path in filesystem.entries if (match := FIRMWARE.fullmatch(path))}
+    return libraries | {path: match["version"] for path in filesystem.entries if (match := GSP_FIRMWARE.fullmatch(path))}
 
 
 def _branch(version: str) -> str:

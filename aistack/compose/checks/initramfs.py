@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 from aistack.compose.checks.indexes import stale
 from aistack.compose.checks.tree import Tree, tree, trees
-from aistack.compose.findings import Check
+from aistack.compose.findings import Check, some
 from aistack.facts.filesystem import Filesystem
 
 ANY_MODULES = re.compile(r"(?:/usr)?/lib/modules/([^/]+)/(.+)")
 
 
 def _initramfs(filesystem: Filesystem) -> list[str] | str:
-    wrong = []
+    wrong, unread = list[str](), list[str]()
     for outside in trees(filesystem):
         file = f"{outside.folder}/initramfs.img"
         inside = filesystem.initramfs.get(file)
@@ -23,7 +23,8 @@ def _initramfs(filesystem: Filesystem) -> list[str] | str:
         own = tree(inside, outside.version)
         problems = (*_other_modules(outside, inside), *_lacking(outside, own), *stale(inside, own))
         wrong += [f"{file}: {problem}" for problem in problems]
-    return wrong
+        unread += [f"{file}: {path}: {why}" for path, why in inside.unread.items()]
+    return wrong or (some(unread) if unread else [])
 
 
 def _other_modules(outside: Tree, inside: Filesystem) -> Iterator[str]:

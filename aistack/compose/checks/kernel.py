@@ -10,21 +10,38 @@ from collections import Counter
 from collections.abc import Iterator
 
 from aistack.compose.checks.tree import MODULES, Tree, setting, trees
-from aistack.compose.findings import Check
+from aistack.compose.findings import Check, some
 from aistack.facts import kmod
+from aistack.facts.binary import DRIVER_FILE
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import PERMITTED, Export, Module, module_name
 
 NO_KERNEL = "there is no kernel in /usr/lib/modules"
 
 
-USED = re.compile(rf"{MODULES}/.*|/usr/lib/firmware/.*|.*/(?:bin|sbin|libexec)/.*|.*\.so[.\d]*")
+USED = re.compile(rf"{MODULES}/.*|(?:/usr)?/lib/firmware/.*|.*/(?:bin|sbin|libexec)/.*|.*\.so[.\d]*|{DRIVER_FILE.pattern}")
 """Binaries that are loaded or run; others may be damaged to test programs with."""
 
 
-def _damaged(filesystem: Filesystem) -> list[str]:
-    wrong = [f"{path}: {why}" for path, why in sorted(filesystem.damaged.items()) if USED.fullmatch(path)]
-    return wrong + [f"{image}: {problem}" for image, inside in filesystem.initramfs.items() for problem in _damaged(inside)]
+def _readable(filesystem: Filesystem) -> list[str] | str:
+    unread = list(_unread(filesystem))
+    return _damaged(filesystem, boots=bool(trees(filesystem))) or (some(unread) if unread else [])
+
+
+def _damaged(filesystem: Filesystem, *, boots: bool) -> list[str]:
+    """An empty file in the place of one of the driver's is where a container's runtime mounted that of a node."""
+    wrong = [
+        f"{path}: {why}"
+        for path, why in sorted(filesystem.damaged.items())
+        if USED.fullmatch(path) and (boots or filesystem.entries[path].size or not DRIVER_FILE.fullmatch(path))
+    ]
+    inner = filesystem.initramfs.items()
+    return wrong + [f"{image}: {problem}" for image, inside in inner for problem in _damaged(inside, boots=boots)]
+
+
+def _unread(filesystem: Filesystem) -> Iterator[str]:
+    yield from (f"{path}: {why}" for path, why in sorted(filesystem.unread.items()))
+    yield from (f"{image}: {problem}" for image, inside in filesystem.initramfs.items() for problem in _unread(inside))
 
 
 def _one_tree(filesystem: Filesystem) -> list[str]:
@@ -153,7 +170,7 @@ def _imports(module: Module, name: str, namespace: str) -> bool:
 
 
 CHECKS = (
-    Check(name="readable-binaries", description="every kernel, module, program and library can be read", look=_damaged),
+    Check(name="readable-binaries", description="every kernel, module, program and library can be read", look=_readable),
     Check(name="one-kernel-tree", description="one kernel, and no modules of another", look=_one_tree, bootable=True),
     Check(name="kernel-version", description="the kernel is of the version that its folder names", look=_versions, bootable=True),
     Check(name="vermagic", description="every module was built for the kernel", look=_built_for, bootable=True),

@@ -13,6 +13,7 @@ import yaml
 
 from aistack.compose.findings import Check
 from aistack.facts.filesystem import Filesystem
+from aistack.values import dataclass
 
 UNITS = tuple(f"{root}/systemd/{kind}/" for root in ("/etc", "/usr/lib", "/usr/local/lib") for kind in ("system", "user"))
 UNIT = re.compile(r".*\.(?:service|socket|mount|swap|conf)")
@@ -38,10 +39,20 @@ def wanted(path: str) -> bool:
     return (path.startswith(UNITS) and bool(UNIT.fullmatch(path))) or path.startswith((*RULES, *CDI))
 
 
-def _units(filesystem: Filesystem) -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What a unit's file runs: the setting, the characters before the program, and the program as it is named there."""
+
+    path: str
+    setting: str
+    before: str
+    program: str
+
+
+def started_programs(filesystem: Filesystem) -> Iterator[Command]:
+    """The programs of the units that something starts or may enable, and whose conditions hold."""
     texts = {path: (filesystem.text(path) or "").replace("\\\n", " ") for path in sorted(filesystem.texts) if path.startswith(UNITS)}
     started = {_unit(name) for name in _started(filesystem, texts)}
-    wrong = []
     for path, text in texts.items():
         settings, name = SETTING.findall(text), _unit(re.sub(r"\.d/[^/]+$", "", path))
         guards = [value.lstrip("|") for key, value in settings if key in CONDITIONS]
@@ -50,9 +61,16 @@ def _units(filesystem: Filesystem) -> list[str]:
             continue
         for key, value in settings:
             command = re.fullmatch(r"([@\-:+!|]*)\"?([^\s\"]*).*", value)
-            if EXEC.fullmatch(key) and command and "-" not in command[1] and not _exists(filesystem, command[2], SYSTEMD_PATH):
-                wrong.append(f"{path}: {key} names {command[2]}, which is not there")
-    return wrong
+            if EXEC.fullmatch(key) and command:
+                yield Command(path=path, setting=key, before=command[1], program=command[2])
+
+
+def _units(filesystem: Filesystem) -> list[str]:
+    return [
+        f"{command.path}: {command.setting} names {command.program}, which is not there"
+        for command in started_programs(filesystem)
+        if "-" not in command.before and not _exists(filesystem, command.program, SYSTEMD_PATH)
+    ]
 
 
 def _started(filesystem: Filesystem, texts: Mapping[str, str]) -> Iterator[str]:

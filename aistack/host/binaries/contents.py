@@ -19,36 +19,44 @@ from typing import IO
 
 from aistack.diagnostics import DiagnosticError
 from aistack.facts import fatbin
-from aistack.facts.binary import Binary
+from aistack.facts.binary import DRIVER_FILE, GSP_FIRMWARE, Binary
 from aistack.facts.fatbin import DeviceCode
 from aistack.facts.files import APP
 from aistack.facts.filesystem import Entry, Filesystem
 from aistack.facts.kernel_files import MODULE_FILE, Kernel, Module
 from aistack.host.binaries import compression, elf, initramfs
-from aistack.host.binaries.elf import DamagedError
+from aistack.host.binaries.elf import DamagedError, UnreadError
+from aistack.host.binaries.initramfs import Readable
 from aistack.host.binaries.kernel import kernel
 from aistack.host.binaries.module import module
 from aistack.values import dataclass
 
 Wanted = Callable[[str], bool]
 
-HEAD = 64
+HEAD = 2048
+"""Bytes: enough to tell what a file is, the file system in an image's, too."""
 CHUNK = 1 << 20
 LARGE = 32 << 20
 """Bytes: a larger program or library is read from the disk instead of from memory."""
 MOST_WAITING = 64 << 20
 """Bytes of contents that may wait for a thread."""
 
+LARGEST_TEXT = 32 << 20
+"""Bytes: no text that is asked for has more."""
+
 KERNEL = re.compile(r"/usr/lib/modules/[^/]+/vmlinuz")
 INITRAMFS = re.compile(r"/usr/lib/modules/[^/]+/initramfs\.img")
 MODULE = re.compile(r"(?:/usr)?/lib/modules/.*/" + MODULE_FILE.pattern)
-FIRMWARE = re.compile(r"/usr/lib/firmware/nvidia/[^/]+/gsp[^/]*\.bin")
-"""NVIDIA's firmware, which says for which version of the driver it is."""
+IMAGES = {"squashfs": (0, b"hsqs"), "EROFS": (1024, b"\xe2\xe1\xf5\xe0")}
+"""File systems that are one file, in which an initramfs may have the rest of its own: where their first bytes stand, and which."""
 
 PACKAGED = ("/usr/", "/etc/", "/lib", "/bin/", "/sbin/", "/boot/")
 """Where an OS's packages have their files; what else an image holds may be very large."""
 UNREAD = (f"{APP}/", "/models/")
 """Where an app's wheels are and a model: nothing here asks more of them than for which accelerators they hold code."""
+
+SCRIPT = b"#!"
+"""How a program begins that stands in the place of one of the driver's and starts it."""
 
 LARGEST_KEY = 64 << 10
 PEM_KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----\r?\n[A-Za-z0-9+/]")
@@ -62,13 +70,16 @@ KEY_BAG = b"\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02"
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Why a file cannot be read that says it is a binary."""
+    """Why a file cannot be read that says it is a binary; not `certain`, it may be right all the same."""
 
     why: str
+    certain: bool = True
 
 
 Value = Binary | Damage | Filesystem | Kernel | Module
 Promise = Future[Value | None]
+Reader = Callable[[str, IO[bytes], int], Value | None]
+"""What reads a file of that path and size; None for one that is no binary after all."""
 
 
 class Contents:
@@ -80,9 +91,10 @@ class Contents:
         scratch: Path,
         pool: Executor,
         lower: Filesystem | None = None,
-        read: dict[tuple[str, str, bool], Promise] | None = None,
+        read: dict[tuple[str, str, Reader], Promise] | None = None,
     ) -> None:
         self.wanted, self.scratch, self.pool = wanted, scratch, pool
+        self.in_initramfs = read is not None
         self.read = {} if read is None else read  # by checksum and name: an initramfs holds what lies outside, too
         lower = lower or Filesystem(entries={}, texts={})
         self.texts = dict(lower.texts)
@@ -91,6 +103,7 @@ class Contents:
         self.code = dict(lower.code)
         known: dict[str, Value] = {**lower.binaries, **lower.modules, **lower.kernels, **lower.initramfs}
         known |= {path: Damage(why) for path, why in lower.damaged.items()}
+        known |= {path: Damage(why, certain=False) for path, why in lower.unread.items()}
         self.values = {path: _kept(value) for path, value in known.items()}
         self.waiting: deque[tuple[Promise, int]] = deque()
 
@@ -115,32 +128,44 @@ class Contents:
         if target in self.code:
             self.code[path] = self.code[target]
 
-    def take(self, path: str, entry: Entry, stream: IO[bytes]) -> Entry:
+    def take(self, path: str, entry: Entry, stream: Readable) -> Entry:
         """Reads a file; its entry comes back with the checksum."""
         head = stream.read(HEAD)
-        ours = MODULE.fullmatch(path) or KERNEL.fullmatch(path)
-        binary = ours or (head.startswith(elf.MAGIC) and not path.startswith(UNREAD))
-        if INITRAMFS.fullmatch(path) or (entry.size > LARGE and not (ours or self.wanted(path))):
-            return self._take_large(path, entry, head, stream, read=bool(binary or INITRAMFS.fullmatch(path)))
+        reader = _reader(path, head)
+        if form := self._unread(path, entry, head, reader):
+            self.values[path] = _kept(form)
+            return self._take_large(path, entry, head, stream, None)
+        whole = reader in WHOLE or self.wanted(path)
+        if INITRAMFS.fullmatch(path) or (entry.size > LARGE and not whole):
+            return self._take_large(path, entry, head, stream, reader)
         data = head + stream.read()
         if self.wanted(path):
             self.texts[path] = data
-        if not ours and head.startswith(elf.MAGIC):
+        if reader not in WHOLE and head.startswith(elf.MAGIC):
             self._hold(path, fatbin.read((data,)))
         if len(data) <= LARGEST_KEY and _is_key(data):
             self.keys.add(path)
-        md5 = _md5(data).hexdigest() if binary or path.startswith(PACKAGED) else ""
-        if binary:
-            same = md5, path.rpartition("/")[2], bool(ours)
-            self.values[path] = self.read.get(same) or self._later(path, data)
+        md5 = _md5(data).hexdigest() if reader or path.startswith(PACKAGED) else ""
+        if reader:
+            same = md5, path.rpartition("/")[2], reader
+            self.values[path] = self.read.get(same) or self._later(path, data, reader)
             self.read[same] = self.values[path]
         return replace(entry, md5=md5)
 
-    def _later(self, path: str, data: bytes) -> Promise:
+    def _unread(self, path: str, entry: Entry, head: bytes, reader: Reader | None) -> Damage | None:
+        """Why a file is not read at all; None for one that is."""
+        if reader in WHOLE and entry.size > compression.LARGEST:
+            return Damage(f"it has more than {compression.LARGEST >> 20} MiB", certain=False)
+        if self.wanted(path) and entry.size > LARGEST_TEXT:
+            return Damage(f"it is a text of more than {LARGEST_TEXT >> 20} MiB", certain=False)
+        form = next((form for form, (place, magic) in IMAGES.items() if self.in_initramfs and head.startswith(magic, place)), None)
+        return Damage(f"it is a file system of its own ({form}), which nothing here reads", certain=False) if form else None
+
+    def _later(self, path: str, data: bytes, reader: Reader) -> Promise:
         """Has a thread read a file, once not too much waits for one."""
         while sum(size for _, size in self.waiting) > MOST_WAITING:
             self.waiting.popleft()[0].exception()
-        promise = self.pool.submit(_value, path, io.BytesIO(data), len(data))
+        promise = self.pool.submit(_value, reader, path, io.BytesIO(data), len(data))
         self.waiting.append((promise, len(data)))
         return promise
 
@@ -148,7 +173,8 @@ class Contents:
         if code != DeviceCode():
             self.code[path] = code
 
-    def _take_large(self, path: str, entry: Entry, head: bytes, stream: IO[bytes], *, read: bool) -> Entry:
+    def _take_large(self, path: str, entry: Entry, head: bytes, stream: Readable, reader: Reader | None) -> Entry:
+        read = bool(reader or INITRAMFS.fullmatch(path))
         holds, hashed = head.startswith(elf.MAGIC), read or path.startswith(PACKAGED)
         if not (holds or hashed):
             return entry
@@ -172,20 +198,24 @@ class Contents:
             if INITRAMFS.fullmatch(path):
                 file.flush()
                 self.values[path] = _kept(self._initramfs(Path(file.name)))
-            elif read:
+            elif reader:
                 file.seek(0)
-                self.values[path] = _kept(_value(path, file, entry.size))
+                self.values[path] = _kept(_value(reader, path, file, entry.size))
         return replace(entry, md5=md5.hexdigest()) if hashed else entry
 
     def _initramfs(self, file: Path) -> Value:
         inner = Contents(self.wanted, self.scratch, self.pool, read=self.read)
         entries: dict[str, Entry] = {}
         try:
-            for path, entry, data in initramfs.members(file, self.scratch / "initramfs.log"):
+            for path, entry, content in initramfs.members(file, self.scratch / "initramfs.log"):
                 inner.forget(path)
-                entries[path] = inner.take(path, entry, io.BytesIO(data)) if entry.kind == "file" else entry
-        except DamagedError as error:
-            return Damage(str(error))
+                if entry.kind == "file" and entry.target:
+                    entries[path] = entries[entry.target]
+                    inner.link(path, entry.target)
+                else:
+                    entries[path] = inner.take(path, entry, content) if entry.kind == "file" else entry
+        except (DamagedError, UnreadError) as error:
+            return Damage(str(error), certain=isinstance(error, DamagedError))
         return inner.filesystem(entries)
 
     def filesystem(self, entries: dict[str, Entry]) -> Filesystem:
@@ -201,25 +231,61 @@ class Contents:
             modules={path: value for path, value in values.items() if isinstance(value, Module)},
             kernels={path: value for path, value in values.items() if isinstance(value, Kernel)},
             initramfs={path: value for path, value in values.items() if isinstance(value, Filesystem)},
-            damaged={path: value.why for path, value in values.items() if isinstance(value, Damage)},
+            damaged={path: value.why for path, value in values.items() if isinstance(value, Damage) and value.certain},
+            unread={path: value.why for path, value in values.items() if isinstance(value, Damage) and not value.certain},
             code=self.code,
         )
 
 
-def _value(path: str, stream: IO[bytes], size: int) -> Value | None:
-    """What a file says of itself; None for one that is no binary after all."""
+def _value(reader: Reader, path: str, stream: IO[bytes], size: int) -> Value | None:
+    """What a file says of itself, or why it cannot be read."""
     try:
-        if MODULE.fullmatch(path):
-            return module(compression.unpacked(stream.read()))
-        if KERNEL.fullmatch(path):
-            return kernel(stream.read())
-        return elf.firmware(stream) if FIRMWARE.fullmatch(path) else elf.binary(stream, size, path)
+        return reader(path, stream, size)
     except DiagnosticError:
         raise
-    except DamagedError as error:
-        return Damage(str(error))
+    except (DamagedError, UnreadError) as error:
+        return Damage(str(error), certain=isinstance(error, DamagedError))
     except Exception as error:  # noqa: BLE001 - what is damaged may fail a parser in any way
         return Damage(f"it cannot be parsed ({type(error).__name__}: {error})")
+
+
+def _module(path: str, stream: IO[bytes], size: int) -> Module:
+    return module(compression.unpacked(stream.read(), elf.MAGIC))
+
+
+def _kernel(path: str, stream: IO[bytes], size: int) -> Kernel:
+    return kernel(stream.read())
+
+
+def _firmware(path: str, stream: IO[bytes], size: int) -> Binary:
+    return elf.firmware(compression.by_name(path, stream.read()))
+
+
+def _driver_file(path: str, stream: IO[bytes], size: int) -> Binary:
+    found = elf.binary(stream, size, path)
+    if found is None:
+        raise DamagedError("it is neither a program nor a library")
+    return found
+
+
+def _binary(path: str, stream: IO[bytes], size: int) -> Binary | None:
+    return elf.binary(stream, size, path)
+
+
+WHOLE = (_module, _kernel, _firmware)
+"""What reads whole files, which therefore have to fit into memory."""
+
+
+def _reader(path: str, head: bytes) -> Reader | None:
+    """What reads a file: its path decides, as damage may be at its very beginning; then its first bytes. None: nothing."""
+    readers = ((MODULE, _module), (KERNEL, _kernel), (GSP_FIRMWARE, _firmware))
+    if found := next((reader for pattern, reader in readers if pattern.fullmatch(path)), None):
+        return found
+    if path.startswith(UNREAD):
+        return None
+    if DRIVER_FILE.fullmatch(path) and not head.startswith(SCRIPT):
+        return _driver_file
+    return _binary if head.startswith(elf.MAGIC) else None
 
 
 def _is_key(data: bytes) -> bool:

@@ -18,14 +18,19 @@ from aistack.values import dataclass
 MAGIC = b"\x7fELF"
 NO_BITS = 8
 CHUNK = 1 << 20
-DRIVER_FILE = re.compile(r".*/(lib(cuda|nvidia-ml)\.so[\d.]*|nvidia-smi|nvidia-persistenced)")
+SAYS_VERSION = re.compile(r".*/(lib(cuda|nvidia-ml)\.so[\d.]*|nvidia-smi|nvidia-persistenced)")
 """Files of NVIDIA's driver in whose bytes its version stands."""
 VERSION = re.compile(rb"(?<![\d.])\d{3}\.\d{2,3}(?:\.\d{2})?(?![\d.])")
 LONGEST_VERSION = 16
+VERSION_SECTION = ".fwversion"
 
 
 class DamagedError(ValueError):
     """A file is not what its first bytes or its name promise; the message says why."""
+
+
+class UnreadError(ValueError):
+    """A file may be what it should be, but nothing here reads it; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +43,14 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Object:
-    """A 64-bit ELF file in parts: `order` is its byte order as `struct` writes it; of sections with one name the first counts."""
+    """A 64-bit ELF file in parts: `order` is its byte order as `struct` writes it; of sections with one name the first counts.
+
+    `kind` and `machine` are ELF's own names (`ET_REL`, `EM_X86_64`).
+    """
 
     order: str
+    kind: str
+    machine: str
     sections: dict[str, Section]
 
     def records(self, section: str, layout: str) -> Iterator[tuple[Any, ...]]:
@@ -80,7 +90,14 @@ def parts(data: bytes, wanted: Container[str]) -> Object:
         title = text(data, names + name)
         if title in wanted:
             found.setdefault(title, Section(address=address, data=data[offset : offset + held]))
-    return Object(order=order, sections=found)
+    return Object(order=order, kind=elf["e_type"], machine=elf["e_machine"], sections=found)
+
+
+def machine(data: bytes) -> str:
+    """ELF's own name of the processor that an ELF file is for. Raises ELFError for what is none."""
+    from elftools.elf.elffile import ELFFile
+
+    return str(ELFFile(io.BytesIO(data))["e_machine"])
 
 
 def text(data: bytes, start: int) -> str:
@@ -119,18 +136,18 @@ def binary(stream: IO[bytes], size: int, path: str) -> Binary | None:
         needed=tuple(tags.get("needed", ())),
         rpath=_folders(tags, "rpath"),
         runpath=_folders(tags, "runpath"),
-        versions=_versions(stream) if DRIVER_FILE.fullmatch(path) else (),
+        versions=_versions(stream) if SAYS_VERSION.fullmatch(path) else (),
     )
 
 
-def firmware(stream: IO[bytes]) -> Binary:
-    """NVIDIA's firmware, an ELF file for another processor: the driver compares the section `.fwversion` with its own version."""
-    from elftools.elf.elffile import ELFFile
+def firmware(data: bytes) -> Binary:
+    """NVIDIA's firmware, an ELF file for another processor: the driver compares the section `.fwversion` with its own version.
 
-    elf = ELFFile(stream)
-    section = elf.get_section_by_name(".fwversion")
-    versions = (section.data().rstrip(b"\0").decode(errors="replace"),) if section else ()
-    return Binary(machine=elf["e_machine"], bits=elf.elfclass, versions=versions)
+    Raises as `parts`.
+    """
+    found = parts(data, (VERSION_SECTION,))
+    version = found.bytes(VERSION_SECTION).rstrip(b"\0").decode(errors="replace")
+    return Binary(machine=found.machine, bits=64, versions=(version,) if version else ())
 
 
 def _folders(tags: dict[str, list[str]], kind: str) -> tuple[str, ...]:

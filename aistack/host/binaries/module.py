@@ -15,6 +15,7 @@ from typing import Any
 from aistack.facts.kernel_files import Export, Module, Signature
 from aistack.host.binaries.elf import DamagedError, Object, parts, text
 
+RELOCATABLE = "ET_REL"
 UNDEFINED, ABSOLUTE = 0, 0xFFF1
 WEAK = 2
 SYMBOL, RELOCATION = "IBBHQQ", "QQq"
@@ -48,6 +49,8 @@ PKCS7 = 2
 def module(data: bytes) -> Module:
     """The module in a file that is not compressed. Raises DamagedError, or ELFError, for a file that is none."""
     found = parts(data, SECTIONS)
+    if found.kind != RELOCATABLE:
+        raise DamagedError("it is no relocatable file, as modules are")
     if ".gnu.linkonce.this_module" not in found.sections:
         raise DamagedError("it is no kernel module")
     said: dict[str, list[str]] = {}
@@ -59,6 +62,7 @@ def module(data: bytes) -> Module:
     one = {key: values[-1] for key, values in said.items()}
     return Module(
         digest=hashlib.sha256(data).hexdigest(),
+        machine=found.machine,
         size=len(found.bytes(".gnu.linkonce.this_module")),
         name=one.get("name", ""),
         version=one.get("version", ""),

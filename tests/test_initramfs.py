@@ -1,0 +1,159 @@
+"""Initramfs files of several archives, read as the kernel reads them: all of them, or it is said why not."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import elf_samples
+import pytest
+from kernel_samples import FOLDER
+from test_binaries import contents
+from tools_needed import needs
+
+from aistack.facts.filesystem import Filesystem
+
+PATH = f"{FOLDER}/initramfs.img"
+FIRST, SECOND = ({name: name.encode() * 1000} for name in ("init", "etc/second.conf"))
+
+Pack = Callable[[bytes], bytes]
+
+
+def plain(files: dict[str, bytes]) -> bytes:
+    return elf_samples.initramfs(files, packed=False)
+
+
+def alone(data: bytes) -> bytes:
+    return lzma.compress(data, format=lzma.FORMAT_ALONE)
+
+
+def by(*argv: str) -> Pack:
+    def pack(data: bytes) -> bytes:
+        needs(argv[0])
+        return subprocess.run([*argv, "-qc"], input=data, stdout=subprocess.PIPE, check=True).stdout
+
+    return pack
+
+
+PACKS: dict[str, Pack] = {
+    "not": lambda data: data,
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "lzma": alone,
+    "zstd": by("zstd"),
+    "lz4": by("lz4", "-l"),
+}
+
+
+def read(data: bytes, tmp_path: Path) -> Filesystem:
+    found = contents(tmp_path, PATH, data)
+    assert (found.damaged, found.unread) == ({}, {})
+    return found.initramfs[PATH]
+
+
+def damage(data: bytes, tmp_path: Path) -> str:
+    return contents(tmp_path, PATH, data).damaged[PATH]
+
+
+@pytest.mark.parametrize("zeros", [0, 512])
+@pytest.mark.parametrize("second", PACKS)
+@pytest.mark.parametrize("first", PACKS)
+def test_every_archive_is_read(first: str, second: str, zeros: int, tmp_path: Path) -> None:
+    """However the first is compressed, and the second; LZ4's form does not say where it ends, so that there zeros have to."""
+    packed = PACKS[first](plain(FIRST))
+    filled = packed + bytes(-len(packed) % 4 + zeros + (4 if first == "lz4" else 0))
+    inside = read(filled + PACKS[second](plain(SECOND)) + bytes(zeros), tmp_path)
+    assert inside.entries.keys() == {"/init", "/etc/second.conf"}
+    assert inside.texts == {"/etc/second.conf": SECOND["etc/second.conf"]}
+
+
+@pytest.mark.parametrize("pack", ["gzip", "xz", "zstd"])
+def test_a_large_archive_is_read_in_pieces(pack: str, tmp_path: Path) -> None:
+    """Bytes that do not repeat, so that the compressed parts are large as well."""
+    from random import Random
+
+    large = {f"usr/bin/{number}": Random(number).randbytes(1_500_000) for number in range(3)}
+    inside = read(PACKS[pack](plain(large)) + PACKS[pack](plain(SECOND)), tmp_path)
+    assert [entry.size for entry in inside.entries.values()] == [*map(len, large.values()), len(SECOND["etc/second.conf"])]
+    assert inside.texts == {"/etc/second.conf": SECOND["etc/second.conf"]}
+
+
+def test_what_comes_later_takes_the_place_of_what_came_before(tmp_path: Path) -> None:
+    data = b"".join(gzip.compress(plain({"init": b"", "a.conf": text})) for text in (b"old", b"new"))
+    assert read(data, tmp_path).texts == {"/a.conf": b"new"}
+
+
+def test_several_archives_may_be_compressed_as_one(tmp_path: Path) -> None:
+    assert read(gzip.compress(plain(FIRST) + bytes(512) + plain(SECOND)), tmp_path).entries.keys() == {"/init", "/etc/second.conf"}
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (gzip.compress(plain(FIRST)) + b"\0junk", "neither an archive nor compressed as kernels take it"),
+        (gzip.compress(plain(FIRST)) + gzip.compress(plain(SECOND))[:-20], "it ends"),
+        (lzma.compress(plain(FIRST)) + lzma.compress(plain(SECOND))[:-1], "it ends before what is compressed in it does"),
+        (gzip.compress(plain(FIRST) + b"junk"), "what is compressed in it is more than archives"),
+        (gzip.compress(plain(FIRST) + gzip.compress(plain(SECOND))), "what is compressed in it is more than archives"),
+        (gzip.compress(plain(FIRST)[:200]) + gzip.compress(plain(FIRST)[200:]), "it ends within an archive"),
+        (plain(FIRST) + bytes(1) + plain(SECOND), "does not begin at a multiple of four bytes"),
+        (plain(FIRST) + bytes(1) + gzip.compress(plain(SECOND)), "does not begin at a multiple of four bytes"),
+        (plain({"kernel/x86/microcode/AuthenticAMD.bin": b""}) + gzip.compress(plain({})), "it ends before what starts the system does"),
+        (plain({"a" * 4096: b""}), "a name that is longer than any may be"),
+        (plain(FIRST) + b"\x28\xb5\x2f\xfd\0", "it ends before what is compressed in it does"),
+        (plain(FIRST) + b"\x28\xb5\x2f\xfd\0\0\7\0\0", "zstd has no such block"),
+        (plain(FIRST) + b"\x02\x21\x4c\x18\xff\0\0\0", "it ends before what is compressed in it does"),
+        (plain(FIRST) + b"\x04\x22\x4d\x18", "neither an archive nor compressed as kernels take it"),
+    ],
+)
+def test_what_is_not_right_to_the_end_is_damaged(data: bytes, why: str, tmp_path: Path) -> None:
+    assert why in damage(data, tmp_path)
+
+
+@pytest.mark.parametrize("tool", ["zstd", "lz4"])
+def test_what_a_program_does_not_decompress_is_damaged(tool: str, tmp_path: Path) -> None:
+    packed = bytearray(PACKS[tool](plain({"init": bytes(range(256)) * 300})))
+    packed[len(packed) // 2] ^= 0xFF
+    packed[20] ^= 0xFF
+    assert damage(bytes(packed), tmp_path).startswith(("it cannot be decompressed", "it ends before what is compressed"))
+
+
+def test_settings_for_the_kernel_may_stand_behind(tmp_path: Path) -> None:
+    def settings(size: int) -> bytes:
+        return b"kernel.quiet\n\0\0\0" + size.to_bytes(4, "little") + bytes(4) + b"#BOOTCONFIG\n"
+
+    assert read(gzip.compress(plain(FIRST)) + settings(16), tmp_path).entries.keys() == {"/init"}
+    assert "neither an archive" in damage(gzip.compress(plain(FIRST)) + settings(8), tmp_path)
+
+
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_a_file_has_all_its_names_whichever_has_the_bytes(where: int, tmp_path: Path) -> None:
+    """cpio writes the bytes with the last name; the kernel takes them with any."""
+    archive, module = bytearray(), elf_samples.module("a")
+    for number, name in enumerate(("a.ko", "b.ko", "c.ko", "TRAILER!!!")):
+        one = bytearray(plain({f"usr/lib/modules/1/{name}" if number < 3 else name: module if number == where else b""}))
+        one = one[: len(one) - len(plain({}))] if number < 3 else bytearray(plain({}))
+        if number < 3:
+            one[6:14], one[38:46] = b"%08x" % 77, b"%08x" % 3
+        archive += one
+    inside = read(bytes(archive), tmp_path)
+    assert [known.name for known in inside.modules.values()] == ["a", "a", "a"]
+    assert {entry.size for entry in inside.entries.values()} == {len(module)}
+
+
+@pytest.mark.parametrize(("place", "magic", "form"), [(0, b"hsqs", "squashfs"), (1024, b"\xe2\xe1\xf5\xe0", "EROFS")])
+def test_a_file_system_inside_is_not_read_and_that_is_said(place: int, magic: bytes, form: str, tmp_path: Path) -> None:
+    image = bytes(place) + magic + bytes(3000)
+    found = contents(tmp_path, PATH, gzip.compress(plain({**FIRST, "root.img": image})))
+    assert found.initramfs[PATH].unread == {"/root.img": f"it is a file system of its own ({form}), which nothing here reads"}
+    assert contents(tmp_path, "/usr/share/root.img", image).unread == {}
+
+
+def test_what_nothing_here_decompresses_is_said_to_be_unread(tmp_path: Path) -> None:
+    found = contents(tmp_path, PATH, plain(FIRST) + b"\x89LZO\0\r\n\x1a\n" + bytes(50))
+    assert (found.damaged, found.unread) == ({}, {PATH: "it is compressed with LZO, which nothing here reads"})
