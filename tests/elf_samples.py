@@ -175,11 +175,17 @@ def initramfs(files: Mapping[str, bytes], *, microcode: bool = False, packed: bo
     return early + (gzip.compress(inside, mtime=0) if packed else inside)
 
 
+def link(name: str, target: str) -> bytes:
+    """A link in an archive of an initramfs."""
+    return _member(name, target.encode(), 0o120777, 0)
+
+
 def _archive(files: Mapping[str, bytes]) -> bytes:
-    found = b""
-    for number, (name, data) in enumerate({**files, "TRAILER!!!": b""}.items(), start=1):
-        title = name.strip("/").encode() + b"\0"
-        fields = (number, 0o100644, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(title), 0)
-        head = b"070701" + b"".join(b"%08x" % field for field in fields) + title
-        found += head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
-    return found
+    return b"".join(_member(*file, 0o100644, number) for number, file in enumerate({**files, "TRAILER!!!": b""}.items(), start=1))
+
+
+def _member(name: str, data: bytes, mode: int, number: int) -> bytes:
+    title = name.strip("/").encode() + b"\0"
+    fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(title), 0)
+    head = b"070701" + b"".join(b"%08x" % field for field in fields) + title
+    return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from aistack.compose.checks import claims, driver, indexes, initramfs, kernel, leftovers, libraries, packages, references
+from aistack.compose.checks import claims, driver, indexes, initramfs, kernel, layers, leftovers, libraries, packages, references
 from aistack.compose.checks.expected import Expected
 from aistack.compose.findings import Check
 
@@ -57,4 +57,5 @@ def checks(expected: Expected) -> tuple[Check, ...]:
         *references.CHECKS,
         *leftovers.CHECKS,
         *packages.CHECKS,
+        *layers.CHECKS,
     )

@@ -22,7 +22,7 @@ from aistack.facts import fatbin
 from aistack.facts.binary import Binary
 from aistack.facts.fatbin import DeviceCode
 from aistack.facts.files import APP
-from aistack.facts.filesystem import Entry, Filesystem
+from aistack.facts.filesystem import Entry, Filesystem, placed
 from aistack.facts.kernel_files import MODULE_FILE, Kernel, Module
 from aistack.host.binaries import compression, elf, initramfs
 from aistack.host.binaries.elf import DamagedError
@@ -181,7 +181,8 @@ class Contents:
         inner = Contents(self.wanted, self.scratch, self.pool, read=self.read)
         entries: dict[str, Entry] = {}
         try:
-            for path, entry, data in initramfs.members(file, self.scratch / "initramfs.log"):
+            for said, entry, data in initramfs.members(file, self.scratch / "initramfs.log"):
+                path, _ = placed(entries, said)
                 inner.forget(path)
                 entries[path] = inner.take(path, entry, io.BytesIO(data)) if entry.kind == "file" else entry
         except DamagedError as error:
