@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 from aistack.compose.checks import driver
 from aistack.compose.checks.claims import kept_away
-from aistack.compose.checks.tree import Tree, arguments, setting, trees
+from aistack.compose.checks.tree import Tree, arguments, boots, setting, trees
 from aistack.compose.lint import DPKG_STATUS
 from aistack.compose.lock import Lock
 from aistack.compose.verify import installed
@@ -53,7 +53,7 @@ def snapshot(
     status = next((text for path in DPKG_STATUS if (text := filesystem.text(path)) is not None), "")
     packages = {name: _upstream(version) for name, version, _ in installed(status)}
     found: dict[str, Any] = {"schema": SCHEMA}
-    if bootable:
+    if bootable or boots(filesystem):
         if lock and lock.accelerator and lock.accelerator.vendor != "cpu":
             found["accelerator"] = {"product": lock.accelerator.product, "count": lock.accelerator.count}
         kernels = trees(filesystem)

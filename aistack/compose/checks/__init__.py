@@ -14,7 +14,7 @@ from aistack.compose.findings import Check
 
 TEXTS = re.compile(
     r"(?:/etc|(?:/usr)?/lib|/usr/local/lib)/.*\.conf"
-    r"|/usr/lib/modules/[^/]+/(?:config|modules\.(?:(?:dep|alias)(?:\.bin)?|order)|modules\.builtin\.modinfo)|/boot/config-.*"
+    r"|(?:/usr)?/lib/modules/[^/]+/(?:config|modules\.(?:(?:dep|alias)(?:\.bin)?|order)|modules\.builtin\.modinfo)|/boot/config-.*"
 )
 
 
@@ -33,25 +33,25 @@ def checks(expected: Expected) -> tuple[Check, ...]:
             name="driver-versions",
             description="every part of the accelerator's driver is of one version",
             look=partial(driver.versions, expected=expected),
-            bootable=True,
+            kernel=True,
         ),
         Check(
             name="module-firmware",
             description="the firmware that modules ask for is there",
             look=partial(driver.firmware, expected=expected),
-            bootable=True,
+            kernel=True,
         ),
         Check(
             name="driver-rivals",
             description="no other module takes the accelerator",
             look=partial(claims.rivals, expected=expected),
-            bootable=True,
+            kernel=True,
         ),
         Check(
             name="driver-enabled",
             description="nothing keeps the accelerator's driver from being loaded",
             look=partial(claims.disabled, expected=expected),
-            bootable=True,
+            kernel=True,
         ),
         *libraries.CHECKS,
         *references.CHECKS,

@@ -11,7 +11,7 @@ from collections import Counter
 
 from aistack.compose.checks.claims import drivers, patterns
 from aistack.compose.checks.expected import Expected
-from aistack.compose.checks.tree import Tree, settled, trees
+from aistack.compose.checks.tree import Tree, boots, settled, trees
 from aistack.facts import kmod
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import Module
@@ -19,7 +19,7 @@ from aistack.facts.kernel_files import Module
 NVIDIA = "000010DE"
 VERSION = re.compile(r"\d{3}\.\d{2,3}(?:\.\d{2})?")
 LIBRARY = re.compile(r".*/lib[^/]+\.so\.(?P<version>" + VERSION.pattern + ")")
-FIRMWARE = re.compile(r"/usr/lib/firmware/nvidia/(?P<version>" + VERSION.pattern + r")/gsp[^/]*")
+FIRMWARE = re.compile(r"(?:/usr)?/lib/firmware/nvidia/(?P<version>" + VERSION.pattern + r")/gsp[^/]*")
 SAYING = re.compile(r".*/(?:libcuda\.so\.[^/]*|libnvidia-ml\.so\.[^/]*|nvidia-smi)")
 """What has its version in its bytes; of a library, the file's name says it, too."""
 PERSISTENCED = re.compile(r".*/bin/nvidia-persistenced")
@@ -31,6 +31,7 @@ INSTALLED = re.compile(
 )
 """The driver's libraries where distributions have them; those of containers, and CUDA's own for older drivers, lie elsewhere."""
 
+FIRMWARES = ("/usr/lib/firmware", "/lib/firmware")
 FOLDERS = ("updates/{kernel}", "updates", "{kernel}", "")
 """Where the kernel looks for firmware below /usr/lib/firmware: https://docs.kernel.org/driver-api/firmware/fw_search_path.html."""
 PACKED = ("", ".zst", ".xz")
@@ -54,7 +55,7 @@ def versions(filesystem: Filesystem, expected: Expected) -> list[str]:
     if expected.driver:
         wrong += [] if modules(filesystem) else [f"there is no module of the driver {wanted}"]
         wrong += [f"there is no {name}{wanted}" for name in REQUIRED if not any(path.endswith(f"/{name}{wanted}") for path in parts)]
-    elif trees(filesystem) and not modules(filesystem):
+    elif boots(filesystem) and not modules(filesystem):
         installed = [path for path in sorted(parts) if INSTALLED.fullmatch(path)]
         if all(any(f"/{name}" in path for path in installed) for name in REQUIRED):
             wrong += [f"{path} is of the driver, of which there is no module" for path in installed]
@@ -108,5 +109,5 @@ def firmware(filesystem: Filesystem, expected: Expected) -> list[str]:
 
 
 def _there(filesystem: Filesystem, tree: Tree, name: str) -> bool:
-    places = (f"/usr/lib/firmware/{folder.format(kernel=tree.version)}/{name}{ending}" for folder in FOLDERS for ending in PACKED)
-    return any(filesystem.kind(filesystem.resolved(place)) == "file" for place in places)
+    folders = (f"{root}/{folder.format(kernel=tree.version)}" for root in FIRMWARES for folder in FOLDERS)
+    return any(filesystem.kind(filesystem.resolved(f"{folder}/{name}{end}")) == "file" for folder in folders for end in PACKED)

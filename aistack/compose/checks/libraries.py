@@ -11,7 +11,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 
-from aistack.compose.checks.tree import trees
+from aistack.compose.checks.tree import boots
 from aistack.compose.findings import Check
 from aistack.facts.binary import Binary
 from aistack.facts.filesystem import Filesystem
@@ -26,8 +26,8 @@ INJECTED = re.compile(r"lib(?:cuda|cudadebugger|nvcuvid|nvoptix|nvidia-[\w-]+)\.
 def _needs(filesystem: Filesystem) -> list[str]:
     searched = {filesystem.resolved(folder) for folder in _searched(filesystem)}
     anywhere = _names(filesystem)
-    boots = bool(trees(filesystem))
-    told = () if boots else re.split("[:;]", filesystem.environment.get("LD_LIBRARY_PATH", ""))  # a booted system does not read it
+    booted = boots(filesystem)
+    told = () if booted else re.split("[:;]", filesystem.environment.get("LD_LIBRARY_PATH", ""))  # a booted system does not read it
 
     def found(folder: str, name: str, binary: Binary) -> bool:
         there = filesystem.binaries.get(filesystem.resolved(f"{folder}/{name}"))
@@ -44,7 +44,7 @@ def _needs(filesystem: Filesystem) -> list[str]:
             known = any(found(folder, name, binary) for folder in folders) or (
                 not strict and (name, binary.machine, binary.bits) in anywhere
             )
-            if not known and (boots or not INJECTED.fullmatch(name)):
+            if not known and (booted or not INJECTED.fullmatch(name)):
                 wrong.append(
                     f"{path} needs {name}, which is not where it is looked for" if strict else f"{path} needs {name}, which is nowhere"
                 )

@@ -23,8 +23,8 @@ from aistack.facts.binary import Binary
 from aistack.facts.fatbin import DeviceCode
 from aistack.facts.files import APP
 from aistack.facts.filesystem import Entry, Filesystem, placed
-from aistack.facts.kernel_files import MODULE_FILE, Kernel, Module
-from aistack.host.binaries import compression, elf, initramfs
+from aistack.facts.kernel_files import INITRAMFS_FILE, KERNEL_FILE, MODULE_FILE, UNIFIED_FILE, Kernel, Module
+from aistack.host.binaries import compression, elf, initramfs, unified
 from aistack.host.binaries.elf import DamagedError
 from aistack.host.binaries.kernel import kernel
 from aistack.host.binaries.module import module
@@ -39,10 +39,8 @@ LARGE = 32 << 20
 MOST_WAITING = 64 << 20
 """Bytes of contents that may wait for a thread."""
 
-KERNEL = re.compile(r"/usr/lib/modules/[^/]+/vmlinuz")
-INITRAMFS = re.compile(r"/usr/lib/modules/[^/]+/initramfs\.img")
 MODULE = re.compile(r"(?:/usr)?/lib/modules/.*/" + MODULE_FILE.pattern)
-FIRMWARE = re.compile(r"/usr/lib/firmware/nvidia/[^/]+/gsp[^/]*\.bin")
+FIRMWARE = re.compile(r"(?:/usr)?/lib/firmware/nvidia/[^/]+/gsp[^/]*\.bin")
 """NVIDIA's firmware, which says for which version of the driver it is."""
 
 PACKAGED = ("/usr/", "/etc/", "/lib", "/bin/", "/sbin/", "/boot/")
@@ -67,7 +65,15 @@ class Damage:
     why: str
 
 
-Value = Binary | Damage | Filesystem | Kernel | Module
+@dataclass(frozen=True, slots=True)
+class Unified:
+    """A kernel and its initramfs (None: it has none) in one file."""
+
+    kernel: Kernel
+    initramfs: Filesystem | None
+
+
+Value = Binary | Damage | Filesystem | Kernel | Module | Unified
 Promise = Future[Value | None]
 
 
@@ -91,6 +97,7 @@ class Contents:
         self.code = dict(lower.code)
         known: dict[str, Value] = {**lower.binaries, **lower.modules, **lower.kernels, **lower.initramfs}
         known |= {path: Damage(why) for path, why in lower.damaged.items()}
+        known |= {path: Unified(one, lower.initramfs.get(path)) for path, one in lower.kernels.items() if UNIFIED_FILE.fullmatch(path)}
         self.values = {path: _kept(value) for path, value in known.items()}
         self.waiting: deque[tuple[Promise, int]] = deque()
 
@@ -118,10 +125,11 @@ class Contents:
     def take(self, path: str, entry: Entry, stream: IO[bytes]) -> Entry:
         """Reads a file; its entry comes back with the checksum."""
         head = stream.read(HEAD)
-        ours = MODULE.fullmatch(path) or KERNEL.fullmatch(path)
+        ours = MODULE.fullmatch(path) or KERNEL_FILE.fullmatch(path)
+        whole = INITRAMFS_FILE.fullmatch(path) or UNIFIED_FILE.fullmatch(path)
         binary = ours or (head.startswith(elf.MAGIC) and not path.startswith(UNREAD))
-        if INITRAMFS.fullmatch(path) or (entry.size > LARGE and not (ours or self.wanted(path))):
-            return self._take_large(path, entry, head, stream, read=bool(binary or INITRAMFS.fullmatch(path)))
+        if whole or (entry.size > LARGE and not (ours or self.wanted(path))):
+            return self._take_large(path, entry, head, stream, read=bool(binary or whole))
         data = head + stream.read()
         if self.wanted(path):
             self.texts[path] = data
@@ -169,9 +177,11 @@ class Contents:
                 self._hold(path, fatbin.read(pieces()))
             else:
                 deque(pieces(), maxlen=0)
-            if INITRAMFS.fullmatch(path):
+            if INITRAMFS_FILE.fullmatch(path):
                 file.flush()
                 self.values[path] = _kept(self._initramfs(Path(file.name)))
+            elif UNIFIED_FILE.fullmatch(path):
+                self.values[path] = _kept(self._unified(path, file, entry.size))
             elif read:
                 file.seek(0)
                 self.values[path] = _kept(_value(path, file, entry.size))
@@ -189,9 +199,25 @@ class Contents:
             return Damage(str(error))
         return inner.filesystem(entries)
 
+    def _unified(self, path: str, stream: IO[bytes], size: int) -> Value | None:
+        own = _value(path, stream, size)
+        if not isinstance(own, Kernel):
+            return own
+        inside: Value | None = None
+        if part := unified.sections(stream, size).get(unified.INITRAMFS):
+            with tempfile.NamedTemporaryFile(dir=self.scratch) as file:
+                place, left = part
+                stream.seek(place)
+                while piece := stream.read(min(left, CHUNK)):
+                    left -= file.write(piece)
+                file.flush()
+                inside = self._initramfs(Path(file.name))
+        return inside if isinstance(inside, Damage) else Unified(own, inside if isinstance(inside, Filesystem) else None)
+
     def filesystem(self, entries: dict[str, Entry]) -> Filesystem:
         """All that was read, with those entries."""
         values = {path: promise.result() for path, promise in self.values.items()}
+        both = {path: value for path, value in values.items() if isinstance(value, Unified)}
         return Filesystem(
             entries=entries,
             texts=self.texts,
@@ -200,8 +226,10 @@ class Contents:
             keys_below=tuple(sorted(self.keys_below)),
             binaries={path: value for path, value in values.items() if isinstance(value, Binary)},
             modules={path: value for path, value in values.items() if isinstance(value, Module)},
-            kernels={path: value for path, value in values.items() if isinstance(value, Kernel)},
-            initramfs={path: value for path, value in values.items() if isinstance(value, Filesystem)},
+            kernels={path: value for path, value in values.items() if isinstance(value, Kernel)}
+            | {path: one.kernel for path, one in both.items()},
+            initramfs={path: value for path, value in values.items() if isinstance(value, Filesystem)}
+            | {path: one.initramfs for path, one in both.items() if one.initramfs is not None},
             damaged={path: value.why for path, value in values.items() if isinstance(value, Damage)},
             code=self.code,
         )
@@ -212,8 +240,12 @@ def _value(path: str, stream: IO[bytes], size: int) -> Value | None:
     try:
         if MODULE.fullmatch(path):
             return module(compression.unpacked(stream.read()))
-        if KERNEL.fullmatch(path):
+        if KERNEL_FILE.fullmatch(path):
             return kernel(stream.read())
+        if UNIFIED_FILE.fullmatch(path):
+            place, length = unified.sections(stream, size).get(unified.KERNEL, (0, 0))
+            stream.seek(place)
+            return kernel(stream.read(length))
         return elf.firmware(stream) if FIRMWARE.fullmatch(path) else elf.binary(stream, size, path)
     except DiagnosticError:
         raise
