@@ -169,6 +169,16 @@ FAULTS: list[tuple[str, Files, str]] = [
         {"/etc/modprobe.d/a.conf": b"install nvidia modprobe -i nvidia-tesla\n"},
         "modprobe loads nvidia-tesla in the place of nvidia",
     ),
+    (
+        "library-needs",
+        {"/usr/lib/own/bin/tool": program(needed=["liba.so"]), "/usr/lib/other/lib/liba.so": elf_samples.binary()},
+        "/usr/lib/own/bin/tool needs liba.so",
+    ),
+    (
+        "library-needs",
+        {"/usr/bin/tool": program(needed=["liba.so"], runpath="/usr/own/$LIBRARY"), "/usr/own/lib/liba.so": elf_samples.binary()},
+        "/usr/bin/tool needs liba.so",
+    ),
     ("library-needs", {"/usr/bin/tool": program(needed=["libgone.so.1"])}, "/usr/bin/tool needs libgone.so.1"),
     ("library-needs", {"/usr/bin/tool": elf_samples.binary(interpreter="/lib/ld-musl.so.1")}, "asks for the loader /lib/ld-musl.so.1"),
     ("library-needs", {"/usr/lib/x86_64-linux-gnu/liba.so.1": elf_samples.binary(needed=["libb.so.2"])}, "liba.so.1 needs libb.so.2"),

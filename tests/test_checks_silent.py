@@ -96,6 +96,30 @@ HARMLESS: list[tuple[str, str, Files]] = [
         },
     ),
     (
+        "a program that a script starts with its own libraries",
+        "library-needs",
+        {
+            "/usr/lib/own/bin/tool": program(needed=["liba.so"]),
+            "/usr/lib/own/lib/liba.so": LIBRARY,
+            "/usr/lib/other/tool": program(needed=["libc.so"]),
+            "/usr/lib/other/libc.so": LIBRARY,
+        },
+    ),
+    (
+        "a folder named by the processor's words",
+        "library-needs",
+        {
+            "/usr/bin/tool": program(needed=["liba.so", "libb.so"], runpath="$ORIGIN/../own/$LIB:/usr/own/${PLATFORM}"),
+            "/usr/own/lib/x86_64-linux-gnu/liba.so": LIBRARY,
+            "/usr/own/x86_64/libb.so": LIBRARY,
+        },
+    ),
+    (
+        "CUDA's libraries for older drivers",
+        "driver-versions",
+        {"/usr/local/cuda-12.8/compat/libcuda.so.570.86.10": elf_samples.binary(behind=b"\x00570.86.10\0")},
+    ),
+    (
         "a folder that the loader is told of",
         "library-needs",
         {

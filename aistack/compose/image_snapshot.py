@@ -97,7 +97,8 @@ def _platform(filesystem: Filesystem, packages: Mapping[str, str], tree: Tree | 
 def _driver(filesystem: Filesystem, packages: Mapping[str, str], tree: Tree | None) -> dict[str, Any]:
     """NVIDIA's driver with its fabric manager, or the kernel's own for AMD's accelerators."""
     modules = driver.modules(filesystem)
-    libraries = {match["version"] for path in filesystem.binaries if "/libcuda.so." in path and (match := driver.LIBRARY.fullmatch(path))}
+    named = (match for path in filesystem.binaries if "/libcuda.so." in path and (match := driver.LIBRARY.fullmatch(path)))
+    libraries = {match["version"] for match in named if not driver.FOR_OLDER.fullmatch(match[0])}
     if not modules and not libraries:
         own = next((module for path, module in (tree.modules if tree else {}).items() if module_name(path) == "amdgpu"), None)
         return {"driver": {"module": {"name": "amdgpu", "flavor": "in-tree"}}} if own else {}

@@ -24,9 +24,8 @@ THREADS = 2
 def filesystem(layers: Sequence[Path], wanted: Callable[[str], bool], scratch: Path, lower: Filesystem | None = None) -> Filesystem:
     """The merged file system of layers, lowest first, above a `lower` one; contents are kept for paths that are `wanted`.
 
-    A name whose folder is a link lands where that leads, as where podman (with `vfs`), umoci or containerd unpack one layer after the other
-    into one root. What unpacks each into a folder of its own (podman and Docker for overlayfs) puts a folder in the place of the link
-    instead: `Filesystem.through`.
+    A name whose folder is a link lands where that leads, as where podman (with `vfs`) and umoci unpack one layer after the other into one
+    root. What unpacks each into a folder of its own (podman for overlayfs) puts a folder in the place of the link: `Filesystem.through`.
     """
     entries = dict(lower.entries) if lower else {}
     through = dict(lower.through) if lower else {}

@@ -26,6 +26,8 @@ PERSISTENCED = re.compile(r".*/bin/nvidia-persistenced")
 """Distributions build it from a source of its own: it is of the driver's branch, not always of its version."""
 REQUIRED = ("libcuda.so.", "libnvidia-ml.so.")
 """What every driver has for programs; one of them alone is there for a program that links it, and is no driver."""
+FOR_OLDER = re.compile(r".*/cuda[^/]*/compat/.+")
+"""CUDA's own libraries for drivers that are older than it, and so of another version."""
 INSTALLED = re.compile(
     r"/usr/lib(?:64)?/(?:[^/]+-linux-[^/]+/)?(?:nvidia/(?:[^/]+/)?)?lib(?:cuda|nvidia-ml)\.so\.(?P<version>" + VERSION.pattern + ")"
 )
@@ -48,6 +50,8 @@ def versions(filesystem: Filesystem, expected: Expected) -> list[str]:
         f"{path} is of {version or 'no version'}, the driver is {wanted}" for path, version in sorted(parts.items()) if version != wanted
     ]
     for path, binary in sorted(filesystem.binaries.items()):
+        if FOR_OLDER.fullmatch(path):
+            continue
         if (SAYING.fullmatch(path) or FIRMWARE.fullmatch(path)) and parts.get(path, wanted) not in binary.versions:
             wrong.append(f"{path} does not hold the version {parts.get(path, wanted)}, but {', '.join(binary.versions) or 'none'}")
         elif PERSISTENCED.fullmatch(path) and _branch(wanted) not in map(_branch, binary.versions):
@@ -81,7 +85,8 @@ def modules(filesystem: Filesystem) -> dict[str, Module]:
 
 def _named(filesystem: Filesystem) -> dict[str, str]:
     """Libraries and firmware with the version that their names say."""
-    libraries = {path: match["version"] for path in filesystem.binaries if (match := LIBRARY.fullmatch(path))}
+    named = (match for path in filesystem.binaries if not FOR_OLDER.fullmatch(path) and (match := LIBRARY.fullmatch(path)))
+    libraries = {match[0]: match["version"] for match in named}
     return libraries | {path: match["version"] for path in filesystem.entries if (match := FIRMWARE.fullmatch(path))}
 
 
