@@ -194,11 +194,31 @@ def initramfs(files: Mapping[str, bytes], *, microcode: bool = False, packed: bo
     return early + (gzip.compress(inside, mtime=0) if packed else inside)
 
 
+def unified(parts: Mapping[str, bytes]) -> bytes:
+    """A program for UEFI with those sections, each filled up to 512 bytes."""
+    start, optional = 0x80, 240
+    place = -(-(start + 24 + optional + 40 * len(parts)) // 512) * 512
+    table, content = b"", b""
+    for name, data in parts.items():
+        stored = data + bytes(-len(data) % 512)
+        table += struct.pack("<8sIIII16x", name.encode(), len(data), 0x1000, len(stored), place + len(content))
+        content += stored
+    coff = struct.pack("<4sHHIIIHH", b"PE\0\0", 0x8664, len(parts), 0, 0, 0, optional, 0)
+    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", start)
+    return (head.ljust(start, b"\0") + coff + bytes(optional) + table).ljust(place, b"\0") + content
+
+
+def link(name: str, target: str) -> bytes:
+    """A link in an archive of an initramfs."""
+    return _member(name, target.encode(), 0o120777, 0)
+
+
 def _archive(files: Mapping[str, bytes]) -> bytes:
-    found = b""
-    for number, (name, data) in enumerate({**files, "TRAILER!!!": b""}.items(), start=1):
-        title = name.strip("/").encode() + b"\0"
-        fields = (number, 0o100644, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(title), 0)
-        head = b"070701" + b"".join(b"%08x" % field for field in fields) + title
-        found += head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
-    return found
+    return b"".join(_member(*file, 0o100644, number) for number, file in enumerate({**files, "TRAILER!!!": b""}.items(), start=1))
+
+
+def _member(name: str, data: bytes, mode: int, number: int) -> bytes:
+    title = name.strip("/").encode() + b"\0"
+    fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(title), 0)
+    head = b"070701" + b"".join(b"%08x" % field for field in fields) + title
+    return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)

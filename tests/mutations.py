@@ -167,7 +167,7 @@ def second_kernel(random: Random, base: Base) -> Fault:
     version = f"6.1.{random.randrange(99)}"
     path = random.choice(base.modules())
     files: Files = {f"/usr/lib/modules/{version}/kernel/{path.rpartition('/')[2]}": base.data[path]}
-    return Fault("one-kernel-tree", version, files, frozenset({"locked-kernel"}))
+    return Fault("one-kernel-tree", version, files, frozenset({"locked-kernel", "kernel-version"}))
 
 
 def broken_index(random: Random, base: Base) -> Fault:

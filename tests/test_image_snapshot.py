@@ -12,7 +12,7 @@ import pytest
 import yaml
 from images_read import DIGEST, LOCK, Files, healthy, read
 from judged_snapshots import judged
-from kernel_samples import DRIVER, KERNEL, LIBRARIES, NVIDIA, OTHER_CLAIM, at, driver, driver_module, initramfs
+from kernel_samples import DRIVER, FOLDER, KERNEL, LIBRARIES, NVIDIA, OTHER_CLAIM, at, driver, driver_module, initramfs
 from test_accelerator_code import SITE, TORCH, library, nvidia
 
 from aistack.compose import image_snapshot
@@ -64,6 +64,14 @@ def test_a_node_says_what_it_has_and_the_judge_has_nothing_against_it(tmp_path: 
     assert document["fabric"] == {"manager": {"state": "absent"}}
     assert document["runtime"] == {"podman": "5.4.2", "container_toolkit": "1.18.0"}
     assert rules(document, catalog) == []
+
+
+def test_a_node_of_another_maker_says_the_same(tmp_path: Path, catalog: Catalog) -> None:
+    """Its kernel lies in /boot, and CUDA's libraries for older drivers are not its driver's."""
+    moved = {path.replace(f"{FOLDER}/vmlinuz", f"/boot/vmlinuz-{KERNEL}"): content for path, content in node().items()}
+    compat: Files = {"/usr/local/cuda-12.8/compat/libcuda.so.570.124.06": elf_samples.binary(behind=b"\x00570.124.06\0")}
+    told = shown(tmp_path, moved, compat, catalog=catalog, bootable=False, lock=None)
+    assert told == shown(tmp_path, node(), catalog=catalog, lock=None)
 
 
 def test_the_judge_finds_what_does_not_fit(tmp_path: Path, catalog: Catalog) -> None:

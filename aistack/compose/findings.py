@@ -44,7 +44,7 @@ class Finding:
 class Check:
     """A question that an image's files answer: `description` is the sentence that is true when the answer is yes.
 
-    With `bootable` it is asked of bootable images only.
+    With `bootable` it is asked of bootable containers only, with `kernel` of them and of every image with a kernel or its modules.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Check:
     look: Look
     fatal: bool = True
     bootable: bool = False
+    kernel: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

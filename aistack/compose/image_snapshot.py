@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 from aistack.compose.checks import driver
 from aistack.compose.checks.claims import kept_away
-from aistack.compose.checks.tree import Tree, arguments, setting, trees
+from aistack.compose.checks.tree import Tree, arguments, boots, setting, trees
 from aistack.compose.lint import DPKG_STATUS
 from aistack.compose.lock import Lock
 from aistack.compose.verify import installed
@@ -54,7 +54,7 @@ def snapshot(
     status = next((text for path in DPKG_STATUS if (text := filesystem.text(path)) is not None), "")
     packages = {name: _upstream(version) for name, version, _ in installed(status)}
     found: dict[str, Any] = {"schema": SCHEMA}
-    if bootable:
+    if bootable or boots(filesystem):
         if lock and lock.accelerator and lock.accelerator.vendor != "cpu":
             found["accelerator"] = {"product": lock.accelerator.product, "count": lock.accelerator.count}
         kernels = trees(filesystem)
@@ -98,7 +98,8 @@ def _platform(filesystem: Filesystem, packages: Mapping[str, str], tree: Tree | 
 def _driver(filesystem: Filesystem, packages: Mapping[str, str], tree: Tree | None) -> dict[str, Any]:
     """NVIDIA's driver with its fabric manager, or the kernel's own for AMD's accelerators."""
     modules = driver.modules(filesystem)
-    libraries = {match["version"] for path in filesystem.binaries if "/libcuda.so." in path and (match := driver.LIBRARY.fullmatch(path))}
+    named = (match for path in filesystem.binaries if "/libcuda.so." in path and (match := driver.LIBRARY.fullmatch(path)))
+    libraries = {match["version"] for match in named if not driver.FOR_OLDER.fullmatch(match[0])}
     if not modules and not libraries:
         own = next((module for path, module in (tree.modules if tree else {}).items() if module_name(path) == "amdgpu"), None)
         return {"driver": {"module": {"name": "amdgpu", "flavor": "in-tree"}}} if own else {}

@@ -17,6 +17,8 @@ from aistack.facts import kargs
 from aistack.facts.filesystem import Filesystem
 
 PREPARE_ROOT = ("/etc/ostree/prepare-root.conf", "/usr/lib/ostree/prepare-root.conf")
+SIGNS = ("/sysroot", "/ostree", "/usr/lib/ostree", "/usr/lib/bootc")
+"""Folders of bootable containers that no other system has."""
 MODEL_ROOT = "/usr/share/doc/bootc/baseimage/base"
 """Where an image with bootc carries an example of a root; it is held to the same."""
 

@@ -19,6 +19,7 @@ from aistack.compose import checks, lint, tidy
 from aistack.compose.checks import code as device_code
 from aistack.compose.checks.expected import Expected, Signed
 from aistack.compose.checks.signing import signers
+from aistack.compose.checks.tree import trees
 from aistack.compose.distros import debian
 from aistack.compose.findings import Finding, Outcome, answer, ask, some
 from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, LockFormatError, decode, identity
@@ -48,11 +49,14 @@ NOTHING = Expected()
 def verify_image(filesystem: Filesystem, *, bootable: bool, expected: Expected = NOTHING) -> tuple[Finding, ...]:
     """Checks any image, whoever built it: what bootable containers hold to, if it is one, and what no image should carry.
 
-    Its kernel, driver, programs and libraries must fit each other, and what is expected of them.
+    Its kernel, driver, programs and libraries must fit each other, and what is expected of them. An image that is no bootable container may
+    have kernels, too, anywhere and as many as it likes.
     """
+    kernel = bootable or bool(trees(filesystem))
     asked = (*lint.LINTS, *lint.OURS, *tidy.TIDY, *checks.checks(expected))
-    found = ask(filesystem, (check for check in asked if bootable or not check.bootable), lint.EXEMPTIONS)
-    return (*found, signers(filesystem, expected)) if bootable else tuple(found)
+    asked = tuple(check for check in asked if (bootable or not check.bootable) and (kernel or not check.kernel))
+    found = tuple(ask(filesystem, asked, lint.EXEMPTIONS))
+    return (*found, signers(filesystem, expected)) if kernel else found
 
 
 def carried(filesystem: Filesystem) -> Lock | None:
@@ -71,8 +75,8 @@ def expected_by(lock: Lock | None, signed: Signed = frozenset()) -> Expected:
 
 
 def is_bootable(filesystem: Filesystem, labels: Mapping[str, str]) -> bool:
-    """Whether an image says that it boots, by its label, or has a kernel to do it."""
-    return labels.get(BOOTABLE) == "1" or any(re.fullmatch(r"/usr/lib/modules/[^/]+/vmlinuz", path) for path in filesystem.entries)
+    """Whether an image is a bootable container: by its label, or by what bootc and OSTree want, beside modules for a kernel."""
+    return labels.get(BOOTABLE) == "1" or (bool(trees(filesystem)) and any(filesystem.kind(path) for path in lint.SIGNS))
 
 
 def verify_base(filesystem: Filesystem, lock: Lock, signed: Signed = frozenset()) -> tuple[Finding, ...]:

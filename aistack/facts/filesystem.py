@@ -36,7 +36,8 @@ class Entry:
 class Filesystem:
     """Absolute paths and their entries; `texts` holds contents that were asked for, `keys` names private keys.
 
-    `texts_below` (small ones) and `keys_below` are those that layers hold, too, though a later one deletes or replaces them.
+    `texts_below` (small ones) and `keys_below` are those that layers hold, too, though a later one deletes or replaces them. `through` maps
+    the links of lower layers that a layer writes through, to the first name that it writes so.
 
     The others are what was read of the files at those paths: programs and libraries, kernel modules, kernels, the file systems in
     initramfs files, why a file could not be read that says it is one of these (`unread`: though it may be right), and what programs and
@@ -56,22 +57,13 @@ class Filesystem:
     damaged: Mapping[str, str] = field(default_factory=dict)
     unread: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, DeviceCode] = field(default_factory=dict)
+    through: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     arch: str = ""
 
     def resolved(self, path: str) -> str:
         """Where an absolute path leads when the links on it are followed; `/` where they go in a circle."""
-        done, left = "/", path.strip("/").split("/")
-        for _ in range(MOST_STEPS):
-            if not left:
-                return done
-            here = posixpath.normpath(posixpath.join(done, left.pop(0)))
-            entry = self.entries.get(here)
-            if entry is not None and entry.kind == "link":
-                done, left = "/" if entry.target.startswith("/") else done, [*entry.target.strip("/").split("/"), *left]
-            else:
-                done = here
-        return "/"
+        return _followed(self.entries, path) or "/"
 
     def below(self, folder: str) -> tuple[str, ...]:
         """Every path below a folder, sorted."""
@@ -85,3 +77,33 @@ class Filesystem:
         """The content of a file, links followed, where it was asked for; None without it."""
         content = self.texts.get(self.resolved(path))
         return None if content is None else content.decode(errors="replace")
+
+
+def placed(entries: Mapping[str, Entry], path: str) -> tuple[str, str]:
+    """Where a file of that absolute path is put, and the first link on the way to its folder that leads it there (empty: none does).
+
+    So do all that unpack archives into one root: links on the way are followed, the last name is not. A circle leads nowhere.
+    """
+    folder, _, name = path.rpartition("/")
+    above, link = folder, ""
+    while above:
+        if (entry := entries.get(above)) is not None and entry.kind == "link":
+            link = above
+        above = above.rpartition("/")[0]
+    leads = _followed(entries, folder) if link else None
+    return (posixpath.join(leads, name), link) if leads else (path, "")
+
+
+def _followed(entries: Mapping[str, Entry], path: str) -> str | None:
+    """Where an absolute path leads when the links on it are followed; None where they go in a circle."""
+    done, left = "/", path.strip("/").split("/")
+    for _ in range(MOST_STEPS):
+        if not left:
+            return done
+        here = posixpath.normpath(posixpath.join(done, left.pop(0)))
+        entry = entries.get(here)
+        if entry is not None and entry.kind == "link":
+            done, left = "/" if entry.target.startswith("/") else done, [*entry.target.strip("/").split("/"), *left]
+        else:
+            done = here
+    return None

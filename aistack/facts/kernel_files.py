@@ -13,6 +13,16 @@ from dataclasses import field
 from aistack.values import dataclass
 
 MODULE_FILE = re.compile(r"(?P<stem>[^/]+)\.ko(?:\.(?:xz|zst|gz))?")
+MODULE_FOLDER = re.compile(r"(?P<folder>(?:/usr)?/lib/modules/(?P<version>[^/]+))/(?P<rest>.+)")
+
+_NO_SIGNATURE = r"(?<!\.sig)(?<!\.asc)(?<!\.hmac)"
+KERNEL_FILE = re.compile(r"(?:/usr)?/lib/modules/[^/]+/vmlinuz|/boot/(?:vmlinu[xz]|[Ii]mage|kernel)(?:-[^/]+)?" + _NO_SIGNATURE)
+INITRAMFS_FILE = re.compile(
+    r"(?:/usr)?/lib/modules/[^/]+/(?:initramfs\.img|initrd)|/boot/(?:initrd|initramfs)(?:[-.][^/]+)?" + _NO_SIGNATURE
+)
+UNIFIED_FILE = re.compile(r"(?:(?:/boot|/efi|/boot/efi)/EFI/Linux|(?:/usr)?/lib/modules/[^/]+)/[^/]+(?<!\.addon)\.efi")
+"""Where bootable containers, distributions and systemd's kernel-install have kernels, initramfs files, and the two in one file:
+https://uapi-group.org/specifications/specs/unified_kernel_image/."""
 
 PERMITTED = ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
 """Licences of modules that may use what is exported for GPL only: `license_is_gpl_compatible` in the kernel's include/linux/license.h."""
@@ -83,6 +93,19 @@ class Kernel:
     machine: str = ""
     vermagic: str = ""
     exports: Mapping[str, Export] | None = None
+
+
+def kernel_places(folder: str) -> tuple[str, ...]:
+    """Where the kernel of a folder of modules may be."""
+    version = folder.rpartition("/")[2]
+    return f"{folder}/vmlinuz", *(f"/boot/{name}-{version}" for name in ("vmlinuz", "vmlinux", "Image", "image", "kernel"))
+
+
+def initramfs_places(folder: str) -> tuple[str, ...]:
+    """Where the initramfs for a folder of modules may be."""
+    version = folder.rpartition("/")[2]
+    names = (f"initrd.img-{version}", f"initramfs-{version}.img", f"initrd-{version}", f"initramfs-{version}", f"initrd-{version}.img")
+    return f"{folder}/initramfs.img", f"{folder}/initrd", *(f"/boot/{name}" for name in names)
 
 
 def module_name(path: str) -> str:

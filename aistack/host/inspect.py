@@ -5,14 +5,14 @@ from __future__ import annotations
 import lzma
 import posixpath
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from aistack.diagnostics import unable
-from aistack.facts.filesystem import Entry, Filesystem
+from aistack.facts.filesystem import Entry, Filesystem, placed
 from aistack.host.binaries import compression
 from aistack.host.binaries.contents import Contents
 
@@ -22,29 +22,36 @@ THREADS = 2
 
 
 def filesystem(layers: Sequence[Path], wanted: Callable[[str], bool], scratch: Path, lower: Filesystem | None = None) -> Filesystem:
-    """The merged file system of layers, lowest first, above a `lower` one; contents are kept for paths that are `wanted`."""
+    """The merged file system of layers, lowest first, above a `lower` one; contents are kept for paths that are `wanted`.
+
+    A name whose folder is a link lands where that leads, as where podman (with `vfs`) and umoci unpack one layer after the other into one
+    root. What unpacks each into a folder of its own (podman for overlayfs) puts a folder in the place of the link: `Filesystem.through`.
+    """
     entries = dict(lower.entries) if lower else {}
+    through = dict(lower.through) if lower else {}
     with ThreadPoolExecutor(THREADS) as pool:
         contents = Contents(wanted, scratch, pool, lower)
         for blob in layers:
             with compression.opened(blob, scratch / f"{blob.name[:12]}.log") as stream:
                 try:
-                    _apply(stream, entries, contents)
+                    _apply(stream, entries, contents, through)
                 except (tarfile.TarError, EOFError, OSError, ValueError, lzma.LZMAError) as error:
                     raise unable(
                         "HOST010", "layer-unreadable", f"layer {blob.name[:12]} cannot be read as a tar archive", why=(str(error),)
                     ) from error
-        for path in tuple(entries):  # an archive need not hold the folders on the way to what it holds
-            while (path := path.rpartition("/")[0]) and path not in entries:
-                entries[path] = Entry(kind="directory", mode=0o755, uid=0, gid=0)
-        return contents.filesystem(entries)
+        for path in tuple(entries):
+            _folders(path, entries)
+        return replace(contents.filesystem(entries), through=through)
 
 
-def _apply(stream: IO[bytes], entries: dict[str, Entry], contents: Contents) -> None:
+def _apply(stream: IO[bytes], entries: dict[str, Entry], contents: Contents, through: dict[str, str]) -> None:
     own: set[str] = set()  # whiteouts speak of lower layers only, wherever they stand in this one
     with tarfile.open(fileobj=_Blocks(stream), mode="r|") as archive:  # type: ignore[call-overload]  # it asks for read() only
         for member in archive:
-            path = _absolute(member.name)
+            said = _absolute(member.name)
+            path, link = placed(entries, said)
+            if link and link not in own:
+                through.setdefault(link, said)
             folder, _, name = path.rpartition("/")
             if name == OPAQUE:
                 _forget(folder, entries, contents, own)
@@ -56,16 +63,18 @@ def _apply(stream: IO[bytes], entries: dict[str, Entry], contents: Contents) -> 
                     entries.pop(gone, None)
                     contents.forget(gone)
                 continue
-            own.add(path)
             if not member.isdir():
-                _forget(path, entries, contents, own)
+                _forget(path, entries, contents, frozenset())
+            own.add(path)
             contents.forget(path)
-            entries[path] = _entry(member, entries)
+            _folders(path, entries)
+            target = placed(entries, _absolute(member.linkname))[0] if member.islnk() else ""
+            entries[path] = _entry(member, entries.get(target))
             content = archive.extractfile(member) if member.isreg() else None
             if content is not None:
                 entries[path] = contents.take(path, entries[path], content)
             elif member.islnk():
-                contents.link(path, _absolute(member.linkname))
+                contents.link(path, target)
 
 
 class _Blocks:
@@ -89,9 +98,9 @@ def _absolute(name: str) -> str:
     return posixpath.normpath("/" + name.strip("/"))
 
 
-def _entry(member: tarfile.TarInfo, entries: dict[str, Entry]) -> Entry:
+def _entry(member: tarfile.TarInfo, linked: Entry | None) -> Entry:
     if member.islnk():
-        linked = entries.get(_absolute(member.linkname)) or Entry(kind="file", mode=0, uid=0, gid=0)
+        linked = linked or Entry(kind="file", mode=0, uid=0, gid=0)
         return replace(linked, mode=member.mode, uid=member.uid, gid=member.gid)
     kind = "other"
     if member.isreg():
@@ -113,7 +122,13 @@ def _entry(member: tarfile.TarInfo, entries: dict[str, Entry]) -> Entry:
     )
 
 
-def _forget(folder: str, entries: dict[str, Entry], contents: Contents, keep: set[str]) -> None:
+def _folders(path: str, entries: dict[str, Entry]) -> None:
+    """Adds the folders on the way to a path: an archive need not hold them."""
+    while (path := path.rpartition("/")[0]) and path not in entries:
+        entries[path] = Entry(kind="directory", mode=0o755, uid=0, gid=0)
+
+
+def _forget(folder: str, entries: dict[str, Entry], contents: Contents, keep: Set[str]) -> None:
     if folder not in entries or entries[folder].kind != "directory":
         return
     for path in [path for path in entries if path.startswith(folder + "/") and path not in keep]:

@@ -8,13 +8,25 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from aistack.compose.checks import architecture, claims, driver, indexes, initramfs, kernel, leftovers, libraries, packages, references
+from aistack.compose.checks import (
+    architecture,
+    claims,
+    driver,
+    indexes,
+    initramfs,
+    kernel,
+    layers,
+    leftovers,
+    libraries,
+    packages,
+    references,
+)
 from aistack.compose.checks.expected import Expected
 from aistack.compose.findings import Check
 
 TEXTS = re.compile(
     r"(?:/etc|(?:/usr)?/lib|/usr/local/lib)/.*\.conf"
-    r"|/usr/lib/modules/[^/]+/(?:config|modules\.(?:(?:dep|alias)(?:\.bin)?|order)|modules\.builtin\.modinfo)|/boot/config-.*"
+    r"|(?:/usr)?/lib/modules/[^/]+/(?:config|modules\.(?:(?:dep|alias)(?:\.bin)?|order)|modules\.builtin\.modinfo)|/boot/config-.*"
 )
 
 
@@ -34,28 +46,29 @@ def checks(expected: Expected) -> tuple[Check, ...]:
             name="driver-versions",
             description="every part of the accelerator's driver is of one version",
             look=partial(driver.versions, expected=expected),
-            bootable=True,
+            kernel=True,
         ),
         Check(
             name="module-firmware",
             description="the firmware that modules ask for is there",
             look=partial(driver.firmware, expected=expected),
-            bootable=True,
+            kernel=True,
         ),
         Check(
             name="driver-rivals",
             description="no other module takes the accelerator",
             look=partial(claims.rivals, expected=expected),
-            bootable=True,
+            kernel=True,
         ),
         Check(
             name="driver-enabled",
             description="nothing keeps the accelerator's driver from being loaded",
             look=partial(claims.disabled, expected=expected),
-            bootable=True,
+            kernel=True,
         ),
         *libraries.CHECKS,
         *references.CHECKS,
         *leftovers.CHECKS,
         *packages.CHECKS,
+        *layers.CHECKS,
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from aistack.compose.checks.claims import drivers, patterns
 from aistack.compose.checks.expected import Expected
-from aistack.compose.checks.tree import Tree, settled, trees
+from aistack.compose.checks.tree import Tree, boots, settled, trees
 from aistack.facts import kmod
 from aistack.facts.binary import DRIVER_VERSION, GSP_FIRMWARE
 from aistack.facts.filesystem import Filesystem
@@ -26,11 +26,14 @@ PERSISTENCED = re.compile(r".*/bin/nvidia-persistenced")
 """Distributions build it from a source of its own: it is of the driver's branch, not always of its version."""
 REQUIRED = ("libcuda.so.", "libnvidia-ml.so.")
 """What every driver has for programs; one of them alone is there for a program that links it, and is no driver."""
+FOR_OLDER = re.compile(r".*/cuda[^/]*/compat/.+")
+"""CUDA's own libraries for drivers that are older than it, and so of another version."""
 INSTALLED = re.compile(
     r"/usr/lib(?:64)?/(?:[^/]+-linux-[^/]+/)?(?:nvidia/(?:[^/]+/)?)?lib(?:cuda|nvidia-ml)\.so\.(?P<version>" + DRIVER_VERSION.pattern + ")"
 )
 """The driver's libraries where distributions have them; those of containers, and CUDA's own for older drivers, lie elsewhere."""
 
+FIRMWARES = ("/usr/lib/firmware", "/lib/firmware")
 FOLDERS = ("updates/{kernel}", "updates", "{kernel}", "")
 """Where the kernel looks for firmware below /usr/lib/firmware: https://docs.kernel.org/driver-api/firmware/fw_search_path.html."""
 PACKED = ("", ".zst", ".xz")
@@ -49,7 +52,7 @@ def versions(filesystem: Filesystem, expected: Expected) -> list[str]:
     if expected.driver:
         wrong += [] if modules(filesystem) else [f"there is no module of the driver {wanted}"]
         wrong += [f"there is no {name}{wanted}" for name in REQUIRED if not any(path.endswith(f"/{name}{wanted}") for path in parts)]
-    elif trees(filesystem) and not modules(filesystem):
+    elif boots(filesystem) and not modules(filesystem):
         installed = [path for path in sorted(parts) if INSTALLED.fullmatch(path)]
         if all(any(f"/{name}" in path for path in installed) for name in REQUIRED):
             wrong += [f"{path} is of the driver, of which there is no module" for path in installed]
@@ -62,6 +65,8 @@ def _unlike(filesystem: Filesystem, parts: Mapping[str, str], wanted: str) -> It
         if version != wanted:
             yield f"{path} is of {version or 'no version'}, the driver is {wanted}"
     for path, binary in sorted(filesystem.binaries.items()):
+        if FOR_OLDER.fullmatch(path):
+            continue
         if (SAYING.fullmatch(path) or GSP_FIRMWARE.fullmatch(path)) and parts.get(path, wanted) not in binary.versions:
             yield f"{path} does not hold the version {parts.get(path, wanted)}, but {', '.join(binary.versions) or 'none'}"
         elif PERSISTENCED.fullmatch(path) and _branch(wanted) not in map(_branch, binary.versions):
@@ -87,7 +92,8 @@ def modules(filesystem: Filesystem) -> dict[str, Module]:
 
 def _named(filesystem: Filesystem) -> dict[str, str]:
     """Libraries and firmware with the version that their names say."""
-    libraries = {path: match["version"] for path in filesystem.binaries if (match := LIBRARY.fullmatch(path))}
+    named = (match for path in filesystem.binaries if not FOR_OLDER.fullmatch(path) and (match := LIBRARY.fullmatch(path)))
+    libraries = {match[0]: match["version"] for match in named}
     return libraries | {path: match["version"] for path in filesystem.entries if (match := GSP_FIRMWARE.fullmatch(path))}
 
 
@@ -115,5 +121,5 @@ def firmware(filesystem: Filesystem, expected: Expected) -> list[str]:
 
 
 def _there(filesystem: Filesystem, tree: Tree, name: str) -> bool:
-    places = (f"/usr/lib/firmware/{folder.format(kernel=tree.version)}/{name}{ending}" for folder in FOLDERS for ending in PACKED)
-    return any(filesystem.kind(filesystem.resolved(place)) == "file" for place in places)
+    folders = (f"{root}/{folder.format(kernel=tree.version)}" for root in FIRMWARES for folder in FOLDERS)
+    return any(filesystem.kind(filesystem.resolved(f"{folder}/{name}{end}")) == "file" for folder in folders for end in PACKED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from aistack.compose.checks.tree import Tree, trees
+from aistack.compose.checks.tree import NO_KERNEL, NOT_MERGED, Tree, trees
 from aistack.compose.findings import Check
 from aistack.facts import kmod
 from aistack.facts.filesystem import Filesystem
@@ -12,11 +12,20 @@ from aistack.facts.kernel_files import module_name
 
 DEPENDENCIES, ALIASES = "modules.dep", "modules.alias"
 BINARY = ".bin"
+INDEXES = tuple(name + ending for name in (DEPENDENCIES, ALIASES) for ending in ("", BINARY))
 
 
 def _indexes(filesystem: Filesystem) -> list[str] | str:
     found = trees(filesystem)
-    return [problem for tree in found for problem in stale(filesystem, tree)] if found else "there is no kernel in /usr/lib/modules"
+    unmade = [tree.folder for tree in found if not tree.files and not any(filesystem.kind(f"{tree.folder}/{name}") for name in INDEXES)]
+    wrong = [problem for tree in found if tree.folder not in unmade for problem in stale(filesystem, tree)]
+    if filesystem.kind("/lib") == "directory":  # and no link to /usr/lib
+        wrong += [f"modprobe looks in {NOT_MERGED}, which does not lead to {tree.folder}" for tree in found if _missed(filesystem, tree)]
+    return wrong or (f"for {', '.join(unmade)} there are no indexes and no kernel" if unmade else [] if found else NO_KERNEL)
+
+
+def _missed(filesystem: Filesystem, tree: Tree) -> bool:
+    return filesystem.resolved(f"{NOT_MERGED}/{tree.version}") != tree.folder
 
 
 def stale(filesystem: Filesystem, tree: Tree) -> Iterator[str]:
@@ -87,5 +96,5 @@ def dependencies(tree: Tree) -> dict[str, frozenset[str]]:
 
 
 CHECKS = (
-    Check(name="module-indexes", description="depmod's indexes are made from the modules that are there", look=_indexes, bootable=True),
+    Check(name="module-indexes", description="depmod's indexes are made from the modules that are there", look=_indexes, kernel=True),
 )

@@ -6,40 +6,47 @@ import re
 from collections.abc import Iterator
 
 from aistack.compose.checks.indexes import stale
-from aistack.compose.checks.tree import Tree, tree, trees
+from aistack.compose.checks.tree import NO_KERNEL, Tree, folder_inside, tree, trees
 from aistack.compose.findings import Check, some
 from aistack.facts.filesystem import Filesystem
-
-ANY_MODULES = re.compile(r"(?:/usr)?/lib/modules/([^/]+)/(.+)")
+from aistack.facts.kernel_files import MODULE_FOLDER
 
 
 def _initramfs(filesystem: Filesystem) -> list[str] | str:
-    wrong, unread = list[str](), list[str]()
-    for outside in trees(filesystem):
-        file = f"{outside.folder}/initramfs.img"
+    found = trees(filesystem)
+    wrong = []
+    unread = [f"no initramfs was found for {one.version}" for one in found if not one.images]
+    for outside, file in ((one, file) for one in found for file in one.images):
         inside = filesystem.initramfs.get(file)
         if inside is None:
-            return f"{file} cannot be read" if filesystem.kind(file) else f"there is no {file}"
-        own = tree(inside, outside.version)
+            unread.append(f"{file} cannot be read")
+            continue
+        own = tree(inside, folder_inside(inside, outside.version))
         problems = (*_other_modules(outside, inside), *_lacking(outside, own), *stale(inside, own))
         wrong += [f"{file}: {problem}" for problem in problems]
         unread += [f"{file}: {path}: {why}" for path, why in inside.unread.items()]
-    return wrong or (some(unread) if unread else [])
+    return wrong or (some(unread) if unread else []) or ([] if found else NO_KERNEL)
 
 
 def _other_modules(outside: Tree, inside: Filesystem) -> Iterator[str]:
     """Modules that are not, byte for byte, what lies at their place outside."""
+    known = {_unpacked(outside.short(path)): module for path, module in outside.modules.items()}
     for path, module in inside.modules.items():
-        place = ANY_MODULES.fullmatch(path)
-        if place is None or place[1] != outside.version:
+        place = MODULE_FOLDER.fullmatch(path)
+        if place is None or place["version"] != outside.version:
             yield f"{path} is of another kernel than {outside.version}"
             continue
-        own = outside.modules.get(f"{outside.folder}/{place[2]}")
+        own = known.get(_unpacked(place["rest"]))
         if own is None:
-            yield f"{place[2]} is not among the kernel's modules"
+            yield f"{place['rest']} is not among the kernel's modules"
         elif own.digest != module.digest:
             said = [f"{one.version or one.source_version} outside" for one in (own,) if one.version != module.version]
-            yield f"{place[2]} is not the one that lies outside" + "".join(f" ({module.version}, {text})" for text in said)
+            yield f"{place['rest']} is not the one that lies outside" + "".join(f" ({module.version}, {text})" for text in said)
+
+
+def _unpacked(path: str) -> str:
+    """A module's path as it is where nothing is compressed: what makes an initramfs may leave that to the whole of it."""
+    return re.sub(r"\.(?:xz|zst|gz)$", "", path)
 
 
 def _lacking(outside: Tree, inside: Tree) -> Iterator[str]:
@@ -62,6 +69,6 @@ CHECKS = (
         name="initramfs-modules",
         description="the modules in the initramfs are the kernel's, with all that they need",
         look=_initramfs,
-        bootable=True,
+        kernel=True,
     ),
 )

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from aistack.compose.checks.tree import MODULES, Tree, setting, trees
+from aistack.compose.checks.tree import NO_KERNEL, Tree, alone, setting, trees
 from aistack.compose.findings import Check, some
 from aistack.facts import kmod
 from aistack.facts.binary import DRIVER_FILE
 from aistack.facts.filesystem import Filesystem
-from aistack.facts.kernel_files import PERMITTED, Export, Module, module_name
+from aistack.facts.kernel_files import INITRAMFS_FILE, KERNEL_FILE, PERMITTED, UNIFIED_FILE, Export, Module, module_name
 
-NO_KERNEL = "there is no kernel in /usr/lib/modules"
-
-
-USED = re.compile(rf"{MODULES}/.*|(?:/usr)?/lib/firmware/.*|.*/(?:bin|sbin|libexec)/.*|.*\.so[.\d]*|{DRIVER_FILE.pattern}")
+USED = re.compile(
+    r"(?:/usr)?/lib/(?:modules|firmware)/.*|.*/(?:bin|sbin|libexec)/.*|.*\.so[.\d]*"
+    rf"|{KERNEL_FILE.pattern}|{INITRAMFS_FILE.pattern}|{UNIFIED_FILE.pattern}|{DRIVER_FILE.pattern}"
+)
 """Binaries that are loaded or run; others may be damaged to test programs with."""
 
 
@@ -45,41 +45,36 @@ def _unread(filesystem: Filesystem) -> Iterator[str]:
 
 
 def _one_tree(filesystem: Filesystem) -> list[str]:
-    linked = {filesystem.resolved(path) for path, entry in filesystem.entries.items() if entry.kind == "link" and module_name(path)}
-    kernels = {tree.version for tree in trees(filesystem)}
-    others: dict[str, int] = {}
-    for path in filesystem.entries:
-        folder = re.match(rf"{MODULES}/([^/]+)/", path)
-        if folder and module_name(path) and filesystem.kind(path) == "file" and folder[1] not in kernels and path not in linked:
-            others[folder[1]] = others.get(folder[1], 0) + 1
-    wrong = [f"{MODULES}/{folder} has {count} modules and no kernel" for folder, count in sorted(others.items())]
-    return wrong + ([f"kernels: {', '.join(sorted(kernels))}"] if len(kernels) > 1 else [])
+    kernels = sorted({tree.version for tree in trees(filesystem) if tree.files})
+    wrong = [f"{folder} has {count} modules and no kernel" for folder, count in sorted(alone(filesystem).items())]
+    return wrong + ([f"kernels: {', '.join(kernels)}"] if len(kernels) > 1 else [])
 
 
 def _versions(filesystem: Filesystem) -> list[str] | str:
     found = trees(filesystem)
-    if not any(tree.kernel for tree in found):
-        return "the kernel cannot be read" if found else NO_KERNEL
-    return [
-        f"{tree.folder}/vmlinuz says that it is {tree.kernel.version}"
-        for tree in found
-        if tree.kernel and tree.kernel.version != tree.version
-    ]
+    said = [(file, tree.version, filesystem.kernels.get(file)) for tree in found for file in tree.files]
+    wrong = [f"{file} says that it is {kernel.version}" for file, version, kernel in said if kernel and kernel.version != version]
+    unread = [f"{file} cannot be read" for file, _, kernel in said if not kernel]
+    unread += [f"no kernel was found for the modules in {folder}" for folder in sorted(alone(filesystem))]
+    return wrong or "; ".join(unread) or ([] if found else NO_KERNEL)
 
 
 def _built_for(filesystem: Filesystem) -> list[str] | str:
     found = trees(filesystem)
-    wrong = []
+    wrong, blind = [], []
     for tree in found:
         magic, size = _expected(tree)
         if tree.modules and not magic:
-            return f"what {tree.version} wants of modules cannot be told: none of them came with it"
+            blind.append(tree.version)
+            continue
         for path, module in tree.modules.items():
             if not _fits(module, magic, linked=filesystem.kind(path) == "link"):
                 wrong.append(f"{tree.short(path)} was built for `{module.vermagic}`, the kernel is `{magic}`")
             elif size and module.size != size:
                 wrong.append(f"{tree.short(path)} has a `struct module` of {module.size} bytes, the kernel's own have {size}")
-    return wrong if found else NO_KERNEL
+    if wrong or not blind:
+        return wrong if found else NO_KERNEL
+    return f"what {', '.join(blind)} wants of modules cannot be told: none of them came with it"
 
 
 def _expected(tree: Tree) -> tuple[str, int]:
@@ -101,10 +96,15 @@ def _fits(module: Module, magic: str, *, linked: bool) -> bool:
 def _symbols(filesystem: Filesystem) -> list[str] | str:
     found = trees(filesystem)
     wrong = [problem for tree in found for problem in _unmet(tree)]
-    blind = [tree.version for tree in found if tree.kernel is None or tree.kernel.exports is None]
+    blind = _blind(found)
     if wrong or not blind:
         return wrong if found else NO_KERNEL
-    return f"what {', '.join(blind)} exports cannot be told from its file; what its modules say of it agrees"
+    return f"what the kernel {', '.join(blind)} exports cannot be told from its file; what its modules say of it agrees"
+
+
+def _blind(found: Iterable[Tree]) -> list[str]:
+    """The kernels that do not tell what they export."""
+    return [tree.version for tree in found if tree.kernel is None or tree.kernel.exports is None]
 
 
 def _unmet(tree: Tree) -> Iterator[str]:
@@ -158,7 +158,9 @@ def _terms(filesystem: Filesystem) -> list[str] | str:
             closed = [space for space in sorted(spaces) if not _imports(module, module_name(path), space)]
             if closed and not lenient:
                 wrong.append(f"{tree.short(path)} does not import the namespace {', '.join(closed)}, from which it takes symbols")
-    return wrong if found else NO_KERNEL
+    if wrong or not (blind := _blind(found)):
+        return wrong if found else NO_KERNEL
+    return f"what the kernel {', '.join(blind)} exports, and to whom, cannot be told from its file"
 
 
 def _imports(module: Module, name: str, namespace: str) -> bool:
@@ -172,13 +174,13 @@ def _imports(module: Module, name: str, namespace: str) -> bool:
 CHECKS = (
     Check(name="readable-binaries", description="every kernel, module, program and library can be read", look=_readable),
     Check(name="one-kernel-tree", description="one kernel, and no modules of another", look=_one_tree, bootable=True),
-    Check(name="kernel-version", description="the kernel is of the version that its folder names", look=_versions, bootable=True),
-    Check(name="vermagic", description="every module was built for the kernel", look=_built_for, bootable=True),
+    Check(name="kernel-version", description="the kernel is of the version that its folder names", look=_versions, kernel=True),
+    Check(name="vermagic", description="every module was built for the kernel", look=_built_for, kernel=True),
     Check(
         name="module-symbols",
         description="every symbol that a module needs is exported, in the version that it was built against",
         look=_symbols,
-        bootable=True,
+        kernel=True,
     ),
-    Check(name="module-terms", description="no module uses what its licence or its imports forbid", look=_terms, bootable=True),
+    Check(name="module-terms", description="no module uses what its licence or its imports forbid", look=_terms, kernel=True),
 )

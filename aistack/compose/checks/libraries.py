@@ -1,7 +1,8 @@
 """Every library that a program or a library needs is where the loader looks: ld.so(8), https://man7.org/linux/man-pages/man8/ld.so.8.html.
 
 What lies in a folder of its own, such as a plugin, is loaded by a program that has loaded others before: there it is enough that the image
-has such a library at all.
+has such a library at all. A program in a folder of its own may be started by a script that says where its libraries are: there it is enough
+that they lie in that folder, or beside it where it is called `bin`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 
-from aistack.compose.checks.tree import trees
+from aistack.compose.checks.tree import boots
 from aistack.compose.findings import Check
 from aistack.facts.binary import Binary
 from aistack.facts.filesystem import Filesystem
@@ -19,6 +20,9 @@ from aistack.facts.filesystem import Filesystem
 CONFIGURATION = "/etc/ld.so.conf"
 DEFAULT = ("/lib", "/usr/lib", "/lib64", "/usr/lib64", "/lib32", "/usr/lib32", "/usr/local/lib")
 MULTIARCH = re.compile(r"(?:/usr)?/lib/\w+-linux-(?:gnu|musl)\w*|.*/glibc-hwcaps/[^/]+")
+SYSTEM = re.compile(r"(?:/usr(?:/local)?)?/s?bin")
+"""Folders of everybody's programs."""
+PROCESSORS = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}
 INJECTED = re.compile(r"lib(?:cuda|cudadebugger|nvcuvid|nvoptix|nvidia-[\w-]+)\.so\.1")
 """What a node's driver lends to containers: an image that does not boot need not have it."""
 
@@ -26,8 +30,8 @@ INJECTED = re.compile(r"lib(?:cuda|cudadebugger|nvcuvid|nvoptix|nvidia-[\w-]+)\.
 def _needs(filesystem: Filesystem) -> list[str]:
     searched = {filesystem.resolved(folder) for folder in _searched(filesystem)}
     anywhere = _names(filesystem)
-    boots = bool(trees(filesystem))
-    told = () if boots else re.split("[:;]", filesystem.environment.get("LD_LIBRARY_PATH", ""))  # a booted system does not read it
+    booted = boots(filesystem)
+    told = () if booted else re.split("[:;]", filesystem.environment.get("LD_LIBRARY_PATH", ""))  # a booted system does not read it
 
     def found(folder: str, name: str, binary: Binary) -> bool:
         there = filesystem.binaries.get(filesystem.resolved(f"{folder}/{name}"))
@@ -36,24 +40,35 @@ def _needs(filesystem: Filesystem) -> list[str]:
     wrong = []
     for path, binary in sorted(filesystem.binaries.items()):
         here = posixpath.dirname(path)
-        folders = [*(_own(folder, here) for folder in binary.runpath or binary.rpath), *filter(None, told), *searched]
+        own = (folder for said in binary.runpath or binary.rpath for folder in sorted(_own(said, here, binary)))
+        folders = [*own, *filter(None, told), *searched]
         strict = bool(binary.interpreter) or here in searched
         if binary.interpreter and not filesystem.kind(filesystem.resolved(binary.interpreter)):
             wrong.append(f"{path} asks for the loader {binary.interpreter}, which is not there")
         for name in binary.needed:
-            known = any(found(folder, name, binary) for folder in folders) or (
-                not strict and (name, binary.machine, binary.bits) in anywhere
-            )
-            if not known and (boots or not INJECTED.fullmatch(name)):
+            places = anywhere.get((name, binary.machine, binary.bits), ())
+            known = any(found(folder, name, binary) for folder in folders) or (bool(places) and not strict)
+            if binary.interpreter and here not in searched:
+                known = known or any(_beside(here, place) and posixpath.basename(place) == name for place in places)
+            if not known and (booted or not INJECTED.fullmatch(name)):
                 wrong.append(
                     f"{path} needs {name}, which is not where it is looked for" if strict else f"{path} needs {name}, which is nowhere"
                 )
     return wrong
 
 
-def _own(folder: str, here: str) -> str:
-    """A folder that a binary names itself, with what stands for its own."""
-    return re.sub(r"\$(?:ORIGIN\b|\{ORIGIN\})", lambda _: here, folder)
+def _own(folder: str, here: str, binary: Binary) -> set[str]:
+    """The folders that a binary may mean itself, with what stands for its own folder, for the processor and for libraries' folder."""
+    words = {"ORIGIN": here, "PLATFORM": PROCESSORS.get(binary.machine, "")}
+    folder = re.sub(r"\$(?:(ORIGIN|PLATFORM)\b|\{(ORIGIN|PLATFORM)\})", lambda found: words[found[1] or found[2]], folder)
+    names = ("lib", "lib64", f"lib/{words['PLATFORM']}-linux-gnu")
+    return {re.sub(r"\$(?:LIB\b|\{LIB\})", name, folder) for name in names}
+
+
+def _beside(here: str, path: str) -> bool:
+    """Whether a library lies with the programs of a folder: below it or, where it is one of programs alone, beside it."""
+    whole = posixpath.dirname(here) if posixpath.basename(here) in ("bin", "sbin") else here
+    return not SYSTEM.fullmatch(here) and path.startswith(whole + "/")
 
 
 def _searched(filesystem: Filesystem) -> Iterator[str]:
@@ -73,17 +88,16 @@ def _searched(filesystem: Filesystem) -> Iterator[str]:
         seen.add(file)
 
 
-def _names(filesystem: Filesystem) -> set[tuple[str, str, int]]:
-    """The names of all libraries, their links' too, with the processor that each is for."""
-    names = {
-        (name, binary.machine, binary.bits)
-        for path, binary in filesystem.binaries.items()
-        for name in (posixpath.basename(path), binary.soname)
-    }
+def _names(filesystem: Filesystem) -> dict[tuple[str, str, int], set[str]]:
+    """Where libraries lie by their names, their links' too, and the processor that each is for."""
+    found: dict[tuple[str, str, int], set[str]] = {}
+    for path, binary in filesystem.binaries.items():
+        for name in (posixpath.basename(path), binary.soname):
+            found.setdefault((name, binary.machine, binary.bits), set()).add(path)
     for path, entry in filesystem.entries.items():
-        if entry.kind == "link" and ".so" in path and (binary := filesystem.binaries.get(filesystem.resolved(path))):
-            names.add((posixpath.basename(path), binary.machine, binary.bits))
-    return names
+        if entry.kind == "link" and ".so" in path and (target := filesystem.binaries.get(filesystem.resolved(path))):
+            found.setdefault((posixpath.basename(path), target.machine, target.bits), set()).add(path)
+    return found
 
 
 CHECKS = (Check(name="library-needs", description="every library that a program or a library needs is found", look=_needs),)

@@ -44,7 +44,7 @@ def _listed(filesystem: Filesystem) -> Iterator[tuple[str, str, str]]:
                 md5, _, name = line.partition("  ")
                 path, owner = moved.get(f"/{name}", (f"/{name}", found[1]))
                 path = path if owner != found[1] else f"/{name}"
-                if boot := BOOT.fullmatch(path):
+                if path not in filesystem.entries and (boot := BOOT.fullmatch(path)):
                     path = f"/usr/lib/modules/{boot[2]}/{boot[1]}"
                 yield found[1], path, md5
 

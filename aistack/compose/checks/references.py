@@ -133,7 +133,7 @@ def _host_paths(specification: Any) -> Iterator[str]:
 
 
 CHECKS = (
-    Check(name="unit-programs", description="every program that a unit starts is there", look=_units, fatal=False, bootable=True),
-    Check(name="udev-programs", description="every program that a udev rule runs is there", look=_rules, fatal=False, bootable=True),
-    Check(name="cdi-files", description="everything that CDI lends to containers is there", look=_cdi, bootable=True),
+    Check(name="unit-programs", description="every program that a unit starts is there", look=_units, fatal=False, kernel=True),
+    Check(name="udev-programs", description="every program that a udev rule runs is there", look=_rules, fatal=False, kernel=True),
+    Check(name="cdi-files", description="everything that CDI lends to containers is there", look=_cdi, kernel=True),
 )

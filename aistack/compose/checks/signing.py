@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from aistack.compose.checks.expected import Expected, Signed
-from aistack.compose.checks.tree import Tree, arguments, setting, trees
+from aistack.compose.checks.tree import NO_KERNEL, Tree, arguments, setting, trees
 from aistack.compose.findings import Finding, Outcome, some
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import Module
@@ -28,7 +28,7 @@ def signers(filesystem: Filesystem, expected: Expected) -> Finding:
     """Whether every module is signed as it has to be, with the signers' names."""
     found = trees(filesystem)
     if not found:
-        return Finding(name=NAME, outcome=Outcome.UNKNOWN, message="there is no kernel in /usr/lib/modules")
+        return Finding(name=NAME, outcome=Outcome.UNKNOWN, message=NO_KERNEL)
     wrong = [problem for tree in found for problem in _wrong(filesystem, tree, expected)]
     if wrong:
         return Finding(name=NAME, outcome=Outcome.NO, message=some(wrong))

@@ -22,9 +22,9 @@ from aistack.facts import fatbin
 from aistack.facts.binary import DRIVER_FILE, GSP_FIRMWARE, Binary
 from aistack.facts.fatbin import DeviceCode
 from aistack.facts.files import APP
-from aistack.facts.filesystem import Entry, Filesystem
-from aistack.facts.kernel_files import MODULE_FILE, Kernel, Module
-from aistack.host.binaries import compression, elf, initramfs
+from aistack.facts.filesystem import Entry, Filesystem, placed
+from aistack.facts.kernel_files import INITRAMFS_FILE, KERNEL_FILE, MODULE_FILE, UNIFIED_FILE, Kernel, Module
+from aistack.host.binaries import compression, elf, initramfs, unified
 from aistack.host.binaries.elf import DamagedError, UnreadError
 from aistack.host.binaries.initramfs import Readable
 from aistack.host.binaries.kernel import kernel
@@ -44,8 +44,6 @@ MOST_WAITING = 64 << 20
 LARGEST_TEXT = 32 << 20
 """Bytes: no text that is asked for has more."""
 
-KERNEL = re.compile(r"/usr/lib/modules/[^/]+/vmlinuz")
-INITRAMFS = re.compile(r"/usr/lib/modules/[^/]+/initramfs\.img")
 MODULE = re.compile(r"(?:/usr)?/lib/modules/.*/" + MODULE_FILE.pattern)
 IMAGES = {"squashfs": (0, b"hsqs"), "EROFS": (1024, b"\xe2\xe1\xf5\xe0")}
 """File systems that are one file, in which an initramfs may have the rest of its own: where their first bytes stand, and which."""
@@ -76,7 +74,15 @@ class Damage:
     certain: bool = True
 
 
-Value = Binary | Damage | Filesystem | Kernel | Module
+@dataclass(frozen=True, slots=True)
+class Unified:
+    """A kernel and its initramfs (None: it has none) in one file."""
+
+    kernel: Kernel
+    initramfs: Filesystem | None
+
+
+Value = Binary | Damage | Filesystem | Kernel | Module | Unified
 Promise = Future[Value | None]
 Reader = Callable[[str, IO[bytes], int], Value | None]
 """What reads a file of that path and size; None for one that is no binary after all."""
@@ -104,6 +110,7 @@ class Contents:
         known: dict[str, Value] = {**lower.binaries, **lower.modules, **lower.kernels, **lower.initramfs}
         known |= {path: Damage(why) for path, why in lower.damaged.items()}
         known |= {path: Damage(why, certain=False) for path, why in lower.unread.items()}
+        known |= {path: Unified(one, lower.initramfs.get(path)) for path, one in lower.kernels.items() if UNIFIED_FILE.fullmatch(path)}
         self.values = {path: _kept(value) for path, value in known.items()}
         self.waiting: deque[tuple[Promise, int]] = deque()
 
@@ -136,7 +143,7 @@ class Contents:
             self.values[path] = _kept(form)
             return self._take_large(path, entry, head, stream, None)
         whole = reader in WHOLE or self.wanted(path)
-        if INITRAMFS.fullmatch(path) or (entry.size > LARGE and not whole):
+        if INITRAMFS_FILE.fullmatch(path) or UNIFIED_FILE.fullmatch(path) or (entry.size > LARGE and not whole):
             return self._take_large(path, entry, head, stream, reader)
         data = head + stream.read()
         if self.wanted(path):
@@ -174,7 +181,7 @@ class Contents:
             self.code[path] = code
 
     def _take_large(self, path: str, entry: Entry, head: bytes, stream: Readable, reader: Reader | None) -> Entry:
-        read = bool(reader or INITRAMFS.fullmatch(path))
+        read = bool(reader or INITRAMFS_FILE.fullmatch(path))
         holds, hashed = head.startswith(elf.MAGIC), read or path.startswith(PACKAGED)
         if not (holds or hashed):
             return entry
@@ -195,9 +202,11 @@ class Contents:
                 self._hold(path, fatbin.read(pieces()))
             else:
                 deque(pieces(), maxlen=0)
-            if INITRAMFS.fullmatch(path):
+            if INITRAMFS_FILE.fullmatch(path):
                 file.flush()
                 self.values[path] = _kept(self._initramfs(Path(file.name)))
+            elif UNIFIED_FILE.fullmatch(path):
+                self.values[path] = _kept(self._unified(path, file, entry.size))
             elif reader:
                 file.seek(0)
                 self.values[path] = _kept(_value(reader, path, file, entry.size))
@@ -207,20 +216,38 @@ class Contents:
         inner = Contents(self.wanted, self.scratch, self.pool, read=self.read)
         entries: dict[str, Entry] = {}
         try:
-            for path, entry, content in initramfs.members(file, self.scratch / "initramfs.log"):
+            for said, entry, content in initramfs.members(file, self.scratch / "initramfs.log"):
+                path, _ = placed(entries, said)
                 inner.forget(path)
                 if entry.kind == "file" and entry.target:
-                    entries[path] = entries[entry.target]
-                    inner.link(path, entry.target)
+                    target, _ = placed(entries, entry.target)
+                    entries[path] = entries[target]
+                    inner.link(path, target)
                 else:
                     entries[path] = inner.take(path, entry, content) if entry.kind == "file" else entry
         except (DamagedError, UnreadError) as error:
             return Damage(str(error), certain=isinstance(error, DamagedError))
         return inner.filesystem(entries)
 
+    def _unified(self, path: str, stream: IO[bytes], size: int) -> Value | None:
+        own = _value(_unified_kernel, path, stream, size)
+        if not isinstance(own, Kernel):
+            return own
+        inside: Value | None = None
+        if part := unified.sections(stream, size).get(unified.INITRAMFS):
+            with tempfile.NamedTemporaryFile(dir=self.scratch) as file:
+                place, left = part
+                stream.seek(place)
+                while piece := stream.read(min(left, CHUNK)):
+                    left -= file.write(piece)
+                file.flush()
+                inside = self._initramfs(Path(file.name))
+        return inside if isinstance(inside, Damage) else Unified(own, inside if isinstance(inside, Filesystem) else None)
+
     def filesystem(self, entries: dict[str, Entry]) -> Filesystem:
         """All that was read, with those entries."""
         values = {path: promise.result() for path, promise in self.values.items()}
+        both = {path: value for path, value in values.items() if isinstance(value, Unified)}
         return Filesystem(
             entries=entries,
             texts=self.texts,
@@ -229,8 +256,10 @@ class Contents:
             keys_below=tuple(sorted(self.keys_below)),
             binaries={path: value for path, value in values.items() if isinstance(value, Binary)},
             modules={path: value for path, value in values.items() if isinstance(value, Module)},
-            kernels={path: value for path, value in values.items() if isinstance(value, Kernel)},
-            initramfs={path: value for path, value in values.items() if isinstance(value, Filesystem)},
+            kernels={path: value for path, value in values.items() if isinstance(value, Kernel)}
+            | {path: one.kernel for path, one in both.items()},
+            initramfs={path: value for path, value in values.items() if isinstance(value, Filesystem)}
+            | {path: one.initramfs for path, one in both.items() if one.initramfs is not None},
             damaged={path: value.why for path, value in values.items() if isinstance(value, Damage) and value.certain},
             unread={path: value.why for path, value in values.items() if isinstance(value, Damage) and not value.certain},
             code=self.code,
@@ -257,6 +286,12 @@ def _kernel(path: str, stream: IO[bytes], size: int) -> Kernel:
     return kernel(stream.read())
 
 
+def _unified_kernel(path: str, stream: IO[bytes], size: int) -> Kernel:
+    place, length = unified.sections(stream, size).get(unified.KERNEL, (0, 0))
+    stream.seek(place)
+    return kernel(stream.read(length))
+
+
 def _firmware(path: str, stream: IO[bytes], size: int) -> Binary:
     return elf.firmware(compression.by_name(path, stream.read()))
 
@@ -278,7 +313,7 @@ WHOLE = (_module, _kernel, _firmware)
 
 def _reader(path: str, head: bytes) -> Reader | None:
     """What reads a file: its path decides, as damage may be at its very beginning; then its first bytes. None: nothing."""
-    readers = ((MODULE, _module), (KERNEL, _kernel), (GSP_FIRMWARE, _firmware))
+    readers = ((MODULE, _module), (KERNEL_FILE, _kernel), (UNIFIED_FILE, _unified_kernel), (GSP_FIRMWARE, _firmware))
     if found := next((reader for pattern, reader in readers if pattern.fullmatch(path)), None):
         return found
     if path.startswith(UNREAD):
