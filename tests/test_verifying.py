@@ -162,7 +162,7 @@ def test_an_image_of_somebodys_is_judged(tmp_path: Path, own_store: Store, capsy
 def test_an_image_that_does_not_boot_says_so(tmp_path: Path, own_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert verb.verify(named(tmp_path, {"/models/a": b"GGUF"}), statement=None, without_models=False, as_json=False) is ExitCode.OK
     shown = capsys.readouterr().out.splitlines()
-    assert shown[1].startswith("no bootable image: ")
+    assert shown[1].startswith("no bootable container: ")
     assert not [line for line in shown if " kernel: " in line]
     claims = named(tmp_path / "claims", {"/etc/motd": b""}, labels={"containers.bootc": "1"})
     exit_code, outcomes, kind = judged(claims, capsys)
