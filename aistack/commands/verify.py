@@ -47,9 +47,7 @@ def verify(subject: str, *, statement: Path | None, without_models: bool, as_jso
     if lock is None:
         print(f"{image}: {system}")
         if kind != "bootable":
-            print(
-                "no bootable container: it has no label containers.bootc and nothing of bootc or OSTree, so what only those hold to was not asked"
-            )
+            print("no bootable container: no label containers.bootc, nothing of bootc or OSTree; what only those hold to was not asked")
     for name, findings in held.items():
         for finding in findings:
             warning = finding.outcome is Outcome.NO and not finding.condemns(strict=lock is not None)
