@@ -12,7 +12,8 @@ from kernel_samples import KERNEL
 
 from aistack.commands.verifying import wanted
 from aistack.compose.lock import Lock, encode
-from aistack.compose.verify import BOUND, LOCK_PATH, QUADLETS
+from aistack.compose.render.system import BOUND_IMAGES, QUADLETS
+from aistack.compose.verify import LOCK_PATH
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.pins import LockedPackage, LockedRoot
 from aistack.host.inspect import filesystem
@@ -87,7 +88,7 @@ def healthy() -> Files:
         **kernel_samples.tree(),
         LOCK_PATH: encode(LOCK),
         f"{QUADLETS}/web.container": QUADLET,
-        f"{BOUND}/web.container": f"{QUADLETS}/web.container",
+        f"{BOUND_IMAGES}/web.container": f"{QUADLETS}/web.container",
     }
 
 

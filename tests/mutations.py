@@ -18,7 +18,8 @@ from kernel_samples import CLAIM
 
 from aistack.compose.checks import driver, packages, references
 from aistack.compose.checks.tree import trees
-from aistack.compose.verify import LOCK_PATH, QUADLETS
+from aistack.compose.render.system import QUADLETS
+from aistack.compose.verify import LOCK_PATH
 from aistack.facts.binary import GSP_FIRMWARE
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import module_name

@@ -284,6 +284,13 @@ FAULTS: list[tuple[str, Files, str]] = [
     ),
     ("no-build-tools", {"/var/lib/dkms/nvidia/550/source": "/usr/src"}, "/var/lib/dkms/nvidia is DKMS"),
     ("no-signing-key", {"/var/lib/dkms/mok.key": b"\x30\x82"}, "/var/lib/dkms/mok.key is a key that signs modules"),
+    ("no-signing-key", {"/usr/lib/dkms/mok.key": b"\x30\x82"}, "/usr/lib/dkms/mok.key is a key that signs modules"),
+    ("no-signing-key", {"/root/MOK.priv": b"\x30\x82"}, "/root/MOK.priv is a key that signs modules"),
+    (
+        "no-signing-key",
+        {"/etc/dkms/framework.conf.d/a.conf": b'mok_signing_key="/srv/a.bin"\n', "/srv/a.bin": b"\x30\x82"},
+        "/srv/a.bin is a key that signs modules",
+    ),
     ("package-files", {"/usr/bin/dash": b"#!/bin/true\n"}, "/usr/bin/dash is not what dash brought"),
     ("package-files", {"/usr/bin/.wh.dash": b""}, "/usr/bin/dash of dash is not there"),
 ]

@@ -244,6 +244,11 @@ HARMLESS: list[tuple[str, str, Files]] = [
     ),
     ("the certificate of a key", "no-signing-key", {"/var/lib/dkms/mok.pub": b"\x30\x82"}),
     (
+        "a place for a key that nobody made",
+        "no-signing-key",
+        {"/etc/dkms/framework.conf": b"# mok_signing_key=/usr/bin/dash\nmok_signing_key=/srv/gone.key\nmok_certificate=/usr/bin/dash\n"},
+    ),
+    (
         "documentation that was left out",
         "package-files",
         {"/usr/lib/sysimage/dpkg/info/a.md5sums": b"0  usr/share/doc/a\n1  usr/share/man/man1/a.1.gz\n"},

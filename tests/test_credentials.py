@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
+import elf_samples
 import pytest
 from images_read import Files, read
 
@@ -12,11 +15,14 @@ from aistack.compose import credentials
 from aistack.compose.findings import Outcome
 from aistack.compose.tidy import TIDY
 from aistack.facts.filesystem import Filesystem
+from aistack.host.layers import Entry
 
 (IDENTITY,) = (check for check in TIDY if check.name == "no-identity")
 PEM = b"-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
 TOKEN = "hf_" + "a1B2" * 9
 HEX = "9f86d081e4cd884c7d659a2f"
+WIREGUARD = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
+ESCAPED = b'{"type": "service_account", "private_key": "' + PEM.strip().replace(b"\n", b"\\n") + b'\\n"}'
 LOGIN = "machine a.example login u password p\n"
 
 HELD = {
@@ -31,6 +37,33 @@ HELD = {
     "/root/.bash_history": f"export HF_TOKEN={TOKEN}\n",
     "/etc/app.env": f"AWS_SECRET_ACCESS_KEY={HEX}\n",
     "/root/.aws/credentials": "[default]\naws_secret_access_key = x\n",
+    "/etc/systemd/system/a.service.d/token.conf": f"[Service]\nEnvironment=HF_TOKEN={TOKEN}\n",
+    "/usr/lib/systemd/system/a.service": f"[Service]\nExecStart=/usr/bin/a --key={TOKEN}\n",
+    "/usr/share/containers/systemd/a.container": f'[Container]\nEnvironment="HF_TOKEN={TOKEN}" A=b\n',
+    "/etc/containers/systemd/a.container.d/a.conf": f"[Container]\nEnvironment=DB_PASSWORD={HEX}\n",
+    "/etc/environment": f"HF_TOKEN={TOKEN}\n",
+    "/etc/environment.d/a.conf": f"WANDB_API_KEY={HEX}\n",
+    "/etc/default/a": f"AWS_SECRET_ACCESS_KEY={HEX}\n",
+    "/etc/profile.d/a.sh": f"export HF_TOKEN='{TOKEN}'\n",
+    "/etc/profile.d/proxy.sh": "export https_proxy=http://u:hunter2@proxy.example:3128\n",
+    "/root/.bashrc": f"export HF_TOKEN={TOKEN}\n",
+    "/etc/apt/sources.list.d/a.sources": "Types: deb\nURIs: https://u:hunter@a.example/debian\n",
+    "/etc/apt/sources.list": "deb [arch=amd64] https://u:hunter@a.example/debian trixie main\n",
+    "/etc/apt/apt.conf.d/90proxy": 'Acquire::http::Proxy "http://u:hunter@proxy.example:3128";\n',
+    "/etc/yum.repos.d/a.repo": "[a]\nbaseurl=https://u:hunter@a.example/\n",
+    "/etc/yum.repos.d/b.repo": "[b]\nbaseurl=https://a.example/\npassword=hunter\n",
+    "/etc/uv/uv.toml": 'index-url = "https://u:hunter@a.example/simple"\n',
+    "/opt/src/.git/config": f"[remote]\nurl = https://x-access-token:{TOKEN}@a.example/a.git\n",
+    "/root/.npmrc": f"//registry.example/:_authToken={HEX}\n",
+    "/etc/kubernetes/admin.conf": "users:\n- user:\n    client-key-data: LS0tLS1CRUdJTg==\n",
+    "/etc/kubernetes/kubelet.conf": '{"users": [{"user": {"token": "abc.def"}}]}',
+    "/etc/wireguard/wg0.conf": f"[Interface]\nPrivateKey = {WIREGUARD}\n",
+    "/etc/wireguard/private.key": f"{WIREGUARD}\n",
+    "/etc/systemd/network/wg0.netdev": f"[WireGuard]\nPrivateKey={WIREGUARD}\n",
+    "/etc/munge/munge.key": "\x01\x93 any bytes at all",
+    "/etc/slurm/jwt_hs256.key": "\x01\x93 any bytes at all",
+    "/var/spool/slurmctld/jwt_hs256.key": "\x01\x93 any bytes at all",
+    "/root/.config/gcloud/application_default_credentials.json": '{"refresh_token": "1//0gx"}',
 }
 EMPTY = {
     "/etc/apt/auth.conf": f"# {LOGIN}",
@@ -43,12 +76,30 @@ EMPTY = {
     "/root/.cache/huggingface/token": "hf_xxxxxxxx",
     "/root/.bash_history": "export HF_TOKEN=$(cat token)\n",
     "/etc/app.env": "HF_TOKEN=\nMAX_TOKEN=4096\nTOKEN_FILE=/run/secrets/token\n",
+    "/etc/systemd/system/a.service": "[Service]\nEnvironment=HF_TOKEN=${TOKEN} API_KEY=%d/api-key-0123456789 HF_TOKEN_FILE=/run/hf1\n",
+    "/usr/lib/systemd/system/b.service": f"[Service]\n# Environment=HF_TOKEN={TOKEN}\nLoadCredential=HF_TOKEN:/etc/credstore/hf_token1\n",
+    "/etc/containers/systemd/a.container": "[Container]\nEnvironment=HF_TOKEN=\nSecret=hf_token,type=env,target=HF_TOKEN\n",
+    "/etc/environment": "PATH=/usr/bin\nHF_TOKEN=hf_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n",
+    "/etc/default/a": "# API_KEY=0123456789abcdef0123\nAPI_KEY=<your-api-key-of-2024>\nDB_PASSWORD=changeme1234\n",
+    "/etc/profile.d/a.sh": "export HF_TOKEN=$(cat /run/secrets/hf-token-2024)\nexport http_proxy=http://$USER:$PASS@proxy:3128\n",
+    "/etc/apt/sources.list.d/a.list": "# deb https://u:hunter@a.example/ ./\ndeb https://a.example:8443/debian@1 ./\n",
+    "/etc/apt/apt.conf.d/90proxy": '// Acquire::http::Proxy "http://u:hunter@proxy:3128";\nAcquire::http::Proxy "http://proxy:3128";\n',
+    "/etc/yum.repos.d/a.repo": "[a]\nbaseurl=https://a.example/\npassword=\nproxy_password=$PROXY\n",
+    "/root/.npmrc": "//registry.example/:_authToken=${NPM_TOKEN}\n//other.example/:_password=\n",
+    "/etc/kubernetes/admin.conf": "users:\n- user:\n    client-certificate-data: LS0tLS1CRUdJTg==\n    tokenFile: /run/a\n    token: ''\n",
+    "/etc/wireguard/wg0.conf": f"[Interface]\nPrivateKey =\nPostUp = wg set %i private-key /run/key\n[Peer]\nPublicKey = {WIREGUARD}\n",
+    "/etc/wireguard/public.key": f"{WIREGUARD}\n",
+    "/etc/munge/munge.key": "",
+    "/etc/slurm/jwks.pub.key": "any",
+    "/usr/share/doc/a/examples/wg/.npmrc": f"//registry.example/:_authToken={HEX}\n",
     "/usr/share/doc/a/examples/server.key": PEM.decode(),
+    "/usr/share/ovmf/PkKek-1-snakeoil.key": PEM.decode(),
+    "/usr/share/doc/a/service.json": ESCAPED.decode(),
     "/usr/lib/python3/dist-packages/a/tests/server.key": PEM.decode(),
 }
 
 
-def wrong(tmp_path: Path, *layers: dict[str, str] | Files) -> list[str]:
+def wrong(tmp_path: Path, *layers: Mapping[str, bytes | Entry | str]) -> list[str]:
     """What the check says of these layers."""
     files: list[Files] = [{path: text.encode() if isinstance(text, str) else text for path, text in one.items()} for one in layers]
     found = IDENTITY.look(read(tmp_path, files))
@@ -85,12 +136,37 @@ def test_what_a_later_layer_deletes_or_replaces_is_still_there(tmp_path: Path) -
     assert IDENTITY.look(again) == expected
 
 
+def test_what_the_initramfs_holds_counts(tmp_path: Path) -> None:
+    image = "/usr/lib/modules/6.1.0/initramfs.img"
+    holds = {"etc/dropbear/key.pem": PEM, "root/.netrc": LOGIN.encode(), "etc/ssh/ssh_host_rsa_key": b"-", "usr/share/doc/a.pem": PEM}
+    assert wrong(tmp_path, {image: elf_samples.initramfs(holds)}) == [
+        f"{image}: /etc/dropbear/key.pem is a private key",
+        f"{image}: /root/.netrc holds a password or a token",
+        f"{image}: /etc/ssh/ssh_host_rsa_key is a secret, or one machine's",
+    ]
+    assert wrong(tmp_path, {image: elf_samples.initramfs({"etc/ssl/ca.pem": b"-----BEGIN CERTIFICATE-----\nMIIE\n"})}) == []
+
+
+@pytest.mark.parametrize("place", ["/var/lib/dkms/mok.key", "/etc/dkms/mok.key", "/usr/lib/dkms/mok.key", "/root/.gnupg/secring.gpg"])
+def test_keys_that_are_known_by_their_place(place: str, tmp_path: Path) -> None:
+    assert wrong(tmp_path, {place: "any bytes"}) == [f"{place} is a secret, or one machine's"]
+    assert wrong(tmp_path, {place: ""}) == []
+
+
+def test_a_key_that_a_package_made_and_a_later_layer_deletes_is_nobodys(tmp_path: Path) -> None:
+    assert wrong(tmp_path, {"/etc/munge/munge.key": "any bytes"}, {"/etc/munge/.wh.munge.key": b""}) == []
+    slurm = {"/etc/slurm/jwt_hs256.key": "any bytes"}, {"/etc/slurm/.wh.jwt_hs256.key": b""}
+    assert wrong(tmp_path, *slurm) == ["/etc/slurm/jwt_hs256.key holds a password or a token, in a lower layer"]
+
+
 def test_keys_of_every_kind_are_known_and_certificates_are_none(tmp_path: Path) -> None:
     made = {
         "rsa.der": "openssl genrsa -traditional 2048 | openssl rsa -traditional -outform DER",
         "rsa8.der": "openssl genpkey -algorithm rsa -outform DER",
         "ec.der": "openssl ecparam -genkey -name prime256v1 -noout -outform DER",
         "ec8.der": "openssl genpkey -algorithm ec -pkeyopt ec_paramgen_curve:P-384 -outform DER",
+        "encrypted.der": "openssl genpkey -algorithm rsa | openssl pkcs8 -topk8 -v2 aes256 -passout pass:a -outform DER",
+        "older.der": "openssl genpkey -algorithm ed25519 | openssl pkcs8 -topk8 -v1 PBE-SHA1-3DES -passout pass:a -outform DER",
         "ed.der": "openssl genpkey -algorithm ed25519 -outform DER",
         "key.pem": "openssl req -x509 -newkey rsa:2048 -nodes -keyout k -out c.pem -subj /CN=a && cat k",
         "both.p12": "openssl pkcs12 -export -inkey k -in c.pem -passout pass:",
@@ -103,7 +179,30 @@ def test_keys_of_every_kind_are_known_and_certificates_are_none(tmp_path: Path) 
         for name, line in made.items()
     }
     assert all(files.values())
+    key, certificate, public = files["/etc/keys/key.pem"], (tmp_path / "c.pem").read_bytes(), files["/etc/keys/public.der"]
+    armour = b"-----BEGIN PGP PRIVATE KEY BLOCK-----\n%s\nlQVYBGZ0AAABDAC7\n=aaaa\n-----END PGP PRIVATE KEY BLOCK-----\n"
+    indented = b"".join(b"    " + line for line in key.splitlines(keepends=True))
+    files |= {
+        "/etc/keys/escaped.json": json.dumps({"type": "service_account", "private_key": key.decode()}).encode(),
+        "/etc/keys/crlf.json": json.dumps({"key": key.decode().replace("\n", "\r\n")}).encode(),
+        "/etc/keys/indented.yaml": b"tls:\n  key: |\n" + indented,
+        "/etc/keys/large.pem": certificate * 100 + key,
+        "/etc/keys/cosign.key": b"-----BEGIN ENCRYPTED COSIGN PRIVATE KEY-----\neyJrZGYiOnsibmFtZSI6\n",
+        "/etc/keys/armour.asc": armour % b"",
+        "/etc/keys/version.asc": armour % b"Version: GnuPG v2\n",
+    }
+    nothing = {
+        "/etc/keys/public.asc": armour.replace(b"PRIVATE", b"PUBLIC") % b"",
+        "/etc/keys/large-certificates.pem": certificate * 100,
+        "/etc/keys/empty.json": b'{"private_key": "-----BEGIN PRIVATE KEY-----\\n-----END PRIVATE KEY-----"}',
+        "/etc/keys/variable.yaml": b"key: |\n  -----BEGIN PRIVATE KEY-----\n  ${KEY}\n  -----END PRIVATE KEY-----\n",
+        "/etc/keys/words.py": b'BEGIN = "-----BEGIN RSA PRIVATE KEY-----"\nPGP = "-----BEGIN PGP PRIVATE KEY BLOCK-----"\n',
+        "/etc/keys/program": b"\0" * 70000 + key,
+        "/etc/keys/longer.der": public + b"\0",
+    }
     none = {"trust.p12", "c.der", "public.der"}
+    made |= dict.fromkeys((path.rpartition("/")[2] for path in files), "")
+    files |= nothing
     assert read(tmp_path, [files]).keys == tuple(sorted(f"/etc/keys/{name}" for name in made.keys() - none))
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from images_read import STATUS, Files, folder, healthy, read
+from images_read import DIGEST, STATUS, Files, folder, healthy, read
 from kernel_samples import KERNEL
 
-from aistack.compose import checks, lint, tidy
+from aistack.compose import checks, lint, quadlets, tidy
 from aistack.compose.checks import signing
 from aistack.compose.checks.expected import Expected
 from aistack.compose.findings import Finding, Outcome
+from aistack.compose.render.system import BOUND_IMAGES, QUADLETS
 from aistack.compose.verify import is_bootable, verify_image
 from aistack.host.layers import Entry
 
@@ -50,6 +51,12 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("nonempty-run-tmp", {"/run/lock/pid": b"1\n"}, "/run/lock/pid"),
     ("nonempty-run-tmp", {"/tmp/build.log": b""}, "/tmp/build.log"),
     ("state-folders", {"/home": folder("/home")}, "/home does not lead into /var"),
+    ("bound-links", {f"{BOUND_IMAGES}/gone.image": f"{QUADLETS}/gone.image"}, f"leads to nothing ({QUADLETS}/gone.image)"),
+    ("bound-links", {f"{BOUND_IMAGES}/web.image": b"[Image]\nImage=a\n"}, f"{BOUND_IMAGES}/web.image is no link"),
+    ("bound-links", {f"{BOUND_IMAGES}/web": f"{QUADLETS}/web.container"}, f"{BOUND_IMAGES}/web is no link to a .container"),
+    ("bound-links", {f"{QUADLETS}/web.container": b"[Container]\n#Image=a\n"}, f"{QUADLETS}/web.container, which names no image"),
+    ("bound-links", {f"{QUADLETS}/web.container": b"[Container]\nImage=a/%i:1\n"}, "names the image `a/%i:1`, and specifiers are not"),
+    ("bound-by-digest", {f"{QUADLETS}/web.container": b"[Container]\nImage = a.example/x:latest\n"}, "binds a.example/x:latest, which may"),
     ("no-package-cache", {"/var/cache/apt/archives/dash.deb": b"!<arch>"}, "/var/cache/apt/archives/dash.deb"),
     ("no-package-cache", {"/var/roothome/.cache/pip/wheel": b"PK"}, "pip"),
     ("no-backups", {"/etc/ssh/sshd_config.dpkg-old": b""}, "sshd_config.dpkg-old"),
@@ -106,7 +113,7 @@ def test_a_planted_fault_is_named(check: str, fault: Files, said: str, tmp_path:
 def test_a_healthy_image_passes_and_every_check_has_its_fault(tmp_path: Path) -> None:
     found = findings(tmp_path)
     assert {finding.outcome for finding in found.values()} == {Outcome.YES}
-    assert {check for check, _, _ in FAULTS} == {check.name for check in (*lint.LINTS, *lint.OURS, *tidy.TIDY)}
+    assert {check for check, _, _ in FAULTS} == {check.name for check in (*lint.LINTS, *lint.OURS, *quadlets.CHECKS, *tidy.TIDY)}
 
 
 def test_what_need_not_be_a_fault_is_none(tmp_path: Path) -> None:
@@ -125,6 +132,10 @@ def test_what_need_not_be_a_fault_is_none(tmp_path: Path) -> None:
         "/usr/lib/a.py": b"",
         "/usr/lib/__pycache__/a.cpython-313.pyc": b"",
         **{path: Entry(path="", mode=0o4755) for path in tidy.SET_ID},
+        f"{QUADLETS}/nobody.container": b"[Container]\nImage=a.example/x:latest\n",
+        "/etc/containers/systemd/gone.container": "/dev/null",
+        "/etc/containers/systemd/y.container": f"[Container]\nImage=a/%%y@{DIGEST}\n".encode(),
+        f"{BOUND_IMAGES}/y.container": "../../../../etc/containers/systemd/y.container",
     }
     wrong = {name for name, finding in findings(tmp_path, harmless).items() if finding.outcome is Outcome.NO}
     assert wrong == {"var-tmpfiles"}  # a file below /var, though an empty one that tmpfiles.d makes
@@ -157,7 +168,7 @@ def test_what_says_that_it_boots_or_has_a_kernel_is_bootable(tmp_path: Path) -> 
 
 
 def test_names_are_unique_and_the_exemption_is_of_a_check() -> None:
-    asked = (*lint.LINTS, *lint.OURS, *tidy.TIDY, *checks.checks(Expected()))
+    asked = (*lint.LINTS, *lint.OURS, *quadlets.CHECKS, *tidy.TIDY, *checks.checks(Expected()))
     names = [*(check.name for check in asked), signing.NAME]
     assert len(names) == len(set(names))
     assert {one.check for one in lint.EXEMPTIONS} <= set(names)

@@ -12,14 +12,14 @@ from kernel_samples import KERNEL
 
 from aistack.compose.findings import Finding, Outcome
 from aistack.compose.lock import Lock, LockedApp, encode, identity
+from aistack.compose.render.system import BOUND_IMAGES, QUADLETS
 from aistack.compose.verify import (
-    BOUND,
     LOCK_LABEL,
     LOCK_PATH,
-    QUADLETS,
     verify_app,
     verify_base,
     verify_carried,
+    verify_image,
     verify_system,
     verify_upstream,
 )
@@ -44,6 +44,48 @@ def without(path: str) -> Callable[[Files], None]:
     return lambda files: files.__delitem__(path)
 
 
+THEIRS_TOO = b"[Container]\nImage=docker.io/theirs/x:latest\n"
+MORE: Files = {
+    f"{QUADLETS}/more.container": THEIRS_TOO,
+    "/etc/containers/systemd/more.container": THEIRS_TOO.replace(b":latest", f"@{DIGEST}".encode()),
+    "/etc/containers/systemd/users/more.image": QUADLET.replace(b"1111", b"2222"),
+    "/var/roothome/.config/containers/systemd/more.container": THEIRS_TOO,
+    "/etc/containers/systemd/web.container.d/image.conf": THEIRS_TOO,
+    "/etc/containers/systemd/more.volume": b"[Volume]\nDriver=image\n Image = \\\n docker.io/theirs/x\n",
+    f"{QUADLETS}/more.kube": b"[Kube]\nYaml=more.yaml\n",
+    f"{QUADLETS}/more.build": b"[Build]\nImageTag=localhost/more\n",
+}
+"""Quadlets that run what the lock does not bind."""
+SAME: Files = {
+    f"{QUADLETS}/again.container": QUADLET + b"Image=\nImage=web.image\n",
+    f"{QUADLETS}/web.image": QUADLET,
+    f"{QUADLETS}/web.container.d/memory.conf": b"[Container]\nPodmanArgs=--memory 1g\n#Image=docker.io/theirs/x\n",
+    f"{QUADLETS}/more.network": b"[Network]\n",
+    f"{QUADLETS}/README": b"Image=docker.io/theirs/x\n",
+    "/etc/containers/systemd/gone.container": "/dev/null",
+    "/etc/containers/systemd/linked.container": f"{QUADLETS}/web.container",
+}
+"""Quadlets that run nothing else."""
+
+
+def test_quadlets_that_run_what_is_bound_are_the_locks(tmp_path: Path) -> None:
+    assert verdict(read(tmp_path, [healthy(), SAME]))["bound-images"] is Outcome.YES
+
+
+def test_what_the_lock_does_not_bind_is_named(tmp_path: Path) -> None:
+    linked: Files = {"/etc/containers/systemd/linked.container": "/usr/share/theirs", "/usr/share/theirs": THEIRS_TOO}
+    found = read(tmp_path, [healthy(), MORE, linked])
+    (finding,) = (one for one in verify_system(found, LOCK, {"app-web": DIGEST}) if one.name == "bound-images")
+    assert "/etc/containers/systemd/linked.container leads to /usr/share/theirs, which is in no folder of quadlets" in finding.message
+    assert f"/etc/containers/systemd/more.container runs docker.io/theirs/x@{DIGEST}, which the lock does not bind" in finding.message
+
+
+def test_a_bound_quadlet_that_is_elsewhere_is_told_to_be_unread(tmp_path: Path) -> None:
+    found = read(tmp_path, [healthy(), {f"{BOUND_IMAGES}/x.image": "/usr/share/theirs", "/usr/share/theirs": THEIRS_TOO}])
+    (finding,) = (one for one in verify_image(found, bootable=True) if one.name == "bound-links")
+    assert finding.outcome is Outcome.UNKNOWN and "leads to /usr/share/theirs" in finding.message
+
+
 @pytest.mark.parametrize(
     ("check", "change"),
     [
@@ -55,7 +97,8 @@ def without(path: str) -> Callable[[Files], None]:
         ("locked-kernel", with_file("/usr/lib/modules/6.1.0/kernel/a.ko", b"older")),
         ("bound-images", with_file(f"{QUADLETS}/web.container", QUADLET.replace(b"111@", b"")[:-10])),
         ("bound-images", with_file(f"{QUADLETS}/web.container", QUADLET.replace(b"1111", b"2222"))),
-        ("bound-images", without(f"{BOUND}/web.container")),
+        ("bound-images", without(f"{BOUND_IMAGES}/web.container")),
+        *(("bound-images", with_file(path, content)) for path, content in MORE.items()),
     ],
 )
 def test_each_thing_broken_is_named(check: str, change: Callable[[Files], None], tmp_path: Path) -> None:
@@ -88,7 +131,7 @@ def carried(found: Filesystem, label: str) -> dict[str, Outcome]:
 def test_an_image_is_held_to_the_lock_that_it_carries(tmp_path: Path) -> None:
     files = healthy()
     assert carried(read(tmp_path, [files]), identity(LOCK))["bound-images"] is Outcome.NO  # LOCK itself has no app
-    del files[f"{BOUND}/web.container"]
+    del files[f"{BOUND_IMAGES}/web.container"], files[f"{QUADLETS}/web.container"]
     found = read(tmp_path, [files])
     assert set(carried(found, identity(LOCK)).values()) == {Outcome.YES}
     assert carried(found, "sha256:0")["lock"] is Outcome.NO

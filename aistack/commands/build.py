@@ -10,10 +10,11 @@ from typing import Any
 
 from aistack.commands import making
 from aistack.commands.pinning import Places
+from aistack.compose import modules
 from aistack.compose.lock import Lock, identity
 from aistack.compose.plan import Step, inputs, plan, to_do
 from aistack.diagnostics import DiagnosticError
-from aistack.host import oci, sharing
+from aistack.host import oci, sharing, signing
 from aistack.host.store import Store
 from aistack.host.uses import Use, layers_of, needs, remember
 from aistack.report.progress import Progress
@@ -54,9 +55,11 @@ def build(
     use = use_of(lock, whole, models=models, recipe=recipe)
     with store.in_use(lambda: progress.say("another aistack is cleaning the store; waiting")):
         remember(store, use)
+        shared = sharing.others(places.environment, progress.say, offline=places.offline)
+        _prove_key(steps, lock, places, shared)
         kept = {sha256: what for sha256, what in needs(store, use).items() if store.has(sha256)}
         try:
-            return _build(steps, lock, places, progress, only)
+            return _build(steps, lock, places, shared, progress, only)
         except DiagnosticError:
             store.damaged(kept)
             lost = [sha256 for sha256 in kept if not store.has(sha256)]
@@ -64,7 +67,7 @@ def build(
                 raise
             for sha256 in lost:
                 progress.say(f"damaged in the store, and removed: {kept[sha256]} (sha256 {sha256})")
-            return _build(steps, lock, places, progress, only)
+            return _build(steps, lock, places, shared, progress, only)
 
 
 def use_of(lock: Lock, steps: Sequence[Step], *, models: bool = True, recipe: Path | None = None) -> Use:
@@ -78,12 +81,24 @@ def use_of(lock: Lock, steps: Sequence[Step], *, models: bool = True, recipe: Pa
     )
 
 
-def _build(steps: tuple[Step, ...], lock: Lock, places: Places, progress: Progress, only: str | None) -> Built:
+def _prove_key(steps: Sequence[Step], lock: Lock, places: Places, shared: Sequence[sharing.Source]) -> None:
+    """Raises DiagnosticError (exit 3) where a base is to be made whose compiled modules cannot be signed: before hours of making."""
+    bases = (step for step in steps if step.kind == "base-image" and modules.ROOT in dict(lock.roots))
+    if lock.signing and any(_found(places.store, step, shared) is None for step in bases):
+        signing.prove(places.store, lock.signing, places.folder)
+
+
+def _found(store: Store, step: Step, shared: Sequence[sharing.Source]) -> Mapping[str, Any] | None:
+    return output(store, step) or sharing.take_output(store, step.id, shared)
+
+
+def _build(
+    steps: tuple[Step, ...], lock: Lock, places: Places, shared: Sequence[sharing.Source], progress: Progress, only: str | None
+) -> Built:
     store = places.store
-    shared = sharing.others(places.environment, progress.say, offline=places.offline)
     done: dict[str, Mapping[str, Any]] = {}
     for step in steps:
-        found = output(store, step) or sharing.take_output(store, step.id, shared)
+        found = _found(store, step, shared)
         if found is not None:
             done[step.id] = found
     pending = to_do(steps, lambda step: step.id in done, only)

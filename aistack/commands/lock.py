@@ -18,7 +18,7 @@ from aistack.compose.lock import Lock, LockFormatError, decode, encode
 from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse, unable
 from aistack.facts.following import SEALED_FORM, latest
-from aistack.host import python_parts
+from aistack.host import python_parts, signing
 from aistack.report.progress import Progress
 
 
@@ -124,6 +124,8 @@ def ensure(
         return lock, older
     require_room(path)
     python_parts.require()
+    if stack.signing and stack.driver and stack.driver.modules and signing.at_hand(stack.signing, places.folder):
+        signing.prove(places.store, stack.signing, places.folder)  # elsewhere it is proved when modules are to be compiled
     basis = pinning.Basis(kept=None if anew else older, upgrade=tuple(upgrade), before=older)
     lock, diagnostics = pinning.pin(stack, places, progress, basis=basis, with_models=with_models)
     lock = dated(lock, older, places.environment)

@@ -12,7 +12,7 @@ from typing import Any
 
 from aistack.commands import compiling, fetching, verifying
 from aistack.commands.pinning import Places
-from aistack.compose import checks, credentials, findings, lint, render, sbom, statement, tidy, verify
+from aistack.compose import checks, credentials, findings, lint, quadlets, render, sbom, statement, tidy, verify
 from aistack.compose import modules as module_text
 from aistack.compose.distros import debian as debian_text
 from aistack.compose.lock import Lock, LockedApp, LockedModel, identity
@@ -78,7 +78,20 @@ CODE: Mapping[str, tuple[ModuleType, ...]] = {
     "converted-model": (gguf, models),
     "model-image": (models, layers, oci),
     "system-image": (render.system, layers, oci),
-    "verify": (credentials, fatbin, findings, inspect, lint, signing, statement, tidy, verify, *_parts(checks), *_parts(binaries)),
+    "verify": (
+        credentials,
+        fatbin,
+        findings,
+        inspect,
+        lint,
+        quadlets,
+        signing,
+        statement,
+        tidy,
+        verify,
+        *_parts(checks),
+        *_parts(binaries),
+    ),
     "sbom": (sbom.cyclonedx, sbom.inventory, sbom.spdx),
     "disk": (blobs, bound_images, bound_store, disk, disk_fill, disk_layout, grub, layer_tree, ostree, ostree_commit, sysroot),
 }

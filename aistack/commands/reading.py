@@ -137,12 +137,19 @@ def _pem(data: bytes, what: str) -> str | None:
 
 
 def _certificate(data: bytes) -> str:
-    """A certificate as PEM; one in DER is a sequence (X.690, tag 0x30)."""
-    if text := _pem(data, "CERTIFICATE"):
-        return text
-    if data[:1] != b"\x30":
-        raise ValueError("it holds no certificate")
-    return f"-----BEGIN CERTIFICATE-----\n{base64.encodebytes(data).decode()}-----END CERTIFICATE-----\n"
+    """A certificate (X.509) as PEM, however it is written, and nothing beside it: all of it will stand in the lock."""
+    import ssl  # an import that only a recipe with a certificate has to pay for
+
+    try:
+        text = _pem(data, "CERTIFICATE")
+        der = ssl.PEM_cert_to_DER_cert(text) if text else data
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
+    except (ValueError, ssl.SSLError) as error:
+        raise ValueError("it holds no certificate") from error
+    head = 2 + (der[1] & 0x7F if der[1] > 0x7F else 0)  # X.690, 8.1.3
+    if len(der) != head + int.from_bytes(der[2:head]):
+        raise ValueError("it holds more than a certificate")
+    return ssl.DER_cert_to_PEM_cert(der)
 
 
 def _public_key(data: bytes) -> str:

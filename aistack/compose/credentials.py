@@ -35,43 +35,89 @@ NONE = re.compile(
 )
 """What stands in a secret's place and is none: a variable or a template, a path or an address, and words that everybody writes there."""
 
+SHOWN = re.compile(
+    r"/(?:usr|opt)/(?:.*/)?(?:doc|dummyserver|examples?|fixtures|Templates|testdata|testing|tests?)/.*"
+    r"|/usr/share/(?:.*/)?[^/]*snakeoil[^/]*"
+    r"|/(?:.*/)?(?:(?:site|dist)-packages/(?:.*/)?(?:examples?|fixtures|testing|tests?)|lib/python3[^/]*/test)/.*"
+)
+"""Documentation and tests, whose keys and passwords everybody has and nobody trusts."""
+MADE_ANEW = re.compile(
+    r"/etc/ssh/ssh_host_.*|/etc/ssl/private/ssl-cert-snakeoil\.key|/etc/pki/tls/private/localhost\.key|/etc/munge/munge\.key"
+)
+"""Keys that packages make up when they are installed: who deletes them has the machine make its own."""
+
+_ROOTS = r"(?:/etc|/usr/(?:local/)?lib|/lib)"
+_HOME = r"/(?!usr/)(?:.*/)?"
+ENVIRONMENTS = re.compile(
+    rf"{_ROOTS}/systemd/.*\.(?:conf|mount|service|socket|swap|timer)|{_ROOTS}/environment\.d/.+"
+    r"|(?:/usr/share|/etc|.*/\.config)/containers/systemd/.+"
+    r"|/etc/(?:environment|profile|bash\.bashrc|bashrc|csh\.cshrc|zsh/[^/]+)|/etc/(?:conf\.d|default|profile\.d|sysconfig)/.+"
+    rf"|{_HOME}\.(?:bash_login|bash_profile|bashrc|profile|zprofile|zshenv|zshrc|config/(?:environment\.d|fish|systemd/user)/.+)"
+    rf"|{_HOME}(?:\.(?:ash|bash|python|zsh)_history|\.env|[^/]*\.env)"
+)
+"""Where programs, services and shells get their variables from, and what was typed into shells."""
+ADDRESSES = re.compile(
+    r"/etc/apt/(?:sources\.list(?:\.d/.+)?|apt\.conf(?:\.d/.+)?)|/etc/(?:dnf/dnf|pacman|pip|yum)\.conf"
+    r"|/etc/(?:pacman\.d|yum\.repos\.d|zypp/repos\.d)/.+"
+    r"|/etc/(?:gitconfig|wgetrc)|.*/\.(?:curlrc|gitconfig|git-credentials|wgetrc|config/git/config|git/config)"
+    r"|.*/\.(?:config/)?pip/pip\.conf"
+    r"|/etc/uv/uv\.toml|.*/\.config/uv/uv\.toml"
+)
+"""Where programs have the addresses of what they fetch, and of the proxies that they ask."""
+COMMENT = re.compile(r"^[ \t]*(?:[#;]|//[ \t]*Acquire\b).*$", re.MULTILINE)
+
 KEPT: tuple[tuple[re.Pattern[str], tuple[re.Pattern[str], ...]], ...] = (
+    (ENVIRONMENTS, FORMS),
+    (ADDRESSES, tuple(re.compile(form) for form in (IN_ADDRESS, TOKEN))),
     *(
         (re.compile(path), (re.compile(content, re.MULTILINE),))
         for path, content in (
             (r".*/\.netrc|/etc/apt/auth\.conf(?:\.d/[^/]+)?", r"^[^#\n]*\bpassword\s+(?P<value>\S+)"),
-            (r".*/\.git-credentials|/etc/pip\.conf|.*/\.(?:config/)?pip/pip\.conf", rf"^[^#;\n]*{IN_ADDRESS}"),
+            (r"/etc/(?:yum|dnf/dnf)\.conf|/etc/yum\.repos\.d/.+", r"^[ \t]*(?:proxy_)?password[ \t]*=[ \t]*(?P<value>\S+)"),
             (
                 r".*/\.docker/config\.json|.*/(?:containers|docker)/auth\.json",
                 r'"(?:auth|identitytoken|registrytoken)"\s*:\s*"(?P<value>[^"]+)',
             ),
             (r".*/\.aws/credentials", r"^[ \t]*aws_(?:secret_access_key|session_token)[ \t]*=[ \t]*(?P<value>\S+)"),
+            (r".*/gcloud/application_default_credentials\.json", r'"refresh_token"\s*:\s*"(?P<value>[^"]+)'),
             (r".*/\.pypirc", r"^[ \t]*password[ \t]*[=:][ \t]*(?P<value>\S+)"),
-            (r".*/\.kube/config", r"^[^#\n]*\b(?:token|password|client-key-data):[ \t]*[\"']?(?P<value>[^\s\"']+)"),
+            (r".*/\.npmrc|/(?:usr/(?:local/)?)?etc/npmrc", r":_(?:authToken|auth|password)[ \t]*=[ \t]*[\"']?(?P<value>[^\s\"']+)"),
+            (
+                r".*/\.kube/config|/etc/kubernetes/[^/]+\.(?:conf|kubeconfig)"
+                r"|/etc/rancher/k3s/k3s\.yaml|/var/lib/kubelet/(?:.*/)?kubeconfig",
+                r"\b(?:token|password|client-key-data)[\"']?:[ \t]*[\"']?(?P<value>[^\s\"',}]+)",
+            ),
             (r".*/\.?huggingface/(?:token|stored_tokens)", r"\b(?P<value>hf_\w+)"),
+            (r"/etc/wireguard/.+|/etc/systemd/network/.+", r"^[ \t]*(?:PrivateKey|PresharedKey)[ \t]*=[ \t]*(?P<value>[A-Za-z0-9+/]{43}=)"),
+            (r"/etc/wireguard/.*priv[^/]*", r"^(?P<value>[A-Za-z0-9+/]{43}=)$"),
+            (r"/etc/munge/munge\.key|/(?:etc|var)/(?:.*/)?slurm[^/]*/(?:.*/)?(?:jwt(?:_hs256)?|slurm)\.key", r"(?P<value>[\S\s]+)"),
         )
     ),
-    (re.compile(r"/(?!usr/).*(?:/\.(?:ash|bash|python|zsh)_history|\.env)"), FORMS),
 )
 """Files in which programs keep them, and the forms that one has there."""
 
 
 def wanted(path: str) -> bool:
     """The files whose contents are read for this alone."""
-    return any(place.fullmatch(path) for place, _ in KEPT)
+    return WANTED.fullmatch(path) is not None
+
+
+WANTED = re.compile("|".join(f"(?:{place.pattern})" for place, _ in KEPT))
 
 
 def kept(filesystem: Filesystem) -> Iterator[str]:
     """What files keep, those too that a later layer deletes or replaces: whoever has the image has all of its layers."""
     for path in sorted(filesystem.texts.keys() | filesystem.texts_below.keys()):
+        if not WANTED.fullmatch(path) or SHOWN.fullmatch(path):
+            continue
         if _holds(path, filesystem.texts.get(path, b"")):
             yield f"{path} holds a password or a token"
-        elif any(_holds(path, content) for content in filesystem.texts_below.get(path, ())):
+        elif not MADE_ANEW.fullmatch(path) and any(_holds(path, content) for content in filesystem.texts_below.get(path, ())):
             yield f"{path} holds a password or a token, in a lower layer"
 
 
 def _holds(path: str, content: bytes) -> bool:
-    text = content.decode(errors="replace")
+    text = COMMENT.sub("", content.decode(errors="replace"))
     return any(place.fullmatch(path) and _secret(text, forms) for place, forms in KEPT)
 
 

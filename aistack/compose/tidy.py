@@ -32,15 +32,9 @@ BACKUPS = re.compile(
     r"|/etc/.*\.(bak|orig|old|swp))"
 )
 SECRETS = re.compile(
-    r"/etc/ssh/ssh_host_\w+_key(\.pub)?|/var/lib/dkms/mok\.key|/var/lib/systemd/(random-seed|credential\.secret)|/boot/.*/random-seed"
+    r"/etc/ssh/ssh_host_\w+_key(\.pub)?|/.*/dkms/mok\.(?:key|priv)|/var/lib/systemd/(random-seed|credential\.secret)|/boot/.*/random-seed"
+    r"|/.*/\.gnupg/(?:private-keys-v1\.d/.+|secring\.gpg)|/etc/krb5\.keytab"
 )
-MADE_ANEW = re.compile(r"/etc/ssh/ssh_host_.*|/etc/ssl/private/ssl-cert-snakeoil\.key|/etc/pki/tls/private/localhost\.key")
-"""Keys that packages make up when they are installed: who deletes them has the machine make its own."""
-SHOWN = re.compile(
-    r"/(?:usr|opt)/(?:.*/)?(?:doc|examples?|fixtures|testdata|testing|tests?)/.*"
-    r"|/(?:.*/)?(?:(?:site|dist)-packages/(?:.*/)?(?:examples?|fixtures|testing|tests?)|lib/python3[^/]*/test)/.*"
-)
-"""Documentation and tests, whose keys everybody has and nobody trusts."""
 NUMBER = re.compile("[0-9]{1,10}")
 LINKS: Mapping[str, str] = {
     "/etc/default/locale": "Debian's link to /etc/locale.conf, which is written when somebody chooses a language",
@@ -86,14 +80,21 @@ def _sources(filesystem: Filesystem) -> list[str]:
 
 
 def _identity(filesystem: Filesystem) -> list[str]:
-    wrong = [f"{path} is a private key" for path in filesystem.keys if not SHOWN.fullmatch(path)]
-    below = (path for path in filesystem.keys_below if path not in filesystem.keys and not MADE_ANEW.fullmatch(path))
-    wrong += [f"{path} is a private key, in a lower layer" for path in below if not SHOWN.fullmatch(path)]
-    wrong += credentials.kept(filesystem)
-    wrong += [f"{path} is a secret, or one machine's" for path, _ in _files(filesystem) if SECRETS.fullmatch(path)]
+    wrong = list(_secrets(filesystem))
+    for path, inside in sorted(filesystem.initramfs.items()):
+        wrong += [f"{path}: {problem}" for problem in _secrets(inside)]
     if (filesystem.text("/etc/machine-id") or "").strip() not in ("", "uninitialized"):
         wrong.append("/etc/machine-id names a machine")
     return wrong
+
+
+def _secrets(filesystem: Filesystem) -> Iterator[str]:
+    yield from (f"{path} is a private key" for path in filesystem.keys if not credentials.SHOWN.fullmatch(path))
+    for path in filesystem.keys_below:
+        if path not in filesystem.keys and not credentials.SHOWN.fullmatch(path) and not credentials.MADE_ANEW.fullmatch(path):
+            yield f"{path} is a private key, in a lower layer"
+    yield from credentials.kept(filesystem)
+    yield from (f"{path} is a secret, or one machine's" for path, entry in _files(filesystem) if entry.size and SECRETS.fullmatch(path))
 
 
 def _passwords(filesystem: Filesystem) -> list[str]:

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from packaging.utils import canonicalize_name, canonicalize_version
 
-from aistack.compose import checks, lint, tidy
+from aistack.compose import checks, lint, quadlets, tidy
 from aistack.compose.checks import code as device_code
 from aistack.compose.checks.expected import Expected, Signed
 from aistack.compose.checks.signing import signers
@@ -29,8 +29,6 @@ from aistack.facts.filesystem import Filesystem
 from aistack.facts.pins import LockedRoot
 
 LOCK_PATH = "/usr/lib/aistack/lock.json"
-QUADLETS = "/usr/share/containers/systemd"
-BOUND = "/usr/lib/bootc/bound-images.d"
 OUR_PATH = ("/usr/bin", "/usr/sbin", "/usr/local/bin", f"{APP}/bin")
 BOOTABLE, LOCK_LABEL = "containers.bootc", "io.aistack.lock"
 
@@ -39,7 +37,7 @@ def wanted(path: str) -> bool:
     """The files whose contents the checks read."""
     if path.startswith(APP + "/"):
         return path.endswith(".dist-info/RECORD")
-    return path == LOCK_PATH or path.startswith(QUADLETS + "/") or lint.wanted(path) or tidy.wanted(path) or checks.wanted(path)
+    return path == LOCK_PATH or quadlets.wanted(path) or lint.wanted(path) or tidy.wanted(path) or checks.wanted(path)
 
 
 NOTHING = Expected()
@@ -53,7 +51,7 @@ def verify_image(filesystem: Filesystem, *, bootable: bool, expected: Expected =
     have kernels, too, anywhere and as many as it likes.
     """
     kernel = bootable or bool(trees(filesystem))
-    asked = (*lint.LINTS, *lint.OURS, *tidy.TIDY, *checks.checks(expected))
+    asked = (*lint.LINTS, *lint.OURS, *quadlets.CHECKS, *tidy.TIDY, *checks.checks(expected))
     asked = tuple(check for check in asked if (bootable or not check.bootable) and (kernel or not check.kernel))
     found = tuple(ask(filesystem, asked, lint.EXEMPTIONS))
     return (*found, signers(filesystem, expected)) if kernel else found
@@ -123,7 +121,7 @@ def _promised(filesystem: Filesystem, lock: Lock, named: str, bound: Mapping[str
     """What a lock promises of a system image; `named` is the identity that its label or its builder gives, a digest of None any."""
     yield from _content(filesystem, lock)
     yield _lock(filesystem, named)
-    yield _bound(filesystem, bound)
+    yield quadlets.held(filesystem, bound)
 
 
 def _content(filesystem: Filesystem, lock: Lock) -> Iterator[Finding]:
@@ -230,26 +228,6 @@ def _firmware(filesystem: Filesystem, accelerator: LockedAccelerator) -> Finding
     missing = [name for name in names if not any(filesystem.resolved(name + end) in filesystem.entries for end in ("", ".zst", ".xz"))]
     what = f"firmware that the kernel's driver asks for on {accelerator.product}"
     return answer("accelerator-firmware", not missing, f"{len(names)} files of {what}", f"no {what}: {some(missing)}")
-
-
-def _bound(filesystem: Filesystem, bound: Mapping[str, str | None]) -> Finding:
-    named: dict[str, str] = {}
-    problems = []
-    for path in filesystem.below(BOUND):
-        target = filesystem.entries[path].target
-        quadlet = filesystem.texts.get(target)
-        match = re.search(r"^Image=(\S+)@(sha256:[0-9a-f]{64})$", quadlet.decode(errors="replace"), re.MULTILINE) if quadlet else None
-        if match:
-            named[match[1].rsplit("/", 1)[-1]] = match[2]
-        else:
-            problems.append(f"{path} leads to nothing that names an image by digest ({target})")
-    for name, digest in sorted(bound.items()):
-        if name not in named:
-            problems.append(f"{name} is not bound")
-        elif digest not in (None, named[name]):
-            problems.append(f"{name} is bound as {named[name]}, built as {digest}")
-    problems += [f"{name} is bound but not in the lock" for name in sorted(named.keys() - bound.keys())]
-    return answer("bound-images", not problems, f"{len(bound)} images bound by digest", some(problems))
 
 
 def _command(filesystem: Filesystem, app: LockedApp, folders: tuple[str, ...]) -> Finding:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import os
 import ssl
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.kernel_files import Module, Signature
 from aistack.facts.pins import Signing
-from aistack.host import process
+from aistack.host import process, python_parts
+from aistack.host.binaries.elf import DamagedError
+from aistack.host.binaries.module import signature as signature_of
 from aistack.host.store import Store
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 MAGIC = b"~Module signature appended~\n"
 PKCS7 = 2
 PIN = "KBUILD_SIGN_PIN"
+TOKEN = "pkcs11:"
+ENCRYPTED = (b"ENCRYPTED", bytes.fromhex("06092a864886f70d01050d"))
+"""What stands in a key that has a pass phrase: PEM's word, or the identifier of PBES2 (RFC 8018, A.4)."""
 
 
 def der(certificate: str) -> bytes:
@@ -38,15 +43,20 @@ def signed_with(certificate: str, modules: Iterable[Module]) -> frozenset[str]:
 
     Raises ValueError, which says why that cannot be told: of a certificate that cannot be read, or a key that signs no modules.
     """
+    return _proved(certificate, {module.digest: module.signature for module in modules if module.signature})
+
+
+def _proved(certificate: str, signatures: Mapping[str, Signature]) -> frozenset[str]:
+    """The names of those signatures that the key of a certificate made; raises ValueError as `signed_with`."""
     from cryptography import x509
 
-    signed = [(module.digest, module.signature) for module in modules if module.signature and module.signature.digest]
+    told = {name: signature for name, signature in signatures.items() if signature.digest}
     try:
         known = x509.load_pem_x509_certificate(certificate.encode())
         names = {f"{known.serial_number:x}"}
         names |= {one.value.digest.hex() for one in known.extensions if isinstance(one.value, x509.SubjectKeyIdentifier)}
         key = known.public_key()
-        return frozenset(digest for digest, signature in signed if signature.key in names and _made(signature, key))
+        return frozenset(name for name, signature in told.items() if signature.key in names and _made(signature, key))
     except Exception as error:  # what is damaged may fail a parser in any way
         raise ValueError(f"{error}") from error
 
@@ -71,12 +81,48 @@ def _made(signature: Signature, key: CertificatePublicKeyTypes) -> bool:
     return True
 
 
+def at_hand(signing: Signing, folder: Path) -> bool:
+    """Whether the key can be used here and now: its file is there or its token answers, and the PIN is known where it needs one."""
+    openssl = process.find("openssl")
+    if openssl is None:
+        return False
+    if signing.key.startswith(TOKEN):
+        return PIN in os.environ and _answers(openssl, signing.key)
+    try:
+        content = (folder / signing.key).read_bytes()
+    except OSError:
+        return False
+    return PIN in os.environ or not any(mark in content for mark in ENCRYPTED)
+
+
+def _answers(openssl: str, key: str) -> bool:
+    argv = (openssl, "pkey", "-noout", "-inform", "engine", "-engine", "pkcs11", "-in", key, "-passin", f"env:{PIN}")
+    return process.run(argv, check=False).returncode == 0
+
+
+def prove(store: Store, signing: Signing, folder: Path) -> None:
+    """Signs an empty module, and proves its signature as those of an image are: a key that is no good is told before modules are compiled.
+
+    Raises DiagnosticError (exit 3) as `sign` does, and where the certificate does not prove what its key signs.
+    """
+    python_parts.require()
+    try:
+        made = signature_of(sign(store, b"", signing, folder))
+        why = "" if made and _proved(signing.certificate, {"": made}) else "the kernel proves RSA (PKCS#1 v1.5) and elliptic curves"
+    except (ValueError, DamagedError) as error:
+        why = str(error)
+    if why:
+        message = "the certificate does not prove what is signed with the recipe's key"
+        hints = ("openssl req -new -x509 -newkey rsa:4096 -nodes -keyout KEY -out CERTIFICATE -addext extendedKeyUsage=codeSigning",)
+        raise unable("KMD002", "module-not-signed", message, why=(why,), hints=hints)
+
+
 def sign(store: Store, module: bytes, signing: Signing, folder: Path) -> bytes:
     """The module with its signature appended; a key that is a file lies at its path from `folder`.
 
     An RSA key gives the same bytes each time. Raises DiagnosticError (exit 3) when openssl refuses, or would have to ask for a PIN.
     """
-    token = signing.key.startswith("pkcs11:")
+    token = signing.key.startswith(TOKEN)
     if token and PIN not in os.environ:
         way_out = f"put the token's PIN into {PIN}; for a token that asks for none, set it to nothing"
         raise unable("KMD002", "module-not-signed", f"`{signing.key}` needs a PIN, and {PIN} is not set", hints=(way_out,))

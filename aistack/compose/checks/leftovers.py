@@ -18,9 +18,13 @@ PARTS = {
 HEADERS = re.compile(r"/usr/lib/modules/[^/]+/(?:build|source)")
 
 SIGNING_KEY = re.compile(
-    r"/var/lib/dkms/mok\.(?:key|priv)|/var/lib/shim-signed/mok/[^/]+\.priv|/etc/pki/akmods/private/.+|/.*/certs/signing_key\.(?:pem|priv)"
+    r"/.*/dkms/mok\.(?:key|priv)|/var/lib/shim-signed/mok/[^/]+\.priv|/etc/pki/akmods/private/.+|/.*/certs/signing_key\.(?:pem|priv)"
+    r"|/.*/MOK\.priv"
 )
 """Where distributions keep keys that sign modules, whatever their form."""
+DKMS_SETTINGS = re.compile(r"/etc/dkms/framework\.conf(?:\.d/[^/]+\.conf)?")
+DKMS_KEY = re.compile(rb"^[ \t]*mok_signing_key=[\"']?([^\s\"'#]+)", re.MULTILINE)
+"""Where DKMS is told to keep it."""
 
 
 def _build_tools(filesystem: Filesystem) -> list[str]:
@@ -34,7 +38,10 @@ def _build_tools(filesystem: Filesystem) -> list[str]:
 
 
 def _keys(filesystem: Filesystem) -> list[str]:
-    return [f"{path} is a key that signs modules" for path in sorted(filesystem.entries) if SIGNING_KEY.fullmatch(path)]
+    settings = (text for path, text in filesystem.texts.items() if DKMS_SETTINGS.fullmatch(path))
+    named = {match[1].decode(errors="replace") for text in settings for match in DKMS_KEY.finditer(text)}
+    found = [path for path in filesystem.entries if SIGNING_KEY.fullmatch(path) or path in named]
+    return [f"{path} is a key that signs modules" for path in sorted(found)]
 
 
 CHECKS = (

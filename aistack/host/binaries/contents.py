@@ -24,7 +24,7 @@ from aistack.facts.fatbin import DeviceCode
 from aistack.facts.files import APP
 from aistack.facts.filesystem import Entry, Filesystem, placed
 from aistack.facts.kernel_files import INITRAMFS_FILE, KERNEL_FILE, MODULE_FILE, UNIFIED_FILE, Kernel, Module
-from aistack.host.binaries import compression, elf, initramfs, unified
+from aistack.host.binaries import compression, elf, initramfs, private_keys, unified
 from aistack.host.binaries.elf import DamagedError, UnreadError
 from aistack.host.binaries.initramfs import Readable
 from aistack.host.binaries.kernel import kernel
@@ -56,14 +56,8 @@ UNREAD = (f"{APP}/", "/models/")
 SCRIPT = b"#!"
 """How a program begins that stands in the place of one of the driver's and starts it."""
 
-LARGEST_KEY = 64 << 10
-PEM_KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----\r?\n[A-Za-z0-9+/]")
-DER = re.compile(rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)", re.DOTALL)
-DER_KEY = re.compile(rb"\x02\x01(?:\x00\x02[\x81\x82]|[\x00\x01]\x30.\x06|\x01\x04[\x1c\x20\x30\x42])", re.DOTALL)
-"""How a key begins behind its length: RSA's as PKCS#1 has it, any as PKCS#8 does, an elliptic curve's as RFC 5915 does."""
-PKCS12 = b"\x02\x01\x03"
-KEY_BAG = b"\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02"
-"""What in a PKCS#12 file is a key, and not a certificate alone."""
+LARGEST_BELOW = 64 << 10
+"""Bytes: a larger text of a lower layer is forgotten when a later one deletes or replaces it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +113,7 @@ class Contents:
         if path in self.keys:
             self.keys.remove(path)
             self.keys_below.add(path)
-        if 0 < len(text := self.texts.pop(path, b"")) <= LARGEST_KEY:
+        if 0 < len(text := self.texts.pop(path, b"")) <= LARGEST_BELOW:
             self.texts_below[path] = (*self.texts_below.get(path, ()), text)
         self.code.pop(path, None)
         self.values.pop(path, None)
@@ -150,7 +144,7 @@ class Contents:
             self.texts[path] = data
         if reader not in WHOLE and head.startswith(elf.MAGIC):
             self._hold(path, fatbin.read((data,)))
-        if len(data) <= LARGEST_KEY and _is_key(data):
+        if private_keys.is_private(data):
             self.keys.add(path)
         md5 = _md5(data).hexdigest() if reader or path.startswith(PACKAGED) else ""
         if reader:
@@ -321,16 +315,6 @@ def _reader(path: str, head: bytes) -> Reader | None:
     if DRIVER_FILE.fullmatch(path) and not head.startswith(SCRIPT):
         return _driver_file
     return _binary if head.startswith(elf.MAGIC) else None
-
-
-def _is_key(data: bytes) -> bool:
-    """Whether a file is a private key, or holds one."""
-    if PEM_KEY.search(data):
-        return True
-    head = DER.match(data)
-    if head is None or len(data) != head.end() + (int.from_bytes(data[2 : head.end()]) if head.end() > 2 else data[1]):
-        return False
-    return bool(DER_KEY.match(data, head.end())) or (data.startswith(PKCS12, head.end()) and KEY_BAG in data)
 
 
 def _kept(value: Value | None) -> Promise:

@@ -75,7 +75,7 @@ def module(data: bytes) -> Module:
         soft_dependencies=tuple(said.get("softdep", ())),
         firmware=tuple(said.get("firmware", ())),
         imports=tuple(said.get("import_ns", ())),
-        signature=_signature(data),
+        signature=signature(data),
         needs=needs,
         weak=weak,
         exports=exports(found, _relocated(found, symbols)),
@@ -135,8 +135,11 @@ def exports(found: Object, target: Target) -> dict[str, Export]:
     return exported
 
 
-def _signature(data: bytes) -> Signature | None:
-    """The signature at the end of a module. https://docs.kernel.org/admin-guide/module-signing.html has its form."""
+def signature(data: bytes) -> Signature | None:
+    """The signature at the end of a module, None without one; raises DamagedError where it cannot be read.
+
+    https://docs.kernel.org/admin-guide/module-signing.html has its form.
+    """
     if not data.endswith(SIGNED):
         return None
     from asn1crypto import cms

@@ -1,0 +1,38 @@
+"""Which files are private keys, or hold one, by what is in them: PEM (RFC 7468), DER, PKCS#12 (RFC 7292), PGP's armour (RFC 9580)."""
+
+from __future__ import annotations
+
+import re
+
+LARGEST = 64 << 10
+"""Bytes: what is larger is asked for PEM and PGP alone, and where it is text."""
+
+MARK = b"PRIVATE KEY"
+PEM = re.compile(
+    rb"-----BEGIN (?:[A-Z]+ ){0,2}PRIVATE KEY-----(?:\r?\n[A-Za-z0-9+/]|(?:\r?\n|(?:\\r)?\\n)[ \t]*[A-Za-z0-9+/]{16})"
+    rb"|-----BEGIN PGP PRIVATE KEY BLOCK-----[ \t]*\r?\n(?:[A-Za-z]+: [^\n]*\n)*[ \t\r]*\n?[A-Za-z0-9+/]{4}"
+)
+"""A key's first line and the beginning of the key: at the margin, indented as in YAML, or escaped as in JSON."""
+
+DER = re.compile(rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)", re.DOTALL)
+DER_KEY = re.compile(
+    rb"\x02\x01(?:\x00\x02[\x81\x82]|[\x00\x01]\x30.\x06|\x01\x04[\x1c\x20\x30\x42])"
+    rb"|\x30(?:.|\x81.|\x82..)\x06(?:\x09\x2a\x86\x48\x86\xf7\x0d\x01\x05[\x01\x03\x04\x06\x0a\x0b\x0d]"
+    rb"|\x0a\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x01.)",
+    re.DOTALL,
+)
+"""How a key begins behind its length: RSA's as PKCS#1 has it, any as PKCS#8 does, an elliptic curve's as RFC 5915 does, and any that is
+encrypted by one of the schemes of PKCS#5 and PKCS#12."""
+PKCS12 = b"\x02\x01\x03"
+KEY_BAG = b"\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02"
+"""What in a PKCS#12 file is a key, and not a certificate alone."""
+
+
+def is_private(data: bytes) -> bool:
+    """Whether a file is a private key, or holds one."""
+    if MARK in data and (len(data) <= LARGEST or b"\0" not in data) and PEM.search(data):
+        return True
+    head = DER.match(data) if len(data) <= LARGEST else None
+    if head is None or len(data) != head.end() + (int.from_bytes(data[2 : head.end()]) if head.end() > 2 else data[1]):
+        return False
+    return bool(DER_KEY.match(data, head.end())) or (data.startswith(PKCS12, head.end()) and KEY_BAG in data)
