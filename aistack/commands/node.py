@@ -21,7 +21,8 @@ from aistack.node.second_gate import second_gate
 def node_check(*, as_json: bool = False, level: str = "quick", apps: bool = False, root: Path = Path("/")) -> ExitCode:
     """Judge this machine now, its accelerators as deep as `level` says, and where `apps` is set whether they answer; remembers nothing.
 
-    Exit 0 healthy or degraded, 1 unhealthy, 3 could not tell (every machine that is no aistack node, since nothing was promised there).
+    Exit 0 healthy or degraded, 1 unhealthy, 3 could not tell. Of a machine that is no aistack node only the accelerators are judged, by
+    what the catalog knows of their products.
     """
     looked = look(root, level)
     results = looked.results

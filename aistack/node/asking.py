@@ -10,6 +10,7 @@ from aistack.facts.catalog import Accelerator, Catalog
 from aistack.facts.dcgm import LEVELS
 from aistack.facts.device_readings import Accelerators
 from aistack.facts.faults import Faults
+from aistack.facts.pci import VENDORS
 from aistack.facts.readings import PciDevice
 from aistack.host.catalog_files import load_catalog
 from aistack.host.probes import services
@@ -79,7 +80,9 @@ def known_faults(catalog: Catalog) -> dict[str, Faults]:
 def _wanted(catalog: Catalog, vendor: str, present: tuple[PciDevice, ...], lock: Lock | None) -> Promise:
     """What the driver has to know: the lock's accelerators as far as they are on the bus, or all that are there."""
     if lock is None or lock.accelerator is None:
-        return Promise(vendor=vendor, product=product(catalog, present), count=len(present), mig=None)
+        known = product(catalog, present)
+        fitting = [device for device in present if known is None or device.identity in known.pci_ids]
+        return Promise(vendor=vendor, product=known, count=len(fitting), mig=None)
     promised = lock.accelerator
     return Promise(
         vendor=vendor,
@@ -89,6 +92,19 @@ def _wanted(catalog: Catalog, vendor: str, present: tuple[PciDevice, ...], lock:
         driver=dict(lock.components).get("driver") if vendor == "nvidia" else None,
         mig=dict(lock.node).get("mig", ""),
     )
+
+
+def catalogued(present: tuple[PciDevice, ...]) -> tuple[str, tuple[PciDevice, ...]]:
+    """Whose accelerators to ask where none is promised: those of the first vendor of whom the catalog knows one that is there.
+
+    What the catalog does not know, such as a server's display, nobody takes for an accelerator of this machine.
+    """
+    known = {identity for one in load_catalog().accelerators.values() for identity in one.pci_ids}
+    for vendor, number in VENDORS.items():
+        own = tuple(device for device in present if device.vendor == number and device.is_accelerator and not device.lent)
+        if any(device.identity in known for device in own):
+            return vendor, own
+    return "none", ()
 
 
 def product(catalog: Catalog, present: tuple[PciDevice, ...]) -> Accelerator | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from pathlib import Path
 
 from aistack.compose.lock import Lock, LockFormatError, decode
@@ -12,9 +13,12 @@ from aistack.facts.readings import PciDevice, Reading
 from aistack.host.probes.all import take
 from aistack.host.probes.reading import inside, read
 from aistack.node import repository
-from aistack.node.health import check
+from aistack.node.health import check, tell
 from aistack.node.results import Result
 from aistack.values import dataclass
+
+OURS = posixpath.dirname(LOCK_PATH)
+"""There on every node of ours, whose lock is then missing and not just absent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,16 +30,20 @@ class Looked:
 
 
 def look(root: Path, level: str) -> Looked:
-    """Read the machine below `root` and judge it against the lock there; without one its accelerators are held against their product."""
+    """Read the machine below `root` and judge it against its lock; of one that is no node of ours, its devices against the catalog."""
     machine, text = take(root), lock_text(root)
-    results = (*check(machine, text), *repository.judge(root))
-    lock = read_lock(text)
+    is_ours, lock = inside(root, OURS).exists(), read_lock(text)
+    results = (*check(machine, text), *repository.judge(root)) if is_ours else tell(machine)
     vendor, devices = present(lock, machine.pci.value or ())
     if not devices:
         # What is not on the bus the machine's own results tell; no driver could say more of it.
         return Looked(results=results)
-    from aistack.node.asking import asked  # the catalog's seconds, which a node without an accelerator need not wait
+    from aistack.node.asking import asked, catalogued  # the catalog's seconds, which a node without an accelerator need not wait
 
+    if not is_ours:
+        vendor, devices = catalogued(machine.pci.value or ())
+        if not devices:
+            return Looked(results=results)
     found, seen = asked(root, vendor, devices, lock, level)
     return Looked(results=(*results, *found), seen=seen)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from aistack.compose.lock import Lock, LockFormatError, decode, identity
 from aistack.compose.render.system import app_unit, image_names
 from aistack.facts.pci import VENDORS, platform
-from aistack.facts.readings import AppsReadings, AppState, FileSystem, MachineReadings, Reading
+from aistack.facts.readings import AppsReadings, AppState, FileSystem, MachineReadings, PciDevice, Reading
 from aistack.node.results import Cause, Outcome, Result, bad, good, untold
 
 NEEDED_MODULES = ("overlay",)
@@ -29,6 +31,25 @@ def check(machine: MachineReadings, lock_text: Reading[bytes]) -> tuple[Result, 
         return (bad("lock", Cause.SOFTWARE, message, ("file", lock_text.source), action="install the system image again"),)
     said = good("lock", f"the lock is {lock.name}, {identity(lock)}", ("name", lock.name), ("identity", identity(lock)))
     return (said, *_promises(machine, lock))
+
+
+def tell(machine: MachineReadings) -> tuple[Result, ...]:
+    """A machine that is no node of ours: what it has, and what nobody can compare it with; its accelerators' drivers are asked elsewhere.
+
+    Which accelerators there are has to be known all the same.
+    """
+    compared = "the system, its images, processor and memory are held against nothing, nor is the number of accelerators"
+    results = [good("lock", f"no lock, so nothing was promised here: {compared}")]
+    if (processor := machine.processor.value) is not None:
+        results.append(good("processor", f"{processor.count} x {processor.model}", ("model", processor.model)))
+    if machine.memory_mib.value is not None:
+        results.append(good("memory", f"{machine.memory_mib.value} MiB of memory", ("mib", str(machine.memory_mib.value))))
+    if machine.pci.value is None:
+        return (*results, untold("accelerator", machine.pci, "which accelerators there are"))
+    vendors = VENDORS.values()
+    seen = [device for device in machine.pci.value if device.is_accelerator and device.vendor in vendors and not device.lent]
+    said = f"{len(seen)} devices that may compute are in PCI configuration space"
+    return (*results, good("accelerator", said, ("pci", _listed(seen))))
 
 
 def confirm(lock: Lock, apps: AppsReadings) -> tuple[Result, ...]:
@@ -221,7 +242,7 @@ def _accelerator(machine: MachineReadings, lock: Lock) -> Result:
     seen = [device for device in machine.pci.value if device.vendor == VENDORS.get(vendor) and device.is_accelerator]
     evidence = (
         ("promised", f"{count} x {product}"),
-        ("pci", " ".join(f"{device.address}={device.vendor}:{device.device}" for device in seen) or "none"),
+        ("pci", _listed(seen)),
     )
     if vendor not in VENDORS:
         return Result(name=name, outcome=Outcome.UNKNOWN, message=f"no probe knows how to see {product}", evidence=evidence)
@@ -234,6 +255,10 @@ def _accelerator(machine: MachineReadings, lock: Lock) -> Result:
         cause = Cause.HARDWARE if since else Cause.UNKNOWN
         return bad(name, cause, message, *evidence, ("start", machine.start.value or machine.start.error or "unknown"), action=action)
     return good(name, f"{count} x {product} are in PCI configuration space", *evidence)
+
+
+def _listed(devices: Iterable[PciDevice]) -> str:
+    return " ".join(f"{device.address}={device.identity}" for device in devices) or "none"
 
 
 def _app(lock: Lock, app: str, state: AppState | None) -> Result:
