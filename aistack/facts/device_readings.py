@@ -20,6 +20,9 @@ JOINING = ("fabric.state", "in progress")
 UNTRIED = "not tried"
 """How the error of a reading begins that this machine has no means for: nobody promised them, and the device may be well."""
 
+CUT = "no time was left"
+"""How the error of a reading begins that whoever checks ended, before its driver or program had the time that one may take."""
+
 HANGS = "does not answer"
 """How the reason begins why a device is lost that held up whoever asked it."""
 

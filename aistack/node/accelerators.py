@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from aistack.facts.device_readings import HANGS, NOBODY, Accelerators, Device, KernelEvent
+from aistack.facts.device_readings import CUT, HANGS, NOBODY, Accelerators, Device, KernelEvent
 from aistack.facts.faults import Fault, Faults
 from aistack.facts.readings import Reading
-from aistack.node.device_checks import CHECKS, RESET, SOFTWARE_ERRORS, Promise
+from aistack.node.device_checks import CHECKS, COMPUTE, RESET, SOFTWARE_ERRORS, Promise
 from aistack.node.results import Cause, Outcome, Result, bad, good, untold, worse
 
 COUNT, DRIVER, LOG, MACHINE = "accelerator-count", "accelerator-driver", "accelerator-log", "machine-log"
@@ -29,6 +29,9 @@ def judge(wanted: Promise, seen: Accelerators, faults: Mapping[str, Faults]) -> 
 
 
 def _about(device: Device, result: Result | None) -> Result | None:
+    compute = device.values.get("compute")
+    if result is not None and result.name == COMPUTE and compute is not None and (compute.error or "").startswith(CUT):
+        result = untold(COMPUTE, compute, "whether programs run there")
     return None if result is None else replace(result, device=device.address)
 
 
@@ -47,7 +50,7 @@ def _together(results: Iterable[Result]) -> Iterator[Result]:
 
 def _no_driver(seen: Accelerators) -> Result:
     error = seen.devices.error or ""
-    if seen.devices.source == NOBODY:
+    if seen.devices.source == NOBODY or error.startswith(CUT):
         return untold(DRIVER, seen.devices, "what the driver says")
     software = any(word in error for word in SOFTWARE_ERRORS)
     evidence = (("source", seen.devices.source), *((name, str(reading.value or reading.error)) for name, reading in seen.driver.items()))
@@ -67,6 +70,8 @@ def _count(wanted: Promise, devices: Sequence[Device]) -> Result:
     if hanging is not None:
         said = f"{hanging.address} {hanging.lost}; {len(devices) - len(lost)} of {len(devices)} devices answered before it"
         return replace(bad(COUNT, Cause.UNKNOWN, said, *evidence, action=RESET), device=hanging.address)
+    if any(str(device.lost).startswith(CUT) for device in lost):
+        return untold(COUNT, lost[0].values["device"], f"more than {len(devices) - len(lost)} of {len(devices)} devices")
     if lost:
         said = f"the driver lost {len(lost)} of {len(devices)} devices: {lost[0].lost}"
         return bad(COUNT, Cause.UNKNOWN, said, *evidence, action=RESET)
