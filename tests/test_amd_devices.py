@@ -372,7 +372,7 @@ def test_messages_count_as_the_catalog_classifies_them(tmp_path: Path, catalog: 
 def test_every_message_that_is_looked_for_is_classified(catalog: Catalog) -> None:
     log = "".join(SAID.format(number=number, micros=1, text=text) for number, text in enumerate(MESSAGES))
     log += SAID.format(number=9, micros=1, text="socket: 1, die: 0, 1 new deferred hardware errors detected in umc block")
-    assert {event.code for event in events(log)} == {fault.code for fault in catalog.faults["amd/messages"].faults}
+    assert {event.code for event in events(log.splitlines())} == {fault.code for fault in catalog.faults["amd/messages"].faults}
 
 
 @pytest.mark.parametrize(
