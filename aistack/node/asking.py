@@ -84,14 +84,22 @@ def _wanted(catalog: Catalog, vendor: str, present: tuple[PciDevice, ...], lock:
         fitting = [device for device in present if known is None or device.identity in known.pci_ids]
         return Promise(vendor=vendor, product=known, count=len(fitting), mig=None)
     promised = lock.accelerator
+    known = catalog.accelerators.get(promised.product)
+    fitting = [device for device in present if known is None or not known.pci_ids or device.identity in known.pci_ids]
     return Promise(
         vendor=vendor,
-        product=catalog.accelerators.get(promised.product),
-        count=min(promised.count, len(present)),
+        product=known,
+        count=min(promised.count, len(fitting)),
         # The version of a driver that is the kernel's own is that of its firmware, and the kernel is compared by itself.
         driver=dict(lock.components).get("driver") if vendor == "nvidia" else None,
         mig=dict(lock.node).get("mig", ""),
     )
+
+
+def numbers(lock: Lock | None) -> frozenset[str]:
+    """The PCI numbers of the promised product; none where none is promised, or the catalog knows none of it."""
+    known = load_catalog().accelerators.get(lock.accelerator.product) if lock is not None and lock.accelerator is not None else None
+    return frozenset(known.pci_ids) if known is not None else frozenset()
 
 
 def catalogued(present: tuple[PciDevice, ...]) -> tuple[str, tuple[PciDevice, ...]]:
