@@ -41,11 +41,14 @@ def check(
         typer.Option("--level", help="No program on any accelerator; or one, and of its memory nothing, a tenth, nine tenths."),
     ] = Level.QUICK,
     apps: Annotated[bool, typer.Option("--apps", help="Ask the apps too.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", min=1, help="After that, tell what is known; SIGTERM does the same.")
+    ] = None,
 ) -> ExitCode:
     """Judge this machine and its accelerators now, by what its lock promises; changes nothing."""
     from aistack.commands import node as command
 
-    return command.node_check(as_json=as_json, level=level.value, apps=apps)
+    return command.node_check(as_json=as_json, level=level.value, apps=apps, timeout=timeout)
 
 
 def snapshot() -> ExitCode:

@@ -62,38 +62,23 @@ LINES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
     "not fatal and unknown": ((SWITCH.format(99999, "Non-fatal"),), "accelerator-log", "healthy", "SXid 99999"),
     "lost device asks for a reboot": ((ASKS.format(NONE, REBOOT),), "accelerator-log", "unhealthy", "node reboot required"),
     "lost device asked for one": ((ASKS.format(NONE, REBOOT), ASKS.format(REBOOT, NONE)), "accelerator-log", "healthy", "since boot"),
-    "fatal on the bus": (
-        ("pcieport 0000:17:00.0: AER: Uncorrectable (Fatal) error message received from 0000:18:00.0",),
-        "machine-log",
-        "degraded",
-        "0000:18:00.0: a fatal error of PCI Express",
-    ),
-    "contained on the bus": (
-        ("pcieport 0000:17:00.0: PCIe Bus Error: severity=Uncorrected (Fatal), type=Transaction Layer, (Requester ID)",),
-        "machine-log",
-        "degraded",
-        "0000:17:00.0: a fatal error",
-    ),
-    "not fatal on the bus": (("pcieport 0000:17:00.0: AER: Uncorrected (Non-Fatal) error received: 0000:18:00.0",), "machine-log", "", ""),
-    "memory": (("EDAC MC0: 1 UE memory read error on CPU_SrcID#0_MC#0_Chan#1_DIMM#0",), "machine-log", "degraded", "machine's memory"),
-    "memory corrected": (("EDAC MC0: 1 CE memory read error on CPU_SrcID#0_MC#0_Chan#1_DIMM#0",), "machine-log", "", ""),
 }
 
 
 @pytest.mark.parametrize("name", LINES)
 def test_a_line_counts_as_much_as_its_own_words_say(catalog: Catalog, name: str) -> None:
     lines, check, outcome, words = LINES[name]
-    log = tuple(events("".join(f"3,{number},5000000,-;{line}\n" for number, line in enumerate(lines))))
+    log = events(f"3,{number},5000000,-;{line}" for number, line in enumerate(lines))
     lost = Device(values={"device": Reading(source="nvmlDeviceGetHandleByIndex", error="GpuIsLost: GPU is lost")})
     seen = replace(recorded(), devices=Reading(source="NVML", value=(lost,)), log=Reading(source="/dev/kmsg", value=log))
     results = judge(Promise(vendor="nvidia", product=catalog.accelerators[H100], count=1), seen, known_faults(catalog))
     told = [result for result in results if result.name == check]
-    assert max((str(result.outcome) for result in told), default="", key=["", "healthy", "degraded", "unhealthy"].index) == outcome
-    assert any(words in result.message for result in told) or not outcome
+    assert max((str(result.outcome) for result in told), key=["healthy", "degraded", "unhealthy"].index) == outcome
+    assert any(words in result.message for result in told)
 
 
 def test_a_device_that_answers_tells_its_recovery_itself(catalog: Catalog) -> None:
-    log = tuple(events(f"3,1,5000000,-;{ASKS.format(NONE, REBOOT).replace('18:00', '00:06')}\n"))
+    log = events([f"3,1,5000000,-;{ASKS.format(NONE, REBOOT).replace('18:00', '00:06')}"])
     seen = replace(recorded(), log=Reading(source="/dev/kmsg", value=log))
     (device,) = seen.devices.value or ()
     assert log[0].address == device.address and device.get("recovery") == "none"
@@ -109,6 +94,9 @@ MENDED = {
     ),
     "a person says so": ("aistack: 0000:18:00.0 was mended", False),
     "another device": ("aistack: 0000:20:00.0 was mended", True),
+    "a line that quotes it": ('audit: type=1400 comm="x" name="aistack: 0000:18:00.0 was mended"', True),
+    "more than that": ("aistack: 0000:18:00.0 was mended, somebody wrote", True),
+    "a line that quotes the driver": ("systemd[1]: x.service: NVRM: loading NVIDIA UNIX x86_64 Kernel Module  580.159.04", True),
     "it asks for a reboot": (
         "NVRM: Xid (PCI:0000:18:00): 154, GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot Required)",
         True,
@@ -122,7 +110,7 @@ def test_what_was_mended_counts_no_more(name: str, *, again: bool, catalog: Cata
     message, lasts = MENDED[name]
     fault = XID.format(number=3, micros=5_000_000, code=119)
     log = fault + f"4,4,6000000,-;{message}\n" + (fault if again else "")
-    seen = replace(recorded(), log=Reading(source="/dev/kmsg", value=tuple(events(log))))
+    seen = replace(recorded(), log=Reading(source="/dev/kmsg", value=events(log.splitlines())))
     results = judge(Promise(vendor="nvidia"), seen, known_faults(catalog))
     assert any("Xid 119" in result.message for result in results if result.outcome is Outcome.UNHEALTHY) is (lasts or again)
 
@@ -147,12 +135,26 @@ NVRM = "NVRM: Xid (PCI:0000:18:00): {}, pid=1, a message"
 )
 def test_a_driver_that_is_loaded_anew_mends_its_own_faults_alone(message: str, *, lasts: bool, catalog: Catalog) -> None:
     def faults(after: str) -> bool:
-        log = Reading(source="/dev/kmsg", value=tuple(events(f"3,3,5000000,-;{message}\n{after}")))
+        log = Reading(source="/dev/kmsg", value=events(f"3,3,5000000,-;{message}\n{after}".splitlines()))
         results = judge(Promise(vendor="nvidia"), replace(recorded(), log=log), known_faults(catalog))
         return verdict(results).outcome is not Outcome.HEALTHY
 
     assert faults("") and faults(LOADED) is lasts
     assert not message.startswith("pcieport") or not faults("4,5,7000000,-;aistack: 0000:18:00.0 was mended\n")
+
+
+@pytest.mark.parametrize("told", ["10000:18:00", "00010000:18:00.0", "10000:18:00.0"])
+def test_a_domain_may_have_more_than_four_digits(told: str, catalog: Catalog) -> None:
+    """As behind Intel's VMD; NVIDIA's driver may write eight."""
+    lines = [f"3,1,5000000,-;{ASKS.format(NONE, REBOOT).replace('0000:18:00', told)}"]
+    (event,) = events(lines)
+    assert event.address == "10000:18:00.0"
+    known = Device(values={"pci.address": Reading(source="NVML", value="10000:18:00.0"), "recovery": Reading(source="NVML", value="none")})
+    seen = replace(recorded(), devices=Reading(source="NVML", value=(known,)), log=Reading(source="/dev/kmsg", value=(event,)))
+    results = judge(Promise(vendor="nvidia"), seen, known_faults(catalog))
+    assert not [result for result in results if result.name == "accelerator-log" and result.outcome is Outcome.UNHEALTHY]
+    (mended, other) = events([*lines, "4,2,6000000,-;aistack: 10000:18:00.0 was mended", "4,3,7000000,-;aistack: 0000:18:00.0 was mended"])
+    assert {mended.kind, other.kind} == {"mended"}
 
 
 def test_a_log_without_its_start_is_told(bench: Bench) -> None:
@@ -192,7 +194,7 @@ def test_what_the_kernel_overwrote_is_asked_of_the_journal(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setenv("BROKEN", broken)
     kept = "6,900,70000000,-;hello\n" + XID.format(number=901, micros=70000001, code=13)
-    found = tuple(kernel_log._since_boot(Path("/"), kept))
+    found = kernel_log._since_boot(Path("/"), iter(kept.splitlines()))
     assert [(event.kind, event.code) for event in found] == [first, ("xid", "13")]
     seen = replace(recorded(), log=Reading(source="/dev/kmsg", value=found))
     (told,) = (result for result in judge(Promise(vendor="nvidia"), seen, known_faults(catalog)) if result.name == "accelerator-log")

@@ -192,7 +192,7 @@ DRIVER_FAULTS: dict[str, tuple[Callable[[Path], None], tuple[str, str, str], str
     "one did not start": (not_started, ("accelerator-count", "unhealthy", "unknown"), "knows 7 of 8"),
     "one has no node": (no_node, ("accelerator-count", "unhealthy", "unknown"), "lost 1 of 8 devices: KFD has no node for it"),
     "topology cut": (cut_topology, ("accelerator-count", "unhealthy", "unknown"), "KFD's topology cannot be read"),
-    "a file hangs": (hanging, ("accelerator-driver", "unhealthy", "unknown"), "did not end within"),
+    "a file hangs": (hanging, ("accelerator-count", "unhealthy", "unknown"), f"{THIRD} does not answer"),
 }
 
 
@@ -200,9 +200,19 @@ DRIVER_FAULTS: dict[str, tuple[Callable[[Path], None], tuple[str, str, str], str
 def test_a_driver_in_trouble_is_data(tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     change, expected, words = DRIVER_FAULTS[name]
     change(lay(tmp_path))
-    monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"none": 0.7 if change is hanging else 60.0})
+    monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"none": 6.0 if change is hanging else 60.0})
     results = judged(tmp_path, catalog)
     assert failed(results)[0][:3] == expected and words in results[0].message and results[0].action
+
+
+def test_one_device_that_hangs_leaves_what_was_read_of_others(tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging(lay(tmp_path))
+    write(device_folder(tmp_path, ADDRESSES[0]), {"ras/umc_err_count": "ue: 2\nce: 0\nde: 0"})
+    monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"none": 6.0})
+    results = judged(tmp_path, catalog)
+    expected = [("accelerator-count", "unhealthy", "unknown", THIRD), ("accelerator-ecc", "unhealthy", "hardware", ADDRESSES[0])]
+    assert [result for result in failed(results) if result[0] != "accelerator-peers"] == expected
+    assert "2 of 8 devices answered before it" in results[0].message
 
 
 def test_what_may_not_be_read_is_an_error_and_not_a_value(tmp_path: Path) -> None:
@@ -372,7 +382,7 @@ def test_messages_count_as_the_catalog_classifies_them(tmp_path: Path, catalog: 
 def test_every_message_that_is_looked_for_is_classified(catalog: Catalog) -> None:
     log = "".join(SAID.format(number=number, micros=1, text=text) for number, text in enumerate(MESSAGES))
     log += SAID.format(number=9, micros=1, text="socket: 1, die: 0, 1 new deferred hardware errors detected in umc block")
-    assert {event.code for event in events(log)} == {fault.code for fault in catalog.faults["amd/messages"].faults}
+    assert {event.code for event in events(log.splitlines())} == {fault.code for fault in catalog.faults["amd/messages"].faults}
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,23 @@ def test_devices_count_by_their_nodes_whatever_they_are_named(
     assert str(found.outcome) == outcome and words in found.message
 
 
+UUID = "GPU-b850f46d-d5ea-c752-ddf3-c4453e44d3f7"
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("0", UUID), "nvidia.com/gpu=0"),
+        ((UUID, UUID.replace("GPU", "MIG")), "2 devices by their UUIDs"),
+    ],
+)
+def test_no_report_tells_a_uuid(tmp_path: Path, names: tuple[str, ...], told: str) -> None:
+    lay_specification(tmp_path / "etc/cdi", "nvidia.json", {name: [FIRST] for name in names})
+    found = judge_containers(Promise(vendor="nvidia", count=1), SEEN, cdi(tmp_path))
+    assert str(found.outcome) == "unhealthy" and f"are offered {told}, but not" in found.message
+    assert "b850f46d" not in repr(found)
+
+
 def test_containers_without_the_drivers_second_module_compute_nothing(tmp_path: Path) -> None:
     lay_specification(tmp_path / "etc/cdi", "nvidia.json", ALL, uvm=())
     found = judge_containers(Promise(vendor="nvidia", count=2), SEEN, cdi(tmp_path))

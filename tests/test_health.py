@@ -11,9 +11,11 @@ import pytest
 from node_samples import APP, KERNEL, LOCK, lay, lock_text, readings
 
 from aistack.compose.lock import LockedAccelerator
+from aistack.facts.catalog import Catalog
 from aistack.facts.readings import AppsReadings, AppState, Deployment, MachineReadings, PciDevice, Reading, UnitState
 from aistack.host.probes.all import take
 from aistack.host.probes.machine import pci, processor, start
+from aistack.node import asking
 from aistack.node.first_gate import present
 from aistack.node.health import check, confirm
 from aistack.node.results import Cause, Outcome, Result, verdict
@@ -169,6 +171,31 @@ def test_a_promised_accelerator_that_is_not_on_the_bus_is_never_healthy(tmp_path
     assert found.outcome is (Outcome.UNHEALTHY if seen < 2 else Outcome.HEALTHY)
     unreadable = replace(taken, pci=Reading(source="pci", error="Permission denied"))
     assert result(check(unreadable, lock_text(lock)), "accelerator").outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("present", "words", "cause"),
+    [
+        (("10de:2330",) * 7 + ("10de:1cb1",), "7 of 8 x nvidia/h100-sxm-80gb are in PCI configuration space, and 1 others", Cause.HARDWARE),
+        (("10de:20b2",) * 8, "0 of 8 x nvidia/h100-sxm-80gb are in PCI configuration space, and 8 others", Cause.UNKNOWN),
+        (("10de:2330",) * 7, "7 of 8 x nvidia/h100-sxm-80gb are in PCI configuration space, at the", Cause.HARDWARE),
+        (("10de:2330",) * 8 + ("10de:1cb1",), "8 x nvidia/h100-sxm-80gb are in PCI configuration space", None),
+    ],
+)
+def test_other_products_are_not_counted_on_the_bus(
+    present: tuple[str, ...], words: str, cause: Cause | None, tmp_path: Path, catalog: Catalog
+) -> None:
+    """A server's display, or another accelerator, in the place of one that is missing; what has another product alone is the recipe's."""
+    lock = replace(LOCK, accelerator=LockedAccelerator(product="nvidia/h100-sxm-80gb", count=8))
+    devices = tuple(
+        PciDevice(address=f"0000:{place:02x}:00.0", vendor=one[:4], device=one[5:], device_class="030200")
+        for place, one in enumerate(present)
+    )
+    root = lay(tmp_path, lock)
+    taken = replace(readings(root, lock), pci=Reading(source="pci", value=devices), start=Reading(source="start", value="first"))
+    found = result(check(taken, lock_text(lock), asking.numbers(lock)), "accelerator")
+    assert found.cause is cause and words in found.message
+    assert asking._wanted(catalog, "nvidia", devices, lock).count == min(8, present.count("10de:2330"))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import configparser
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,10 @@ class Bench:
     def forget(self) -> None:
         (self.root / "usr/lib/aistack/lock.json").unlink()
 
+    def leave(self) -> None:
+        """What is no node of ours."""
+        shutil.rmtree(self.root / "usr/lib/aistack")
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
@@ -88,9 +93,18 @@ def test_the_detector_is_told_the_worst_result_in_one_line(bench: Bench) -> None
     assert bench.run(f"{DETECTOR}.sh").returncode not in (0, 1), "a node without aistack is unknown, not sick"
 
 
-def test_this_machine_is_no_node_which_is_unknown(bench: Bench) -> None:
+def test_this_machine_is_no_node_which_is_no_fault_of_it(bench: Bench) -> None:
+    """Exit 3 only where nobody can tell whether it has accelerators, or what the kernel said of them."""
     bench.program("aistack", f"#!{sys.executable}\nfrom aistack.cli import main\nmain()\n")
-    assert bench.run(f"{DETECTOR}.sh").returncode == 3
+    ended = bench.run(f"{DETECTOR}.sh")
+    assert ended.returncode == 0 or "unknown accelerator" in ended.stdout, ended
+
+
+def test_any_other_machine_is_labelled_by_its_accelerators(bench: Bench) -> None:
+    bench.leave()
+    assert (told := bench.run(f"{DETECTOR}.sh")).returncode == 0 and told.stdout == "check: healthy\n"
+    shutil.rmtree(bench.root / "sys/bus/pci")
+    assert (told := bench.run(f"{DETECTOR}.sh")).returncode == 3 and told.stdout.startswith("unknown accelerator: ")
 
 
 def seconds(text: str) -> int:
@@ -117,7 +131,9 @@ def test_the_detector_takes_its_configuration() -> None:
     assert readiness["taint"]["key"].startswith("readiness.k8s.io/")
 
 
-@pytest.mark.parametrize(("trouble", "word"), [(None, "healthy"), (Bench.damage, "unhealthy"), (Bench.forget, "unknown")])
+@pytest.mark.parametrize(
+    ("trouble", "word"), [(None, "healthy"), (Bench.damage, "unhealthy"), (Bench.forget, "unknown"), (Bench.leave, "healthy")]
+)
 def test_a_node_is_labelled_by_its_check(bench: Bench, trouble: object, word: str) -> None:
     bench.program("kubectl", '#!/bin/sh\necho "$*"\n')
     if callable(trouble):
@@ -134,6 +150,7 @@ def test_a_node_is_labelled_by_its_check(bench: Bench, trouble: object, word: st
         ("", None, ""),
         ("", Bench.damage, "update NodeName=n1 State=DRAIN Reason=aistack: unhealthy modules: "),
         ("", Bench.forget, "update NodeName=n1 State=DRAIN Reason=aistack: unknown "),
+        ("", Bench.leave, ""),
         (" Reason=aistack: unhealthy modules: x [root@2026-11-26T21:07:40]", None, "update NodeName=n1 State=RESUME\n"),
         (" Reason=aistack: unhealthy modules: x [root@2026-11-26T21:07:40]", Bench.damage, ""),
         (" Reason=operator: fan [root@2026-11-26T21:07:40]", None, ""),

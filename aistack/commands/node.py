@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aistack.compose.lock import LockFormatError, decode
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse
+from aistack.host.process import within
 from aistack.node import gate, telling
 from aistack.node import status as words
 from aistack.node.agent import EXIT_CODES, host_name, now
@@ -18,18 +19,24 @@ from aistack.node.results import verdict
 from aistack.node.second_gate import second_gate
 
 
-def node_check(*, as_json: bool = False, level: str = "quick", apps: bool = False, root: Path = Path("/")) -> ExitCode:
+def node_check(
+    *, as_json: bool = False, level: str = "quick", apps: bool = False, timeout: float | None = None, root: Path = Path("/")
+) -> ExitCode:
     """Judge this machine now, its accelerators as deep as `level` says, and where `apps` is set whether they answer; remembers nothing.
 
-    Exit 0 healthy or degraded, 1 unhealthy, 3 could not tell (every machine that is no aistack node, since nothing was promised there).
+    After `timeout` seconds, or on SIGTERM, it tells what is known by then; a driver that was given too little time to answer is unknown.
+
+    Exit 0 healthy or degraded, 1 unhealthy, 3 could not tell. Of a machine that is no aistack node only the accelerators are judged, by
+    what the catalog knows of their products.
     """
-    looked = look(root, level)
-    results = looked.results
-    text = lock_text(root)
-    if apps and text.value is not None:
-        # A damaged lock is already what the first gate's result `lock` says.
-        with contextlib.suppress(LockFormatError):
-            results = (*results, *second_gate(decode(text.value), seconds=0.0))
+    with within(timeout):
+        looked = look(root, level)
+        results = looked.results
+        text = lock_text(root)
+        if apps and text.value is not None:
+            # A damaged lock is already what the first gate's result `lock` says.
+            with contextlib.suppress(LockFormatError):
+                results = (*results, *second_gate(decode(text.value), seconds=0.0))
     judged = verdict(results)
     if as_json:
         report = gate.document("check", results, looked.seen, host=host_name(root), time=now(), uptime_seconds=0.0)

@@ -20,6 +20,9 @@ JOINING = ("fabric.state", "in progress")
 UNTRIED = "not tried"
 """How the error of a reading begins that this machine has no means for: nobody promised them, and the device may be well."""
 
+CUT = "no time was left"
+"""How the error of a reading begins that whoever checks ended, before its driver or program had the time that one may take."""
+
 HANGS = "does not answer"
 """How the reason begins why a device is lost that held up whoever asked it."""
 
@@ -57,13 +60,15 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelEvent:
-    """A line of the kernel's log that speaks of trouble: `kind` is `xid`, `sxid`, `amdgpu`, `aer`, `edac` or `oom`.
+    """What the kernel's log says of trouble: `kind` is `xid`, `sxid`, `amdgpu`, `aer`, `dpc`, `edac`, `mce`, `memory`, `firmware` or `oom`.
 
     Two kinds are none: `mended` says that what was told before of its device is over (without an address: that NVIDIA's driver was loaded
     anew), `gap` that what the kernel said before is not known: nobody kept it (`lost`), or the journal could not be read (`unread`).
 
-    `code` is the number of an Xid or SXid, the words of amdgpu's message, an AER message's severity (`corrected`, `non-fatal`, `fatal`).
+    `code` is the number of an Xid or SXid, the words of amdgpu's message, or how bad it is: an AER message's severity (`corrected`,
+    `non-fatal`, `fatal`), the firmware's (`corrected`, `recoverable`, `fatal`), a machine check's (`corrected`, `deferred`, `uncorrected`).
     `word` is what NVIDIA's driver calls it behind the number, where it does: `fatal`, `nonfatal`; of Xid 154 the recovery in small letters.
+    It was said `times` times, at `seconds` after the start in these words, and more than once: at `last` for the last time.
     """
 
     kind: str
@@ -72,6 +77,13 @@ class KernelEvent:
     seconds: float
     message: str
     word: str | None = None
+    times: int = 1
+    last: float | None = None
+
+    @property
+    def told(self) -> str:
+        """Its message, and how often it was said."""
+        return self.message if self.last is None else f"{self.message} ({self.times} times, until second {self.last:.0f})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

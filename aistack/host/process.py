@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import shlex
 import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +29,17 @@ LEAST_MOVED = 1 << 16
 """Bytes: a program that reads and writes fewer while it is watched is stuck, whatever its timers do."""
 LAST_SECONDS = 2.0
 """How long a killed program may take to end: one that waits inside a driver does not even notice."""
+STEP_SECONDS = 0.5
+"""How often who waits for a program looks whether there is still time."""
+
+
+class _Deadline:
+    """When everything has to have ended that this process runs (time.monotonic)."""
+
+    until = math.inf
+
+
+_DEADLINE = _Deadline()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +55,30 @@ class Completed:
 def find(tool: str) -> str | None:
     """The path of a program, or None; the system's administration folders count too."""
     return shutil.which(tool) or shutil.which(tool, path="/usr/sbin:/sbin:/usr/local/sbin")
+
+
+@contextmanager
+def within(seconds: float | None) -> Iterator[None]:
+    """Programs that are run inside have these seconds, all of them together (None: no end), and none any more once SIGTERM has come.
+
+    Whoever runs one later, or still waits for one, gets DiagnosticError (exit 3, HOST003), and can tell what it knows. For the main thread.
+    """
+    _DEADLINE.until = math.inf if seconds is None else time.monotonic() + seconds
+
+    def end(number: int, frame: object) -> None:
+        _DEADLINE.until = 0.0
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        _DEADLINE.until = math.inf
+
+
+def left() -> float:
+    """The seconds that programs still have: 0 where there is no time any more, infinite where nobody set an end."""
+    return max(_DEADLINE.until - time.monotonic(), 0.0)
 
 
 def require(tool: str, package: str) -> str:
@@ -60,8 +97,8 @@ def require(tool: str, package: str) -> str:
 def failure(argv: Sequence[str], returncode: int, output: str, *, log: Path | None = None) -> DiagnosticError:
     """The error for a program that ended badly, with the last lines that it said; a full disk at its log kept them from being written."""
     how = f"was ended by signal {-returncode}" if returncode < 0 else f"ended with exit code {returncode}"
-    if log is not None and shutil.disk_usage(log.parent).free < LEAST_ROOM:
-        output += f"\n{log.parent}: {os.strerror(errno.ENOSPC)}"
+    if log is not None and shutil.disk_usage(log).free < LEAST_ROOM:
+        output += f"\n{log}: {os.strerror(errno.ENOSPC)}"
     said = tuple(line[:MOST_OF_A_LINE] for line in output.strip().splitlines() if line.strip())[-LINES_THAT_MATTER:]
     hints = MAKE_ROOM if os.strerror(errno.ENOSPC) in output else ()
     why = (f"command: {shlex.join(argv)[:MOST_OF_A_LINE]}", *said)
@@ -81,24 +118,38 @@ def run(
     """Run a program to its end and return what it said.
 
     `env` replaces the whole environment when given. With `log`, both streams go to that file (and `stdout` holds its text).
-    Raises DiagnosticError (exit 3) when the program is missing, fails while `check`, or outlasts `timeout` seconds.
+    Raises DiagnosticError (exit 3) when the program is missing, fails while `check`, or outlasts `timeout` seconds, or those of `within`.
     """
     with contextlib.ExitStack() as stack:
         talk = subprocess.PIPE if log is None else stack.enter_context(log.open("wb"))
         errors = subprocess.PIPE if log is None else subprocess.STDOUT
         source = subprocess.DEVNULL if input is None else subprocess.PIPE
         process = stack.enter_context(_started(argv, stdin=source, stdout=talk, stderr=errors, cwd=cwd, env=env))
-        try:
-            said, complained = process.communicate(None if input is None else input.encode(), timeout=timeout)
-        except subprocess.TimeoutExpired as error:
-            message = f"`{argv[0]}` did not end within {timeout:.0f} s"
-            raise unable("HOST003", "tool-too-slow", message, why=(f"command: {shlex.join(argv)[:MOST_OF_A_LINE]}",)) from error
+        said, complained = _ended(process, argv, None if input is None else input.encode(), timeout)
     if log is not None:
         said = complained = log.read_bytes()
     stdout, stderr = (text.decode(errors="replace") for text in (said, complained))
     if check and process.returncode != 0:
         raise failure(argv, process.returncode, stderr or stdout, log=log)
     return Completed(argv=tuple(argv), returncode=process.returncode, stdout=stdout, stderr=stderr)
+
+
+def _ended(process: subprocess.Popen[bytes], argv: Sequence[str], given: bytes | None, timeout: float) -> tuple[bytes, bytes]:
+    """What a program said until its end, on both streams; HOST003 where that takes too long."""
+    began = time.monotonic()
+    while True:
+        remaining = min(began + timeout - time.monotonic(), left())
+        try:
+            return process.communicate(given, timeout=max(min(remaining, STEP_SECONDS), 0.0))
+        except subprocess.TimeoutExpired:
+            given = None  # what was not written yet is kept by `process`
+            if remaining <= STEP_SECONDS:
+                raise _too_slow(argv, f"did not end within {time.monotonic() - began:.0f} s") from None
+
+
+def _too_slow(argv: Sequence[str], how: str) -> DiagnosticError:
+    message = f"`{argv[0].rsplit('/', 1)[-1]}` {how}"
+    return unable("HOST003", "tool-too-slow", message, why=(f"command: {shlex.join(argv)[:MOST_OF_A_LINE]}",))
 
 
 def filtered(argv: Sequence[str], data: bytes, most: int) -> tuple[int, bytes]:
@@ -131,6 +182,8 @@ def _started(argv: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[b
 
     It is also killed when this process, or the thread that is inside, dies without leaving it; what cannot be killed is left behind.
     """
+    if left() <= 0:
+        raise _too_slow(argv, "was not started: no time was left")
     environment = options.get("env") or os.environ
     if shutil.which(argv[0], path=environment.get("PATH")) is None:
         raise unable("HOST001", "tool-missing", f"`{argv[0]}` is not installed")
@@ -160,26 +213,30 @@ def stream(
     cwd: Path | None = None,
     whole: bool = True,
     silence: float | None = None,
+    timeout: float | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program whose standard output is read as it comes (`process.stdout`); its talk goes to `log`.
 
     A bad end raises DiagnosticError (exit 3) with the log's last lines; leaving early ends the program. With `whole` false, whoever has
     read enough just leaves the block: the program is ended then, and how it ended does not count. A program that moves no bytes for
-    `silence` seconds, twice that at most, is killed: HOST003.
+    `silence` seconds, twice that at most, is killed: HOST003. So is one that outlasts `timeout` seconds, or then those of `within`.
     """
     source = subprocess.DEVNULL if stdin is None else stdin
+    began = time.monotonic()
     with (
         log.open("wb") as errors,
         _started(argv, stdin=source, stdout=subprocess.PIPE, stderr=errors, env=env, cwd=cwd) as process,
         _watched(process, silence) as stuck,
+        _limited(process, timeout) as late,
     ):
         yield process
         if not whole:
             return
         returncode = process.wait()
     if stuck.is_set():
-        message = f"`{argv[0].rsplit('/', 1)[-1]}` did nothing for {silence:.0f} s"
-        raise unable("HOST003", "tool-too-slow", message, why=(f"command: {shlex.join(argv)[:MOST_OF_A_LINE]}",))
+        raise _too_slow(argv, f"did nothing for {silence:.0f} s")
+    if late.is_set():
+        raise _too_slow(argv, f"did not end within {min(timeout or 0.0, time.monotonic() - began):.0f} s")
     if returncode != 0:
         raise failure(argv, returncode, log.read_text(errors="replace"), log=log)
 
@@ -210,6 +267,31 @@ def _watched(process: subprocess.Popen[bytes], silence: float | None) -> Iterato
     watcher.start()
     try:
         yield stuck
+    finally:
+        over.set()
+        watcher.join()
+
+
+@contextmanager
+def _limited(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator[threading.Event]:
+    """Kills a program whose time is over, and says so; None: nobody looks."""
+    late, over = threading.Event(), threading.Event()
+
+    def watch(until: float) -> None:
+        while (remaining := min(until - time.monotonic(), left())) > 0:
+            if over.wait(min(remaining, STEP_SECONDS)):
+                return
+        late.set()
+        with contextlib.suppress(OSError):  # it has ended
+            os.killpg(process.pid, signal.SIGKILL)
+
+    if timeout is None:
+        yield late
+        return
+    watcher = threading.Thread(target=watch, args=(time.monotonic() + timeout,), daemon=True)
+    watcher.start()
+    try:
+        yield late
     finally:
         over.set()
         watcher.join()

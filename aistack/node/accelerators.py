@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from aistack.facts.device_readings import HANGS, NOBODY, Accelerators, Device, KernelEvent
+from aistack.facts.device_readings import CUT, HANGS, NOBODY, Accelerators, Device, KernelEvent
 from aistack.facts.faults import Fault, Faults
+from aistack.facts.kernel_log import CONTAINED
 from aistack.facts.readings import Reading
-from aistack.node.device_checks import CHECKS, RESET, SOFTWARE_ERRORS, Promise
+from aistack.node.device_checks import CHECKS, COMPUTE, RESET, SOFTWARE_ERRORS, Promise
 from aistack.node.results import Cause, Outcome, Result, bad, good, untold, worse
 
 COUNT, DRIVER, LOG, MACHINE = "accelerator-count", "accelerator-driver", "accelerator-log", "machine-log"
@@ -29,6 +30,9 @@ def judge(wanted: Promise, seen: Accelerators, faults: Mapping[str, Faults]) -> 
 
 
 def _about(device: Device, result: Result | None) -> Result | None:
+    compute = device.values.get("compute")
+    if result is not None and result.name == COMPUTE and compute is not None and (compute.error or "").startswith(CUT):
+        result = untold(COMPUTE, compute, "whether programs run there")
     return None if result is None else replace(result, device=device.address)
 
 
@@ -47,7 +51,7 @@ def _together(results: Iterable[Result]) -> Iterator[Result]:
 
 def _no_driver(seen: Accelerators) -> Result:
     error = seen.devices.error or ""
-    if seen.devices.source == NOBODY:
+    if seen.devices.source == NOBODY or error.startswith(CUT):
         return untold(DRIVER, seen.devices, "what the driver says")
     software = any(word in error for word in SOFTWARE_ERRORS)
     evidence = (("source", seen.devices.source), *((name, str(reading.value or reading.error)) for name, reading in seen.driver.items()))
@@ -67,6 +71,8 @@ def _count(wanted: Promise, devices: Sequence[Device]) -> Result:
     if hanging is not None:
         said = f"{hanging.address} {hanging.lost}; {len(devices) - len(lost)} of {len(devices)} devices answered before it"
         return replace(bad(COUNT, Cause.UNKNOWN, said, *evidence, action=RESET), device=hanging.address)
+    if any(str(device.lost).startswith(CUT) for device in lost):
+        return untold(COUNT, lost[0].values["device"], f"more than {len(devices) - len(lost)} of {len(devices)} devices")
     if lost:
         said = f"the driver lost {len(lost)} of {len(devices)} devices: {lost[0].lost}"
         return bad(COUNT, Cause.UNKNOWN, said, *evidence, action=RESET)
@@ -104,10 +110,10 @@ def _log(seen: Accelerators, faults: Mapping[str, Faults]) -> Iterator[Result]:
     if seen.log.value is None:
         yield untold(LOG, seen.log, "what the kernel said")
         return
-    lasting = list(_lasting(seen.log.value, faults))
+    lasting, devices = list(_lasting(seen.log.value, faults)), seen.devices.value or ()
     told = [event for event in lasting if event.kind in faults]
     found = [result for event in _first_of_each(told) if (result := _fault(event, faults[event.kind].fault(event.code))) is not None]
-    found += _recoveries(told, seen.devices.value or ())
+    found += _recoveries(told, devices)
     yield from found
     gap = next((event for event in lasting if event.kind == "gap"), None)
     if gap is not None and gap.code == "unread":
@@ -116,19 +122,29 @@ def _log(seen: Accelerators, faults: Mapping[str, Faults]) -> Iterator[Result]:
         codes = ", ".join(sorted({f"{NAMES[event.kind]} {event.code}" for event in told}))
         since = "since boot" if gap is None else f"since second {gap.seconds:.0f}, where what is left of the kernel's log begins"
         yield good(LOG, f"nothing {since} that would be the device's fault: {codes}" if codes else f"no fault {since}")
-    for event in _first_of_each(event for event in lasting if (event.kind, event.code) in OF_THE_MACHINE):
-        said, action = OF_THE_MACHINE[event.kind, event.code]
+    yield from _machine(lasting, {device.address for device in devices})
+
+
+def _machine(lasting: Sequence[KernelEvent], accelerators: Container[str]) -> Iterator[Result]:
+    """What the kernel said of the machine: somebody has to look at some of it, and what was corrected is told."""
+    about = [event for event in lasting if event.kind not in (*NAMES, "mended", "gap")]
+    bad = [event for event in about if (event.kind, event.code) in OF_THE_MACHINE]
+    bad += [event for event in about if (event.kind, event.code) == NOT_FATAL and event.address in accelerators]
+    for event in _first_of_each(bad):
+        said, action = OF_THE_MACHINE.get((event.kind, event.code), OF_AN_ACCELERATOR)
         at = f"{event.address}: " if event.address else ""
         yield replace(worse(MACHINE, f"{at}{said}", *_line(event), action=action), device=event.address)
+    rest = [(event.address or event.kind, f"{event.times} x {event.kind} {event.code}") for event in about if event not in bad]
+    if rest:
+        said = "; ".join(f"{number}{f' at {at}' if ':' in at else ''}" for at, number in rest[:MOST_TOLD])
+        more = f"; {len(rest) - MOST_TOLD} more" if len(rest) > MOST_TOLD else ""
+        yield good(MACHINE, f"the kernel reports what did no harm to the machine: {said}{more}", *rest)
 
 
 def _lasting(events: Sequence[KernelEvent], faults: Mapping[str, Faults]) -> Iterator[KernelEvent]:
-    """The events after which nobody mended their device, or, where loading it anew mends them, loaded the driver."""
-    mended = {event.address: place for place, event in enumerate(events) if event.kind == "mended"}
-    loaded = mended.pop(None, -1)
-    for place, event in enumerate(events):
-        if place > mended.get(event.address, -1) and (place > loaded or not _ends_with_driver(event, faults)):
-            yield event
+    """The events but those that were over when NVIDIA's driver was loaded; what was over else is not among them."""
+    loaded = max((place for place, event in enumerate(events) if event.kind == "mended" and event.address is None), default=-1)
+    yield from (event for place, event in enumerate(events) if place > loaded or not _ends_with_driver(event, faults))
 
 
 def _ends_with_driver(event: KernelEvent, faults: Mapping[str, Faults]) -> bool:
@@ -145,14 +161,27 @@ CAUSES = {"hardware": Cause.HARDWARE, "link": Cause.UNKNOWN, "driver": Cause.UNK
 """By the kind of fault: what a device, a link or the driver's firmware did; applications' faults and notices are none of the node's."""
 
 
+SLOT, MODULE = "look at the slot, the riser and what is plugged into it", "have the memory module examined that the message names"
+UNCORRECTED = "an error of the machine's memory that could not be corrected"
+CHECK = "the machine's processor or memory had an error that could not be corrected"
 OF_THE_MACHINE = {
-    ("aer", "fatal"): ("a fatal error of PCI Express", "look at the slot, the riser and what is plugged into it"),
-    ("edac", "ue"): (
-        "an error of the machine's memory that could not be corrected",
-        "have the memory module examined that the message names",
+    ("aer", "fatal"): ("a fatal error of PCI Express", SLOT),
+    **{("dpc", code): ("the port cut its link off after an error of PCI Express", SLOT) for code in CONTAINED},
+    ("edac", "ue"): (UNCORRECTED, MODULE),
+    ("mce", "uncorrected"): (CHECK, "`ras-mc-ctl --errors` or the vendor's tool names the part; have it examined"),
+    ("memory", "memory"): (UNCORRECTED, "`ras-mc-ctl --errors` or the machine's management names the module; have it examined"),
+    ("firmware", "fatal"): ("the firmware reports a fatal error of the hardware", "have the part examined that the message names"),
+    ("firmware", "recoverable"): (
+        "the firmware reports an error of the hardware that was not corrected",
+        "have the part examined that the message names",
     ),
 }
-"""What the kernel says of the bus and the memory that all devices depend on: the machine serves on, and somebody has to look."""
+"""What the kernel says of the bus, the processors and the memory that all devices need: the machine serves on, and somebody has to look."""
+
+NOT_FATAL, OF_AN_ACCELERATOR = ("aer", "non-fatal"), ("an error of PCI Express that could not be corrected, and was not fatal", SLOT)
+"""Of other devices these are told: some make one at each start, for requests that they do not know (UnsupReq)."""
+
+MOST_TOLD = 8
 
 
 def _first_of_each(events: Iterable[KernelEvent]) -> Iterator[KernelEvent]:
@@ -193,4 +222,5 @@ def _recoveries(told: Iterable[KernelEvent], devices: Iterable[Device]) -> Itera
 
 
 def _line(event: KernelEvent) -> tuple[tuple[str, str], ...]:
-    return ("message", event.message), ("seconds", f"{event.seconds:.0f}")
+    often = (("times", str(event.times)), ("last-seconds", f"{event.last:.0f}")) if event.last is not None else ()
+    return ("message", event.message), ("seconds", f"{event.seconds:.0f}"), *often

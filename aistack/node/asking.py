@@ -10,6 +10,7 @@ from aistack.facts.catalog import Accelerator, Catalog
 from aistack.facts.dcgm import LEVELS
 from aistack.facts.device_readings import Accelerators
 from aistack.facts.faults import Faults
+from aistack.facts.pci import VENDORS
 from aistack.facts.readings import PciDevice
 from aistack.host.catalog_files import load_catalog
 from aistack.host.probes import services
@@ -79,16 +80,39 @@ def known_faults(catalog: Catalog) -> dict[str, Faults]:
 def _wanted(catalog: Catalog, vendor: str, present: tuple[PciDevice, ...], lock: Lock | None) -> Promise:
     """What the driver has to know: the lock's accelerators as far as they are on the bus, or all that are there."""
     if lock is None or lock.accelerator is None:
-        return Promise(vendor=vendor, product=product(catalog, present), count=len(present), mig=None)
+        known = product(catalog, present)
+        fitting = [device for device in present if known is None or device.identity in known.pci_ids]
+        return Promise(vendor=vendor, product=known, count=len(fitting), mig=None)
     promised = lock.accelerator
+    known = catalog.accelerators.get(promised.product)
+    fitting = [device for device in present if known is None or not known.pci_ids or device.identity in known.pci_ids]
     return Promise(
         vendor=vendor,
-        product=catalog.accelerators.get(promised.product),
-        count=min(promised.count, len(present)),
+        product=known,
+        count=min(promised.count, len(fitting)),
         # The version of a driver that is the kernel's own is that of its firmware, and the kernel is compared by itself.
         driver=dict(lock.components).get("driver") if vendor == "nvidia" else None,
         mig=dict(lock.node).get("mig", ""),
     )
+
+
+def numbers(lock: Lock | None) -> frozenset[str]:
+    """The PCI numbers of the promised product; none where none is promised, or the catalog knows none of it."""
+    known = load_catalog().accelerators.get(lock.accelerator.product) if lock is not None and lock.accelerator is not None else None
+    return frozenset(known.pci_ids) if known is not None else frozenset()
+
+
+def catalogued(present: tuple[PciDevice, ...]) -> tuple[str, tuple[PciDevice, ...]]:
+    """Whose accelerators to ask where none is promised: those of the first vendor of whom the catalog knows one that is there.
+
+    What the catalog does not know, such as a server's display, nobody takes for an accelerator of this machine.
+    """
+    known = {identity for one in load_catalog().accelerators.values() for identity in one.pci_ids}
+    for vendor, number in VENDORS.items():
+        own = tuple(device for device in present if device.vendor == number and device.is_accelerator and not device.lent)
+        if any(device.identity in known for device in own):
+            return vendor, own
+    return "none", ()
 
 
 def product(catalog: Catalog, present: tuple[PciDevice, ...]) -> Accelerator | None:

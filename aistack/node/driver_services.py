@@ -11,6 +11,7 @@ from aistack.facts.files import RENDER, VIDEO
 from aistack.facts.readings import Reading, UnitState
 from aistack.facts.system_readings import CdiSpecification, DeviceNode
 from aistack.node.device_checks import Promise
+from aistack.node.machine_snapshot import UNIQUE
 from aistack.node.results import Cause, Result, bad, good, untold, worse
 
 CONTAINERS, SERVICES = "accelerator-containers", "accelerator-services"
@@ -51,8 +52,9 @@ def judge_containers(wanted: Promise, seen: Accelerators, offered: Reading[tuple
     if driver and running and driver != running:
         said = f"containers get the files of driver {driver}, and {running} runs"
         return bad(CONTAINERS, Cause.SOFTWARE, said, *evidence, action=action)
-    if not offering and (others := sorted(name for one in offered.value for name in one.nodes)):
-        said = f"containers are offered {', '.join(others)}, but not {ASKED}, which apps ask for"
+    if not offering and (others := {name for one in offered.value for name in one.nodes}):
+        told = ", ".join(sorted(name for name in others if not UNIQUE.search(name))) or f"{len(others)} devices by their UUIDs"
+        said = f"containers are offered {told}, but not {ASKED}, which apps ask for"
         return bad(CONTAINERS, Cause.SOFTWARE, said, *evidence, action=action)
     if offering and UVM not in brought:
         return bad(CONTAINERS, Cause.UNKNOWN, f"containers are given no {UVM}, without which none computes", *evidence, action=MODPROBE)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import posixpath
 from pathlib import Path
 
 from aistack.compose.lock import Lock, LockFormatError, decode
 from aistack.compose.render.system import LOCK_PATH
 from aistack.facts.device_readings import Accelerators
 from aistack.facts.pci import VENDORS, platform
-from aistack.facts.readings import PciDevice, Reading
+from aistack.facts.readings import MachineReadings, PciDevice, Reading
 from aistack.host.probes.all import take
 from aistack.host.probes.reading import inside, read
 from aistack.node import repository
-from aistack.node.health import check
+from aistack.node.health import check, tell
 from aistack.node.results import Result
 from aistack.values import dataclass
+
+OURS = posixpath.dirname(LOCK_PATH)
+"""There on every node of ours, whose lock is then missing and not just absent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +30,33 @@ class Looked:
 
 
 def look(root: Path, level: str) -> Looked:
-    """Read the machine below `root` and judge it against the lock there; without one its accelerators are held against their product."""
+    """Read the machine below `root` and judge it against its lock; of one that is no node of ours, its devices against the catalog."""
     machine, text = take(root), lock_text(root)
-    results = (*check(machine, text), *repository.judge(root))
+    if not inside(root, OURS).exists():
+        return _look_elsewhere(root, machine, level)
     lock = read_lock(text)
     vendor, devices = present(lock, machine.pci.value or ())
     if not devices:
         # What is not on the bus the machine's own results tell; no driver could say more of it.
-        return Looked(results=results)
-    from aistack.node.asking import asked  # the catalog's seconds, which a node without an accelerator need not wait
+        return Looked(results=(*check(machine, text), *repository.judge(root)))
+    from aistack.node.asking import asked, numbers  # the catalog's seconds, which a node without an accelerator need not wait
 
+    results = (*check(machine, text, numbers(lock)), *repository.judge(root))
     found, seen = asked(root, vendor, devices, lock, level)
+    return Looked(results=(*results, *found), seen=seen)
+
+
+def _look_elsewhere(root: Path, machine: MachineReadings, level: str) -> Looked:
+    """The same of a machine that is no node of ours: whatever may be an accelerator, as far as the catalog knows it."""
+    results = tell(machine)
+    if not present(None, machine.pci.value or ())[1]:
+        return Looked(results=results)
+    from aistack.node.asking import asked, catalogued
+
+    vendor, devices = catalogued(machine.pci.value or ())
+    if not devices:
+        return Looked(results=results)
+    found, seen = asked(root, vendor, devices, None, level)
     return Looked(results=(*results, *found), seen=seen)
 
 

@@ -50,7 +50,7 @@ def document(
             "driver": to_plain(seen.driver),
             "devices": [to_plain(device.values) for device in devices.value or ()],
             "error": devices.error,
-            "log": [event.message for event in seen.log.value or ()],
+            "log": [event.told for event in seen.log.value or ()],
         }
     return report
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from aistack.compose.lock import Lock, LockFormatError, decode, identity
+from collections.abc import Iterable
+
+from aistack.compose.lock import Lock, LockedAccelerator, LockFormatError, decode, identity
 from aistack.compose.render.system import app_unit, image_names
 from aistack.facts.pci import VENDORS, platform
-from aistack.facts.readings import AppsReadings, AppState, FileSystem, MachineReadings, Reading
+from aistack.facts.readings import AppsReadings, AppState, FileSystem, MachineReadings, PciDevice, Reading
 from aistack.node.results import Cause, Outcome, Result, bad, good, untold
 
 NEEDED_MODULES = ("overlay",)
@@ -18,8 +20,11 @@ COLD_STARTS = {"first": "at the first start of this installation", "power-on": "
 """Starts before which no software of this node can have taken a device off the bus: what is missing then is missing from the machine."""
 
 
-def check(machine: MachineReadings, lock_text: Reading[bytes]) -> tuple[Result, ...]:
-    """The first gate, before any app: the machine, its accelerators, and the images that its apps will need."""
+def check(machine: MachineReadings, lock_text: Reading[bytes], numbers: frozenset[str] = frozenset()) -> tuple[Result, ...]:
+    """The first gate, before any app: the machine, its accelerators, and the images that its apps will need.
+
+    `numbers` are those of the promised accelerator on PCI (`10de:27b8`); without any, all of its vendor's accelerators count.
+    """
     if lock_text.value is None:
         return (untold("lock", lock_text, "whether this node is what was promised"), *_promises(machine, None))
     try:
@@ -28,7 +33,26 @@ def check(machine: MachineReadings, lock_text: Reading[bytes]) -> tuple[Result, 
         message = f"the lock of this system is damaged: {error}"
         return (bad("lock", Cause.SOFTWARE, message, ("file", lock_text.source), action="install the system image again"),)
     said = good("lock", f"the lock is {lock.name}, {identity(lock)}", ("name", lock.name), ("identity", identity(lock)))
-    return (said, *_promises(machine, lock))
+    return (said, *_promises(machine, lock, numbers))
+
+
+def tell(machine: MachineReadings) -> tuple[Result, ...]:
+    """A machine that is no node of ours: what it has, and what nobody can compare it with; its accelerators' drivers are asked elsewhere.
+
+    Which accelerators there are has to be known all the same.
+    """
+    compared = "the system, its images, processor and memory are held against nothing, nor is the number of accelerators"
+    results = [good("lock", f"no lock, so nothing was promised here: {compared}")]
+    if (processor := machine.processor.value) is not None:
+        results.append(good("processor", f"{processor.count} x {processor.model}", ("model", processor.model)))
+    if machine.memory_mib.value is not None:
+        results.append(good("memory", f"{machine.memory_mib.value} MiB of memory", ("mib", str(machine.memory_mib.value))))
+    if machine.pci.value is None:
+        return (*results, untold("accelerator", machine.pci, "which accelerators there are"))
+    vendors = VENDORS.values()
+    seen = [device for device in machine.pci.value if device.is_accelerator and device.vendor in vendors and not device.lent]
+    said = f"{len(seen)} devices that may compute are in PCI configuration space"
+    return (*results, good("accelerator", said, ("pci", _listed(seen))))
 
 
 def confirm(lock: Lock, apps: AppsReadings) -> tuple[Result, ...]:
@@ -54,13 +78,13 @@ def confirm(lock: Lock, apps: AppsReadings) -> tuple[Result, ...]:
     return tuple(results)
 
 
-def _promises(machine: MachineReadings, lock: Lock | None) -> tuple[Result, ...]:
+def _promises(machine: MachineReadings, lock: Lock | None, numbers: frozenset[str] = frozenset()) -> tuple[Result, ...]:
     results = [_manifest(machine), _processor(machine, lock), _memory(machine, lock), _modules(machine)]
     results += [_space(reading) for reading in machine.file_systems]
     if lock is not None:
         results += [_lock_identity(machine, lock), _architecture(machine, lock), _kernel(machine, lock), _images(machine, lock)]
         if lock.accelerator is not None:
-            results.append(_accelerator(machine, lock))
+            results.append(_accelerator(machine, lock.accelerator, numbers))
     return tuple(sorted(results, key=lambda result: result.name))
 
 
@@ -206,10 +230,9 @@ def _images(machine: MachineReadings, lock: Lock) -> Result:
     return good("images", f"{len(digests)} bound images are here, by digest")
 
 
-def _accelerator(machine: MachineReadings, lock: Lock) -> Result:
+def _accelerator(machine: MachineReadings, promised: LockedAccelerator, numbers: frozenset[str]) -> Result:
     """A promised accelerator that cannot be seen is never healthy; what its driver says of it is judged in `accelerators`."""
-    assert lock.accelerator is not None
-    product, count = lock.accelerator.product, lock.accelerator.count
+    product, count = promised.product, promised.count
     vendor = platform(product)
     name = "accelerator"
     if vendor == "cpu":
@@ -218,22 +241,27 @@ def _accelerator(machine: MachineReadings, lock: Lock) -> Result:
         return good(name, f"{product} is the processor itself")
     if machine.pci.value is None:
         return untold(name, machine.pci, f"whether {count} x {product} are there")
-    seen = [device for device in machine.pci.value if device.vendor == VENDORS.get(vendor) and device.is_accelerator]
-    evidence = (
-        ("promised", f"{count} x {product}"),
-        ("pci", " ".join(f"{device.address}={device.vendor}:{device.device}" for device in seen) or "none"),
-    )
+    every = [device for device in machine.pci.value if device.vendor == VENDORS.get(vendor) and device.is_accelerator]
+    seen = [device for device in every if not numbers or device.identity in numbers]
+    evidence = (("promised", f"{count} x {product}"), ("pci", _listed(every)))
     if vendor not in VENDORS:
         return Result(name=name, outcome=Outcome.UNKNOWN, message=f"no probe knows how to see {product}", evidence=evidence)
     if len(seen) < count:
         since = COLD_STARTS.get(machine.start.value or "")
-        message = f"{len(seen)} of {count} x {product} are in PCI configuration space{f', {since}' if since else ''}"
+        others = f", and {len(every) - len(seen)} others" if len(every) > len(seen) else ""
+        message = f"{len(seen)} of {count} x {product} are in PCI configuration space{others}{f', {since}' if since else ''}"
         action = "inspect its seat, riser and power; a virtual machine has to be given it"
         if since is None:
             action = f"switch the machine off (`systemctl poweroff`) and on; if it is still missing, {action}"
-        cause = Cause.HARDWARE if since else Cause.UNKNOWN
+        if others and not seen:
+            action = "compare the product with the recipe: this machine has another"
+        cause = Cause.HARDWARE if since and (seen or not others) else Cause.UNKNOWN
         return bad(name, cause, message, *evidence, ("start", machine.start.value or machine.start.error or "unknown"), action=action)
     return good(name, f"{count} x {product} are in PCI configuration space", *evidence)
+
+
+def _listed(devices: Iterable[PciDevice]) -> str:
+    return " ".join(f"{device.address}={device.identity}" for device in devices) or "none"
 
 
 def _app(lock: Lock, app: str, state: AppState | None) -> Result:

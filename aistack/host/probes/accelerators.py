@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -10,15 +11,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from aistack.facts.device_readings import HANGS, NOBODY, UNTRIED, Accelerators, Device, Plain, from_plain
+from aistack.facts.device_readings import CUT, HANGS, NOBODY, UNTRIED, Accelerators, Device, Plain, from_plain
 from aistack.facts.readings import Reading
 from aistack.host.probes.apart import ask
 from aistack.host.probes.kernel_log import kernel_log
 from aistack.host.probes.reading import inside, read
+from aistack.host.process import left
 from aistack.values import dataclass
 
 SECONDS = {"none": 30.0, "quick": 60.0, "standard": 120.0, "thorough": 600.0}
 """How long a driver may take to answer, by the level of the check; at `none` nothing is computed."""
+
+PART = 0.8
+"""Of the time that is left, what programs may take: after them the driver is asked again."""
 
 MODULE = "/sys/module/nvidia/version"
 OPENNESS = "/proc/driver/nvidia/version"
@@ -49,17 +54,26 @@ PROBES = {
 def take_accelerators(root: Path, vendor: str, level: str, *, serials: bool = False) -> Accelerators:
     """Everything that `vendor`'s driver tells at that level; never raises, each reading carries its own error.
 
-    Programs run on the devices before they are asked, so that what they do to a device is seen. Serial numbers and UUIDs are read only
-    with `serials`.
+    The driver is asked first, and programs run only where it answers; then it is asked again, so that what they did to a device is seen.
+    Serial numbers and UUIDs are read only with `serials`.
     """
     log = kernel_log(root)
     programs = PROBES.get(vendor)
     if programs is None:
         nobody: Reading[tuple[Device, ...]] = Reading(source=NOBODY, error=f"no probe knows {vendor}'s driver")
         return Accelerators(devices=nobody, log=log, level=level)
-    computed = _computed(programs, level) if level != "none" else None
     arguments = [str(root)] if programs.rooted else ["--serials"] if serials else []
-    answer = _answer(programs.asks, arguments, programs.driver, SECONDS[level])
+
+    def ask_driver() -> Reading[Any]:
+        return _answer(programs.asks, arguments, programs.driver, SECONDS[level])
+
+    answer, computed = ask_driver(), None
+    if level != "none" and answer.value is not None:
+        if "unfinished" in answer.value:
+            computed = Reading[Any](source=programs.library, error=f"{UNTRIED}: {programs.driver} does not answer for every device")
+        else:
+            computed, again = _computed(programs, level), ask_driver()
+            answer = again if left() > 0 else answer
     driver = _nvidia(root) if vendor == "nvidia" else {}
     if answer.value is None:
         return Accelerators(driver=driver, devices=Reading(source=programs.driver, error=answer.error), log=log, level=level)
@@ -73,7 +87,8 @@ def _unasked(source: str, answer: dict[str, Any], told: int) -> Iterator[Device]
     """The device that held its driver up, and those behind it, of which nothing is known."""
     if "unfinished" not in answer or told == answer["count"]:
         return
-    hanging: Reading[Plain] = Reading(source=source, error=f"{HANGS}: {answer['unfinished']}")
+    why = str(answer["unfinished"])
+    hanging: Reading[Plain] = Reading(source=source, error=why if why.startswith(CUT) else f"{HANGS}: {why}")
     yield Device(values={"device": hanging, "pci.address": Reading(source=source, value=answer["asking"])})
     for _ in range(answer["count"] - told - 1):
         yield Device(values={"device": Reading(source=source, error="nobody could ask it behind one that does not answer")})
@@ -84,8 +99,9 @@ def _computed(programs: Programs, level: str) -> Reading[Any]:
     program, source = programs.computes, programs.library
     if program is None:
         return Reading(source=source, error=f"{UNTRIED}: a program for it takes {source}")
-    until = time.monotonic() + SECONDS[level]
-    whole = _answer(program, [level], source, SECONDS[level])
+    seconds = min(SECONDS[level], PART * left())
+    until = time.monotonic() + seconds
+    whole = _answer(program, [level], source, seconds)
     apart = whole.value.get("apart") if whole.value is not None else None
     if apart is None:
         return whole
@@ -106,11 +122,24 @@ def _alone(program: str, level: str, one: dict[str, Any], source: str, until: fl
 def _answer(program: str, arguments: list[str], source: str, timeout: float) -> Reading[Any]:
     """What a probe's program said; an error that it tells is the reading's."""
     module = f"aistack.host.probes.{program}"
+    began, given = time.monotonic(), min(timeout, left())
     answer = ask(module, arguments, source=source, timeout=timeout, environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
+    spent = time.monotonic() - began
+    if left() < math.inf and spent < SECONDS["none"] and (left() <= 0 or spent >= given):
+        answer = _cut(answer)
     if answer.value is not None and "error" in answer.value:
         return Reading(source=source, error=answer.value["error"])
     if answer.value is not None and "untried" in answer.value:
         return Reading(source=source, error=f"{UNTRIED}: {answer.value['untried']}")
+    return answer
+
+
+def _cut(answer: Reading[Any]) -> Reading[Any]:
+    """An answer that did not come, or not to its end, where that is none of the driver's."""
+    if answer.value is None:
+        return Reading(source=answer.source, error=f"{CUT}: {answer.error}")
+    if "unfinished" in answer.value:
+        return Reading(source=answer.source, value={**answer.value, "unfinished": f"{CUT}: {answer.value['unfinished']}"})
     return answer
 
 

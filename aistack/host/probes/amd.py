@@ -1,7 +1,7 @@
 """What the kernel's amdgpu says of each of AMD's devices, in the files that docs/accelerators.md lists; nothing is loaded for it.
 
 A program of its own (`python3 -m aistack.host.probes.amd ROOT`), because a file of a driver in trouble may never give an answer. It prints
-one JSON object: `driver` and `devices`, each reading under its name (docs/node.md has the list) with the file that was read.
+JSON objects, one a line, as probes/nvidia.py does; each reading is under its name (docs/node.md has the list) with the file that was read.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aistack.host.probes.sysfs import IDENTITY, LINK, MIB, Ask, module_version, of, reading, says, taken, text
+from aistack.host.probes.sysfs import IDENTITY, LINK, MIB, Ask, module_version, of, one_by_one, reading, says, taken, text
 
 KFD = "sys/class/kfd/kfd"
 XGMI = 11
@@ -148,20 +149,22 @@ def about(device: Path, kfd: Path) -> dict[str, Any]:
     return {**taken(IDENTITY | LINK | DEVICE, device), **about_nodes(kfd, device.name)}
 
 
-def everything(root: Path) -> dict[str, Any]:
-    """All readings; `error` where amdgpu is not loaded, or lets no program compute."""
+def everything(root: Path) -> Iterator[dict[str, Any]]:
+    """All readings, as they come; `error` where amdgpu is not loaded, or lets no program compute."""
     module, kfd = root / "sys/module/amdgpu", root / KFD
     if not module.is_dir():
-        return {"error": "DriverNotLoaded: there is no /sys/module/amdgpu"}
-    if not (kfd / "topology/nodes").is_dir():
-        return {"error": f"NoComputeDriver: there is no /{KFD}/topology, so amdgpu was built without CONFIG_HSA_AMD"}
-    bound = sorted((root / "sys/bus/pci/drivers/amdgpu").glob("*:*:*.*"))
-    return {"driver": {"version": module_version(root, "amdgpu")}, "devices": [about(device, kfd) for device in bound]}
+        yield {"error": "DriverNotLoaded: there is no /sys/module/amdgpu"}
+    elif not (kfd / "topology/nodes").is_dir():
+        yield {"error": f"NoComputeDriver: there is no /{KFD}/topology, so amdgpu was built without CONFIG_HSA_AMD"}
+    else:
+        bound = sorted((root / "sys/bus/pci/drivers/amdgpu").glob("*:*:*.*"))
+        yield from one_by_one(module_version(root, "amdgpu"), bound, partial(about, kfd=kfd))
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print what was read below the folder that is named; the exit code is 0 whatever it was."""
-    print(json.dumps(everything(Path(arguments[0] if arguments else "/"))))
+    for part in everything(Path(arguments[0] if arguments else "/")):
+        print(json.dumps(part), flush=True)
     return 0
 
 

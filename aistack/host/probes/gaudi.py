@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aistack.host.probes.sysfs import IDENTITY, LINK, Ask, module_version, of, says, taken, text
+from aistack.host.probes.sysfs import IDENTITY, LINK, Ask, module_version, of, one_by_one, says, taken, text
 
 VENDOR = "0x1da3"
 
@@ -40,18 +41,19 @@ DEVICE: dict[str, tuple[str, Ask]] = {
 }
 
 
-def everything(root: Path) -> dict[str, Any]:
-    """All readings; `error` where habanalabs is not loaded."""
+def everything(root: Path) -> Iterator[dict[str, Any]]:
+    """All readings, as they come; `error` where habanalabs is not loaded."""
     if not (root / "sys/module/habanalabs").is_dir():
-        return {"error": "DriverNotLoaded: there is no /sys/module/habanalabs"}
+        yield {"error": "DriverNotLoaded: there is no /sys/module/habanalabs"}
+        return
     devices = sorted({link.resolve() for link in (root / "sys/class/accel").glob("accel*/device") if text(link, "vendor") == VENDOR})
-    found = [taken(IDENTITY | LINK | DEVICE, device) for device in devices]
-    return {"driver": {"version": module_version(root, "habanalabs")}, "devices": found}
+    yield from one_by_one(module_version(root, "habanalabs"), devices, partial(taken, IDENTITY | LINK | DEVICE))
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print what was read below the folder that is named; the exit code is 0 whatever it was."""
-    print(json.dumps(everything(Path(arguments[0] if arguments else "/"))))
+    for part in everything(Path(arguments[0] if arguments else "/")):
+        print(json.dumps(part), flush=True)
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,14 @@ def reading(source: str, ask: Callable[[], Any]) -> dict[str, Any]:
 def taken(asks: Mapping[str, tuple[str, Ask]], device: Path) -> dict[str, Any]:
     """Every reading of a device."""
     return {name: reading(source, partial(ask, device)) for name, (source, ask) in asks.items()}
+
+
+def one_by_one(version: dict[str, Any], devices: Sequence[Path], about: Callable[[Path], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The driver's version, then where each device is and every reading of it, so that what was read stands there when one hangs."""
+    yield {"driver": {"version": version}, "devices": [], "count": len(devices)}
+    for device in devices:
+        yield {"asking": device.name}
+        yield {"devices": [about(device)]}
 
 
 def module_version(root: Path, module: str) -> dict[str, Any]:
