@@ -1,8 +1,9 @@
 """What the kernel's log says of the machine around its accelerators: bus, processors and memory, told by the kernel or by the firmware.
 
-Lines are made by the formats of https://github.com/torvalds/linux, read 2026-11-27: drivers/firmware/efi/cper.c (the firmware's errors),
-drivers/pci/pcie/aer.c and dpc.c, mm/memory-failure.c, arch/x86/kernel/cpu/mce/core.c; drivers/edac/mce_amd.c in copies. What stands before the
-firmware's errors, and the lines of OOM kills and EDAC, are as logs have them. Older kernels say `Corrected` where newer ones say `Correctable`.
+Lines are made by the formats of https://github.com/torvalds/linux, read 2026-11-27: drivers/firmware/efi/cper.c (the firmware's
+errors), drivers/pci/pcie/aer.c and dpc.c, mm/memory-failure.c, arch/x86/kernel/cpu/mce/core.c; drivers/edac/mce_amd.c in copies. What
+stands before the firmware's errors, and the lines of OOM kills and EDAC, are as logs have them. Older kernels say `Corrected` where newer
+ones say `Correctable`.
 """
 
 from __future__ import annotations
