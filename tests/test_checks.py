@@ -18,6 +18,7 @@ from kernel_samples import (
     KERNEL,
     LIBRARIES,
     MODULES,
+    NAMES,
     NOUVEAU,
     NVIDIA,
     OTHER_CLAIM,
@@ -125,6 +126,9 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("driver-versions", {f"{LIBRARIES}/libcuda.so.{DRIVER}": elf_samples.binary(behind=b"\x00550.90.07\0")}, "but 550.90.07"),
     ("driver-versions", {f"{LIBRARIES}/libnvidia-ptxjitcompiler.so.550.90.07": elf_samples.binary()}, "is of 550.90.07, the driver is"),
     ("driver-versions", {f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b""}, f"there is no libcuda.so.{DRIVER}"),
+    ("driver-versions", {f"{LIBRARIES}/.wh.libcuda.so.1": b""}, "libcuda.so.1, as programs load it, leads to no file"),
+    ("driver-versions", {f"{LIBRARIES}/libnvidia-ml.so.1": "/etc/alternatives/gone"}, "libnvidia-ml.so.1, as programs load it, leads"),
+    ("driver-versions", {f"{FOLDER}/updates/dkms/.wh.nvidia-current-uvm.ko": b""}, f"{FOLDER} has no nvidia-uvm, without which no"),
     ("driver-versions", {"/usr/bin/nvidia-smi": program(behind=b"\x00535.247.01\0")}, "/usr/bin/nvidia-smi does not hold"),
     ("driver-versions", {"/usr/bin/nvidia-persistenced": program(behind=b"\x00535.247.01\0")}, "nvidia-persistenced is of another branch"),
     ("driver-versions", {FIRMWARE: elf_samples.firmware("550.90.07")}, f"{FIRMWARE} does not hold the version {DRIVER}, but 550.90.07"),
@@ -229,7 +233,7 @@ FAULTS: list[tuple[str, Files, str]] = [
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Filesystem:
-    files = {**healthy(), **driver(), "/bin": "usr/bin"}
+    files = {**healthy(), **driver(), **NAMES, "/bin": "usr/bin"}
     return read(tmp_path_factory.mktemp("base"), [files])
 
 

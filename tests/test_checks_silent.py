@@ -8,7 +8,21 @@ from pathlib import Path
 import elf_samples
 import pytest
 from images_read import Files, read
-from kernel_samples import EXT4, FOLDER, KERNEL, LIBRARIES, MODULES, NOUVEAU, NVIDIA, at, driver_module, initramfs, module, program
+from kernel_samples import (
+    DRIVER,
+    EXT4,
+    FOLDER,
+    KERNEL,
+    LIBRARIES,
+    MODULES,
+    NOUVEAU,
+    NVIDIA,
+    at,
+    driver_module,
+    initramfs,
+    module,
+    program,
+)
 from test_checks import CDI, EXPECTED, UDEV, UNIT, base, judged
 
 from aistack.compose.checks import claims, signing, tree
@@ -21,6 +35,7 @@ from aistack.facts.filesystem import Filesystem
 __all__ = ["base"]
 DATA = Path(__file__).resolve().parent / "data" / "modules"
 LIBRARY = elf_samples.binary()
+CUDA = elf_samples.binary(soname="libcuda.so.1", behind=f"\0{DRIVER}\0".encode())
 
 HARMLESS: list[tuple[str, str, Files]] = [
     (
@@ -47,6 +62,28 @@ HARMLESS: list[tuple[str, str, Files]] = [
         "a vendor's name in a module of the kernel's",
         "driver-versions",
         at("kernel/nvidia-wmi-ec-backlight.ko", module("nvidia_wmi_ec_backlight", packed=False, more=[("version", "1.0")])),
+    ),
+    (
+        "libraries where Debian has them, through links that an administrator may change",
+        "driver-versions",
+        {
+            f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b"",
+            f"{LIBRARIES}/nvidia/current/libcuda.so.{DRIVER}": CUDA,
+            f"{LIBRARIES}/nvidia/current/libcuda.so.1": f"libcuda.so.{DRIVER}",
+            f"{LIBRARIES}/libcuda.so.1": "/etc/alternatives/nvidia--libcuda.so.1",
+            "/etc/alternatives/nvidia--libcuda.so.1": f"{LIBRARIES}/nvidia/current/libcuda.so.1",
+        },
+    ),
+    (
+        "libraries in a folder that the loader is told of",
+        "driver-versions",
+        {
+            f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b"",
+            f"{LIBRARIES}/.wh.libcuda.so.1": b"",
+            f"/usr/lib64/nvidia/libcuda.so.{DRIVER}": CUDA,
+            "/usr/lib64/nvidia/libcuda.so.1": f"libcuda.so.{DRIVER}",
+            "/etc/ld.so.conf": b"/usr/lib64/nvidia\n",
+        },
     ),
     (
         "another device of the vendor's",
@@ -185,6 +222,14 @@ HARMLESS: list[tuple[str, str, Files]] = [
 def test_what_need_not_be_a_fault_is_none(check: str, what: Files, base: Filesystem, tmp_path: Path) -> None:
     finding = judged(base, tmp_path, what)[check]
     assert (finding.outcome, finding.message) == (Outcome.YES, finding.message)
+
+
+def test_a_driver_that_serves_no_cuda_needs_nothing_for_it(base: Filesystem, tmp_path: Path) -> None:
+    """Such as a virtualization host's, of an image that promises nothing: neither CUDA's library nor the module for its memory."""
+    without: Files = {f"{FOLDER}/updates/dkms/.wh.nvidia-current-uvm.ko": b"", f"{LIBRARIES}/.wh.libcuda.so.1": b""}
+    assert judged(base, tmp_path, without, expected=Expected())["driver-versions"].outcome is Outcome.NO
+    host: Files = {**without, f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b""}
+    assert judged(base, tmp_path, host, expected=Expected())["driver-versions"].outcome is Outcome.YES
 
 
 def test_a_containers_own_folders_of_libraries_are_searched(tmp_path: Path) -> None:

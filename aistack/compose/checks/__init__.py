@@ -31,7 +31,7 @@ def checks(expected: Expected) -> tuple[Check, ...]:
         *initramfs.CHECKS,
         Check(
             name="driver-versions",
-            description="every part of the accelerator's driver is of one version",
+            description="every part of the accelerator's driver is there, and of one version",
             look=partial(driver.versions, expected=expected),
             bootable=True,
         ),
