@@ -170,7 +170,7 @@ FAULTS: list[tuple[str, Files, str]] = [
     (
         "driver-enabled",
         {"/etc/modprobe.d/a.conf": b"install nvidia modprobe -i nvidia-tesla\n"},
-        "modprobe loads nvidia-tesla in the place of nvidia",
+        "modprobe loads nvidia_tesla in the place of nvidia",
     ),
     ("library-needs", {"/usr/bin/tool": program(needed=["libgone.so.1"])}, "/usr/bin/tool needs libgone.so.1"),
     ("library-needs", {"/usr/bin/tool": elf_samples.binary(interpreter="/lib/ld-musl.so.1")}, "asks for the loader /lib/ld-musl.so.1"),

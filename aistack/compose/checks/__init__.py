@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from aistack.compose.checks import claims, driver, indexes, initramfs, kernel, leftovers, libraries, packages, references
+from aistack.compose.checks import claims, cmdline, driver, indexes, initramfs, kernel, leftovers, libraries, packages, references
 from aistack.compose.checks.expected import Expected
 from aistack.compose.findings import Check
 
@@ -20,7 +20,7 @@ TEXTS = re.compile(
 
 def wanted(path: str) -> bool:
     """The files whose contents these checks read as text."""
-    return bool(TEXTS.fullmatch(path)) or references.wanted(path) or packages.wanted(path)
+    return bool(TEXTS.fullmatch(path)) or cmdline.wanted(path) or references.wanted(path) or packages.wanted(path)
 
 
 def checks(expected: Expected) -> tuple[Check, ...]:
