@@ -200,6 +200,21 @@ HARMLESS: list[tuple[str, str, Files]] = [
         "no-build-tools",
         {f"{FOLDER}/build": "/usr/src/linux-headers", "/usr/bin/gcc-ranlib": b"", "/usr/bin/cccheck": b""},
     ),
+    (
+        "programs and folders that are called alike",
+        "no-build-tools",
+        {
+            "/usr/bin/ld.so": "../lib64/ld-linux-x86-64.so.2",
+            "/usr/bin/run-as": b"",
+            "/usr/bin/ldd": b"",
+            "/usr/bin/h2xs": b"",
+            "/usr/sbin/make-ssl-cert": b"",
+            "/usr/share/bash-completion/completions/make": b"",
+            "/usr/share/doc/dkms/examples/dkms.conf": b"",
+            "/usr/lib/python3/dist-packages/make/ld": b"",
+            "/usr/lib/modules-load.d/dkms.conf": b"",
+        },
+    ),
     ("the certificate of a key", "no-signing-key", {"/var/lib/dkms/mok.pub": b"\x30\x82"}),
     (
         "documentation that was left out",
