@@ -20,6 +20,8 @@ DRIVER = "550.163.01"
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 FIRMWARE = f"/usr/lib/firmware/nvidia/{DRIVER}/gsp_ga10x.bin"
 NVIDIA, UVM = "updates/dkms/nvidia-current.ko", "updates/dkms/nvidia-current-uvm.ko"
+NAMES = {f"{LIBRARIES}/{name}.so.1": f"{name}.so.{DRIVER}" for name in ("libcuda", "libnvidia-ml")}
+"""The links by which programs load the driver's libraries."""
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 CLAIM = "pci:v000010DEd*sv*sd*bc03sc02i00*"
 OTHER_CLAIM = "pci:v000010DEd*sv*sd*bc03sc*i*"

@@ -258,7 +258,9 @@ def not_blacklisted(random: Random, base: Base) -> Fault:
 
 def own_driver_off(random: Random, base: Base) -> Fault:
     name = random.choice(sorted(module_name(path) for path in driver.modules(base.files)))
-    word = random.choice(("blacklist {}", "install {} /bin/false", "blacklist  {}  # for a test"))
+    word = random.choice(
+        ("blacklist {}", "install {} /bin/false", "install {} exit 1", "install {} echo off", "blacklist  {}  # for a test")
+    )
     return Fault("driver-enabled", name, {f"/etc/modprobe.d/{random.randrange(100)}.conf": word.format(name).encode() + b"\n"})
 
 

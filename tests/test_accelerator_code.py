@@ -113,6 +113,31 @@ def test_main_libraries_must_hold_code_for_the_accelerator(
     assert said in found[code.NAME].message
 
 
+@pytest.mark.parametrize(
+    ("wanted", "files", "outcome", "said"),
+    [
+        (
+            L4,
+            {MLA: library(nvidia("9.0a")), GGML: library(nvidia("10.0a"))},
+            NO,
+            "none of 2 libraries with code for accelerators is for sm_89: ",
+        ),
+        (MI300X, {GGML: library(amd("gfx90a"))}, NO, f"{GGML} is for gfx90a"),
+        (L4, {MLA: library(nvidia("9.0a", times=9), nvidia("5.2+PTX"))}, UNKNOWN, f"save for single kernels in {MLA}"),
+        (MI300X, {GGML: library(amd("gfx90a")), ROCBLAS: library(b"CCOB\2\0\1\0")}, UNKNOWN, f"compressed as a whole in {ROCBLAS}"),
+        (L4, {MLA: library(nvidia("9.0a")), GGML: library(nvidia("8.0"))}, YES, "none of a known framework for sm_89"),
+        (L4, {MLA: library(nvidia("9.0a")), GGML: library(nvidia("5.2+PTX"))}, YES, "none of a known framework for sm_89"),
+    ],
+)
+def test_an_app_whose_framework_is_not_known_must_have_some_code_for_the_accelerator(
+    wanted: Wanted, files: Files, outcome: Outcome, said: str, tmp_path: Path
+) -> None:
+    found = judged(tmp_path, files, dataclasses.replace(wanted, main=("torch/lib/libtorch_cuda.so",), required=()))
+    assert (found[code.NAME].outcome, found[code.NAME].message) == (outcome, found[code.NAME].message)
+    assert said in found[code.NAME].message
+    assert (code.BESIDE in found) is (outcome is YES)
+
+
 def test_kernels_for_single_products_are_told_and_borne(tmp_path: Path) -> None:
     files: Files = {TORCH: library(nvidia("8.0")), MLA: library(nvidia("9.0a", "10.0a"))}
     beside = judged(tmp_path, files, L4)[code.BESIDE]

@@ -18,6 +18,7 @@ from kernel_samples import (
     KERNEL,
     LIBRARIES,
     MODULES,
+    NAMES,
     NOUVEAU,
     NVIDIA,
     OTHER_CLAIM,
@@ -165,6 +166,9 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("driver-versions", {f"{LIBRARIES}/libcuda.so.{DRIVER}": elf_samples.binary(behind=b"\x00550.90.07\0")}, "but 550.90.07"),
     ("driver-versions", {f"{LIBRARIES}/libnvidia-ptxjitcompiler.so.550.90.07": elf_samples.binary()}, "is of 550.90.07, the driver is"),
     ("driver-versions", {f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b""}, f"there is no libcuda.so.{DRIVER}"),
+    ("driver-versions", {f"{LIBRARIES}/.wh.libcuda.so.1": b""}, "libcuda.so.1, as programs load it, leads to no file"),
+    ("driver-versions", {f"{LIBRARIES}/libnvidia-ml.so.1": "/etc/alternatives/gone"}, "libnvidia-ml.so.1, as programs load it, leads"),
+    ("driver-versions", {f"{FOLDER}/updates/dkms/.wh.nvidia-current-uvm.ko": b""}, f"{FOLDER} has no nvidia-uvm, without which no"),
     ("driver-versions", {"/usr/bin/nvidia-smi": program(behind=b"\x00535.247.01\0")}, "/usr/bin/nvidia-smi does not hold"),
     ("driver-versions", {"/usr/bin/nvidia-persistenced": program(behind=b"\x00535.247.01\0")}, "nvidia-persistenced is of another branch"),
     ("driver-versions", {FIRMWARE: elf_samples.firmware("550.90.07")}, f"{FIRMWARE} does not hold the version {DRIVER}, but 550.90.07"),
@@ -218,7 +222,7 @@ FAULTS: list[tuple[str, Files, str]] = [
     (
         "driver-enabled",
         {"/etc/modprobe.d/a.conf": b"install nvidia modprobe -i nvidia-tesla\n"},
-        "modprobe loads nvidia-tesla in the place of nvidia",
+        "modprobe loads nvidia_tesla in the place of nvidia",
     ),
     (
         "library-needs",
@@ -276,6 +280,14 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("cdi-files", {CDI: b"kind: 2026-99-99\n"}, f"{CDI} is no specification of CDI"),
     ("cdi-files", {CDI: b"[" * 5000}, f"{CDI} is no specification of CDI"),
     ("no-build-tools", {"/usr/bin/x86_64-linux-gnu-gcc-14": b""}, "x86_64-linux-gnu-gcc-14 is a compiler"),
+    ("no-build-tools", {"/usr/lib/llvm-19/bin/clang": b""}, "/usr/lib/llvm-19/bin/clang is a compiler"),
+    ("no-build-tools", {"/usr/local/cuda-12.8/bin/nvcc": "../nvcc"}, "/usr/local/cuda-12.8/bin/nvcc is a compiler"),
+    ("no-build-tools", {"/usr/bin/ld": "x86_64-linux-gnu-ld"}, "/usr/bin/ld is a linker"),
+    ("no-build-tools", {"/usr/bin/x86_64-linux-gnu-ld.gold": b""}, "x86_64-linux-gnu-ld.gold is a linker"),
+    ("no-build-tools", {"/opt/rh/toolset/root/usr/bin/as": b""}, "/opt/rh/toolset/root/usr/bin/as is an assembler"),
+    ("no-build-tools", {"/usr/bin/make": b""}, "/usr/bin/make is make"),
+    ("no-build-tools", {"/usr/lib/linux-kbuild-6.12/scripts/mod/modpost": b""}, "/usr/lib/linux-kbuild-6.12 is what a kernel's modules"),
+    ("no-build-tools", {"/opt/nvidia/src/dkms.conf": b""}, "/opt/nvidia/src/dkms.conf is DKMS"),
     ("no-build-tools", {"/usr/src/linux-headers-6.12/include/a.h": b""}, "/usr/src/linux-headers-6.12 is headers of a kernel"),
     (
         "no-build-tools",
@@ -298,7 +310,7 @@ FAULTS: list[tuple[str, Files, str]] = [
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Filesystem:
-    files = {**healthy(), **driver(), "/bin": "usr/bin"}
+    files = {**healthy(), **driver(), **NAMES, "/bin": "usr/bin"}
     return read(tmp_path_factory.mktemp("base"), [files])
 
 

@@ -40,6 +40,7 @@ from aistack.facts.filesystem import Filesystem
 __all__ = ["base"]
 DATA = Path(__file__).resolve().parent / "data" / "modules"
 LIBRARY = elf_samples.binary()
+CUDA = elf_samples.binary(soname="libcuda.so.1", behind=f"\0{DRIVER}\0".encode())
 
 HARMLESS: list[tuple[str, str, Files]] = [
     (
@@ -102,6 +103,28 @@ HARMLESS: list[tuple[str, str, Files]] = [
         "programs for which there is an emulator",
         "architecture",
         {"/usr/bin/tool": FOREIGN, "/usr/lib/binfmt.d/qemu-aarch64.conf": b":qemu-aarch64:M::\\x7fELF\n"},
+    ),
+    (
+        "libraries where Debian has them, through links that an administrator may change",
+        "driver-versions",
+        {
+            f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b"",
+            f"{LIBRARIES}/nvidia/current/libcuda.so.{DRIVER}": CUDA,
+            f"{LIBRARIES}/nvidia/current/libcuda.so.1": f"libcuda.so.{DRIVER}",
+            f"{LIBRARIES}/libcuda.so.1": "/etc/alternatives/nvidia--libcuda.so.1",
+            "/etc/alternatives/nvidia--libcuda.so.1": f"{LIBRARIES}/nvidia/current/libcuda.so.1",
+        },
+    ),
+    (
+        "libraries in a folder that the loader is told of",
+        "driver-versions",
+        {
+            f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b"",
+            f"{LIBRARIES}/.wh.libcuda.so.1": b"",
+            f"/usr/lib64/nvidia/libcuda.so.{DRIVER}": CUDA,
+            "/usr/lib64/nvidia/libcuda.so.1": f"libcuda.so.{DRIVER}",
+            "/etc/ld.so.conf": b"/usr/lib64/nvidia\n",
+        },
     ),
     (
         "another device of the vendor's",
@@ -242,6 +265,21 @@ HARMLESS: list[tuple[str, str, Files]] = [
         "no-build-tools",
         {f"{FOLDER}/build": "/usr/src/linux-headers", "/usr/bin/gcc-ranlib": b"", "/usr/bin/cccheck": b""},
     ),
+    (
+        "programs and folders that are called alike",
+        "no-build-tools",
+        {
+            "/usr/bin/ld.so": "../lib64/ld-linux-x86-64.so.2",
+            "/usr/bin/run-as": b"",
+            "/usr/bin/ldd": b"",
+            "/usr/bin/h2xs": b"",
+            "/usr/sbin/make-ssl-cert": b"",
+            "/usr/share/bash-completion/completions/make": b"",
+            "/usr/share/doc/dkms/examples/dkms.conf": b"",
+            "/usr/lib/python3/dist-packages/make/ld": b"",
+            "/usr/lib/modules-load.d/dkms.conf": b"",
+        },
+    ),
     ("the certificate of a key", "no-signing-key", {"/var/lib/dkms/mok.pub": b"\x30\x82"}),
     (
         "a place for a key that nobody made",
@@ -269,6 +307,14 @@ HARMLESS: list[tuple[str, str, Files]] = [
 def test_what_need_not_be_a_fault_is_none(check: str, what: Files, base: Filesystem, tmp_path: Path) -> None:
     finding = judged(base, tmp_path, what)[check]
     assert (finding.outcome, finding.message) == (Outcome.YES, finding.message)
+
+
+def test_a_driver_that_serves_no_cuda_needs_nothing_for_it(base: Filesystem, tmp_path: Path) -> None:
+    """Such as a virtualization host's, of an image that promises nothing: neither CUDA's library nor the module for its memory."""
+    without: Files = {f"{FOLDER}/updates/dkms/.wh.nvidia-current-uvm.ko": b"", f"{LIBRARIES}/.wh.libcuda.so.1": b""}
+    assert judged(base, tmp_path, without, expected=Expected())["driver-versions"].outcome is Outcome.NO
+    host: Files = {**without, f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b""}
+    assert judged(base, tmp_path, host, expected=Expected())["driver-versions"].outcome is Outcome.YES
 
 
 def test_a_containers_own_folders_of_libraries_are_searched(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import elf_samples
 import pytest
 from images_read import Files, healthy, read
-from kernel_samples import CLAIM, DRIVER, FOLDER, KERNEL, LIBRARIES, NVIDIA, at, driver, driver_module, initramfs
+from kernel_samples import CLAIM, DRIVER, FOLDER, KERNEL, LIBRARIES, NAMES, NVIDIA, at, driver, driver_module, initramfs
 from test_checks import EXPECTED
 
 from aistack.compose.checks.expected import Expected
@@ -63,7 +63,7 @@ LAYOUTS: dict[str, Layout] = {
 @pytest.fixture(scope="module")
 def plain() -> Files:
     """An OS with a driver, by nobody whom we know: without bootc, OSTree and a lock."""
-    files: Files = {**healthy(), **driver()}
+    files: Files = {**healthy(), **driver(), **NAMES}
     ours = ("/ostree", "/sysroot", "/usr/lib/ostree/", "/usr/lib/bootc/", "/usr/share/containers/", LOCK_PATH)
     return {path: content for path, content in files.items() if not path.startswith(ours)}
 

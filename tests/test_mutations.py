@@ -15,7 +15,7 @@ from random import Random
 import elf_samples
 import pytest
 from images_read import DIGEST, LOCK, Files, healthy, read
-from kernel_samples import DRIVER, LIBRARIES, driver, program
+from kernel_samples import DRIVER, LIBRARIES, NAMES, driver, program
 from mutations import KINDS, NEIGHBOURS, Base, Kind, Neighbour, other_digest
 
 from aistack.commands import verifying
@@ -51,7 +51,7 @@ def node() -> Files:
     }
     sums = "".join(f"{hashlib.md5(data).hexdigest()}  {path[1:]}\n" for path, data in brought.items())
     lists = {"/usr/lib/sysimage/dpkg/info/tools.md5sums": sums.encode()}
-    return {**healthy(), **driver(), "/usr/lib/modprobe.d/nouveau.conf": b"", **brought, **lists, LOCK_PATH: encode(NODE)}
+    return {**healthy(), **driver(), **NAMES, "/usr/lib/modprobe.d/nouveau.conf": b"", **brought, **lists, LOCK_PATH: encode(NODE)}
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from packaging.utils import canonicalize_name
 
 from aistack.compose.checks import driver
 from aistack.compose.checks.claims import kept_away
-from aistack.compose.checks.tree import Tree, arguments, boots, setting, trees
+from aistack.compose.checks.cmdline import arguments
+from aistack.compose.checks.tree import Tree, boots, setting, trees
 from aistack.compose.lint import DPKG_STATUS
 from aistack.compose.lock import Lock
 from aistack.compose.verify import installed

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 
 from aistack.values import dataclass
 
@@ -23,23 +24,52 @@ PREFIX, VALUES, CHILDREN, PLACE = 1 << 31, 1 << 30, 1 << 29, (1 << 28) - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """modprobe's lines: modules that are not loaded for a device (`blacklist`), and the commands that are run instead of loading."""
+    """modprobe's lines: modules that are not loaded for a device (`blacklist`), and the commands that are run instead of loading.
+
+    `options` are a module's, in order; `before` what is loaded before a module, if it can be (`softdep MODULE pre: ...`). The names in
+    `install` and `before` may be patterns of modules (`nvidia*`).
+    """
 
     blacklist: frozenset[str]
     install: Mapping[str, str]
+    options: Mapping[str, tuple[str, ...]]
+    before: Mapping[str, frozenset[str]]
+
+    def command(self, name: str) -> str | None:
+        """What is run instead of loading that module."""
+        return next((command for pattern, command in self.install.items() if fnmatchcase(name, pattern)), None)
+
+    def loaded_before(self, name: str) -> frozenset[str]:
+        """What is loaded before that module."""
+        return frozenset().union(*(others for pattern, others in self.before.items() if fnmatchcase(name, pattern)))
 
 
 def configuration(texts: Iterable[str]) -> Configuration:
     """The lines of those files; of two `install` for a module the first counts."""
     blacklist, install = set[str](), dict[str, str]()
+    options, before = dict[str, tuple[str, ...]](), dict[str, frozenset[str]]()
     for text in texts:
         for line in text.replace("\\\n", " ").splitlines():
             match line.split():
                 case ["blacklist", name, *_]:
                     blacklist.add(normal(name))
-                case ["install", name, *command]:
-                    install.setdefault(normal(name), " ".join(command))
-    return Configuration(blacklist=frozenset(blacklist), install=install)
+                case ["install", name, first, *more]:
+                    install.setdefault(normal(name), " ".join((first, *more)))
+                case ["options", name, *words]:
+                    options[normal(name)] = (*options.get(normal(name), ()), *words)
+                case ["softdep", name, *words]:
+                    before[normal(name)] = before.get(normal(name), frozenset()) | set(_before(words))
+    return Configuration(blacklist=frozenset(blacklist), install=install, options=options, before=before)
+
+
+def _before(words: Iterable[str]) -> Iterator[str]:
+    """The modules after `pre:`, to the end or to `post:`."""
+    wanted = False
+    for word in words:
+        if word in ("pre:", "post:"):
+            wanted = word == "pre:"
+        elif wanted:
+            yield normal(word)
 
 
 def normal(name: str) -> str:
@@ -106,3 +136,8 @@ def built_in_aliases(data: bytes) -> Iterator[tuple[str, str]]:
         name, _, alias = line.partition(".alias=")
         if alias:
             yield alias, normal(name)
+
+
+def built_in(data: bytes) -> frozenset[str]:
+    """The modules that `modules.builtin.modinfo` describes."""
+    return frozenset(normal(line.partition(".")[0]) for line in data.decode(errors="replace").split("\0") if "." in line.partition("=")[0])

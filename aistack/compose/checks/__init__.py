@@ -11,6 +11,7 @@ from functools import partial
 from aistack.compose.checks import (
     architecture,
     claims,
+    cmdline,
     driver,
     indexes,
     initramfs,
@@ -32,7 +33,7 @@ TEXTS = re.compile(
 
 def wanted(path: str) -> bool:
     """The files whose contents these checks read as text."""
-    return bool(TEXTS.fullmatch(path)) or references.wanted(path) or packages.wanted(path)
+    return bool(TEXTS.fullmatch(path)) or cmdline.wanted(path) or references.wanted(path) or packages.wanted(path)
 
 
 def checks(expected: Expected) -> tuple[Check, ...]:
@@ -44,7 +45,7 @@ def checks(expected: Expected) -> tuple[Check, ...]:
         *initramfs.CHECKS,
         Check(
             name="driver-versions",
-            description="every part of the accelerator's driver is of one version",
+            description="every part of the accelerator's driver is there, and of one version",
             look=partial(driver.versions, expected=expected),
             kernel=True,
         ),

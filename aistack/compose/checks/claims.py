@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 
+from aistack.compose.checks.cmdline import arguments
 from aistack.compose.checks.expected import Expected
 from aistack.compose.checks.indexes import dependencies
-from aistack.compose.checks.tree import Tree, arguments, trees
-from aistack.facts import kmod, pci
+from aistack.compose.checks.tree import Tree, trees
+from aistack.facts import install_lines, kmod, pci
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import module_name
 
@@ -17,9 +17,15 @@ CLASSES = ("03", "12")
 
 EVERYWHERE = ("modprobe.blacklist", "module_blacklist")
 IN_INITRAMFS = (*EVERYWHERE, "rd.driver.blacklist")
-NOTHING = re.compile(r"(?:\S*/)?(?:true|false)\b.*|:")
-"""Commands in the place of a module that load nothing."""
-INSTEAD = re.compile(r"\bmodprobe +(?:\S+ +)*?(?:-i|--ignore-install) +([\w-]+)")
+SETTING_MODES = ("nouveau", "radeon", "i915", "xe", "amdgpu")
+"""Drivers that take no device where the kernel is told `nomodeset`: `drm_firmware_drivers_only` in their sources."""
+TURNED_OFF = SETTING_MODES[:3]
+"""Those of them that take none with `modeset=0` either."""
+TAKERS = ("vfio_pci", "pci_stub")
+"""Drivers that have no devices but those that they are told to take from others: `ids=VENDOR:DEVICE[:...],...`."""
+EARLY = ("rd.driver.pre", "modules-load", "modules_load", "rd.modules-load", "rd.modules_load")
+"""Arguments that name modules to load before any device has a driver: dracut.cmdline(7), systemd-modules-load.service(8)."""
+ANY_ID = 0xFFFFFFFF
 
 
 def patterns(aliases: Iterable[str], identity: str = "*:*") -> frozenset[pci.Pattern]:
@@ -56,10 +62,17 @@ def rivals(filesystem: Filesystem, expected: Expected) -> list[str] | str:
             continue
         devices = {pci.product(identity, number) for identity in expected.pci_ids for number in CLASSES}.union(*wanted.values())
         others = _claiming(filesystem, tree, devices)
-        others -= {name for path in wanted for name in (module_name(path), kmod.normal(tree.modules[path].name))}
-        for name in sorted(others):
-            wrong += [f"{name} is for the same devices, and {why}" for why in _free(filesystem, tree, name)]
+        own_names = {name for path in wanted for name in _names(tree, path)}
+        first = _loaded_first(filesystem, own_names)
+        for name in sorted(others - own_names):
+            wrong += [f"{name} is for the same devices, and {why}" for why in _free(filesystem, tree, name, first)]
+        wrong += _taken(filesystem, tree, expected, first)
     return wrong
+
+
+def _names(tree: Tree, path: str) -> frozenset[str]:
+    """What a module is called: as its file is, and as it says itself."""
+    return frozenset((module_name(path), kmod.normal(tree.modules[path].name)))
 
 
 def _claiming(filesystem: Filesystem, tree: Tree, wanted: set[pci.Pattern]) -> set[str]:
@@ -78,30 +91,100 @@ def _claiming(filesystem: Filesystem, tree: Tree, wanted: set[pci.Pattern]) -> s
     }
 
 
-def _free(filesystem: Filesystem, tree: Tree, name: str) -> Iterator[str]:
-    """Where nothing keeps a module from devices."""
+def _free(filesystem: Filesystem, tree: Tree, name: str, first: Set[str]) -> Iterator[str]:
+    """Where nothing keeps a module from devices, of which some are loaded first whatever blacklists say."""
     if all(module_name(path) != name for path in tree.modules):
-        yield "built into the kernel"
-        return
-    if name in kept_away(filesystem):
-        inside = filesystem.initramfs.get(f"{tree.folder}/initramfs.img")
-        if inside and any(module_name(path) == name for path in inside.modules) and name not in kept_away(inside, IN_INITRAMFS, filesystem):
-            yield "in the initramfs not blacklisted"
-    else:
+        if name not in _unbound({}, arguments(filesystem)):
+            yield "built into the kernel"
+    elif not _is_kept_away(name, filesystem):
         yield "not blacklisted"
+    elif name in first and not _is_powerless(name, configuration(filesystem), arguments(filesystem)):
+        yield "loaded before it all the same"
+    elif any(_is_free_inside(filesystem, filesystem.initramfs[image], name) for image in tree.images if image in filesystem.initramfs):
+        yield "in the initramfs not blacklisted"
 
 
-def kept_away(filesystem: Filesystem, words: tuple[str, ...] = EVERYWHERE, image: Filesystem | None = None) -> frozenset[str]:
-    """The modules that are not loaded for a device: by modprobe's configuration in a file system, or by its image's kernel arguments."""
-    settings = configuration(filesystem)
-    nothing = {name for name, command in settings.install.items() if NOTHING.fullmatch(command)}
-    return settings.blacklist | nothing | _listed(image or filesystem, words)
+def _is_free_inside(filesystem: Filesystem, inside: Filesystem, name: str) -> bool:
+    there = any(module_name(path) == name for path in inside.modules)
+    return there and not _is_kept_away(name, inside, IN_INITRAMFS, filesystem)
 
 
-def _listed(filesystem: Filesystem, words: tuple[str, ...]) -> set[str]:
+def _loaded_first(filesystem: Filesystem, names: Iterable[str]) -> frozenset[str]:
+    """What is loaded before modules of those names, as `softdep` and `install` lines or the kernel's arguments say."""
+    settings, told = configuration(filesystem), arguments(filesystem)
+    found = _named(told, EARLY)
+    for name in names:
+        found |= settings.loaded_before(name) | (install_lines.loaded(settings, name) or frozenset())
+    return found
+
+
+def _taken(filesystem: Filesystem, tree: Tree, expected: Expected, first: Set[str]) -> Iterator[str]:
+    """Expected accelerators that a driver takes which takes whatever it is told to.
+
+    By an argument of the kernel's it is told so to be the first; by an option, when it is loaded, which a device alone never does.
+    """
+    settings, told = configuration(filesystem), arguments(filesystem)
+    compiled_in = kmod.built_in(filesystem.texts.get(f"{tree.folder}/modules.builtin.modinfo", b""))
+    for name in TAKERS:
+        modules = any(module_name(path) == name for path in tree.modules)
+        if not (name in compiled_in or (modules and not _is_powerless(name, settings, told))):
+            continue
+        options = settings.options.get(name, ()) if modules and name in first else ()
+        ids = [word.removeprefix("ids=") for word in (*options, *_options(told, name)) if word.startswith("ids=")]
+        for identity in expected.pci_ids:
+            if any(_means(one, identity) for one in "".join(ids[-1:]).split(",")):
+                yield f"{name.replace('_', '-')} is told to take {identity} before the driver can"
+
+
+def _means(said: str, identity: str) -> bool:
+    """Whether one of `ids` is for that accelerator, on one card at least."""
+    try:
+        vendor, device, *_ = (int(number, 16) for number in said.split(":"))
+        wanted = [int(number, 16) for number in identity.split(":")]
+    except ValueError:
+        return False
+    return all(one in (other, ANY_ID) for one, other in zip((vendor, device), wanted, strict=True))
+
+
+def kept_away(filesystem: Filesystem) -> frozenset[str]:
+    """The modules that are said to get no device, by modprobe's configuration or by kernel arguments."""
+    settings, told = configuration(filesystem), arguments(filesystem)
+    nothing = {name for name in settings.install if install_lines.loaded(settings, name) == frozenset()}
+    return settings.blacklist | _named(told, EVERYWHERE) | nothing | _unbound(settings.options, told)
+
+
+def _is_kept_away(name: str, filesystem: Filesystem, words: tuple[str, ...] = EVERYWHERE, image: Filesystem | None = None) -> bool:
+    """Whether a module gets no device for which nobody asks for it, in a file system with the kernel arguments of its image."""
+    settings, told = configuration(filesystem), arguments(image or filesystem)
+    return name in settings.blacklist | _named(told, words) or _is_powerless(name, settings, told)
+
+
+def _is_powerless(name: str, settings: kmod.Configuration, told: tuple[str, ...]) -> bool:
+    """Whether a module gets no device even where one asks for it: nothing loads it, or loaded it takes none."""
+    loaded = install_lines.loaded(settings, name)
+    return name in _named(told, ("module_blacklist",)) | _unbound(settings.options, told) or (loaded is not None and name not in loaded)
+
+
+def _unbound(options: Mapping[str, tuple[str, ...]], told: tuple[str, ...]) -> frozenset[str]:
+    """Drivers that take no device, by their own options or the kernel's arguments; the last one counts."""
+    found = set()
+    for name in SETTING_MODES:
+        said = [word.partition("=")[2] for word in (*options.get(name, ()), *_options(told, name)) if word.startswith("modeset=")]
+        if (said[-1:] == ["0"] and name in TURNED_OFF) or (said[-1:] in ([], ["-1"]) and "nomodeset" in told):
+            found.add(name)
+    return frozenset(found)
+
+
+def _options(told: Iterable[str], name: str) -> Iterator[str]:
+    """The options of a module among the kernel's arguments (`nouveau.modeset=0`)."""
+    pairs = (word.partition(".") for word in told)
+    return (option for module, _, option in pairs if kmod.normal(module) == name)
+
+
+def _named(told: Iterable[str], words: tuple[str, ...]) -> frozenset[str]:
     """The modules that kernel arguments of those names list."""
-    pairs = (argument.partition("=") for argument in arguments(filesystem))
-    return {kmod.normal(name) for word, _, names in pairs if word in words for name in names.split(",")}
+    pairs = (argument.partition("=") for argument in told)
+    return frozenset(kmod.normal(name) for word, _, names in pairs if word in words for name in names.split(",") if name)
 
 
 def configuration(filesystem: Filesystem) -> kmod.Configuration:
@@ -115,8 +198,8 @@ def configuration(filesystem: Filesystem) -> kmod.Configuration:
 
 
 def disabled(filesystem: Filesystem, expected: Expected) -> list[str]:
-    """What keeps an accelerator's own driver, or what it needs, from being loaded."""
-    settings, listed = configuration(filesystem), _listed(filesystem, EVERYWHERE)
+    """What keeps an accelerator's own driver, or what it needs, from being loaded, or from devices once it is."""
+    settings, told = configuration(filesystem), arguments(filesystem)
     wrong = []
     for tree in trees(filesystem):
         wanted = drivers(tree, expected)
@@ -126,19 +209,27 @@ def disabled(filesystem: Filesystem, expected: Expected) -> list[str]:
         parts = {
             path for path, module in tree.modules.items() if path in wanted or (not module.in_tree and needed[tree.short(path)] & short)
         }
-        names = {name for path in parts for name in (module_name(path), kmod.normal(tree.modules[path].name))}
-        wrong += [
-            f"{name} is blacklisted, and belongs to the accelerator's driver" for name in sorted(names & (settings.blacklist | listed))
-        ]
-        there = {module_name(path) for path in tree.modules}
-        names |= {module_name(needs) for path in parts for needs in needed[tree.short(path)]}
-        for name in sorted(names & settings.install.keys()):
-            command = settings.install[name]
-            if NOTHING.fullmatch(command):
-                wrong.append(f"{name} is never loaded: modprobe runs `{command}` instead")
-            wrong += [
-                f"modprobe loads {other} in the place of {name}, and that is not there"
-                for other in INSTEAD.findall(command)
-                if kmod.normal(other) not in there
-            ]
+        names: dict[str, frozenset[str]] = {}  # more than one driver's module may say the same name
+        for called in (_names(tree, path) for path in parts):
+            names |= {name: names.get(name, frozenset()) | called for name in called}
+        blacklisted = settings.blacklist | _named(told, EVERYWHERE)
+        wrong += [f"{name} is blacklisted, and belongs to the accelerator's driver" for name in sorted(names.keys() & blacklisted)]
+        wrong += [f"{name} is told to take no device (modeset)" for name in sorted(names.keys() & _unbound(settings.options, told))]
+        names |= {
+            module_name(needs): frozenset((module_name(needs),))
+            for path in parts
+            for needs in needed[tree.short(path)]
+            if module_name(needs) not in names
+        }
+        there = {module_name(path): tree.short(path) for path in tree.modules}
+        for name, called in sorted(names.items()):
+            loaded = install_lines.loaded(settings, name)
+            if loaded is None or called & loaded:
+                continue
+            if any(called & {module_name(path) for path in needed[there[one]]} for one in loaded & there.keys()):
+                continue
+            if others := sorted(loaded - there.keys() - names.keys()):
+                wrong.append(f"modprobe loads {' and '.join(others)} in the place of {name}, and that is not there")
+            else:
+                wrong.append(f"{name} is never loaded: modprobe runs `{settings.command(name)}` instead")
     return wrong

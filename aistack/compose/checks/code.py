@@ -81,6 +81,9 @@ def judge(filesystem: Filesystem, wanted: Wanted) -> Iterator[Finding]:
     unread = [path for path, code in lacking.items() if code.packed]
     if wrong:
         yield Finding(name=NAME, outcome=Outcome.NO, message=some(wrong))
+    elif not main and not any(_covers(code.usual, wanted.target) for code in held.values()):
+        yield _nothing(held, wanted)
+        return
     elif unread:
         message = f"the code is compressed as a whole in {some(unread)}"
         yield Finding(name=NAME, outcome=Outcome.UNKNOWN, message=message)
@@ -94,6 +97,17 @@ def judge(filesystem: Filesystem, wanted: Wanted) -> Iterator[Finding]:
     if beside:
         message = f"nothing for {wanted.target} in {len(beside)} of {len(held)} libraries: {some(beside)}"
         yield Finding(name=BESIDE, outcome=Outcome.NO, message=message, fatal=False, accepted=CHOSEN)
+
+
+def _nothing(held: Mapping[str, DeviceCode], wanted: Wanted) -> Finding:
+    """What it means that no library has code for the target, where none is a known framework's: nothing runs, unless more is in them."""
+    message = f"none of {len(held)} libraries with code for accelerators is for {wanted.target}"
+    if packed := [path for path, code in held.items() if code.packed]:
+        return Finding(name=NAME, outcome=Outcome.UNKNOWN, message=f"{message}; the code is compressed as a whole in {some(packed)}")
+    if single := [path for path, code in held.items() if _covers((*code.usual, *code.rare), wanted.target)]:
+        return Finding(name=NAME, outcome=Outcome.UNKNOWN, message=f"{message}, save for single kernels in {some(single)}")
+    told = [f"{path} is for {', '.join((*code.usual, *code.rare))}" for path, code in held.items()]
+    return Finding(name=NAME, outcome=Outcome.NO, message=f"{message}: {some(told)}")
 
 
 def _is_for(code: DeviceCode, prefix: str) -> bool:

@@ -1,4 +1,4 @@
-"""The parts of an accelerator's driver fit each other: modules, libraries and programs of one version, and firmware.
+"""The parts of an accelerator's driver are there and fit each other: modules, libraries and programs of one version, and firmware.
 
 Of NVIDIA's driver the parts work in one version only. Which modules are its, their devices say: distributions rename them
 (`nvidia-current.ko`), and kernels have modules of their own with a vendor's name in theirs.
@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 
 from aistack.compose.checks.claims import drivers, patterns
 from aistack.compose.checks.expected import Expected
+from aistack.compose.checks.libraries import searched_folders
 from aistack.compose.checks.tree import Tree, boots, settled, trees
 from aistack.facts import kmod
 from aistack.facts.binary import DRIVER_VERSION, GSP_FIRMWARE
 from aistack.facts.filesystem import Filesystem
-from aistack.facts.kernel_files import Module
+from aistack.facts.kernel_files import Module, module_name
 
 NVIDIA = "000010DE"
 LIBRARY = re.compile(r".*/lib[^/]+\.so\.(?P<version>" + DRIVER_VERSION.pattern + ")")
@@ -25,9 +26,11 @@ SAYING = re.compile(r".*/(?:libcuda\.so\.[^/]*|libnvidia-ml\.so\.[^/]*|nvidia-sm
 PERSISTENCED = re.compile(r".*/bin/nvidia-persistenced")
 """Distributions build it from a source of its own: it is of the driver's branch, not always of its version."""
 REQUIRED = ("libcuda.so.", "libnvidia-ml.so.")
-"""What every driver has for programs; one of them alone is there for a program that links it, and is no driver."""
+"""What every driver has for programs, who load it as `libcuda.so.1`; one of them alone is there for what links it, and is no driver."""
 FOR_OLDER = re.compile(r".*/cuda[^/]*/compat/.+")
 """CUDA's own libraries for drivers that are older than it, and so of another version."""
+UVM = re.compile(r"nvidia(?:_\w+)?_uvm")
+"""The module that CUDA cannot do without: https://download.nvidia.com/XFree86/Linux-x86_64/550.163.01/README/installedcomponents.html."""
 INSTALLED = re.compile(
     r"/usr/lib(?:64)?/(?:[^/]+-linux-[^/]+/)?(?:nvidia/(?:[^/]+/)?)?lib(?:cuda|nvidia-ml)\.so\.(?P<version>" + DRIVER_VERSION.pattern + ")"
 )
@@ -49,14 +52,31 @@ def versions(filesystem: Filesystem, expected: Expected) -> list[str]:
     wrong = list(_unlike(filesystem, parts, wanted))
     for image, inside in filesystem.initramfs.items():
         wrong += [f"{image}: {problem}" for problem in _unlike(inside, _named(inside), wanted)]
+    return [*wrong, *_lacking(filesystem, expected, parts, wanted)]
+
+
+def _lacking(filesystem: Filesystem, expected: Expected, parts: Mapping[str, str], wanted: str) -> Iterator[str]:
+    """Parts without which a driver of that version, which a lock promises or which is installed for programs, does not serve them."""
+    kernels = {tree.folder: _of_nvidia(tree.modules) for tree in trees(filesystem)}
+    installed = [path for path in sorted(parts) if INSTALLED.fullmatch(path)]
     if expected.driver:
-        wrong += [] if modules(filesystem) else [f"there is no module of the driver {wanted}"]
-        wrong += [f"there is no {name}{wanted}" for name in REQUIRED if not any(path.endswith(f"/{name}{wanted}") for path in parts)]
+        yield from [] if modules(filesystem) else [f"there is no module of the driver {wanted}"]
+        yield from (f"there is no {name}{wanted}" for name in REQUIRED if not any(path.endswith(f"/{name}{wanted}") for path in parts))
+    elif not all(any(f"/{name}" in path for path in installed) for name in REQUIRED):
+        return
     elif boots(filesystem) and not modules(filesystem):
-        installed = [path for path in sorted(parts) if INSTALLED.fullmatch(path)]
-        if all(any(f"/{name}" in path for path in installed) for name in REQUIRED):
-            wrong += [f"{path} is of the driver, of which there is no module" for path in installed]
-    return wrong
+        yield from (f"{path} is of the driver, of which there is no module" for path in installed)
+        return
+    for folder, found in kernels.items():
+        if found and not any(
+            UVM.fullmatch(name) for path, module in found.items() for name in (module_name(path), kmod.normal(module.name))
+        ):
+            yield f"{folder} has no nvidia-uvm, without which no program can use CUDA"
+    folders = [*searched_folders(filesystem)]
+    for name in REQUIRED:
+        found_by_programs = any(filesystem.kind(filesystem.resolved(f"{folder}/{name}1")) == "file" for folder in folders)
+        if any(f"/{name}" in path for path in installed) and not found_by_programs:
+            yield f"{name}1, as programs load it, leads to no file where they look for libraries"
 
 
 def _unlike(filesystem: Filesystem, parts: Mapping[str, str], wanted: str) -> Iterator[str]:
@@ -75,7 +95,11 @@ def _unlike(filesystem: Filesystem, parts: Mapping[str, str], wanted: str) -> It
 
 def modules(filesystem: Filesystem) -> dict[str, Module]:
     """NVIDIA's modules, wherever they lie: those that claim its displays, did not come with the kernel, and what is built on them."""
-    others = {path: module for path, module in settled(filesystem, filesystem.modules).items() if not module.in_tree}
+    return _of_nvidia(settled(filesystem, filesystem.modules))
+
+
+def _of_nvidia(modules: Mapping[str, Module]) -> dict[str, Module]:
+    others = {path: module for path, module in modules.items() if not module.in_tree}
     found = {path: module for path, module in others.items() if any(pattern.vendor == NVIDIA for pattern in patterns(module.aliases))}
     for _ in range(len(others)):
         names = {kmod.normal(module.name) for module in found.values()}

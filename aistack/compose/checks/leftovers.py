@@ -1,4 +1,4 @@
-"""What building modules leaves behind, and no node needs: compilers, headers, DKMS's folders, and the keys that sign."""
+"""What building modules leaves behind, and no node needs: compilers and their like, headers, DKMS's folders, and the keys that sign."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ import re
 from aistack.compose.findings import Check
 from aistack.facts.filesystem import Filesystem
 
+PROGRAMS = "/(?:usr|opt|var/opt)/(?:.+/)?bin/"
+"""Where programs are, those too that a distribution or somebody else keeps in a folder of their own (`/usr/lib/llvm-19/bin`)."""
+TRIPLET = r"(?:[\w.]+-linux-\w+-)?"
 PARTS = {
     "a compiler": re.compile(
-        r"(/usr/(?:local/)?bin/(?:[\w.]+-)*(?:gcc|g\+\+|cc|c\+\+|c[89]9|clang|clang\+\+|rustc|tcc|nvcc)(?:-[\d.]+)?"
+        rf"({PROGRAMS}(?:[\w.]+-)*(?:gcc|g\+\+|cc|c\+\+|c[89]9|clang|clang\+\+|rustc|tcc|nvcc)(?:-[\d.]+)?"
         r"|/usr/lib(?:exec)?/gcc/.*/(?:cc1|cc1plus))"
     ),
+    "an assembler": re.compile(rf"({PROGRAMS}{TRIPLET}as)"),
+    "a linker": re.compile(rf"({PROGRAMS}{TRIPLET}(?:ld|ld\.(?:bfd|gold|lld)|lld)(?:-[\d.]+)?)"),
+    "make": re.compile(rf"({PROGRAMS}g?make)"),
     "headers of a kernel": re.compile(r"(/usr/src/(?:linux-|kernels/)[^/]+)/.+"),
-    "DKMS": re.compile(r"(/usr/s?bin/dkms|/usr/src/[^/]+/dkms\.conf|/var/lib/dkms/[^/]+)(?:/.*)?"),
+    "what a kernel's modules are made with": re.compile(r"(/usr/lib/linux-kbuild-[^/]+)/.+"),
+    "DKMS": re.compile(
+        r"(/usr/s?bin/dkms|/(?:usr/src|usr/local|opt|var/opt)/(?:.+/)?dkms\.conf|/var/lib/dkms/[^/]+)(?:/.*)?",
+    ),
 }
 HEADERS = re.compile(r"/usr/lib/modules/[^/]+/(?:build|source)")
 
@@ -45,6 +54,12 @@ def _keys(filesystem: Filesystem) -> list[str]:
 
 
 CHECKS = (
-    Check(name="no-build-tools", description="no compiler, no headers of a kernel, no DKMS", look=_build_tools, fatal=False, bootable=True),
+    Check(
+        name="no-build-tools",
+        description="no compiler, linker or make, no headers of a kernel, no DKMS",
+        look=_build_tools,
+        fatal=False,
+        bootable=True,
+    ),
     Check(name="no-signing-key", description="no key that signs modules", look=_keys),
 )

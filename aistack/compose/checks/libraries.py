@@ -28,7 +28,7 @@ INJECTED = re.compile(r"lib(?:cuda|cudadebugger|nvcuvid|nvoptix|nvidia-[\w-]+)\.
 
 
 def _needs(filesystem: Filesystem) -> list[str]:
-    searched = {filesystem.resolved(folder) for folder in _searched(filesystem)}
+    searched = {filesystem.resolved(folder) for folder in searched_folders(filesystem)}
     anywhere = _names(filesystem)
     booted = boots(filesystem)
     told = () if booted else re.split("[:;]", filesystem.environment.get("LD_LIBRARY_PATH", ""))  # a booted system does not read it
@@ -71,7 +71,7 @@ def _beside(here: str, path: str) -> bool:
     return not SYSTEM.fullmatch(here) and path.startswith(whole + "/")
 
 
-def _searched(filesystem: Filesystem) -> Iterator[str]:
+def searched_folders(filesystem: Filesystem) -> Iterator[str]:
     """The folders in which the loader looks for everybody."""
     yield from DEFAULT
     yield from (path for path in filesystem.entries if MULTIARCH.fullmatch(path))

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from aistack.compose.checks.cmdline import arguments
 from aistack.compose.checks.expected import Expected, Signed
-from aistack.compose.checks.tree import NO_KERNEL, Tree, arguments, setting, trees
+from aistack.compose.checks.tree import NO_KERNEL, Tree, setting, trees
 from aistack.compose.findings import Finding, Outcome, some
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import Module

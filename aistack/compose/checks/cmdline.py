@@ -1,0 +1,51 @@
+"""The kernel arguments that an image asks for: in bootc's files, and where other installers than ours find them.
+
+kernel-install(8) has /etc/kernel/cmdline, else /usr/lib/kernel/cmdline: https://man7.org/linux/man-pages/man8/kernel-install.8.html. GRUB's
+scripts have variables of a shell: https://www.gnu.org/software/grub/manual/grub/html_node/Simple-configuration.html.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+
+from aistack.compose.checks import tree
+from aistack.compose.render.system import LOCK_PATH
+from aistack.facts.filesystem import Filesystem
+
+LINES = ("/etc/kernel/cmdline", "/usr/lib/kernel/cmdline")
+GRUB = re.compile(r"/etc/default/grub(?:\.d/[^/]+\.cfg)?")
+VARIABLE = re.compile(r"\s*(?:export\s+)?(GRUB_CMDLINE_LINUX(?:_DEFAULT)?)(\+?)=(.*)")
+
+
+def wanted(path: str) -> bool:
+    """The files that are read for it, beside bootc's."""
+    return path in LINES or bool(GRUB.fullmatch(path))
+
+
+def arguments(filesystem: Filesystem) -> tuple[str, ...]:
+    """Every argument; of an image with a lock those in bootc's files, as nothing else counts where we install it."""
+    own = tree.arguments(filesystem)
+    if LOCK_PATH in filesystem.entries:
+        return own
+    line = next((text for path in LINES if (text := filesystem.text(path)) is not None), "")
+    words = (word for text in line.splitlines() if not text.startswith("#") for word in text.split())
+    return (*own, *words, *_of_grub(filesystem))
+
+
+def _of_grub(filesystem: Filesystem) -> Iterator[str]:
+    """What GRUB's variables say at the end, where files take up what is in them already."""
+    values: dict[str, str] = {}
+    for path in sorted(path for path in filesystem.texts if GRUB.fullmatch(path)):
+        for line in (filesystem.text(path) or "").splitlines():
+            if said := VARIABLE.fullmatch(line):
+                name, more, value = said.groups()
+                try:
+                    value = next(iter(shlex.split(value, comments=True)), "")
+                except ValueError:
+                    continue  # the shell would not read it either
+                value = re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda found: values.get(found[1] or found[2], ""), value)
+                values[name] = values.get(name, "") + value if more else value
+    for value in values.values():
+        yield from value.split()

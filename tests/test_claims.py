@@ -1,0 +1,217 @@
+"""Who gets the accelerator: modprobe's lines, shells' commands in them, kernel arguments, drivers that take what they are told to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from images_read import Files, read
+from kernel_samples import FOLDER, at, driver_module, module, tree
+from test_checks import EXPECTED, base, judged
+
+from aistack.compose.checks import claims, cmdline
+from aistack.compose.checks.expected import Expected
+from aistack.compose.findings import Outcome
+from aistack.compose.verify import LOCK_PATH
+from aistack.facts import install_lines, kmod
+from aistack.facts.filesystem import Filesystem
+
+__all__ = ["base"]
+
+ANYTHING = None
+
+
+@pytest.mark.parametrize(
+    ("command", "loads"),
+    [
+        ("/bin/false", ""),
+        ("/usr/bin/true", ""),
+        (":", ""),
+        ("exit 1", ""),
+        ("/dev/null", ""),
+        ("echo it is off", ""),
+        ("logger 'not; modprobe -i nouveau'; false", ""),
+        ("/bin/true # modprobe -i nouveau", ""),
+        ("/bin/true; modprobe --ignore-install nouveau", "nouveau"),
+        ("/bin/false || /sbin/modprobe -i nouveau", "nouveau"),
+        ("/bin/false && modprobe -i nouveau", ""),
+        ("/bin/true||modprobe -i nouveau;true", ""),
+        ("test -e /x && exit 0; modprobe -i nouveau", "nouveau"),
+        ("test -e /x && false || modprobe -i nouveau", "nouveau"),
+        ("exit 0; modprobe -i nouveau", ""),
+        ("exit 0 | true; modprobe -i nouveau", "nouveau"),
+        ("if test -e /x; then exit 0; else exec modprobe -qi nouveau; fi", "nouveau"),
+        ("if false; then exit 0; fi; A=b modprobe -i nouveau", "nouveau"),
+        ("{ modprobe -i $MODPROBE_MODULE >/dev/null 2>&1; }", "nouveau"),
+        ("! (modprobe -ai one nouveau)", "nouveau one"),
+        ("modprobe -C /etc/own --dirname /x -i nouveau modeset=1", "nouveau"),
+        ("modprobe -i nvidia-current $CMDLINE_OPTS", "nvidia_current"),
+        ("modprobe -i -r nouveau", ""),
+        ("modprobe --show-depends -i nouveau", ""),
+        ("modprobe nouveau", "nouveau"),
+        ("modprobe other; modprobe -i that", "that"),  # `other` has a line of its own, below
+        ("modprobe first", "nouveau"),
+        ("insmod /lib/modules/6.1/nou-veau.ko.xz a=b", "nou_veau"),
+        ("insmod /lib/modules/$(uname -r)/nouveau.ko", ANYTHING),
+        ("modprobe -i `cat /etc/module`", ANYTHING),
+        ("modprobe -i $WANTED", ANYTHING),
+        ("/usr/local/bin/choose", ANYTHING),
+        ("sh -c 'modprobe -i nouveau'", ANYTHING),
+        ("echo 'does not end; modprobe -i nouveau", ""),
+    ],
+)
+def test_what_a_line_of_modprobes_may_load(command: str, loads: str | None) -> None:
+    lines = f"install nouveau {command}\ninstall other /bin/false\ninstall first modprobe second\ninstall second modprobe -i nouveau\n"
+    found = install_lines.loaded(kmod.configuration([lines]), "nouveau")
+    assert found == (None if loads is None else frozenset(loads.split()))
+
+
+def test_a_line_may_be_for_more_than_one_module_and_needs_a_command() -> None:
+    settings = kmod.configuration(["install nouveau\ninstall nou* /bin/false\nsoftdep nv* post: a pre: b-c d\nsoftdep nvidia pre: e\n"])
+    assert (settings.command("nouveau"), settings.command("nvidia")) == ("/bin/false", None)
+    assert settings.loaded_before("nvidia") == {"b_c", "d", "e"}
+
+
+NO_LISTS: Files = {"/etc/modprobe.d/nvidia.conf": b"", "/usr/lib/modprobe.d/nouveau.conf": b""}
+KARGS, LINE, GRUB = "/usr/lib/bootc/kargs.d/20.toml", "/etc/kernel/cmdline", "/etc/default/grub"
+VFIO, STUB = at("kernel/vfio-pci.ko", module("vfio_pci", packed=False)), at("kernel/pci-stub.ko", module("pci_stub", packed=False))
+BUILT_IN = at("modules.builtin.modinfo", b"pci_stub.license=GPL\0pci_stub.parm=ids:initial PCI IDs to add\0")
+
+
+def told(*words: str) -> Files:
+    return {KARGS: f"kargs = [{', '.join(repr(word) for word in words)}]\n".encode()}
+
+
+def lines(text: str) -> Files:
+    """Of two lines for a module, these count: their file is read first."""
+    return {"/etc/modprobe.d/00-own.conf": text.encode() + b"\n"}
+
+
+def without_lock(base: Filesystem) -> Filesystem:
+    """An image that somebody else built, who may have told the kernel's arguments in other files than ours."""
+    return replace(base, entries={path: entry for path, entry in base.entries.items() if path != LOCK_PATH})
+
+
+NOT_LISTED = "nouveau is for the same devices, and not blacklisted"
+TAKEN = "vfio-pci is told to take 10de:27b8 before the driver can"
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({**NO_LISTS, **lines("install nouveau /bin/true; modprobe --ignore-install nouveau")}, NOT_LISTED),
+        ({**NO_LISTS, **lines("install nouveau /bin/false || /sbin/modprobe -i nouveau")}, NOT_LISTED),
+        ({**NO_LISTS, **lines("options nouveau modeset=0\noptions nouveau modeset=1")}, NOT_LISTED),
+        ({**NO_LISTS, **lines("options nouveau modeset=0"), **told("nouveau.modeset=1")}, NOT_LISTED),
+        ({**NO_LISTS, **lines("options nouveau modeset=1"), **told("nomodeset")}, NOT_LISTED),
+        ({**NO_LISTS, GRUB: b'#GRUB_CMDLINE_LINUX="modprobe.blacklist=nouveau"\n'}, NOT_LISTED),
+        (lines("softdep nvidia pre: nouveau"), "nouveau is for the same devices, and loaded before it all the same"),
+        (lines("install nvidia-current modprobe nouveau; modprobe -i nvidia-current"), "loaded before it all the same"),
+        ({**VFIO, **told("vfio-pci.ids=8086:1,10DE:27B8")}, TAKEN),
+        ({**VFIO, **told("vfio_pci.ids=10de:27b8:1028:1"), **lines("blacklist vfio-pci")}, TAKEN),
+        ({**VFIO, LINE: b"quiet vfio-pci.ids=10de:ffffffff\n"}, TAKEN),
+        ({**VFIO, **lines("options vfio-pci ids=10de:27b8\nsoftdep nvidia pre: vfio-pci")}, TAKEN),
+        ({**VFIO, **lines("options vfio-pci ids=10de:27b8\nsoftdep nvidia* pre: vfio")}, ""),
+        ({**VFIO, **lines("options vfio-pci ids=10de:27b8"), **told("rd.driver.pre=vfio-pci")}, TAKEN),
+        ({**VFIO, **lines("options vfio-pci ids=10de:27b8\ninstall nvidia modprobe vfio-pci; modprobe -i nvidia-current")}, TAKEN),
+        ({**STUB, **told("pci-stub.ids=10de:27b8")}, "pci-stub is told to take 10de:27b8"),
+        ({**BUILT_IN, **told("pci-stub.ids=10de:27b8")}, "pci-stub is told to take 10de:27b8"),
+        (told("pci-stub.ids=10de:27b8"), ""),  # of a driver that the image has not
+        ({**BUILT_IN, **lines("options pci-stub ids=10de:27b8")}, ""),  # which nothing reads
+        ({**VFIO, **lines("options vfio-pci ids=10de:27b8")}, ""),
+        ({**VFIO, **lines("options vfio-pci ids=10de:27b8\nsoftdep nvidia post: vfio-pci")}, ""),
+        ({**VFIO, **told("vfio-pci.ids=10de:1eb8")}, ""),
+        ({**VFIO, **told("vfio-pci.ids=10de:27b8", "vfio-pci.ids=8086:1")}, ""),
+        ({**VFIO, **told("vfio-pci.ids=10de:,x:y")}, ""),
+        ({**VFIO, **told("vfio-pci.ids=10de:27b8"), **lines("install vfio-pci /bin/false")}, ""),
+        ({**NO_LISTS, **lines("options nouveau modeset=0")}, ""),
+        ({**NO_LISTS, **told("nouveau.modeset=0")}, ""),
+        ({**NO_LISTS, **told("nomodeset")}, ""),
+        ({**NO_LISTS, **lines("install nouveau exit 1")}, ""),
+        ({**NO_LISTS, **lines("install nouveau modprobe nvidia")}, ""),
+        ({**NO_LISTS, **lines("install nouv* /dev/null")}, ""),
+        ({**NO_LISTS, LINE: b"modprobe.blacklist=nouveau\n"}, ""),
+        ({**NO_LISTS, "/usr/lib/kernel/cmdline": b"modprobe.blacklist=nouveau\n"}, ""),
+        ({**NO_LISTS, GRUB: b'GRUB_CMDLINE_LINUX="quiet modprobe.blacklist=nouveau" # ours\n'}, ""),
+    ],
+)
+def test_who_else_gets_the_accelerator(files: Files, said: str, base: Filesystem, tmp_path: Path) -> None:
+    found = claims.rivals(read(tmp_path, [files], without_lock(base)), EXPECTED)
+    assert isinstance(found, list)
+    assert bool(found) is bool(said), found
+    assert said in "".join(found)
+
+
+def test_a_rival_in_the_kernel_itself_takes_no_device_where_it_is_told_so(base: Filesystem, tmp_path: Path) -> None:
+    inside: Files = {
+        f"{FOLDER}/kernel/drivers/gpu/drm/.wh.nouveau": b"",
+        **at("modules.builtin.modinfo", b"nouveau.alias=pci:v000010DEd*sv*sd*bc03sc*i*\0"),
+    }
+    by_file = read(tmp_path, [{**inside, **lines("options nouveau modeset=0")}], base)
+    assert claims.rivals(by_file, EXPECTED) == ["nouveau is for the same devices, and built into the kernel"]
+    assert claims.rivals(read(tmp_path, [{**inside, **told("nouveau.modeset=0")}], base), EXPECTED) == []
+
+
+STOCK = (
+    "install nvidia modprobe -i nvidia-current $CMDLINE_OPTS\n"
+    "install nvidia-modeset modprobe nvidia ; modprobe -i nvidia-current-modeset $CMDLINE_OPTS\n"
+    "install nvidia-uvm modprobe nvidia ; modprobe -i nvidia-current-uvm $CMDLINE_OPTS\n"
+    "alias pci:v000010DEd*sv*sd*bc03sc02i00* nvidia\nblacklist nouveau"
+)
+"""Debian's, of nvidia-kernel-support."""
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (lines("install nvidia-current exit 1"), "nvidia_current is never loaded: modprobe runs `exit 1` instead"),
+        (lines("install nvidia-current /dev/null"), "nvidia_current is never loaded"),
+        (lines("install nvidia* echo off"), "nvidia_current is never loaded: modprobe runs `echo off` instead"),
+        (lines("install nvidia-current /bin/false && modprobe -i nvidia-current"), "nvidia_current is never loaded"),
+        (lines("install nvidia-current modprobe -i ext4"), "nvidia_current is never loaded: modprobe runs `modprobe -i ext4`"),
+        (lines("install nvidia-current-uvm /bin/true"), "nvidia_current_uvm is never loaded"),
+        ({LINE: b"# module_blacklist=x\nquiet module_blacklist=nvidia_current\n"}, "nvidia_current is blacklisted"),
+        ({GRUB: b"GRUB_CMDLINE_LINUX_DEFAULT=modprobe.blacklist=nvidia\n"}, "nvidia is blacklisted"),
+        (
+            {GRUB: b"GRUB_CMDLINE_LINUX=a\n", f"{GRUB}.d/9.cfg": b'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX module_blacklist=nvidia"\n'},
+            "nvidia is blacklisted",
+        ),
+        (lines(STOCK), ""),
+        (lines("install nvidia-current test -e /etc/off || modprobe -i nvidia-current"), ""),
+        (lines("install nvidia-current modprobe -i nvidia-tesla || modprobe -i nvidia-current"), ""),
+        (lines("install nvidia-current /usr/local/bin/load"), ""),
+        (lines("install nvidia modprobe nvidia-current-uvm"), ""),  # which needs it
+        (lines("options nvidia-current NVreg_OpenRmEnableUnsupportedGpus=1 modeset=0"), ""),
+        ({LINE: b"# module_blacklist=nvidia\n", **told("nomodeset")}, ""),
+        ({LINE: b"quiet\n", "/usr/lib/kernel/cmdline": b"module_blacklist=nvidia\n"}, ""),  # the administrator's counts
+        ({GRUB: b"GRUB_CMDLINE_LINUX='module_blacklist=nvidia\nGRUB_TIMEOUT=module_blacklist=nvidia\n"}, ""),
+    ],
+)
+def test_what_keeps_the_accelerators_own_driver_from_it(files: Files, said: str, base: Filesystem, tmp_path: Path) -> None:
+    found = claims.disabled(read(tmp_path, [files], without_lock(base)), EXPECTED)
+    assert bool(found) is bool(said), found
+    assert said in "".join(found)
+
+
+def test_two_drivers_that_call_themselves_alike_may_each_be_chosen(base: Filesystem, tmp_path: Path) -> None:
+    other = {**at("updates/dkms/nvidia-tesla.ko", driver_module()), **lines("install nvidia modprobe -i nvidia-tesla")}
+    assert claims.disabled(read(tmp_path, [other], base), EXPECTED) == []
+
+
+def test_the_kernels_own_driver_takes_nothing_without_modes(base: Filesystem, tmp_path: Path) -> None:
+    own: Files = {
+        **{path: data for path, data in tree().items() if path.startswith(FOLDER)},
+        f"{FOLDER}/updates/.wh.dkms": b"",
+        **at("kernel/amdgpu.ko", module("amdgpu", packed=False, more=[("alias", "pci:v00001002d000074A1sv*sd*bc*sc*i*")])),
+    }
+    amd = Expected(pci_ids=("1002:74a1",))
+    assert claims.disabled(read(tmp_path, [own], base), amd) == []
+    assert claims.disabled(read(tmp_path, [{**own, **told("nomodeset")}], base), amd) == ["amdgpu is told to take no device (modeset)"]
+
+
+def test_where_we_install_an_image_no_other_file_has_the_kernels_arguments(base: Filesystem, tmp_path: Path) -> None:
+    files: Files = {LINE: b"a\n", GRUB: b"GRUB_CMDLINE_LINUX_DEFAULT+=' b'\n"}
+    assert cmdline.arguments(read(tmp_path, [files], base)) == ("quiet",)
+    assert cmdline.arguments(read(tmp_path, [files], without_lock(base))) == ("quiet", "a", "b")
+    assert judged(base, tmp_path, {**NO_LISTS, LINE: b"modprobe.blacklist=nouveau\n"})["driver-rivals"].outcome is Outcome.NO
