@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from node_samples import LOCK, lay
-from test_node import Bootloader
+from recorded_node import Bootloader
 from tools_needed import needs
 
 from aistack.commands import node_update
