@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from aistack.diagnostics import DiagnosticError, unable
-from aistack.facts.readings import PromisedImage
+from aistack.facts.readings import PromisedImage, Reading
 from aistack.host import image_proxy, process
-from aistack.host.ostree_commit import links_in
+from aistack.host.ostree_commit import links_in, undamaged
 from aistack.host.probes import images
 
 
@@ -27,6 +27,21 @@ def bound(repo: Any, commit: str) -> tuple[PromisedImage, ...]:
             raise unable("NODE006", "bound-image-unnamed", f"{images.BOUND}/{name} names no image by digest")
         found.append(image)
     return tuple(found)
+
+
+def bound_by(repo: Any, commit: str, tree: Path) -> tuple[PromisedImage, ...]:
+    """The images that the deployment of a commit binds: where the commit is damaged, its folder `tree` tells. Errors as `bound`'s."""
+    if (found := undamaged(bound, repo, commit)) is not None:
+        return found
+    reading = images.promised_images(tree)
+    if reading.value is None:
+        raise unreadable(reading)
+    return reading.value
+
+
+def unreadable(reading: Reading[Any]) -> DiagnosticError:
+    """The error for images, or their list, that cannot be read."""
+    return unable("NODE004", "bound-images-unreadable", f"cannot read the bound images: {reading.error}", why=(reading.source,))
 
 
 def target(storage: Path, name: str, digest: str) -> str:
@@ -79,7 +94,7 @@ def there(storage: Path) -> frozenset[str]:
         return frozenset()
     found = images.bound_images(Path("/"), str(storage))
     if found.value is None:
-        raise unable("NODE004", "bound-images-unreadable", f"cannot read the bound images: {found.error}", why=(found.source,))
+        raise unreadable(found)
     return frozenset(image.digest for image in found.value)
 
 
