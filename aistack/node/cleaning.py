@@ -34,6 +34,15 @@ def clean(root: Path, deployments: Deployments) -> tuple[str, ...]:
     return deployments.clean(_kept(root, deployments))
 
 
+def clean_after(root: Path, deployments: Deployments, say: Callable[[str], None]) -> None:
+    """What nothing needs goes; where it does not, it goes the next time."""
+    try:
+        for digest in clean(root, deployments):
+            say(f"removed {digest}")
+    except (DiagnosticError, OSError) as error:
+        say(f"what nothing needs could not be removed: {error}")
+
+
 def with_room(root: Path, deployments: Deployments, coming: str, say: Callable[[str], None], step: Callable[[], T]) -> T:
     """What the step returns; where it finds no room, it is taken again after all went that nothing needs, save the image `coming`.
 
