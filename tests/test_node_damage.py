@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from node_samples import MANIFEST
 from recorded_node import Bootloader, written
-from test_following import BOOTED, OTHER, Engine
+from test_following import BOOTED, OTHER, STAGED, Engine
 
 from aistack.commands import node_update
-from aistack.diagnostics import unable
-from aistack.node import agent, second_gate, state
+from aistack.diagnostics import DiagnosticError, unable
+from aistack.facts.following import SEALED_LABEL
+from aistack.facts.readings import PromisedImage
+from aistack.host import registry, remote_image
+from aistack.host.blobs import UNPACKED_SIZE
+from aistack.host.ostree import Layer
+from aistack.node import agent, second_gate, state, update
 from aistack.node.decide import State
 from aistack.node.deployments import Listed
+from aistack.node.deployments.ostree import unpacked
 
 DAMAGED = (b'{"schema": "aistack/node-state/v1"', b"", b"\xff\xfe\x00", b"[" * 100_000)
 
@@ -73,3 +79,55 @@ def test_a_damaged_memory_keeps_no_rollback_from_being_made(tree: Path, capsys: 
     assert engine.told == ["discard", "default o", "stop counting", "reboot"]
     assert "what this node remembered counts for nothing" in capsys.readouterr().err
     assert state.load(path) == State(quarantined=("b",))
+
+
+MANIFEST_TEXT = json.dumps({"config": {"digest": "sha256:c"}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("manifest", "config"),
+    [
+        (b"[" * 100_000, b""),
+        (b"[]", b""),
+        (MANIFEST_TEXT, b"[" * 100_000),
+        (MANIFEST_TEXT, b"[]"),
+        (MANIFEST_TEXT, json.dumps({"config": {"Labels": {SEALED_LABEL: 5}}}).encode()),
+    ],
+)
+def test_what_a_registry_says_and_no_image_has_is_told(monkeypatch: pytest.MonkeyPatch, manifest: bytes, config: bytes) -> None:
+    monkeypatch.setattr(registry, "inspected", lambda reference, name, digest, *options: config if options else manifest)
+    with pytest.raises(DiagnosticError) as caught:
+        registry.labels("r.example/n:stable", "amd64")
+    assert caught.value.diagnostics[0].rule == "OCI003"
+
+
+@pytest.mark.parametrize("said", [b'{"manifests": []}', b"[" * 100_000, b'{"layers": [5]}'])
+def test_a_bound_image_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    monkeypatch.setattr(registry, "inspected", lambda reference, name, digest, *options: said)
+    with pytest.raises(DiagnosticError) as caught:
+        remote_image.missing_layers("r.example/n", PromisedImage(name="x", digest="sha256:d"), ())
+    assert caught.value.diagnostics[0].rule == "OCI003"
+
+
+def test_a_size_that_nobody_means_is_guessed() -> None:
+    def size(said: str) -> int:
+        return unpacked([Layer(digest="d", size=10, media_type="tar+zstd", annotations=((UNPACKED_SIZE, said),))])
+
+    assert (size("77"), size("9" * 5000), size("x")) == (77, 30, 30)
+
+
+def test_what_nobody_thought_of_is_remembered_and_what_is_staged_starts(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offered(reference: str) -> None:
+        raise IndexError("a bug")
+
+    monkeypatch.setattr(update, "offered", offered)
+    (tree / "run/credentials/@system").mkdir(parents=True)
+    (tree / "run/credentials/@system/aistack.window").write_text("00:00..00:00")
+    booted, staged = (replace(one, reference="r.example/n:stable") for one in (BOOTED, STAGED))
+    for has, outcome in (((booted,), "failed"), ((staged, booted), "reboots")):
+        engine = Engine(order=[], has=has)
+        with pytest.raises(IndexError):
+            node_update.update(node_update.Extent(in_window=True), root=tree, deployments=engine)
+        remembered = update.remembered(tree)
+        assert (remembered["outcome"], engine.told) == (outcome, ["reboot"] if outcome == "reboots" else [])
+        assert outcome == "reboots" or remembered["because"] == "aistack has a bug: IndexError: a bug"

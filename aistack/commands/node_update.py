@@ -73,7 +73,7 @@ def update(
         try:
             with _failures_kept(root):
                 code = take()
-        except (DiagnosticError, OSError):
+        except Exception:
             if extent.in_window:  # what was staged earlier waits for no registry, and what comes of it is what is remembered
                 _apply_in_window(root, lock, engine)
             raise
@@ -254,16 +254,20 @@ def _lock(root: Path) -> Lock:
 def _failures_kept(root: Path) -> Iterator[None]:
     """What went wrong is remembered too, a machine that refuses by a full disk say: `node status` tells it."""
     try:
-        try:
-            yield
-        except OutputError:
-            raise
-        except OSError as error:
-            raise trouble.refused(error) from error
-    except DiagnosticError as error:
-        first = error.diagnostics[0]
-        node.remember(root, {"schema": SCHEMA, "outcome": "failed", "rule": first.rule, "because": "; ".join((first.message, *first.why))})
+        yield
+    except OutputError:
         raise
+    except Exception as error:
+        known, said = error, {"because": f"aistack has a bug: {type(error).__name__}: {error}"}
+        if isinstance(error, OSError):
+            known = trouble.refused(error)
+        if isinstance(known, DiagnosticError):
+            first = known.diagnostics[0]
+            said = {"rule": first.rule, "because": "; ".join((first.message, *first.why))}
+        node.remember(root, {"schema": SCHEMA, "outcome": "failed", **said})
+        if known is error:
+            raise
+        raise known from error
 
 
 def _say(text: str) -> None:

@@ -24,6 +24,8 @@ RESERVE, BOOT_RESERVE = 192 << 20, 4 << 20
 """Bytes that stay free beside what comes: OSTree keeps 64 MiB itself, a deployment takes folders and its own /etc."""
 UNPACKED = 3
 """Times that a compressed layer grows, where it does not say itself how large it is unpacked: Debian's packages grow 2.6 times by zstd."""
+MOST_DIGITS = 18
+"""Of a size that somebody may mean."""
 
 
 def unpacked(layers: Iterable[ostree.Layer]) -> int:
@@ -33,7 +35,7 @@ def unpacked(layers: Iterable[ostree.Layer]) -> int:
         if layer.media_type.endswith(".tar"):
             return layer.size
         said = dict(layer.annotations).get(UNPACKED_SIZE, "")
-        return int(said) if said.isdecimal() else layer.size * UNPACKED
+        return int(said) if said.isdecimal() and len(said) <= MOST_DIGITS else layer.size * UNPACKED
 
     return sum(map(size, layers))
 
