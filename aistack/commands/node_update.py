@@ -114,10 +114,15 @@ def _taken(
         allow_downgrade=allow_downgrade,
         latest=words.latest(datetime.datetime.now(datetime.UTC)) if clock.synchronized() else None,
     )
-    if to is not None and not (extent.check or extent.download):
-        node.hold(root, reference, listed)  # it counts only while that image is staged or booted
     if judged.step in (Step.OLDER, Step.AHEAD, Step.GIVEN_UP):
         raise _refused(offer, judged)
+
+    def hold() -> None:
+        if to is not None:
+            node.hold(root, reference, listed)
+
+    if judged.step is not Step.AVAILABLE and not (extent.check or extent.download):
+        hold()
     current = node.followed(root, listed)
     if to is not None and "@" not in reference and judged.step in (Step.CURRENT, Step.STAGED) and reference != current:
         _say(f"the node goes on following {current or 'nothing'}: only a new deployment changes that")
@@ -132,7 +137,11 @@ def _taken(
         advance, outcome = Progress(stream=sys.stderr, terminal=sys.stderr.isatty()).advance, "downloaded"
         fetched = cleaning.with_room(root, engine, offer.image.digest, _say, lambda: engine.download(offer.image, advance))
         if not extent.download:
+            if exactly:
+                hold()  # first, for whoever is killed: it counts only while that image is staged or booted
             _stage(root, engine, offer)
+            if not exactly:
+                hold()  # last: it ends what the node was held to, which an order that comes to nothing must not
             outcome = "staged"
     if outcome == "staged" and extent.apply:
         outcome = applying.put_in_force(root, engine, _say)
