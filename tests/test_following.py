@@ -407,9 +407,9 @@ def test_what_is_wanted_is_remembered_before_it_is_staged(tmp_path: Path) -> Non
     assert take(Taking(order=[], root=root, has=(booted,)), None) == ([], (digest,))
     assert take(Taking(order=[], root=root, has=(booted,)), f"{reference}@{digest}") == (["stage, quarantined: "], ())
     assert update.remembered(root)["because"] == "nothing is staged"
-    staged = Listed(digest=digest, reference=reference, staged=True)  # by whoever was killed then, or before a gate undid it
-    assert take(Taking(order=[], root=root, has=(staged, booted)), reference) == (["try staged"], (digest,))
-    assert take(Taking(order=[], root=root, has=(staged, booted)), f"{reference}@{digest}") == (["try staged"], ())
+    staged = Listed(digest=digest, reference=reference, staged=True)  # by a rollback that was killed before it was dropped
+    assert take(Taking(order=[], root=root, has=(staged, booted)), reference) == (["discard"], (digest,))
+    assert take(Taking(order=[], root=root, has=(staged, booted)), f"{reference}@{digest}") == (["discard", "try staged"], ())
 
 
 def test_what_cannot_be_told_stops_no_rollback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

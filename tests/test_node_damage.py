@@ -10,6 +10,7 @@ import pytest
 from node_samples import MANIFEST
 from recorded_node import Bootloader, written
 from test_following import BOOTED, OTHER, STAGED, Engine
+from tools_needed import needs
 
 from aistack.commands import node_update
 from aistack.diagnostics import DiagnosticError, unable
@@ -131,3 +132,25 @@ def test_what_nobody_thought_of_is_remembered_and_what_is_staged_starts(tree: Pa
         remembered = update.remembered(tree)
         assert (remembered["outcome"], engine.told) == (outcome, ["reboot"] if outcome == "reboots" else [])
         assert outcome == "reboots" or remembered["because"] == "aistack has a bug: IndexError: a bug"
+
+
+@dataclass(slots=True)
+class Dropping(Engine):
+    """An engine that drops what is staged."""
+
+    def discard(self) -> None:
+        self.told.append("discard")
+        self.has = tuple(one for one in self.has if not one.staged)
+
+
+@pytest.mark.parametrize(("quarantined", "told"), [(("s",), ["discard"]), ((), ["reboot"])])
+def test_what_a_killed_rollback_left_staged_is_not_started(tree: Path, quarantined: tuple[str, ...], told: list[str]) -> None:
+    """The registry, which is asked afterwards, does not even answer."""
+    needs("skopeo")
+    (tree / "run/credentials/@system").mkdir(parents=True)
+    (tree / "run/credentials/@system/aistack.window").write_text("00:00..00:00")
+    state.save(tree / "var/lib/aistack/state.json", State(confirmed="b", quarantined=quarantined))
+    engine = Dropping(order=[], has=tuple(replace(one, reference="localhost:9/n:stable") for one in (STAGED, BOOTED)))
+    with pytest.raises(DiagnosticError, match="did not answer"):
+        node_update.update(node_update.Extent(in_window=True), root=tree, deployments=engine)
+    assert engine.told == told

@@ -72,6 +72,7 @@ def update(
             live.finish_interrupted(root, _say)
         try:
             with _failures_kept(root):
+                _drop_undone(root, engine)
                 code = take()
         except Exception:
             if extent.in_window:  # what was staged earlier waits for no registry, and what comes of it is what is remembered
@@ -188,6 +189,14 @@ def _drop_withdrawn(root: Path, engine: Deployments, judged: Judged, offer: Offe
     if staged is not None:
         engine.discard()
         _say(f"{staged.digest} was staged and is dropped: {offer.image.reference} names the booted image again")
+
+
+def _drop_undone(root: Path, engine: Deployments) -> None:
+    """What was undone and is staged all the same, by a rollback that was killed on its way, is not started."""
+    staged = next((one.digest for one in engine.listed() if one.staged), None)
+    if staged in state.load(inside(root, state.PATH)).quarantined:
+        engine.discard()
+        _say(f"{staged} was staged and is dropped: it was undone on this node")
 
 
 def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, deployments: Deployments | None = None) -> ExitCode:
