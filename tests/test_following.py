@@ -26,7 +26,7 @@ from aistack.facts.readings import Deployment
 from aistack.host import clock, layout_server, oci, room
 from aistack.host.store import Store
 from aistack.node import state, update
-from aistack.node.cleaning import kept, with_room
+from aistack.node.cleaning import kept
 from aistack.node.decide import Reboots, State
 from aistack.node.deployments import Advance, Fetched, Image, Listed
 from aistack.node.following import MOST_REBOOTS, Offer, Step, judge, named, rebooting, staged, to_go_back_to
@@ -235,20 +235,6 @@ def test_room_is_asked_for_before_it_is_used(tmp_path: Path) -> None:
         room.require(tmp_path, free.f_blocks * free.f_frsize + 1, "the update")
 
 
-def test_what_failed_makes_room_for_what_mends_it(tmp_path: Path) -> None:
-    root, engine = node(tmp_path), Small(order=[], has=(Listed(digest="q"), BOOTED, OTHER), lacks=1)
-    state.save(root / "var/lib/aistack/state.json", State(confirmed="o", quarantined=("q",)))
-    said: list[str] = []
-    assert with_room(root, engine, "n", said.append, engine.fetch) == "fetched"
-    assert engine.told == ["clean, keep n o"] and said == ["removed q, to make room"]
-    engine.lacks = 2
-    with pytest.raises(DiagnosticError, match="needs"):
-        with_room(root, engine, "n", said.append, engine.fetch)
-    with pytest.raises(DiagnosticError, match="another reason") as caught:
-        with_room(root, engine, "n", said.append, engine.fail)
-    assert caught.value.diagnostics[0].rule == "TEST" and len(engine.told) == 2
-
-
 @pytest.mark.parametrize("content", [None, b"", b"{}", b'{"manifests": [{}]}'])
 def test_what_is_no_layout_is_told(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
@@ -266,25 +252,6 @@ class Engine(Bootloader):
 
     def listed(self) -> tuple[Listed, ...]:
         return self.has
-
-
-@dataclass(slots=True)
-class Small(Engine):
-    """An engine on a small disk: nothing fits until it was cleaned `lacks` times."""
-
-    lacks: int = 0
-
-    def fetch(self) -> str:
-        room.require(Path("/"), 1 << 62 if self.lacks else 1, "the update")
-        return "fetched"
-
-    def fail(self) -> str:
-        raise unable("TEST", "test", "another reason")
-
-    def clean(self, keep: Collection[str]) -> tuple[str, ...]:
-        self.told.append(f"clean, keep {' '.join(sorted(keep))}")
-        self.lacks -= 1
-        return ("q",)
 
 
 def fill(path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,10 +19,11 @@ from aistack.commands import node_update
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.following import SEALED_LABEL
 from aistack.facts.readings import PromisedImage
-from aistack.host import registry, remote_image
+from aistack.host import registry, remote_image, room
 from aistack.host.blobs import UNPACKED_SIZE
 from aistack.host.ostree import Layer
 from aistack.node import agent, second_gate, state, update
+from aistack.node.cleaning import with_room
 from aistack.node.decide import State
 from aistack.node.deployments import Listed
 from aistack.node.deployments.ostree import unpacked
@@ -154,3 +158,49 @@ def test_what_a_killed_rollback_left_staged_is_not_started(tree: Path, quarantin
     with pytest.raises(DiagnosticError, match="did not answer"):
         node_update.update(node_update.Extent(in_window=True), root=tree, deployments=engine)
     assert engine.told == told
+
+
+@dataclass(slots=True)
+class Small(Engine):
+    """An engine on a small disk: nothing fits until it was cleaned `lacks` times."""
+
+    lacks: int = 0
+    refused: Exception | None = None
+
+    def fetch(self) -> str:
+        if self.lacks and self.refused:
+            raise self.refused
+        room.require(Path("/"), 1 << 62 if self.lacks else 1, "the update")
+        return "fetched"
+
+    def fail(self) -> str:
+        raise unable("TEST", "test", "another reason")
+
+    def clean(self, keep: Collection[str]) -> tuple[str, ...]:
+        self.told.append(f"clean, keep {' '.join(sorted(keep))}")
+        self.lacks -= 1
+        return ("q",)
+
+
+NO_ROOM = (
+    None,
+    OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "arriving"),
+    unable("OST002", "ostree-failed", "OSTree: min-free-space-size 64MB would be exceeded, at least 4.0 kB requested"),
+    unable("HOST002", "tool-failed", "`skopeo` ended with exit code 1", why=("write /x/layer.tar: no space left on device",)),
+)
+
+
+@pytest.mark.parametrize("refused", NO_ROOM)
+def test_what_failed_makes_room_for_what_mends_it(tree: Path, refused: Exception | None) -> None:
+    engine = Small(order=[], has=(Listed(digest="q"), BOOTED, OTHER), lacks=1, refused=refused)
+    state.save(tree / "var/lib/aistack/state.json", State(confirmed="o", quarantined=("q",)))
+    said: list[str] = []
+    assert with_room(tree, engine, "n", said.append, engine.fetch) == "fetched"
+    assert engine.told == ["clean, keep n o"] and said == ["removed q, to make room"]
+    engine.lacks = 2
+    with pytest.raises(DiagnosticError, match=r"needs|a disk of this node is full") as caught:
+        with_room(tree, engine, "n", said.append, engine.fetch)
+    assert caught.value.diagnostics[0].rule == "UPD001" and "enlarge the disk" in caught.value.diagnostics[0].hints[1]
+    with pytest.raises(DiagnosticError, match="another reason") as caught:
+        with_room(tree, engine, "n", said.append, engine.fail)
+    assert caught.value.diagnostics[0].rule == "TEST" and len(engine.told) == 2

@@ -16,7 +16,7 @@ from aistack.commands.node import not_a_node
 from aistack.compose.lock import Lock
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse
 from aistack.facts import following as words
-from aistack.host import clock
+from aistack.host import clock, room
 from aistack.host.probes.reading import inside
 from aistack.node import admission, applying, cleaning, following, live, state, telling
 from aistack.node import update as node
@@ -278,7 +278,7 @@ def _failures_kept(root: Path) -> Iterator[None]:
     except Exception as error:
         known, said = error, {"because": f"aistack has a bug: {type(error).__name__}: {error}"}
         if isinstance(error, OSError):
-            known = trouble.refused(error)
+            known = room.full(error) or trouble.refused(error)
         if isinstance(known, DiagnosticError):
             first = known.diagnostics[0]
             said = {"rule": first.rule, "because": "; ".join((first.message, *first.why))}
