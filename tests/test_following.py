@@ -204,11 +204,11 @@ def test_an_order_that_comes_to_nothing_does_not_end_what_the_node_is_held_to(tm
     assert update.held(tmp_path) == ()
 
 
-@pytest.mark.parametrize("given", [f"r.example/n:stable{DIGEST}", "r.example/n", "stable"])
+@pytest.mark.parametrize("given", [f"r.example/n:stable{DIGEST}", "r.example/n", "stable", "r.example/n:\udcff\udcfe"])
 def test_a_credential_that_names_no_tag_is_refused(tmp_path: Path, given: str) -> None:
     credential = tmp_path / "run/credentials/@system/aistack.follow"
     credential.parent.mkdir(parents=True)
-    credential.write_text(given)
+    credential.write_bytes(os.fsencode(given))
     with pytest.raises(DiagnosticError, match=r"the credential aistack\.follow"):
         update.asked(tmp_path, None, (BOOTED,))
 

@@ -17,7 +17,8 @@ from aistack.compose.lock import Lock
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse
 from aistack.facts import following as words
 from aistack.host import clock, room
-from aistack.host.probes.reading import inside
+from aistack.host.probes.deployment import LIVE
+from aistack.host.probes.reading import inside, read
 from aistack.node import admission, applying, cleaning, following, live, state, telling
 from aistack.node import update as node
 from aistack.node.decide import State
@@ -209,8 +210,12 @@ def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, de
         if not dry_run:
             live.finish_interrupted(root, _say)
         listed, remembered = engine.listed(), state.recovered(root, _say)
-        if over := live.in_force(root):
-            return _left(root, engine, listed, over.promised_manifest, dry_run=dry_run, as_json=as_json)
+        if inside(root, LIVE).exists():
+            over = read(LIVE, lambda: live.in_force(root))
+            if over.error:
+                _say(over.error)
+            image = over.value.promised_manifest if over.value else None
+            return _left(root, engine, listed, image, dry_run=dry_run, as_json=as_json)
         target = following.to_go_back_to(listed, remembered.confirmed, remembered.quarantined)
         if target is None:
             raise refuse(_problem("UPD005", "nothing-to-go-back-to", "this node has no other deployment", "aistack node update"))
@@ -253,10 +258,18 @@ def _left(root: Path, engine: Deployments, listed: Sequence[Listed], over: str |
         telling.tell(root, engine)
     booted = next((one.digest for one in listed if one.booted), None)
     will = "would be" if dry_run else "are"
-    lines = [f"the apps and models of the booted {booted} {will} in force again", f"those of {over} are taken again only by its digest"]
+    lines = [f"the apps and models of the booted {booted} {will} in force again"]
+    lines += [f"those of {over} are taken again only by its digest"] if over else []
     lines += [f"{one}, which was staged, {'would be' if dry_run else 'is'} dropped" for one in dropped]
     lines += [f"{one} stays staged: the next orderly reboot starts it" for one in staged if one not in dropped]
-    document = {"schema": ROLLBACK_SCHEMA, "digest": booted, "left": [over], "dropped": dropped, "done": not dry_run, "reboots": False}
+    document = {
+        "schema": ROLLBACK_SCHEMA,
+        "digest": booted,
+        "left": [over] if over else [],
+        "dropped": dropped,
+        "done": not dry_run,
+        "reboots": False,
+    }
     return _said(document, lines, as_json)
 
 
