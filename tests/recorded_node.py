@@ -31,6 +31,9 @@ class Bootloader:
     def download(self, image: Image, advance: Advance) -> Fetched:
         raise NotImplementedError
 
+    def complete(self, image: Image, advance: Advance) -> Fetched | None:
+        return None
+
     def stage(self, image: Image, keep: Collection[str]) -> None:
         raise NotImplementedError
 

@@ -135,8 +135,11 @@ def _taken(
             if exactly:
                 _wanted(root, offer.image.digest)
             engine.try_staged()
+    advance = Progress(stream=sys.stderr, terminal=sys.stderr.isatty()).advance
+    if judged.step is Step.CURRENT and not extent.check:
+        fetched = cleaning.with_room(root, engine, offer.image.digest, _say, lambda: engine.complete(offer.image, advance))
     if judged.step is Step.AVAILABLE and not extent.check:
-        advance, outcome = Progress(stream=sys.stderr, terminal=sys.stderr.isatty()).advance, "downloaded"
+        outcome = "downloaded"
         fetched = cleaning.with_room(root, engine, offer.image.digest, _say, lambda: engine.download(offer.image, advance))
         if not extent.download:
             if exactly:

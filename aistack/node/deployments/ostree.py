@@ -106,6 +106,16 @@ class OstreeDeployments:
             bytes=sum(part.size for part in (*new, *parts)),
         )
 
+    def complete(self, image: Image, advance: Advance) -> Fetched | None:
+        """As a download does it, of which only what is missing comes; also where the store is not to be believed."""
+        with sysroot.opened(self.root) as opened:
+            repo = opened.repo()
+            bound = {one.digest for deployed in sysroot.deployments(opened) if deployed.booted for one in self._binds(repo, deployed)}
+        if not (self._storage / bound_arrival.MARK).exists() and bound <= bound_images.there(self._storage):
+            return None
+        fetched = self.download(image, advance)
+        return fetched if fetched.new_layers or fetched.new_bound else None
+
     def stage(self, image: Image, keep: Collection[str]) -> None:
         """OSTree lays it out now and swaps the menu at the orderly shutdown; the trial is noted for exactly this deployment."""
         with sysroot.opened(self.root, writable=True) as opened:
