@@ -12,6 +12,7 @@ from accelerator_bench import bench, stand_ins
 from followed_node import world
 from hypothesis import settings
 from node_series import series
+from recorded_node import tree
 from registry_server import Registry, admit, running
 from tools_needed import needs
 
@@ -22,7 +23,7 @@ from aistack.host import apt, rootfs
 from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store, default_path
 
-__all__ = ["bench", "series", "stand_ins", "world"]
+__all__ = ["bench", "series", "stand_ins", "tree", "world"]
 
 settings.register_profile("aistack", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("aistack")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from aistack.diagnostics import DiagnosticError
 from aistack.host import bound_arrival
+from aistack.host import bound_images as bound_images_host
 from aistack.host.probes.images import bound_images
 
 KEPT, BROKEN = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -71,3 +73,18 @@ def test_an_empty_store_is_begun(tmp_path: Path) -> None:
     (tmp_path / "storage" / bound_arrival.MARK).write_text("")
     with bound_arrival.arriving(tmp_path / "storage", [], tmp_path / "start"):
         assert json.loads((tmp_path / "storage/overlay-images/images.json").read_text()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"[{", b"\xff", b"{}", b"[5]", b'[{"digest": ["a"]}]', b"[" * 100_000])
+@pytest.mark.parametrize("name", ["overlay-images/images.json", "overlay-layers/layers.json"])
+def test_a_torn_list_has_a_way_out_which_is_the_one_after_a_power_cut(storage: Path, name: str, content: bytes) -> None:
+    (storage / name).write_bytes(content)
+    asked = bound_images_host.layers_there if "layers" in name else bound_images_host.there
+    with pytest.raises(DiagnosticError, match="cannot read the bound images") as caught:
+        asked(storage)
+    assert f"echo > {storage}/arriving" in caught.value.diagnostics[0].hints[0]
+    (storage / bound_arrival.MARK).write_text("\n")
+    with bound_arrival.arriving(storage, [KEPT], storage / "start"):
+        assert (bound_images_host.there(storage), bound_images_host.layers_there(storage)) == (frozenset(), frozenset())
+        assert [path.name for path in (storage / "overlay").iterdir()] == ["l"]
+    assert not (storage / bound_arrival.MARK).exists()

@@ -73,6 +73,11 @@ LEFT = State(confirmed="first", quarantined=("old",))
         (TRYING, replace(NEW, on_trial=True), GOOD, Action.CONFIRM, State(confirmed="new")),
         # nobody can tell what is booted
         (KNOWN, replace(NEW, booted=None), SOFTWARE, Action.DEGRADE, KNOWN),
+        # nobody could list what is deployed: asked again, then nothing is decided
+        (KNOWN, replace(NEW, confirmed_is_here=False, unlisted=1), SOFTWARE, Action.RETRY, KNOWN),
+        (KNOWN, replace(NEW, confirmed_is_here=False, unlisted=LAST), SOFTWARE, Action.DEGRADE, KNOWN),
+        (KNOWN, replace(NEW, confirmed_is_here=False, unlisted=LAST), GOOD, Action.DEGRADE, KNOWN),
+        (QUARANTINED, replace(NEW, on_trial=True, confirmed_is_here=False, unlisted=LAST), SOFTWARE, Action.DEGRADE, QUARANTINED),
         # the bootloader fell back to one that is not confirmed
         (State(), replace(FELL_BACK, confirmed_is_here=False), SOFTWARE, Action.MARK_UNFIT, State(unfit="old", quarantined=("new",))),
         (State(unfit="old"), FELL_BACK, UNKNOWN_CAUSE, Action.MARK_UNFIT, State(unfit="old", quarantined=("new",))),

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from node_samples import LOCK, lay
-from test_node import Bootloader
+from recorded_node import Bootloader
 from tools_needed import needs
 
 from aistack.commands import node_update
@@ -26,7 +26,7 @@ from aistack.facts.readings import Deployment
 from aistack.host import clock, layout_server, oci, room
 from aistack.host.store import Store
 from aistack.node import state, update
-from aistack.node.cleaning import kept, with_room
+from aistack.node.cleaning import kept
 from aistack.node.decide import Reboots, State
 from aistack.node.deployments import Advance, Fetched, Image, Listed
 from aistack.node.following import MOST_REBOOTS, Offer, Step, judge, named, rebooting, staged, to_go_back_to
@@ -204,11 +204,11 @@ def test_an_order_that_comes_to_nothing_does_not_end_what_the_node_is_held_to(tm
     assert update.held(tmp_path) == ()
 
 
-@pytest.mark.parametrize("given", [f"r.example/n:stable{DIGEST}", "r.example/n", "stable"])
+@pytest.mark.parametrize("given", [f"r.example/n:stable{DIGEST}", "r.example/n", "stable", "r.example/n:\udcff\udcfe"])
 def test_a_credential_that_names_no_tag_is_refused(tmp_path: Path, given: str) -> None:
     credential = tmp_path / "run/credentials/@system/aistack.follow"
     credential.parent.mkdir(parents=True)
-    credential.write_text(given)
+    credential.write_bytes(os.fsencode(given))
     with pytest.raises(DiagnosticError, match=r"the credential aistack\.follow"):
         update.asked(tmp_path, None, (BOOTED,))
 
@@ -235,20 +235,6 @@ def test_room_is_asked_for_before_it_is_used(tmp_path: Path) -> None:
         room.require(tmp_path, free.f_blocks * free.f_frsize + 1, "the update")
 
 
-def test_what_failed_makes_room_for_what_mends_it(tmp_path: Path) -> None:
-    root, engine = node(tmp_path), Small(order=[], has=(Listed(digest="q"), BOOTED, OTHER), lacks=1)
-    state.save(root / "var/lib/aistack/state.json", State(confirmed="o", quarantined=("q",)))
-    said: list[str] = []
-    assert with_room(root, engine, "n", said.append, engine.fetch) == "fetched"
-    assert engine.told == ["clean, keep n o"] and said == ["removed q, to make room"]
-    engine.lacks = 2
-    with pytest.raises(DiagnosticError, match="needs"):
-        with_room(root, engine, "n", said.append, engine.fetch)
-    with pytest.raises(DiagnosticError, match="another reason") as caught:
-        with_room(root, engine, "n", said.append, engine.fail)
-    assert caught.value.diagnostics[0].rule == "TEST" and len(engine.told) == 2
-
-
 @pytest.mark.parametrize("content", [None, b"", b"{}", b'{"manifests": [{}]}'])
 def test_what_is_no_layout_is_told(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
@@ -266,25 +252,6 @@ class Engine(Bootloader):
 
     def listed(self) -> tuple[Listed, ...]:
         return self.has
-
-
-@dataclass(slots=True)
-class Small(Engine):
-    """An engine on a small disk: nothing fits until it was cleaned `lacks` times."""
-
-    lacks: int = 0
-
-    def fetch(self) -> str:
-        room.require(Path("/"), 1 << 62 if self.lacks else 1, "the update")
-        return "fetched"
-
-    def fail(self) -> str:
-        raise unable("TEST", "test", "another reason")
-
-    def clean(self, keep: Collection[str]) -> tuple[str, ...]:
-        self.told.append(f"clean, keep {' '.join(sorted(keep))}")
-        self.lacks -= 1
-        return ("q",)
 
 
 def fill(path: Path) -> None:
@@ -407,9 +374,9 @@ def test_what_is_wanted_is_remembered_before_it_is_staged(tmp_path: Path) -> Non
     assert take(Taking(order=[], root=root, has=(booted,)), None) == ([], (digest,))
     assert take(Taking(order=[], root=root, has=(booted,)), f"{reference}@{digest}") == (["stage, quarantined: "], ())
     assert update.remembered(root)["because"] == "nothing is staged"
-    staged = Listed(digest=digest, reference=reference, staged=True)  # by whoever was killed then, or before a gate undid it
-    assert take(Taking(order=[], root=root, has=(staged, booted)), reference) == (["try staged"], (digest,))
-    assert take(Taking(order=[], root=root, has=(staged, booted)), f"{reference}@{digest}") == (["try staged"], ())
+    staged = Listed(digest=digest, reference=reference, staged=True)  # by a rollback that was killed before it was dropped
+    assert take(Taking(order=[], root=root, has=(staged, booted)), reference) == (["discard"], (digest,))
+    assert take(Taking(order=[], root=root, has=(staged, booted)), f"{reference}@{digest}") == (["discard", "try staged"], ())
 
 
 def test_what_cannot_be_told_stops_no_rollback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from aistack.compose.lock import identity
 from aistack.compose.render.system import QUADLETS
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.facts.readings import Deployment
-from aistack.host.probes.deployment import LOCK_KEY
+from aistack.host.probes.deployment import LIVE, LOCK_KEY
 from aistack.node import agent, live, second_gate, state, update
 from aistack.node.decide import State
 from aistack.node.deployments import Difference, Image, Listed
@@ -254,3 +254,14 @@ def test_what_the_bootloader_fell_back_from_may_go(node: Node) -> None:
     assert second_gate.run_confirm(node.root, node.engine) == 0
     assert (node.quarantined, node.engine.told) == ((NEW,), [f"default {MANIFEST}", "stop counting"])
     assert (node.root / second_gate.CONFIRMED[1:]).exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b'{"commit": "c"}', b"\xff"])
+def test_a_rollback_takes_away_what_nobody_can_name_any_more(node: Node, content: bytes) -> None:
+    node.switch()
+    path = node.root / LIVE[1:]
+    path.write_bytes(content)
+    with pytest.raises(DiagnosticError, match="does not say whose apps are in force"):
+        node.switch()
+    node_update.rollback(apply=False, dry_run=False, as_json=False, root=node.root, deployments=node.engine)
+    assert (path.exists(), node.quarantined) == (False, ())

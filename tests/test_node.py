@@ -9,91 +9,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import pytest
-from node_samples import COMMIT, LOCK, MANIFEST, digests, lay
+from node_samples import COMMIT, LOCK, MANIFEST, digests
+from recorded_node import Bootloader, written
 
 from aistack import __version__
 from aistack.commands.node import node_check, node_status
-from aistack.compose.lock import identity
-from aistack.diagnostics import DiagnosticError, ExitCode, unable
+from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.host.probes import machine
 from aistack.host.probes.deployment import deployment
 from aistack.host.probes.images import bound_images
 from aistack.node import agent, esp, models, report, repository, second_gate, state, watch
 from aistack.node.decide import Action, Decision, Experiment, Reboots, State
-from aistack.node.deployments import Advance, Difference, Fetched, Image, Listed
 from aistack.node.first_gate import Looked
 from aistack.node.fleet_reading import decode
 from aistack.node.results import Outcome, Result
-
-
-@dataclass(slots=True)
-class Bootloader:
-    """The edge of the machine: an update engine that remembers what it was told."""
-
-    order: list[str]
-    told: list[str] = field(default_factory=list)
-    broken: bool = False
-
-    def listed(self) -> tuple[Listed, ...]:
-        return tuple(Listed(digest=digest) for digest in self.order)
-
-    def download(self, image: Image, advance: Advance) -> Fetched:
-        raise NotImplementedError
-
-    def stage(self, image: Image, keep: Collection[str]) -> None:
-        raise NotImplementedError
-
-    def try_staged(self) -> None:
-        raise NotImplementedError
-
-    def lock(self, image: Image) -> bytes | None:
-        return None
-
-    def difference(self) -> Difference | None:
-        return None
-
-    def discard(self) -> None:
-        self.told.append("discard")
-
-    def clean(self, keep: Collection[str]) -> tuple[str, ...]:
-        raise NotImplementedError
-
-    def make_default(self, digest: str) -> None:
-        if self.broken:
-            raise unable("TEST", "broken", "no space left on /boot")
-        self.told.append(f"default {digest}")
-
-    def stop_counting(self) -> None:
-        self.told.append("stop counting")
-
-    def reboot(self) -> None:
-        self.told.append("reboot")
-
-
-@pytest.fixture
-def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A recorded node whose `ostree` answers from a small table: the program is the edge, and a repository takes root to make."""
-    program = tmp_path / "bin/ostree"
-    program.parent.mkdir()
-    answers = f"*=ostree.manifest-digest*) echo \"'{MANIFEST}'\" ;;\n*=aistack.lock*) echo \"'{identity(LOCK)}'\" ;;\n"
-    program.write_text(f'#!/bin/sh\ncase "$*" in\n{answers}esac\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(agent, "RETRY_SECONDS", 0.0)
-    yield lay(tmp_path / "root")
-
-
-def written(root: Path, phase: str) -> dict[str, object]:
-    document = json.loads((root / f"run/aistack/{phase}.json").read_text())
-    assert isinstance(document, dict)
-    return document
 
 
 def test_the_first_gate_of_a_healthy_node(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,18 +163,6 @@ def test_no_answer_of_the_first_gate_is_never_confirmed(tree: Path) -> None:
     assert second_gate.run_confirm(tree, bootloader) == 3
     assert bootloader.told == ["stop counting"], "there is nothing to go back to, so nothing is counted"
     assert written(tree, "confirm")["outcome"] == "unknown"
-
-
-def test_a_damaged_memory_is_reported_and_nothing_is_done(tree: Path) -> None:
-    (tree / "proc/sys/kernel/arch").write_text("aarch64\n")
-    agent.run_check(tree)
-    path = tree / "var/lib/aistack/state.json"
-    path.parent.mkdir(parents=True)
-    path.write_text('{"schema": "aistack/node-state/v1"')
-    bootloader = Bootloader(order=[MANIFEST])
-    assert second_gate.run_confirm(tree, bootloader) == 3
-    assert bootloader.told == []
-    assert "is not a node's state" in json.dumps(written(tree, "confirm"))
 
 
 @pytest.mark.parametrize(

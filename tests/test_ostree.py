@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import tarfile
 from pathlib import Path
 
 import oci_samples as samples
@@ -12,7 +14,8 @@ import pytest
 import aistack
 from aistack.diagnostics import DiagnosticError
 from aistack.facts.kargs import split
-from aistack.host import rootfs
+from aistack.host import ostree, rootfs
+from aistack.host.blobs import LayoutFolder
 from aistack.host.etc_merge import conflicts
 from aistack.host.layer_tree import Tree, image_path, kept_xattrs, overlay
 from aistack.host.process import Completed
@@ -143,6 +146,31 @@ def test_what_ostree_would_not_merge_is_found(tmp_path: Path) -> None:
         "/etc/pipe is neither file nor link",
         "/etc/to-a-folder is a folder in the image",
     ]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {"digest": "d", "mediaType": "m"},
+        {"digest": "d", "mediaType": "m", "size": -5},
+        {"digest": "d", "mediaType": "m", "size": "5"},
+        {"digest": "d", "mediaType": 5, "size": 5},
+        {"digest": "d", "mediaType": "m", "size": 5, "annotations": {"io.aistack.unpacked-size": 5}},
+    ],
+)
+def test_layers_that_a_manifest_does_not_describe_are_refused(tmp_path: Path, layer: dict[str, object]) -> None:
+    store = Store(tmp_path / "store")
+    manifest = json.loads(samples.blob(store, samples.image(store, [])).read_bytes()) | {"layers": [layer]}
+    digest = f"sha256:{store.add(io.BytesIO(json.dumps(manifest).encode()))[0]}"
+    with pytest.raises(DiagnosticError, match="is not an image"):
+        ostree.read_image(LayoutFolder(store.path), digest)
+
+
+def test_a_manifest_of_brackets_alone_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    digest = f"sha256:{store.add(io.BytesIO(b'[' * 100_000))[0]}"
+    with pytest.raises(DiagnosticError, match="is not an image"):
+        ostree.read_image(LayoutFolder(store.path), digest)
 
 
 # From here on with the real libostree.
@@ -283,3 +311,42 @@ def test_a_damaged_blob_leaves_nothing(tools_root: Path, store: Store, work: Pat
     assert "damaged" in failed.stderr
     refs = inside(tools_root, store, work, ["ostree", "--repo=/run/work/repo", "refs"]).stdout
     assert refs.strip() == ""
+
+
+ODD = """
+import sys
+from pathlib import Path
+from aistack.diagnostics import DiagnosticError
+from aistack.host import ostree
+from aistack.host.blobs import LayoutFolder
+for digest in sys.argv[1:]:
+    try:
+        ostree.import_image(Path("/run/work/repo"), LayoutFolder(Path("/run/layout")), digest)
+        print("imported")
+    except DiagnosticError as error:
+        print(error.diagnostics[0].rule)
+"""
+
+
+@pytest.mark.system
+def test_layers_that_no_file_system_can_hold_are_told(tools_root: Path, store: Store, work: Path) -> None:
+    """The last one is in order: those before it leave the repository as it was."""
+    names = {"latin-1": b"usr/caf\xe9", "deep": b"d/" * 1500 + b"f"}
+    odd = [samples.file(name.decode(errors="surrogateescape")) for name in names.values()]
+    for uid in (1 << 33, -1):
+        odd.append(samples.file("usr/x"))
+        odd[-1][0].uid = uid
+    layers = [_packed([one]) for one in odd] + [(b"no tar archive" * 999, samples.layer([])[1])]
+    layers.append(samples.layer([samples.file("usr/x")]))
+    digests = [samples.image(store, [one]) for one in layers]
+    said = inside(tools_root, store, work, ["python3", "-c", ODD, *digests])
+    assert said.stdout.split() == ["OST008"] * 5 + ["imported"]
+
+
+def _packed(members: list[tuple[tarfile.TarInfo, bytes]]) -> tuple[bytes, str]:
+    """As GNU tar does it, which says bytes and negative numbers."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT, errors="surrogateescape") as archive:
+        for info, data in members:
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue(), samples.layer([])[1]

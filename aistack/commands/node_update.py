@@ -16,17 +16,16 @@ from aistack.commands.node import not_a_node
 from aistack.compose.lock import Lock
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse
 from aistack.facts import following as words
-from aistack.host import clock
-from aistack.host.probes.reading import inside
-from aistack.node import admission, cleaning, following, gate, live, state, telling
+from aistack.host import clock, room
+from aistack.host.probes.deployment import LIVE
+from aistack.host.probes.reading import inside, read
+from aistack.node import admission, applying, cleaning, following, live, state, telling
 from aistack.node import update as node
-from aistack.node.agent import keep
-from aistack.node.decide import State, quarantine
-from aistack.node.deployments import Deployments, Fetched, Image, Listed
+from aistack.node.decide import State
+from aistack.node.deployments import Deployments, Fetched, Listed
 from aistack.node.deployments.choice import chosen
-from aistack.node.first_gate import lock_text, look, read_lock
+from aistack.node.first_gate import lock_text, read_lock
 from aistack.node.following import Judged, Offer, Step
-from aistack.node.results import verdict
 from aistack.report import trouble
 from aistack.report.output import OutputError
 from aistack.report.progress import Progress
@@ -74,8 +73,9 @@ def update(
             live.finish_interrupted(root, _say)
         try:
             with _failures_kept(root):
+                _drop_undone(root, engine)
                 code = take()
-        except (DiagnosticError, OSError):
+        except Exception:
             if extent.in_window:  # what was staged earlier waits for no registry, and what comes of it is what is remembered
                 _apply_in_window(root, lock, engine)
             raise
@@ -116,10 +116,15 @@ def _taken(
         allow_downgrade=allow_downgrade,
         latest=words.latest(datetime.datetime.now(datetime.UTC)) if clock.synchronized() else None,
     )
-    if to is not None and not (extent.check or extent.download):
-        node.hold(root, reference, listed)  # it counts only while that image is staged or booted
     if judged.step in (Step.OLDER, Step.AHEAD, Step.GIVEN_UP):
         raise _refused(offer, judged)
+
+    def hold() -> None:
+        if to is not None:
+            node.hold(root, reference, listed)
+
+    if judged.step is not Step.AVAILABLE and not (extent.check or extent.download):
+        hold()
     current = node.followed(root, listed)
     if to is not None and "@" not in reference and judged.step in (Step.CURRENT, Step.STAGED) and reference != current:
         _say(f"the node goes on following {current or 'nothing'}: only a new deployment changes that")
@@ -130,14 +135,21 @@ def _taken(
             if exactly:
                 _wanted(root, offer.image.digest)
             engine.try_staged()
+    advance = Progress(stream=sys.stderr, terminal=sys.stderr.isatty()).advance
+    if judged.step is Step.CURRENT and not extent.check:
+        fetched = cleaning.with_room(root, engine, offer.image.digest, _say, lambda: engine.complete(offer.image, advance))
     if judged.step is Step.AVAILABLE and not extent.check:
-        advance, outcome = Progress(stream=sys.stderr, terminal=sys.stderr.isatty()).advance, "downloaded"
+        outcome = "downloaded"
         fetched = cleaning.with_room(root, engine, offer.image.digest, _say, lambda: engine.download(offer.image, advance))
         if not extent.download:
+            if exactly:
+                hold()  # first, for whoever is killed: it counts only while that image is staged or booted
             _stage(root, engine, offer)
+            if not exactly:
+                hold()  # last: it ends what the node was held to, which an order that comes to nothing must not
             outcome = "staged"
     if outcome == "staged" and extent.apply:
-        outcome = _applied(root, engine)
+        outcome = applying.put_in_force(root, engine, _say)
     document = {
         **_document(outcome, judged.because, offer, listed, fetched),
         "held": "@" in reference and node.followed(root, engine.listed()) == reference,
@@ -146,7 +158,7 @@ def _taken(
         node.remember(root, document)
     code = _said(document, _lines(document), as_json)
     if outcome == "reboots":
-        _reboot(root, engine, offer.image.digest)
+        applying.reboot(root, engine, offer.image.digest)
     return ExitCode.NO if outcome == "undone" else code
 
 
@@ -157,7 +169,7 @@ def _stage(root: Path, engine: Deployments, offer: Offer) -> None:
     remembered = _wanted(root, offer.image.digest)
     confirmed = [remembered.confirmed] if remembered.confirmed else []
     cleaning.with_room(root, engine, offer.image.digest, _say, lambda: engine.stage(offer.image, confirmed))
-    _clean(root, engine)  # what was staged before and never started may be large
+    cleaning.clean_after(root, engine, _say)  # what was staged before and never started may be large
 
 
 def _wanted(root: Path, digest: str) -> State:
@@ -183,6 +195,14 @@ def _drop_withdrawn(root: Path, engine: Deployments, judged: Judged, offer: Offe
         _say(f"{staged.digest} was staged and is dropped: {offer.image.reference} names the booted image again")
 
 
+def _drop_undone(root: Path, engine: Deployments) -> None:
+    """What was undone and is staged all the same, by a rollback that was killed on its way, is not started."""
+    staged = next((one.digest for one in engine.listed() if one.staged), None)
+    if staged in state.load(inside(root, state.PATH)).quarantined:
+        engine.discard()
+        _say(f"{staged} was staged and is dropped: it was undone on this node")
+
+
 def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, deployments: Deployments | None = None) -> ExitCode:
     """Makes the earlier deployment the default, and remembers not to take the one that runs again.
 
@@ -192,9 +212,13 @@ def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, de
     with node.alone(root, _say):
         if not dry_run:
             live.finish_interrupted(root, _say)
-        listed, remembered = engine.listed(), state.load(inside(root, state.PATH))
-        if over := live.in_force(root):
-            return _left(root, engine, listed, over.promised_manifest, dry_run=dry_run, as_json=as_json)
+        listed, remembered = engine.listed(), state.recovered(root, _say)
+        if inside(root, LIVE).exists():
+            over = read(LIVE, lambda: live.in_force(root))
+            if over.error:
+                _say(over.error)
+            image = over.value.promised_manifest if over.value else None
+            return _left(root, engine, listed, image, dry_run=dry_run, as_json=as_json)
         target = following.to_go_back_to(listed, remembered.confirmed, remembered.quarantined)
         if target is None:
             raise refuse(_problem("UPD005", "nothing-to-go-back-to", "this node has no other deployment", "aistack node update"))
@@ -203,7 +227,7 @@ def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, de
         if not dry_run:
             with state.alone(root):
                 # Before the bootloader is told: a power cut between the two boots what is remembered as undone, and nobody takes it twice.
-                _remember_undone(root, *left, *dropped)
+                state.remember_undone(root, _say, *left, *dropped)
                 engine.discard()
                 engine.make_default(target.digest)
                 engine.stop_counting()
@@ -230,17 +254,25 @@ def _left(root: Path, engine: Deployments, listed: Sequence[Listed], over: str |
     staged = [one.digest for one in listed if one.staged]
     dropped = [one for one in staged if one == over]
     if not dry_run:
-        _quarantine(root, over)  # first, as for any rollback
+        state.undone(root, _say, over)  # first, as for any rollback
         live.leave(root, _say)
         if dropped:
             engine.discard()
         telling.tell(root, engine)
     booted = next((one.digest for one in listed if one.booted), None)
     will = "would be" if dry_run else "are"
-    lines = [f"the apps and models of the booted {booted} {will} in force again", f"those of {over} are taken again only by its digest"]
+    lines = [f"the apps and models of the booted {booted} {will} in force again"]
+    lines += [f"those of {over} are taken again only by its digest"] if over else []
     lines += [f"{one}, which was staged, {'would be' if dry_run else 'is'} dropped" for one in dropped]
     lines += [f"{one} stays staged: the next orderly reboot starts it" for one in staged if one not in dropped]
-    document = {"schema": ROLLBACK_SCHEMA, "digest": booted, "left": [over], "dropped": dropped, "done": not dry_run, "reboots": False}
+    document = {
+        "schema": ROLLBACK_SCHEMA,
+        "digest": booted,
+        "left": [over] if over else [],
+        "dropped": dropped,
+        "done": not dry_run,
+        "reboots": False,
+    }
     return _said(document, lines, as_json)
 
 
@@ -256,100 +288,20 @@ def _lock(root: Path) -> Lock:
 def _failures_kept(root: Path) -> Iterator[None]:
     """What went wrong is remembered too, a machine that refuses by a full disk say: `node status` tells it."""
     try:
-        try:
-            yield
-        except OutputError:
+        yield
+    except OutputError:
+        raise
+    except Exception as error:
+        known, said = error, {"because": f"aistack has a bug: {type(error).__name__}: {error}"}
+        if isinstance(error, OSError):
+            known = room.full(error) or trouble.refused(error)
+        if isinstance(known, DiagnosticError):
+            first = known.diagnostics[0]
+            said = {"rule": first.rule, "because": "; ".join((first.message, *first.why))}
+        node.remember(root, {"schema": SCHEMA, "outcome": "failed", **said})
+        if known is error:
             raise
-        except OSError as error:
-            raise trouble.refused(error) from error
-    except DiagnosticError as error:
-        first = error.diagnostics[0]
-        node.remember(root, {"schema": SCHEMA, "outcome": "failed", "rule": first.rule, "because": "; ".join((first.message, *first.why))})
-        raise
-
-
-def _applied(root: Path, engine: Deployments, *, may_reboot: bool = True) -> str:
-    """Puts what is staged in force, without a reboot where none is needed.
-
-    The outcome: `live`, `undone` (its apps failed), `in-force` (it was already), `reboots` (is to), or `staged` as it was.
-    """
-    difference = engine.difference()
-    reasons = live.needs_reboot(root, difference) if difference else ("this engine cannot tell",)
-    if reasons is None:
-        return "in-force"
-    if difference is None or reasons:
-        _say(f"it needs a reboot, because of: {', '.join(reasons[:3])}")
-        return "reboots" if may_reboot else "staged"
-    if verdict(look(root, "quick").results).outcome not in live.GOOD:
-        _say("this machine itself is not well: its apps stay as they are")
-        return "staged"
-    digest = difference.deployment.promised_manifest
-    try:
-        switched = live.go(root, difference, _say)
-    except DiagnosticError:
-        _quarantine(root, digest)
-        _drop_failed(root, engine, digest)
-        raise
-    if switched.ok:
-        keep("confirm", switched.results, root)
-        _clean(root, engine)  # a node whose apps alone are replaced may not restart for months
-        return "live"
-    for line in gate.lines("live", switched.results):
-        _say(line)
-    keep("confirm", switched.back, root)
-    if not switched.judged:
-        _say("nobody could tell whether the new apps serve; the image stays staged")
-        return "staged"
-    if verdict(switched.back).outcome in live.GOOD:  # what fails with the former apps as well is not the new image's fault
-        _quarantine(root, digest)
-    _drop_failed(root, engine, digest)
-    return "undone"
-
-
-def _drop_failed(root: Path, engine: Deployments, digest: str | None) -> None:
-    """The next boot does not start it, but what is in force again, where that is another image than the booted one."""
-    engine.discard()
-    over = live.in_force(root)
-    if over is None or over.promised_manifest in (None, digest) or over.reference is None:
-        return
-    confirmed = state.load(inside(root, state.PATH)).confirmed
-    try:
-        engine.stage(Image(reference=over.reference, digest=over.promised_manifest), [confirmed] if confirmed else [])
-    except DiagnosticError as error:
-        _say(f"{over.promised_manifest}, whose apps run, could not be staged again: {error}")
-
-
-def _quarantine(root: Path, *digests: str | None) -> None:
-    with state.alone(root):
-        _remember_undone(root, *digests)
-
-
-def _remember_undone(root: Path, *digests: str | None) -> None:
-    """Remember not to take these images again; a full disk, which remembers nothing, keeps no node from going back.
-
-    For who holds `state.alone`, which is no lock to take twice.
-    """
-    path = inside(root, state.PATH)
-    try:
-        state.save(path, quarantine(state.load(path), *digests))
-    except OSError as error:
-        _say(f"nobody will remember that it was undone, so that it may be taken again: {error}")
-
-
-def _clean(root: Path, engine: Deployments) -> None:
-    """What nothing needs goes; where it does not, it goes the next time."""
-    try:
-        for digest in cleaning.clean(root, engine):
-            _say(f"removed {digest}")
-    except (DiagnosticError, OSError) as error:
-        _say(f"what nothing needs could not be removed: {error}")
-
-
-def _reboot(root: Path, engine: Deployments, digest: str) -> None:
-    """Into what is staged; counted, since the shutdown has still to put it in place."""
-    with state.alone(root):
-        state.save(inside(root, state.PATH), following.rebooting(state.load(inside(root, state.PATH)), digest))
-    engine.reboot()
+        raise known from error
 
 
 def _say(text: str) -> None:
@@ -357,25 +309,16 @@ def _say(text: str) -> None:
 
 
 def _apply_in_window(root: Path, lock: Lock, engine: Deployments) -> None:
-    """What a timer does with a staged image: reboots in a window alone; apps and models are replaced there, or where none is set."""
+    """What is staged is put in force, as far as the node's window lets a timer do that."""
     with _failures_kept(root):
         window = node.credential(root, "aistack.window") or dict(lock.node).get("window")
-        if window and (problem := words.window_problem(window)):
-            raise refuse(_problem("UPD009", "window-not-understood", f"the window `{window}`: {problem}", "like `Sun 02:00..04:00`"))
-        now, sure = datetime.datetime.now(), clock.synchronized()  # local
-        is_open = window is not None and words.is_open(window, now, sure=sure)
-        staged = next((one for one in engine.listed() if one.staged), None)
-        if staged is None or (window and not is_open):
-            if staged and window and words.is_open(window, now):
-                _say(f"{staged.digest} waits: the window {window} may be open, but nobody has set this machine's clock")
+        if (done := applying.in_window(root, engine, _say, window)) is None:
             return
-        outcome = _applied(root, engine, may_reboot=is_open)
-        if outcome in ("live", "undone", "reboots"):
-            because = f"the window {window} is open" if window else "no window keeps apps from being replaced"
-            image = {"reference": staged.reference, "digest": staged.digest, "version": staged.version}
-            node.remember(root, {"schema": SCHEMA, "outcome": outcome, "because": because, **image})
+        outcome, because, staged = done
+        image = {"reference": staged.reference, "digest": staged.digest, "version": staged.version}
+        node.remember(root, {"schema": SCHEMA, "outcome": outcome, "because": because, **image})
         if outcome == "reboots":
-            _reboot(root, engine, staged.digest)
+            applying.reboot(root, engine, staged.digest)
 
 
 def _document(outcome: str, because: str, offer: Offer, listed: Sequence[Listed], fetched: Fetched | None) -> dict[str, Any]:

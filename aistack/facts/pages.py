@@ -267,7 +267,8 @@ UPDATES = (
         "no-room",
         """The file system has too little room for what comes, also after all that nothing needs was removed, so nothing was fetched.
 Compressed layers say themselves how large they are unpacked; for those of other builders three times their size is reckoned with.
-The largest bound image counts once more as it comes, since it lies there both ways until it is whole.""",
+The largest bound image counts once more as it comes, since it lies there both ways until it is whole.
+A disk on which nothing at all can be written is told so, too.""",
     ),
     Page(
         "BTC001",

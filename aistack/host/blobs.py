@@ -94,14 +94,21 @@ class Verifying:
 
 @contextmanager
 def verified(blobs: Blobs, digest: str, size: int) -> Iterator[Verifying]:
-    """A blob that is read to its end; whoever has read it calls `require`, which raises DiagnosticError when it was another."""
+    """A layer's blob that is read to its end; whoever has read it calls `require`, which raises DiagnosticError when it was another.
+
+    Inside, what reads it may fail of what is in there: no tar archive, names and owners that no file can have, folders without an end.
+    """
     with blobs.blob(digest, size) as stream:
         raw = Verifying(stream, digest)
         try:
             yield raw
-        except (tarfile.TarError, zlib.error, EOFError, UnicodeError, DiagnosticError):
+        except DiagnosticError:
             raw.require()  # a damaged blob is the better explanation
             raise
+        except (tarfile.TarError, zlib.error, EOFError, ValueError, OverflowError, RecursionError) as error:
+            raw.require()
+            why = (f"{type(error).__name__}: {error}",)
+            raise unable("OST008", "image-not-understood", f"the layer {digest} cannot be laid down", why=why) from error
 
 
 @contextmanager

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from aistack.diagnostics import DiagnosticError, unable
-from aistack.facts.readings import PromisedImage
-from aistack.host import image_proxy, process
-from aistack.host.ostree_commit import links_in
+from aistack.facts.readings import PromisedImage, Reading
+from aistack.host import bound_arrival, image_proxy, process
+from aistack.host.ostree_commit import links_in, undamaged
 from aistack.host.probes import images
+from aistack.host.probes.reading import read
 
 
 def bound(repo: Any, commit: str) -> tuple[PromisedImage, ...]:
@@ -27,6 +28,23 @@ def bound(repo: Any, commit: str) -> tuple[PromisedImage, ...]:
             raise unable("NODE006", "bound-image-unnamed", f"{images.BOUND}/{name} names no image by digest")
         found.append(image)
     return tuple(found)
+
+
+def bound_by(repo: Any, commit: str, tree: Path) -> tuple[PromisedImage, ...]:
+    """The images that the deployment of a commit binds: where the commit is damaged, its folder `tree` tells. Errors as `bound`'s."""
+    if (found := undamaged(bound, repo, commit)) is not None:
+        return found
+    reading = images.promised_images(tree)
+    if reading.value is None:
+        raise unreadable(reading)
+    return reading.value
+
+
+def unreadable(reading: Reading[Any], storage: Path | None = None) -> DiagnosticError:
+    """The error for images that cannot be read; the lists of a `storage` are made anew by what follows a power cut."""
+    message, mark = f"cannot read the bound images: {reading.error}", storage and f"{storage}/{bound_arrival.MARK}"
+    again = f"to have all of them fetched anew: unshare --mount sh -c 'mount -o remount,rw /sysroot; echo > {mark}'; aistack node update"
+    return unable("NODE004", "bound-images-unreadable", message, why=(reading.source,), hints=(again,) if storage else ())
 
 
 def target(storage: Path, name: str, digest: str) -> str:
@@ -69,8 +87,19 @@ def pull(repository: str, image: PromisedImage, storage: Path, scratch: Path, be
 def layers_there(storage: Path) -> frozenset[str]:
     """The digests (`sha256:HEX`) of the store's layers, as they were fetched and as unpacked."""
     path = storage / "overlay-layers" / "layers.json"
-    layers = json.loads(path.read_bytes()) if path.exists() else []
-    return frozenset(digest for one in layers for key in ("compressed-diff-digest", "diff-digest") if (digest := one.get(key)))
+
+    def layers() -> frozenset[str]:
+        return frozenset(
+            str(digest)
+            for one in bound_arrival.objects(path)
+            for key in ("compressed-diff-digest", "diff-digest")
+            if (digest := one.get(key))
+        )
+
+    found = read(str(path), layers)
+    if found.value is None:
+        raise unreadable(found, storage)
+    return found.value
 
 
 def there(storage: Path) -> frozenset[str]:
@@ -79,7 +108,7 @@ def there(storage: Path) -> frozenset[str]:
         return frozenset()
     found = images.bound_images(Path("/"), str(storage))
     if found.value is None:
-        raise unable("NODE004", "bound-images-unreadable", f"cannot read the bound images: {found.error}", why=(found.source,))
+        raise unreadable(found, storage)
     return frozenset(image.digest for image in found.value)
 
 

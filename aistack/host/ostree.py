@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from aistack.diagnostics import unable
 from aistack.host.blobs import CHUNK, Blobs, LayoutFolder, plain, verified, whole
@@ -75,23 +75,37 @@ def read_image(blobs: Blobs, digest: str) -> Image:
     text = whole(blobs, digest)
     try:
         named = json.loads(text)["config"]
-        config = json.loads(whole(blobs, named["digest"], named["size"]))
-        return Image(digest=digest, manifest=text.decode(), layers=layers_of(text), labels=(config.get("config") or {}).get("Labels") or {})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        config = json.loads(whole(blobs, named["digest"], _size(named["size"])))
+        labels = _texts((config.get("config") or {}).get("Labels") or {})
+        return Image(digest=digest, manifest=text.decode(), layers=layers_of(text), labels=labels)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise unable("OST008", "image-not-understood", f"{digest} is not an image", why=(f"{type(error).__name__}: {error}",)) from error
 
 
 def layers_of(manifest: str | bytes) -> tuple[Layer, ...]:
-    """The layers that a manifest's text names; raises ValueError, KeyError or TypeError when it is none."""
+    """The layers that a manifest's text names; raises ValueError, KeyError, TypeError, AttributeError or RecursionError when it is none."""
     return tuple(
         Layer(
-            digest=one["digest"],
-            size=one["size"],
-            media_type=one["mediaType"],
-            annotations=tuple(sorted((one.get("annotations") or {}).items())),
+            digest=_texts({"digest": one["digest"]})["digest"],
+            size=_size(one["size"]),
+            media_type=_texts({"mediaType": one["mediaType"]})["mediaType"],
+            annotations=tuple(sorted(_texts(one.get("annotations") or {}).items())),
         )
         for one in json.loads(manifest)["layers"]
     )
+
+
+def _size(value: object) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r} is no size")
+    return value
+
+
+def _texts(values: dict[str, object]) -> dict[str, str]:
+    for name, value in values.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{name} is no text")
+    return cast("dict[str, str]", values)
 
 
 def missing(repository: Path, layers: Sequence[Layer]) -> tuple[Layer, ...]:

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from aistack.host.blobs import CHUNK
+
+T = TypeVar("T")
+
+
+def undamaged(reader: Callable[[Any, str], T], repo: Any, commit: str) -> T | None:
+    """What a reader of a commit returns, None where an object that it needs is missing or damaged."""
+    from gi.repository import GLib, OSTree
+
+    try:
+        # libostree hands out what a file has, and dies of some of it.
+        data = repo.load_variant(OSTree.ObjectType.COMMIT, commit)[1].get_data_as_bytes().get_data()
+        return reader(repo, commit) if hashlib.sha256(data).hexdigest() == commit else None
+    except GLib.Error:
+        return None
 
 
 def commit_metadata(repo: Any, commit: str) -> dict[str, str]:

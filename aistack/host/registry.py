@@ -67,8 +67,11 @@ def labels(reference: str, arch: str) -> tuple[str, dict[str, str]]:
     try:
         config = json.loads(manifest)["config"]["digest"]
         described = json.loads(inspected(reference, f"{repository(reference)}@{digest}", config, "--config"))
-        return digest, dict((described.get("config") or {}).get("Labels") or {})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        found = dict((described.get("config") or {}).get("Labels") or {})
+        if not all(isinstance(text, str) for text in found.values()):
+            raise TypeError("a label is no text")
+        return digest, found
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise oci.not_an_image(reference, f"{type(error).__name__}: {error}") from error
 
 
@@ -135,7 +138,7 @@ def ask(reference: str, argv: Sequence[str], *, taking: bool = False) -> str:
 def _document(reference: str, data: bytes) -> dict[str, Any]:
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise oci.not_an_image(reference, f"its manifest is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise oci.not_an_image(reference, "its manifest is not a JSON object")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aistack.facts.readings import PromisedImage
-from aistack.host import image_proxy, registry
+from aistack.host import image_proxy, oci, registry
 from aistack.host.blobs import Readable
 from aistack.host.ostree import Layer, layers_of
 from aistack.values import dataclass
@@ -54,6 +54,10 @@ def _refused(reference: str) -> Iterator[None]:
 
 
 def missing_layers(repository: str, image: PromisedImage, there: Collection[str]) -> tuple[Layer, ...]:
-    """The layers of HOST/REPOSITORY's image of that digest, but for those whose digests are `there`."""
+    """The layers of HOST/REPOSITORY's image of that digest, but for those whose digests are `there`; raises DiagnosticError (exit 3)."""
     name = f"{repository}@{image.digest}"
-    return tuple(layer for layer in layers_of(registry.inspected(name, name, image.digest)) if layer.digest not in there)
+    data = registry.inspected(name, name, image.digest)
+    try:
+        return tuple(layer for layer in layers_of(data) if layer.digest not in there)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise oci.not_an_image(name, f"{type(error).__name__}: {error}") from error

@@ -14,7 +14,7 @@ from typing import Any
 from aistack.diagnostics import unable
 from aistack.facts import kargs
 from aistack.host.ostree import LOCK_KEY, MANIFEST_KEY, libostree
-from aistack.host.ostree_commit import commit_metadata, files_in, folders_in, sizes_in
+from aistack.host.ostree_commit import commit_metadata, files_in, folders_in, sizes_in, undamaged
 from aistack.values import dataclass
 
 STATEROOT = "aistack"
@@ -46,6 +46,11 @@ class Deployment:
     def name(self) -> str:
         """How OSTree names it on disk: `CHECKSUM.SERIAL`."""
         return f"{self.checksum}.{self.serial}"
+
+    @property
+    def tree(self) -> str:
+        """Its folder, as an absolute path of the machine."""
+        return f"/ostree/deploy/{STATEROOT}/deploy/{self.name}"
 
 
 def image_kargs(repo: Any, commit: str, arch: str) -> tuple[str, ...]:
@@ -125,13 +130,13 @@ def opened(path: Path = Path("/"), *, writable: bool = False) -> Iterator[Any]:
 
 
 def deployments(sysroot: Any) -> tuple[Deployment, ...]:
-    """What is deployed, in boot order; the first that is not staged is the default."""
+    """What is deployed, in boot order; the first that is not staged is the default. A damaged commit says nothing of itself."""
     repo = sysroot.repo()
     booted = sysroot.get_booted_deployment()
     found: list[Deployment] = []
     for one in sysroot.get_deployments():
         checksum = one.get_csum()
-        metadata = commit_metadata(repo, checksum)
+        metadata = undamaged(commit_metadata, repo, checksum) or {}
         options = one.get_bootconfig().get("options") or ""
         found.append(
             Deployment(

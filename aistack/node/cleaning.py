@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from aistack.diagnostics import DiagnosticError, ExitCode
+from aistack.host import room
 from aistack.host.probes.reading import inside
 from aistack.node import following, live, state, update
 from aistack.node.decide import State
@@ -34,19 +35,32 @@ def clean(root: Path, deployments: Deployments) -> tuple[str, ...]:
     return deployments.clean(_kept(root, deployments))
 
 
+def clean_after(root: Path, deployments: Deployments, say: Callable[[str], None]) -> None:
+    """What nothing needs goes; where it does not, it goes the next time."""
+    try:
+        for digest in clean(root, deployments):
+            say(f"removed {digest}")
+    except (DiagnosticError, OSError) as error:
+        say(f"what nothing needs could not be removed: {error}")
+
+
 def with_room(root: Path, deployments: Deployments, coming: str, say: Callable[[str], None], step: Callable[[], T]) -> T:
     """What the step returns; where it finds no room, it is taken again after all went that nothing needs, save the image `coming`.
 
     This is how what failed makes room for what mends it: no boot was confirmed in between, and perhaps none ever was.
+    Raises DiagnosticError (exit 3, UPD001) where there is none even so.
     """
     try:
         return step()
-    except DiagnosticError as error:
-        if error.diagnostics[0].rule != "UPD001":
+    except (DiagnosticError, OSError) as error:
+        if room.full(error) is None:
             raise
     for digest in deployments.clean(_kept(root, deployments) | {coming}):
         say(f"removed {digest}, to make room")
-    return step()
+    try:
+        return step()
+    except (DiagnosticError, OSError) as error:
+        raise room.full(error) or error from error
 
 
 def _kept(root: Path, deployments: Deployments) -> frozenset[str]:

@@ -69,7 +69,7 @@ class Situation:
     `booted` is None when nobody could tell which system image runs. `confirmed_is_here` says that the confirmed deployment can be
     booted, `newer` is the digest of the bootloader's first entry when that is not the booted one. `on_trial` says that the bootloader
     counted this boot: what may have been decided about it before has not been carried out. `left` says that somebody went back from it by
-    hand in this boot. `attempt` counts from 1.
+    hand in this boot. `attempt` counts from 1. `unlisted` is how often nobody could list what is deployed, 0 where it was listed.
     """
 
     booted: str | None
@@ -78,6 +78,7 @@ class Situation:
     on_trial: bool = False
     left: bool = False
     attempt: int = 1
+    unlisted: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,9 @@ def decide(state: State, situation: Situation, verdict: Verdict) -> Decision:
         return Decision(action=Action.DEGRADE, because=because, state=state)
     if verdict.outcome is Outcome.UNKNOWN and situation.attempt < MOST_ATTEMPTS:
         return Decision(action=Action.RETRY, because="a check could not tell", state=state)
+    if situation.unlisted:  # whether there is a way back is not known: a trial goes on counting
+        action = Action.RETRY if situation.unlisted < MOST_ATTEMPTS else Action.DEGRADE
+        return Decision(action=action, because="nobody could list what is deployed", state=state)
     booted = situation.booted
     if booted is None:
         return Decision(action=Action.DEGRADE, because="nobody can tell which system image is booted", state=state)

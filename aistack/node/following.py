@@ -63,11 +63,12 @@ def judge(
     """
     digest = offer.image.digest
     staged = next((one for one in listed if one.staged), None)
-    if staged is not None and staged.digest == digest:
+    undone = digest in state.quarantined and not named
+    if staged is not None and staged.digest == digest and not undone:
         return Judged(step=Step.STAGED, because="it is staged: the next orderly reboot starts it")
     if any(one.booted and one.digest == digest for one in listed):
         return Judged(step=Step.CURRENT, because="it is the one that is booted")
-    if digest in state.quarantined and not named:
+    if undone:
         return Judged(step=Step.QUARANTINED, because="it was undone on this node; it is taken again only by its digest")
     if given_up(state, digest) and not named:
         because = f"{MOST_REBOOTS} reboots were to start it: no shutdown put it in place; it is taken again only by its digest"

@@ -63,9 +63,16 @@ class Switched:
 
 
 def in_force(root: Path) -> Deployment | None:
-    """The deployment whose layer lies over the booted system's; None where none does."""
+    """The deployment whose layer lies over the booted system's; None where none does.
+
+    Raises DiagnosticError (exit 3) where nobody can tell which one it is.
+    """
     live = inside(root, LIVE)
-    return Deployment(**json.loads(live.read_text())) if live.exists() else None
+    try:
+        return Deployment(**json.loads(live.read_bytes())) if live.exists() else None
+    except (ValueError, TypeError, RecursionError) as error:
+        message, hints = f"`{live}` does not say whose apps are in force", ("aistack node rollback", "a reboot ends it, too")
+        raise unable("NODE007", "own-layer-unreadable", message, why=(repr(error),), hints=hints) from error
 
 
 def needs_reboot(root: Path, difference: Difference) -> tuple[str, ...] | None:
@@ -93,7 +100,7 @@ def go(root: Path, new: Difference, say: Say) -> Switched:
     _keep(root, new)
     old_side, new_side = _side(root), _side(_layer(root, name))
     durable.write(inside(root, ATTEMPTED), name)
-    inside(root, UNFINISHED).write_text(before)
+    durable.write(inside(root, UNFINISHED), before)
     try:
         say("the new apps and models replace those that run")
         results = _change(root, name, switch(old_side, new_side), new_side)
@@ -113,7 +120,7 @@ def go(root: Path, new: Difference, say: Say) -> Switched:
 def leave(root: Path, say: Say) -> None:
     """Go back from what was put in force to the booted system's own apps and models; nothing happens where nothing was."""
     finish_interrupted(root, say)
-    if not _in_force(root):
+    if not inside(root, LIVE).exists():
         return
     say("the booted system's own apps are started again")
     now = _side(root)
@@ -199,7 +206,7 @@ def _lay(root: Path, layer: str) -> None:
             run(["mount", "-o", "bind,ro", str(inside(_layer(root, layer), path)), str(target)], timeout=120)
     live = inside(root, LIVE)
     if layer:
-        shutil.copyfile(_layer(root, layer) / "deployment.json", live)
+        durable.write(live, (_layer(root, layer) / "deployment.json").read_text())
     else:
         live.unlink(missing_ok=True)
 

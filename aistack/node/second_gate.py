@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,12 +37,13 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
     first = _read_first_gate(root)
     # With a bad first gate the apps were not started: asking them would only blame them, and the first gate has tried again already.
     attempt, ask = (1, True) if verdict(first).outcome in (Outcome.HEALTHY, Outcome.DEGRADED) else (MOST_ATTEMPTS, False)
+    look = 1
     while True:
         results = (*first, *second_gate(decode(inside(root, LOCK_PATH).read_bytes()), seconds=ANSWER_SECONDS)) if ask else first
         judged = verdict(results)
         try:
             with state.alone(root):
-                decided = _decided(root, deployments, judged, attempt)
+                decided = _decided(root, deployments, judged, attempt, look)
         except DiagnosticError as error:
             hints = tuple(hint for diagnostic in error.diagnostics for hint in diagnostic.hints)
             lost = Result(name="state", outcome=Outcome.UNKNOWN, message=str(error), action="; ".join(hints) or None)
@@ -49,7 +51,7 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
             return int(EXIT_CODES[Outcome.UNKNOWN])
         if decided is not None:
             break
-        attempt += 1
+        attempt, look = attempt + 1, look + 1
         time.sleep(RETRY_SECONDS)
     decision, done = decided.decision, decided.done
     results = (*results, done)
@@ -75,13 +77,13 @@ class Decided:
     changes: bool
 
 
-def _decided(root: Path, deployments: Deployments, judged: Verdict, attempt: int) -> Decided | None:
-    """Decides, and carries it out; None where the checks are to be asked again. For who holds `state.alone`.
+def _decided(root: Path, deployments: Deployments, judged: Verdict, attempt: int, look: int) -> Decided | None:
+    """Decides, and carries it out; None where the checks are to be asked again, for the `look` + 1st time. For who holds `state.alone`.
 
     Raises DiagnosticError (exit 3) where nobody can tell what the node remembers.
     """
     remembered = state.load(inside(root, state.PATH))
-    situation = _situation(root, deployments, remembered, attempt)
+    situation = _situation(root, deployments, remembered, attempt, look)
     decision = decide(remembered, situation, judged)
     if decision.action is Action.RETRY:
         return None
@@ -189,9 +191,12 @@ def _read_first_gate(root: Path) -> tuple[Result, ...]:
     return (Result(name="check", outcome=Outcome.UNKNOWN, message=f"the first gate left no answer: {reading.error}"),)
 
 
-def _situation(root: Path, deployments: Deployments, remembered: State, attempt: int) -> Situation:
+def _situation(root: Path, deployments: Deployments, remembered: State, attempt: int, look: int) -> Situation:
     booted = _booted(root)
-    present = [one.digest for one in read("deployments", deployments.listed).value or () if not one.staged]
+    listed = read("deployments", deployments.listed)
+    if listed.value is None:
+        print(f"aistack: what is deployed cannot be listed: {listed.error}", file=sys.stderr, flush=True)
+    present = [one.digest for one in listed.value or () if not one.staged]
     newer = present[0] if present and present[0] != booted else None
     arguments = read("/proc/cmdline", lambda: inside(root, "/proc/cmdline").read_text().split()).value or ()
     return Situation(
@@ -201,6 +206,7 @@ def _situation(root: Path, deployments: Deployments, remembered: State, attempt:
         on_trial=TRIAL_ARGUMENT in arguments,
         left=inside(root, state.LEFT).exists(),
         attempt=attempt,
+        unlisted=look if listed.value is None else 0,
     )
 
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from aistack.diagnostics import unable
+from aistack.diagnostics import DiagnosticError, unable
 from aistack.host import durable
 from aistack.host.probes.reading import inside
-from aistack.node.decide import Experiment, Reboots, State
+from aistack.node.decide import Experiment, Reboots, State, quarantine
 
 PATH = "/var/lib/aistack/state.json"
 SCHEMA = "aistack/node-state/v1"
 LOCK = "/run/aistack/state.lock"
 LEFT = "/run/aistack/left"
 """There where somebody went back from the booted deployment by hand: no gate of this boot decides about it any more."""
+
+
+Say = Callable[[str], None]
 
 
 @contextmanager
@@ -44,13 +47,13 @@ def leave(root: Path) -> None:
 def load(path: Path) -> State:
     """The remembered state; a node that never confirmed anything has no file. Raises DiagnosticError when it cannot be read."""
     try:
-        text = path.read_text()
+        data = path.read_bytes()
     except FileNotFoundError:
         return State()
     except OSError as error:
         raise unable("NODE001", "state-unreadable", f"cannot read `{path}`: {error.strerror}") from error
     try:
-        document = json.loads(text)
+        document = json.loads(data)
         if document["schema"] != SCHEMA:
             raise ValueError(f"its schema is `{document['schema']}`")
         experiment, reboots = document["experiment"], document.get("reboots")
@@ -61,7 +64,7 @@ def load(path: Path) -> State:
             unfit=document["unfit"],
             reboots=None if reboots is None else Reboots(digest=reboots["digest"], times=int(reboots["times"])),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise unable(
             "NODE002",
             "state-damaged",
@@ -69,6 +72,32 @@ def load(path: Path) -> State:
             why=(repr(error),),
             hints=(f"look at it, then remove it: rm {path}",),
         ) from error
+
+
+def recovered(root: Path, say: Say) -> State:
+    """The remembered state; where it cannot be read an empty one, and that is said: whoever goes back by hand goes back all the same."""
+    try:
+        return load(inside(root, PATH))
+    except DiagnosticError as error:
+        say(f"what this node remembered counts for nothing: {error}")
+        return State()
+
+
+def undone(root: Path, say: Say, *digests: str | None) -> None:
+    """Remember not to take these images again."""
+    with alone(root):
+        remember_undone(root, say, *digests)
+
+
+def remember_undone(root: Path, say: Say, *digests: str | None) -> None:
+    """As `undone`, for who holds `alone`, which is no lock to take twice.
+
+    A full disk, which remembers nothing, keeps no node from going back, and neither does a damaged memory, which begins anew by this.
+    """
+    try:
+        save(inside(root, PATH), quarantine(recovered(root, lambda _: None), *digests))
+    except OSError as error:
+        say(f"nobody will remember that it was undone, so that it may be taken again: {error}")
 
 
 def save(path: Path, state: State) -> None:

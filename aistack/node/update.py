@@ -87,9 +87,9 @@ def remembered(root: Path) -> dict[str, Any]:
 
 
 def credential(root: Path, name: str) -> str | None:
-    """The first line of a credential that the machine was given, None without one."""
+    """The first line of a credential that the machine was given, None without one; bytes that are no text are told by whoever reads it."""
     path = inside(root, f"{CREDENTIALS}/{name}")
-    return (path.read_text().splitlines() or [""])[0].strip() or None if path.exists() else None
+    return (path.read_text(errors="replace").splitlines() or [""])[0].strip() or None if path.exists() else None
 
 
 def use_credentials(root: Path) -> None:

@@ -24,7 +24,7 @@ def read(source: str, reader: Callable[[], Value]) -> Reading[Value]:
         return Reading(source=source, error=f"{error}: {details}" if details else str(error))
     except ValueError as error:
         return Reading(source=source, error=str(error))
-    except (KeyError, IndexError, TypeError, AttributeError, EOFError, zlib.error) as error:
+    except (KeyError, IndexError, TypeError, AttributeError, EOFError, RecursionError, zlib.error) as error:
         return Reading(source=source, error=f"not understood: {error!r}")
 
 

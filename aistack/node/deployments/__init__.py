@@ -83,6 +83,9 @@ class Deployments(Protocol):
         error is kept.
         """
 
+    def complete(self, image: Image, advance: Advance) -> Fetched | None:
+        """Bring again what the booted `image` binds and the node lacks; None where it lacks nothing, or the engine cannot tell."""
+
     def stage(self, image: Image, keep: Collection[str]) -> None:
         """Make a downloaded image the deployment that the next orderly reboot starts, on trial; an earlier staged one goes.
 

@@ -71,6 +71,10 @@ class BootcDeployments:
             self._require_bound(self._came(image))
         return Fetched(layers=0, new_layers=0, bound=0, new_bound=0, bytes=None)
 
+    def complete(self, image: Image, advance: Advance) -> Fetched | None:
+        """bootc pulls what an image binds only while it stages it."""
+        return None
+
     def stage(self, image: Image, keep: Collection[str]) -> None:
         """What was held back is let go; another reference is switched to. Neither stays staged with a bound image missing."""
         if self._host().follows != image.reference:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 from aistack.compose.render.policy import POLICY
 from aistack.compose.render.system import LOCK_PATH
@@ -23,6 +24,8 @@ RESERVE, BOOT_RESERVE = 192 << 20, 4 << 20
 """Bytes that stay free beside what comes: OSTree keeps 64 MiB itself, a deployment takes folders and its own /etc."""
 UNPACKED = 3
 """Times that a compressed layer grows, where it does not say itself how large it is unpacked: Debian's packages grow 2.6 times by zstd."""
+MOST_DIGITS = 18
+"""Of a size that somebody may mean."""
 
 
 def unpacked(layers: Iterable[ostree.Layer]) -> int:
@@ -32,7 +35,7 @@ def unpacked(layers: Iterable[ostree.Layer]) -> int:
         if layer.media_type.endswith(".tar"):
             return layer.size
         said = dict(layer.annotations).get(UNPACKED_SIZE, "")
-        return int(said) if said.isdecimal() else layer.size * UNPACKED
+        return int(said) if said.isdecimal() and len(said) <= MOST_DIGITS else layer.size * UNPACKED
 
     return sum(map(size, layers))
 
@@ -103,6 +106,16 @@ class OstreeDeployments:
             bytes=sum(part.size for part in (*new, *parts)),
         )
 
+    def complete(self, image: Image, advance: Advance) -> Fetched | None:
+        """As a download does it, of which only what is missing comes; also where the store is not to be believed."""
+        with sysroot.opened(self.root) as opened:
+            repo = opened.repo()
+            bound = {one.digest for deployed in sysroot.deployments(opened) if deployed.booted for one in self._binds(repo, deployed)}
+        if not (self._storage / bound_arrival.MARK).exists() and bound <= bound_images.there(self._storage):
+            return None
+        fetched = self.download(image, advance)
+        return fetched if fetched.new_layers or fetched.new_bound else None
+
     def stage(self, image: Image, keep: Collection[str]) -> None:
         """OSTree lays it out now and swaps the menu at the orderly shutdown; the trial is noted for exactly this deployment."""
         with sysroot.opened(self.root, writable=True) as opened:
@@ -111,7 +124,7 @@ class OstreeDeployments:
             bound_images.require(self._storage, bound_images.bound(repo, commit))
             listed = [one for one in sysroot.deployments(opened) if not one.staged]
             files = sysroot.boot_files(repo, commit)
-            if files not in [sysroot.boot_files(repo, one.checksum) for one in listed]:
+            if files not in [ostree_commit.undamaged(sysroot.boot_files, repo, one.checksum) for one in listed]:
                 room.require(self.root / "boot", sum(size for _, size in files.values()) + BOOT_RESERVE, f"the kernel of {image.reference}")
             booted = next((one for one in listed if one.booted), listed[0])  # OSTree itself refuses where none is booted
             trial = grub.trial(self.root / GRUB_ENVIRONMENT)
@@ -177,7 +190,7 @@ class OstreeDeployments:
                 lock_identity=staged.lock,
                 reference=staged.reference,
             ),
-            tree=Path(f"/ostree/deploy/{sysroot.STATEROOT}/deploy/{staged.name}"),
+            tree=Path(staged.tree),
             paths=tuple(line.split(maxsplit=1)[1] for line in said.splitlines() if line),
             arguments=tuple(sorted(set(before) ^ set(after))) or (() if before == after else tuple(after)),
         )
@@ -198,8 +211,10 @@ class OstreeDeployments:
             # An image whose apps are in force need not be deployed any more.
             wanted = {commit for digest in keep if (commit := repo.resolve_rev(ostree.image_ref(digest), True)[1])}
             commits = wanted | {one.checksum for one in kept}
-            refs = [ref for commit in commits for ref in ostree.refs_of(repo, commit)]
-            needed = {image.digest for commit in commits for image in bound_images.bound(repo, commit)}
+            # A damaged image loses its refs, so that a download brings it anew.
+            refs = [ref for commit in commits for ref in ostree_commit.undamaged(ostree.refs_of, repo, commit) or ()]
+            needed = {image.digest for one in kept for image in self._binds(repo, one)}
+            needed |= {image.digest for commit in wanted - {one.checksum for one in kept} for image in bound_images.bound(repo, commit)}
             sysroot.prune(opened, refs)
             bound_images.remove_others(self._storage, needed)
         return tuple(one.promised or one.checksum for one in listed if one not in kept)
@@ -250,4 +265,7 @@ class OstreeDeployments:
         """The digests of the images that the deployments on this node bind."""
         with sysroot.opened(self.root) as opened:
             repo = opened.repo()
-            return {one.digest for deployment in sysroot.deployments(opened) for one in bound_images.bound(repo, deployment.checksum)}
+            return {image.digest for one in sysroot.deployments(opened) for image in self._binds(repo, one)}
+
+    def _binds(self, repo: Any, one: sysroot.Deployment) -> tuple[PromisedImage, ...]:
+        return bound_images.bound_by(repo, one.checksum, self.root / one.tree.lstrip("/"))

@@ -1,0 +1,206 @@
+"""What a node does where its own files are damaged, or its tools fail: it goes on, and back, as far as anybody can tell."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from node_samples import MANIFEST
+from recorded_node import Bootloader, written
+from test_following import BOOTED, OTHER, STAGED, Engine
+from tools_needed import needs
+
+from aistack.commands import node_update
+from aistack.diagnostics import DiagnosticError, unable
+from aistack.facts.following import SEALED_LABEL
+from aistack.facts.readings import PromisedImage
+from aistack.host import registry, remote_image, room
+from aistack.host.blobs import UNPACKED_SIZE
+from aistack.host.ostree import Layer
+from aistack.node import agent, second_gate, state, update
+from aistack.node.cleaning import with_room
+from aistack.node.decide import State
+from aistack.node.deployments import Listed
+from aistack.node.deployments.ostree import unpacked
+
+DAMAGED = (b'{"schema": "aistack/node-state/v1"', b"", b"\xff\xfe\x00", b"[" * 100_000)
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_memory_is_reported_and_nothing_is_done(tree: Path, content: bytes) -> None:
+    (tree / "proc/sys/kernel/arch").write_text("aarch64\n")
+    agent.run_check(tree)
+    path = tree / "var/lib/aistack/state.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    bootloader = Bootloader(order=[MANIFEST])
+    assert second_gate.run_confirm(tree, bootloader) == 3
+    assert bootloader.told == []
+    assert "is not a node's state" in json.dumps(written(tree, "confirm"))
+
+
+@dataclass(slots=True)
+class Unlisted(Bootloader):
+    """OSTree fails to list what is deployed the first `times`."""
+
+    times: int = 0
+
+    def listed(self) -> tuple[Listed, ...]:
+        self.times -= 1
+        if self.times >= 0:
+            raise unable("OST002", "ostree-failed", "OSTree: interrupted")
+        return Bootloader.listed(self)
+
+
+@pytest.mark.parametrize(("times", "told"), [(2, ["default sha256:old", "stop counting", "reboot"]), (3, [])])
+def test_who_cannot_list_what_is_deployed_asks_again_and_then_decides_nothing(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], times: int, told: list[str]
+) -> None:
+    """A bad first gate is not asked again, but the way back that it needs is."""
+    monkeypatch.setattr(second_gate, "RETRY_SECONDS", 0.0)
+    (tree / "proc/sys/kernel/arch").write_text("aarch64\n")
+    agent.run_check(tree)
+    state.save(tree / "var/lib/aistack/state.json", State(confirmed="sha256:old"))
+    bootloader = Unlisted(order=[MANIFEST, "sha256:old"], times=times)
+    assert second_gate.run_confirm(tree, bootloader) == 1
+    assert bootloader.told == told
+    if not told:
+        assert state.load(tree / "var/lib/aistack/state.json") == State(confirmed="sha256:old"), "the trial goes on counting"
+        assert "nobody could list what is deployed" in json.dumps(written(tree, "confirm"))
+    assert capsys.readouterr().err.count("cannot be listed: OSTree: interrupted") == min(times, 3)
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_memory_keeps_no_rollback_from_being_made(tree: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
+    path, engine = tree / "var/lib/aistack/state.json", Engine(order=[], has=(BOOTED, OTHER))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    node_update.rollback(apply=True, dry_run=False, as_json=False, root=tree, deployments=engine)
+    assert engine.told == ["discard", "default o", "stop counting", "reboot"]
+    assert "what this node remembered counts for nothing" in capsys.readouterr().err
+    assert state.load(path) == State(quarantined=("b",))
+
+
+MANIFEST_TEXT = json.dumps({"config": {"digest": "sha256:c"}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("manifest", "config"),
+    [
+        (b"[" * 100_000, b""),
+        (b"[]", b""),
+        (MANIFEST_TEXT, b"[" * 100_000),
+        (MANIFEST_TEXT, b"[]"),
+        (MANIFEST_TEXT, json.dumps({"config": {"Labels": {SEALED_LABEL: 5}}}).encode()),
+    ],
+)
+def test_what_a_registry_says_and_no_image_has_is_told(monkeypatch: pytest.MonkeyPatch, manifest: bytes, config: bytes) -> None:
+    monkeypatch.setattr(registry, "inspected", lambda reference, name, digest, *options: config if options else manifest)
+    with pytest.raises(DiagnosticError) as caught:
+        registry.labels("r.example/n:stable", "amd64")
+    assert caught.value.diagnostics[0].rule == "OCI003"
+
+
+@pytest.mark.parametrize("said", [b'{"manifests": []}', b"[" * 100_000, b'{"layers": [5]}'])
+def test_a_bound_image_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    monkeypatch.setattr(registry, "inspected", lambda reference, name, digest, *options: said)
+    with pytest.raises(DiagnosticError) as caught:
+        remote_image.missing_layers("r.example/n", PromisedImage(name="x", digest="sha256:d"), ())
+    assert caught.value.diagnostics[0].rule == "OCI003"
+
+
+def test_a_size_that_nobody_means_is_guessed() -> None:
+    def size(said: str) -> int:
+        return unpacked([Layer(digest="d", size=10, media_type="tar+zstd", annotations=((UNPACKED_SIZE, said),))])
+
+    assert (size("77"), size("9" * 5000), size("x")) == (77, 30, 30)
+
+
+def test_what_nobody_thought_of_is_remembered_and_what_is_staged_starts(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offered(reference: str) -> None:
+        raise IndexError("a bug")
+
+    monkeypatch.setattr(update, "offered", offered)
+    (tree / "run/credentials/@system").mkdir(parents=True)
+    (tree / "run/credentials/@system/aistack.window").write_text("00:00..00:00")
+    booted, staged = (replace(one, reference="r.example/n:stable") for one in (BOOTED, STAGED))
+    for has, outcome in (((booted,), "failed"), ((staged, booted), "reboots")):
+        engine = Engine(order=[], has=has)
+        with pytest.raises(IndexError):
+            node_update.update(node_update.Extent(in_window=True), root=tree, deployments=engine)
+        remembered = update.remembered(tree)
+        assert (remembered["outcome"], engine.told) == (outcome, ["reboot"] if outcome == "reboots" else [])
+        assert outcome == "reboots" or remembered["because"] == "aistack has a bug: IndexError: a bug"
+
+
+@dataclass(slots=True)
+class Dropping(Engine):
+    """An engine that drops what is staged."""
+
+    def discard(self) -> None:
+        self.told.append("discard")
+        self.has = tuple(one for one in self.has if not one.staged)
+
+
+@pytest.mark.parametrize(("quarantined", "told"), [(("s",), ["discard"]), ((), ["reboot"])])
+def test_what_a_killed_rollback_left_staged_is_not_started(tree: Path, quarantined: tuple[str, ...], told: list[str]) -> None:
+    """The registry, which is asked afterwards, does not even answer."""
+    needs("skopeo")
+    (tree / "run/credentials/@system").mkdir(parents=True)
+    (tree / "run/credentials/@system/aistack.window").write_text("00:00..00:00")
+    state.save(tree / "var/lib/aistack/state.json", State(confirmed="b", quarantined=quarantined))
+    engine = Dropping(order=[], has=tuple(replace(one, reference="localhost:9/n:stable") for one in (STAGED, BOOTED)))
+    with pytest.raises(DiagnosticError, match="did not answer"):
+        node_update.update(node_update.Extent(in_window=True), root=tree, deployments=engine)
+    assert engine.told == told
+
+
+@dataclass(slots=True)
+class Small(Engine):
+    """An engine on a small disk: nothing fits until it was cleaned `lacks` times."""
+
+    lacks: int = 0
+    refused: Exception | None = None
+
+    def fetch(self) -> str:
+        if self.lacks and self.refused:
+            raise self.refused
+        room.require(Path("/"), 1 << 62 if self.lacks else 1, "the update")
+        return "fetched"
+
+    def fail(self) -> str:
+        raise unable("TEST", "test", "another reason")
+
+    def clean(self, keep: Collection[str]) -> tuple[str, ...]:
+        self.told.append(f"clean, keep {' '.join(sorted(keep))}")
+        self.lacks -= 1
+        return ("q",)
+
+
+NO_ROOM = (
+    None,
+    OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "arriving"),
+    unable("OST002", "ostree-failed", "OSTree: min-free-space-size 64MB would be exceeded, at least 4.0 kB requested"),
+    unable("HOST002", "tool-failed", "`skopeo` ended with exit code 1", why=("write /x/layer.tar: no space left on device",)),
+)
+
+
+@pytest.mark.parametrize("refused", NO_ROOM)
+def test_what_failed_makes_room_for_what_mends_it(tree: Path, refused: Exception | None) -> None:
+    engine = Small(order=[], has=(Listed(digest="q"), BOOTED, OTHER), lacks=1, refused=refused)
+    state.save(tree / "var/lib/aistack/state.json", State(confirmed="o", quarantined=("q",)))
+    said: list[str] = []
+    assert with_room(tree, engine, "n", said.append, engine.fetch) == "fetched"
+    assert engine.told == ["clean, keep n o"] and said == ["removed q, to make room"]
+    engine.lacks = 2
+    with pytest.raises(DiagnosticError, match=r"needs|a disk of this node is full") as caught:
+        with_room(tree, engine, "n", said.append, engine.fetch)
+    assert caught.value.diagnostics[0].rule == "UPD001" and "enlarge the disk" in caught.value.diagnostics[0].hints[1]
+    with pytest.raises(DiagnosticError, match="another reason") as caught:
+        with_room(tree, engine, "n", said.append, engine.fail)
+    assert caught.value.diagnostics[0].rule == "TEST" and len(engine.told) == 2
