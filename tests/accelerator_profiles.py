@@ -16,9 +16,9 @@ from aistack.values import dataclass
 HERE = Path(__file__).parent
 DRIVER = "580.159.04"
 MIB = 1 << 20
-LOST, UNKNOWN, LIBRARY_MISMATCH, NOT_LOADED, INVALID = "!15", "!999", "!18", "!9", "!2"
-"""NVML's codes for a device that is lost, an unknown error, a library that is not of the module's version, or finds no module, and a wrong
-argument."""
+LOST, UNKNOWN, LIBRARY_MISMATCH, NOT_LOADED, INVALID, DENIED, STRUCTURE = "!15", "!999", "!18", "!9", "!2", "!4", "!25"
+"""NVML's codes for a device that is lost, an unknown error, a library that is not of the module's version, or finds no module, a wrong
+argument, no permission, and a version of a structure that it does not know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,11 @@ from dataclasses import replace
 from aistack.facts.device_readings import HANGS, NOBODY, Accelerators, Device, KernelEvent
 from aistack.facts.faults import Fault, Faults
 from aistack.facts.readings import Reading
-from aistack.node.device_checks import CHECKS, RESET, SOFTWARE_ERRORS, Promise
+from aistack.node import device_checks, link_checks, program_checks
+from aistack.node.device_checks import RESET, SOFTWARE_ERRORS, Promise
 from aistack.node.results import Cause, Outcome, Result, bad, good, untold, worse
 
+CHECKS = (*device_checks.CHECKS, *link_checks.CHECKS, *program_checks.CHECKS)
 COUNT, DRIVER, LOG, MACHINE = "accelerator-count", "accelerator-driver", "accelerator-log", "machine-log"
 
 

@@ -63,6 +63,10 @@ THROTTLE = (
 )
 """The bits of `nvmlDeviceGetCurrentClocksThrottleReasons`, in this program's words."""
 
+NOT_OFFERED = (3, 13, 25, 26)
+"""NVML's codes for what this device, or this driver, does not offer: not supported, no such function, no such version of its structure,
+deprecated (PyPI: nvidia-ml-py 13.580.126)."""
+
 Ask = Callable[[Any], Any]
 
 
@@ -88,10 +92,13 @@ def fabric(device: Any) -> FabricInfo:
     for version, size in ((3, ctypes.sizeof(FabricInfo)), (2, FabricInfo.summary.offset)):
         found = FabricInfo(version=version << 24 | size)
         try:
-            if not nvml._nvmlGetFunctionPointer("nvmlDeviceGetGpuFabricInfoV")(device, ctypes.byref(found)):
-                return found
+            code = nvml._nvmlGetFunctionPointer("nvmlDeviceGetGpuFabricInfoV")(device, ctypes.byref(found))
         except nvml.NVMLError_FunctionNotFound:
             break
+        if not code:
+            return found
+        if code not in (*NOT_OFFERED, nvml.NVML_ERROR_INVALID_ARGUMENT):
+            raise nvml.NVMLError(code)
     found = FabricInfo()
     code = nvml._nvmlGetFunctionPointer("nvmlDeviceGetGpuFabricInfo")(device, ctypes.byref(found, FabricInfo.cluster.offset))
     if code:
@@ -317,10 +324,10 @@ def reading(source: str, ask: Callable[[], Any]) -> dict[str, Any]:
     """One reading as JSON; what this driver or this device does not offer is `not supported`."""
     try:
         value = ask()
-    except (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound, AttributeError):
+    except AttributeError:
         return {"source": source, "error": UNSUPPORTED}
     except nvml.NVMLError as error:
-        return {"source": source, "error": told(error)}
+        return {"source": source, "error": UNSUPPORTED if error.value in NOT_OFFERED else told(error)}
     except (IndexError, TypeError, ValueError) as error:
         return {"source": source, "error": f"not understood: {error}"}
     return {"source": source, "value": value.decode(errors="replace") if isinstance(value, bytes) else value}

@@ -1,0 +1,97 @@
+"""What could not be read of an accelerator: an error never makes it healthy, and what it does not offer makes it no worse."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from accelerator_bench import A100, H100, L4, PCIE, Bench
+from accelerator_profiles import DENIED, LOST, MACHINES, STRUCTURE, UNKNOWN
+
+from aistack.facts.device_readings import UNSUPPORTED
+from aistack.host.probes.sysfs import taken
+from aistack.node.results import Outcome, verdict
+
+READINGS = {
+    "nvmlDeviceGetMemoryInfo": "memory",
+    "nvmlDeviceGetEccMode": "ecc",
+    "nvmlDeviceGetTotalEccErrors.1.0": "ecc",
+    "nvmlDeviceGetSramEccErrorStatus": "ecc",
+    "nvmlDeviceGetRemappedRows": "rows",
+    "nvmlDeviceGetRetiredPagesPendingStatus": "rows",
+    "nvmlDeviceGetCurrPcieLinkGeneration": "link",
+    "nvmlDeviceGetMaxPcieLinkGeneration": "link",
+    "nvmlDeviceGetCurrPcieLinkWidth": "link",
+    "nvmlDeviceGetMaxPcieLinkWidth": "link",
+    "nvmlDeviceGetPersistenceMode": "modes",
+    "nvmlDeviceGetMigMode": "modes",
+    "nvmlDeviceGetComputeMode": "modes",
+    "nvmlDeviceGetEnforcedPowerLimit": "power",
+    "nvmlDeviceGetPowerManagementDefaultLimit": "power",
+    "nvmlDeviceGetTemperature.0": "clocks",
+    "nvmlDeviceGetTemperatureThreshold.1": "clocks",
+    "nvmlDeviceGetCurrentClocksThrottleReasons": "clocks",
+    "nvmlDeviceGetFieldValues.230": "recovery",
+    "nvmlDeviceGetNvLinkState.3": "nvlink",
+    "nvmlDeviceGetGpuFabricInfo": "fabric",
+    "nvmlDeviceGetGpuFabricInfoV": "fabric",
+}
+"""Functions of NVML on whose answers a check rests."""
+
+
+@pytest.mark.parametrize("name", READINGS)
+def test_an_error_of_a_reading_leaves_its_check_unknown(bench: Bench, name: str) -> None:
+    retired = {"2.nvmlDeviceGetRetiredPagesPendingStatus": "0"}  # it answers, and says nothing of the rows
+    for error in (UNKNOWN, LOST):
+        results = bench.judge(H100, bench.look(H100, {**retired, f"2.{name}": error}))
+        found = [result for result in results if result.outcome is not Outcome.HEALTHY]
+        assert [(result.name, result.outcome, result.device) for result in found] == [
+            (f"accelerator-{READINGS[name]}", Outcome.UNKNOWN, MACHINES[H100].addresses()[2])
+        ]
+        assert "cannot tell" in found[0].message
+
+
+@pytest.mark.parametrize("product", [H100, A100, L4, PCIE])
+def test_what_a_device_does_not_offer_is_no_error(bench: Bench, product: str) -> None:
+    """Virtual machines, consumer cards and older drivers: memory and error correction are there, and little else."""
+    kept = ("nvmlDeviceGetMemoryInfo", "nvmlDeviceGetEccMode", "nvmlDeviceGetTotalEccErrors", "nvmlDeviceGetPciInfo")
+    count = MACHINES[product].count
+    silent: dict[str, str | None] = {
+        f"{index}.{name}": None for index in range(count) for name in READINGS if not name.startswith((*kept, "nvmlDeviceGetNvLink"))
+    }
+    assert verdict(bench.judge(product, bench.look(product, silent))).outcome is Outcome.HEALTHY
+
+
+def test_a_structure_that_an_older_driver_does_not_know_is_not_offered(bench: Bench) -> None:
+    (device,) = bench.look(L4, {"0.nvmlDeviceGetSramEccErrorStatus": STRUCTURE}).devices.value or ()
+    assert device.values["ecc.sram-worn"].error == UNSUPPORTED
+
+
+def test_who_may_not_ask_for_the_state_of_the_caches_cannot_tell(bench: Bench) -> None:
+    (found,) = (one for one in bench.judge(L4, bench.look(L4, {"0.nvmlDeviceGetSramEccErrorStatus": DENIED})) if one.outcome != "healthy")
+    assert (found.name, found.outcome) == ("accelerator-ecc", Outcome.UNKNOWN) and "NoPermission" in found.message
+
+
+def test_a_fault_that_was_found_stands_beside_an_error(bench: Bench) -> None:
+    changes = {"0.nvmlDeviceGetTotalEccErrors.1.0": "2", "0.nvmlDeviceGetSramEccErrorStatus": UNKNOWN, "0.nvmlDeviceGetMigMode": UNKNOWN}
+    found = [one for one in bench.judge(L4, bench.look(L4, {**changes, "0.nvmlDeviceGetComputeMode": "2"})) if one.outcome != "healthy"]
+    assert [(one.name, str(one.outcome)) for one in found] == [("accelerator-ecc", "unhealthy"), ("accelerator-modes", "unhealthy")]
+
+
+def test_no_temperature_is_not_zero_degrees(bench: Bench) -> None:
+    (clocks,) = (one for one in bench.judge(L4, bench.look(L4, {"0.nvmlDeviceGetTemperature.0": None})) if one.name == "accelerator-clocks")
+    assert clocks.message == "nothing slows it down"
+
+
+def test_a_device_that_sleeps_is_not_called_unreadable(tmp_path: Path) -> None:
+    """A graphics card with nothing to do: Linux 6.14 and later do not wake it for its sensors."""
+
+    def refuses(device: Path) -> int:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    (tmp_path / "power").mkdir()
+    for status, said in (("active", "Operation not permitted"), ("suspended", UNSUPPORTED)):
+        (tmp_path / "power/runtime_status").write_text(f"{status}\n")
+        assert taken({"temperature.celsius": ("temp*_input", refuses)}, tmp_path)["temperature.celsius"]["error"] == said
