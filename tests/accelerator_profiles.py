@@ -84,6 +84,7 @@ class Machine:
             "nvmlDeviceGetCudaComputeCapability": self.capability.replace(".", " "),
             "nvmlDeviceGetMemoryInfo": f"{self.memory_mib * MIB} {480 * MIB}",
             "nvmlDeviceGetEccMode": "1 1" if self.ecc else "0 0",
+            "nvmlDeviceGetDefaultEccMode": str(int(self.ecc)),
             "nvmlDeviceGetRemappedRows": "0 0 0 0",
             "nvmlDeviceGetSramEccErrorStatus": "0",
             "nvmlDeviceGetCurrPcieLinkGeneration": str(self.generation),

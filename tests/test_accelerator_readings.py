@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from accelerator_bench import A100, H100, L4, PCIE, Bench
-from accelerator_profiles import DENIED, LOST, MACHINES, STRUCTURE, UNKNOWN
+from accelerator_profiles import DENIED, DRIVER, LOST, MACHINES, STRUCTURE, UNKNOWN
 
 from aistack.facts.device_readings import UNSUPPORTED
 from aistack.host.probes.sysfs import taken
+from aistack.node.accelerators import judge
+from aistack.node.device_checks import Promise
 from aistack.node.results import Outcome, verdict
 
 READINGS = {
@@ -86,7 +89,7 @@ def test_no_temperature_is_not_zero_degrees(bench: Bench) -> None:
 
 
 def test_a_device_that_sleeps_is_not_called_unreadable(tmp_path: Path) -> None:
-    """A graphics card with nothing to do: Linux 6.14 and later do not wake it for its sensors."""
+    """A graphics card with nothing to do: newer kernels do not wake it for its sensors."""
 
     def refuses(device: Path) -> int:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
@@ -95,3 +98,24 @@ def test_a_device_that_sleeps_is_not_called_unreadable(tmp_path: Path) -> None:
     for status, said in (("active", "Operation not permitted"), ("suspended", UNSUPPORTED)):
         (tmp_path / "power/runtime_status").write_text(f"{status}\n")
         assert taken({"temperature.celsius": ("temp*_input", refuses)}, tmp_path)["temperature.celsius"]["error"] == said
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"0.nvmlDeviceGetEccMode": "0 0", "0.nvmlDeviceGetDefaultEccMode": "0"},  # an RTX A6000: off as it is delivered
+        {"0.nvmlDeviceGetEccMode": None, "0.nvmlDeviceGetDefaultEccMode": None},  # a GeForce
+    ],
+)
+def test_error_correction_that_a_product_does_not_have_on_is_not_missed(bench: Bench, changes: dict[str, str | None]) -> None:
+    product = replace(bench.catalog.accelerators[L4], ecc=None)
+    without = {**changes, **{f"0.nvmlDeviceGetTotalEccErrors.{kind}.{counter}": None for kind in (0, 1) for counter in (0, 1)}}
+    results = judge(Promise(vendor="nvidia", product=product, count=1, driver=DRIVER), bench.look(L4, without), {})
+    assert [one for one in results if one.outcome is not Outcome.HEALTHY or one.name == "accelerator-ecc"] == []
+
+
+def test_a_part_that_a_virtual_machine_was_given_need_not_count_errors(bench: Bench) -> None:
+    changes: dict[str, str | None] = {f"0.nvmlDeviceGetTotalEccErrors.{kind}.{counter}": None for kind in (0, 1) for counter in (0, 1)}
+    for name, mode in (("nvmlDeviceGetVirtualizationMode", "2"), ("nvmlDeviceGetMigMode", "1 1")):
+        results = bench.judge(L4, bench.look(L4, {**changes, f"0.{name}": mode}))
+        assert "accelerator-ecc" not in {result.name for result in results}

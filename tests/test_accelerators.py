@@ -39,6 +39,11 @@ def test_a_bridge_over_some_links_is_as_good_as_none(bench: Bench) -> None:
         assert links.outcome is Outcome.HEALTHY and words in links.message
 
 
+def uncounted(device: int) -> dict[str, str | None]:
+    """A device without counters of errors, as where they are not corrected."""
+    return {f"{device}.nvmlDeviceGetTotalEccErrors.{kind}.{counter}": None for kind in (0, 1) for counter in (0, 1)}
+
+
 FAULTS: dict[str, tuple[str, dict[str, str | None], str, str, str | None, str]] = {
     "gone from the bus": (H100, {"3.nvmlDeviceGetHandleByIndex": LOST}, "accelerator-count", "unhealthy", "unknown", "lost 1 of 8"),
     "one fewer": (H100, {"nvmlDeviceGetCount": "7"}, "accelerator-count", "unhealthy", "unknown", "knows 7 of 8 x nvidia/h100-sxm-80gb"),
@@ -46,6 +51,39 @@ FAULTS: dict[str, tuple[str, dict[str, str | None], str, str, str | None, str]] 
     "uncorrectable error": (H100, {"5.nvmlDeviceGetTotalEccErrors.1.0": "2"}, "accelerator-ecc", "unhealthy", "hardware", "2 errors"),
     "caches worn out": (H100, {"5.nvmlDeviceGetSramEccErrorStatus": "1"}, "accelerator-ecc", "unhealthy", "hardware", "SRAM"),
     "error correction off next time": (H100, {"5.nvmlDeviceGetEccMode": "1 0"}, "accelerator-ecc", "degraded", None, "next reset"),
+    "error correction off": (
+        H100,
+        {"5.nvmlDeviceGetEccMode": "0 0", **uncounted(5)},
+        "accelerator-ecc",
+        "degraded",
+        None,
+        "correction is off",
+    ),
+    "error correction on next time": (
+        H100,
+        {"5.nvmlDeviceGetEccMode": "0 1", **uncounted(5)},
+        "accelerator-ecc",
+        "degraded",
+        None,
+        "next reset",
+    ),
+    "error correction off, on a card with a default of its own": (
+        "nvidia/l4",
+        {"0.nvmlDeviceGetEccMode": "0 0", **uncounted(0)},
+        "accelerator-ecc",
+        "degraded",
+        None,
+        "correction is off",
+    ),
+    "no counters of errors": (H100, uncounted(5), "accelerator-ecc", "degraded", None, "counts no errors"),
+    "no word of error correction": (
+        H100,
+        {"5.nvmlDeviceGetEccMode": None, "5.nvmlDeviceGetDefaultEccMode": None, **uncounted(5)},
+        "accelerator-ecc",
+        "degraded",
+        None,
+        "counts no errors",
+    ),
     "row failed": (H100, {"1.nvmlDeviceGetRemappedRows": "0 3 0 1"}, "accelerator-rows", "unhealthy", "hardware", "could not be replaced"),
     "row pending": (A100, {"1.nvmlDeviceGetRemappedRows": "0 1 1 0"}, "accelerator-rows", "degraded", None, "next reset"),
     "wrong memory": (H100, {"0.nvmlDeviceGetMemoryInfo": f"{40960 * MIB} 0"}, "accelerator-memory", "unhealthy", "unknown", "40960 MiB"),

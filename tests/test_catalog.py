@@ -148,6 +148,7 @@ def test_what_a_product_must_reach_is_possible(catalog: Catalog) -> None:
             assert least.generation <= product.pcie.generation and least.lanes <= product.pcie.lanes, product.id
         assert product.links is None or product.vendor == "amd" or product.interconnect in ("nvswitch", "nvl72"), product.id
         assert product.links is None or 2 <= product.links <= 18, product.id
+        assert set(product.virtual_ids) < set(product.pci_ids) or not product.virtual_ids, product.id
         assert product.power_watts is None or 20 <= product.power_watts <= 1500, product.id
         assert product.memory_bandwidth_minimum is None or 100 <= product.memory_bandwidth_minimum <= 5000, product.id
         memory = product.least_memory

@@ -41,7 +41,8 @@ class Pcie:
 class Accelerator:
     """A product; memory is for one piece: `memory_gib` as marketed, `memory_bytes` what programs see (both None for a CPU).
 
-    `ecc: inline` says that the bits of error correction, which is on as the product is delivered, take a part of that memory.
+    `ecc` says that its memory's errors are corrected as the product is delivered: `inline` with bits that take a part of that memory,
+    `sideband` with bits of their own. `virtual_ids` are those of `pci_ids` that the parts have which virtual machines are given (SR-IOV).
     With `shared_memory` it is the processor's own: the system, its programs and what the accelerator holds have to fit into it together.
     `target` is what compilers call the architecture where it is not NVIDIA's (`gfx942`, `gaudi3`).
     `open_modules` says whether the open kernel modules are `required`, `supported` or `unsupported`; `driver_minimum` is the first
@@ -66,9 +67,10 @@ class Accelerator:
     compute_capability: str | None = None
     target: str | None = None
     pci_ids: tuple[str, ...] = ()
+    virtual_ids: tuple[str, ...] = ()
     memory_gib: int | None = None
     memory_bytes: int | None = None
-    ecc: Literal["inline"] | None = None
+    ecc: Literal["inline", "sideband"] | None = None
     shared_memory: bool = False
     driver_minimum: str | None = None
     driver_branches: Mapping[str, str] = field(default_factory=dict)

@@ -79,6 +79,15 @@ class Promise:
         """Whether it is one of the promised product: machines have others beside them, such as a processor's own graphics."""
         return self.product is None or not self.product.pci_ids or device.get("pci.id") in self.product.pci_ids
 
+    def is_part(self, device: Device) -> bool:
+        """Whether it is but a part of a device, which a virtual machine was given."""
+        return device.get("virtualization") == VGPU or (self.product is not None and device.get("pci.id") in self.product.virtual_ids)
+
+    def corrects_errors(self, device: Device) -> bool:
+        """Whether errors of its memory are corrected as it is delivered."""
+        told = device.get("ecc.default-mode") or (self.product is not None and self.product.ecc is not None)
+        return bool(told) and not self.is_part(device)
+
 
 def _memory(wanted: Promise, device: Device) -> Result | None:
     seen = device.number("memory.total-mib")
@@ -97,9 +106,13 @@ def _memory(wanted: Promise, device: Device) -> Result | None:
 
 
 def _ecc(wanted: Promise, device: Device) -> Result | None:
-    """Errors that could not be corrected since the driver was loaded; those of the device's whole life, and the parts, where told."""
+    """Errors that could not be corrected since the driver was loaded; those of the device's whole life, and the parts, where told.
+
+    Whether errors are to be corrected at all the device itself says (its default), or the product's facts.
+    """
     now, ever = device.number("ecc.uncorrected"), device.number("ecc.uncorrected-ever")
-    evidence = shown(device, "ecc.mode", "ecc.uncorrected", "ecc.corrected", "ecc.uncorrected-ever", "ecc.corrected-ever", "ecc.where")
+    modes = ("ecc.mode", "ecc.pending-mode", "ecc.default-mode")
+    evidence = shown(device, *modes, "ecc.uncorrected", "ecc.corrected", "ecc.uncorrected-ever", "ecc.corrected-ever", "ecc.where")
     if device.get("ecc.sram-worn"):
         action = "run NVIDIA's field diagnosis; a device that fails it is replaced"
         said = "its SRAM had more errors than the vendor lets pass"
@@ -109,10 +122,20 @@ def _ecc(wanted: Promise, device: Device) -> Result | None:
         return bad(ECC, Cause.HARDWARE, said, *evidence, action=RESET)
     if unread := first_unread(ECC, device, "ecc.mode", "ecc.pending-mode", "ecc.uncorrected", "ecc.sram-worn"):
         return unread
-    if now is None:
-        return None
     if device.get("ecc.mode") != device.get("ecc.pending-mode"):
         return worse(ECC, "error correction changes with the next reset of the device", *evidence, action=RESET)
+    if wanted.corrects_errors(device):
+        if device.get("ecc.mode") is False:
+            action = "if nobody wants this: `nvidia-smi --ecc-config=1`, then reset the device"
+            return worse(
+                ECC, "error correction is off, which the product has on as it is delivered", *evidence, *sources(wanted), action=action
+            )
+        if now is None and not device.get("mig") and not device.get("confidential"):
+            action = "look at `dmesg` for what the driver says of ECC or RAS, and whether a newer driver counts its errors"
+            said = "it counts no errors of its memory, which the product does"
+            return worse(ECC, said, *evidence, *sources(wanted), action=action)
+    if now is None:
+        return None
     life = f", {ever:.0f} in the device's life" if ever is not None else ""
     return good(ECC, f"no uncorrected error since the driver was loaded{life}", *evidence)
 

@@ -112,6 +112,7 @@ int nvmlDeviceGetHandleByPciBusId_v2(const char *address, void **out) {
 PAIR(nvmlDeviceGetCudaComputeCapability)
 PAIR(nvmlDeviceGetEccMode)
 PAIR(nvmlDeviceGetMigMode)
+NUMBER(nvmlDeviceGetDefaultEccMode)
 NUMBER(nvmlDeviceGetMaxMigDeviceCount)
 int nvmlDeviceGetMigDeviceHandleByIndex(void *device, u32 index, void **out) { /* the profile has the part's own INDEX */
     char behind[16];

@@ -235,6 +235,7 @@ DEVICE: dict[str, tuple[str, Ask]] = {
     "memory.used-mib": _of("nvmlDeviceGetMemoryInfo", take=lambda memory: memory.used // MIB),
     "ecc.mode": _of("nvmlDeviceGetEccMode", take=lambda pair: bool(pair[0])),
     "ecc.pending-mode": _of("nvmlDeviceGetEccMode", take=lambda pair: bool(pair[1])),
+    "ecc.default-mode": _of("nvmlDeviceGetDefaultEccMode", take=lambda modes: bool(modes[0])),
     "ecc.uncorrected": _of("nvmlDeviceGetTotalEccErrors", UNCORRECTED, VOLATILE),
     "ecc.corrected": _of("nvmlDeviceGetTotalEccErrors", CORRECTED, VOLATILE),
     "ecc.uncorrected-ever": _of("nvmlDeviceGetTotalEccErrors", UNCORRECTED, AGGREGATE),

@@ -15,7 +15,7 @@ GENERATIONS = {"2.5": 1, "5.0": 2, "8.0": 3, "16.0": 4, "32.0": 5, "64.0": 6}
 """By the transfers a second of one lane, in thousands of millions: the generation of PCI Express."""
 
 REFUSED = os.strerror(errno.EPERM)
-"""What amdgpu says of the sensors of a device that sleeps, since Linux 6.14 (drivers/gpu/drm/amd/pm/amdgpu_pm.c)."""
+"""What newer kernels say of the sensors of an AMD device that sleeps (drivers/gpu/drm/amd/pm/amdgpu_pm.c, pm_runtime_get_if_active)."""
 
 Ask = Callable[[Path], Any]
 
