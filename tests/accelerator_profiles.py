@@ -105,6 +105,7 @@ class Machine:
             "nvmlDeviceGetClockInfo.1": "345",
             "nvmlDeviceGetMaxClockInfo.1": "1980",
             "nvmlDeviceGetComputeRunningProcesses": "0",
+            "nvmlDeviceGetGraphicsRunningProcesses": "0",
             "nvmlDeviceGetFieldValues.230": "0",
             "nvmlDeviceGetGpuFabricInfo": "3 0" if self.fabric else "0 0",
             "nvmlDeviceGetGpuFabricInfoV": "0x1aa 1" if self.fabric else "0 0",

@@ -12,6 +12,7 @@ from accelerator_bench import A100, H100, L4, PCIE, Bench
 from accelerator_profiles import DENIED, DRIVER, LOST, MACHINES, STRUCTURE, UNKNOWN
 
 from aistack.facts.device_readings import UNSUPPORTED
+from aistack.host.probes.accelerators import MOST_DEVICES
 from aistack.host.probes.sysfs import taken
 from aistack.node.accelerators import judge
 from aistack.node.device_checks import Promise
@@ -119,3 +120,14 @@ def test_a_part_that_a_virtual_machine_was_given_need_not_count_errors(bench: Be
     for name, mode in (("nvmlDeviceGetVirtualizationMode", "2"), ("nvmlDeviceGetMigMode", "1 1")):
         results = bench.judge(L4, bench.look(L4, {**changes, f"0.{name}": mode}))
         assert "accelerator-ecc" not in {result.name for result in results}
+
+
+def test_a_link_that_is_not_told_hides_none_behind_it(bench: Bench) -> None:
+    (found,) = (one for one in bench.judge(H100, bench.look(H100, {"4.nvmlDeviceGetNvLinkState.3": None})) if one.outcome != "healthy")
+    assert found.message == "0000:30:00.0: 17 of 18 NVLinks are up"
+
+
+def test_a_driver_that_counts_any_number_of_devices_is_not_believed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"none": 3.0})
+    seen = bench.look(L4, {"nvmlDeviceGetCount": "100000", "0.nvmlDeviceGetMemoryInfo": "hang"})
+    assert len(seen.devices.value or ()) == MOST_DEVICES

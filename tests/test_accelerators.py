@@ -316,9 +316,10 @@ def test_a_device_that_programs_take_is_not_called_broken(bench: Bench) -> None:
         busy = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": "2"}, {f"0.{call}": code}, level="quick")
         (found,) = (result for result in bench.judge(L4, busy) if result.name == "accelerator-compute")
         assert found.outcome is Outcome.UNKNOWN and "taken by 2 programs" in found.message
-    little = bench.look(L4, cuda=SMALL, level="quick")
-    assert (little.devices.value or ())[0].get("copies.to-device-gbps") is None
-    assert verdict(bench.judge(L4, little)).outcome is Outcome.HEALTHY
+    little = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": "1"}, SMALL, level="quick")
+    every = {one.name: one for one in bench.judge(L4, little)}
+    assert every["accelerator-copies"].message == "no copies were tried: 64 MiB of it are free"
+    assert verdict(tuple(every.values())).outcome is Outcome.HEALTHY
 
 
 def test_who_hides_devices_from_their_programs_hides_none_from_the_gate(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,10 @@ LANE_GBPS = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}
 COPY_PART = 0.5
 """Of a link's rate, what copies must reach; packets' headers alone leave nine tenths of it."""
 
+FREE_PART = 0.75
+"""Of a device's memory, what has to be free where no program is on it: what DCGM's test of the memory takes at least, or fails
+(https://docs.nvidia.com/datacenter/dcgm/latest/user-guide/diag-memory-plugin.html)."""
+
 SLOWED = {
     "hardware-slowdown": "the board itself slows the clocks down",
     "hardware-thermal": "the device is too hot",
@@ -90,19 +94,32 @@ class Promise:
 
 
 def _memory(wanted: Promise, device: Device) -> Result | None:
+    """Its size, and how much of it nobody has who could be seen: a driver leaks memory where a program ended badly.
+
+    AMD names no such bound, and where an Arm processor and the device have each other's memory, Linux may use it: neither is judged.
+    """
     seen = device.number("memory.total-mib")
     if seen is None:
         silent = "memory.total-mib" not in device.values or (wanted.product is not None and wanted.product.shared_memory)
         return None if silent else cannot_tell(MEMORY, device, "memory.total-mib")
+    if unread := first_unread(MEMORY, device, "memory.used-mib"):
+        return unread
+    evidence = (("mib", f"{seen:.0f}"), *shown(device, "memory.used-mib", "programs", "programs.graphics"))
     if device.get("virtualization") == VGPU:
-        return good(MEMORY, f"{seen:.0f} MiB of memory, the part that this virtual machine was given", ("mib", f"{seen:.0f}"))
+        return good(MEMORY, f"{seen:.0f} MiB of memory, the part that this virtual machine was given", *evidence)
     least = wanted.product.least_memory if wanted.product else None
     if least is not None and seen < least[0] * 1024:
-        evidence = (("mib", f"{seen:.0f}"), ("least-gib", f"{least[0]:.1f}, {least[1]}"), *sources(wanted))
+        evidence = (*evidence, ("least-gib", f"{least[0]:.1f}, {least[1]}"), *sources(wanted))
         action = "compare the product with the recipe; a device that lost memory is to be replaced"
         said = f"{seen:.0f} MiB of memory; a whole one shows {least[0]:.1f} GiB at least ({least[1]})"
         return bad(MEMORY, Cause.UNKNOWN, said, *evidence, action=action)
-    return good(MEMORY, f"{seen:.0f} MiB of memory", ("mib", f"{seen:.0f}"))
+    used = device.number("memory.used-mib") or 0
+    own = wanted.vendor == "nvidia" and (wanted.product is None or wanted.product.host is None)
+    if own and used > (1 - FREE_PART) * seen and is_idle(device):
+        said = f"{used:.0f} of {seen:.0f} MiB of memory are used, and no program is seen on it"
+        action = f"{RESET}; in a container, look from the machine itself, where its programs are seen"
+        return worse(MEMORY, f"{said}; the vendor's own diagnosis asks for {FREE_PART:.0%} of it", *evidence, action=action)
+    return good(MEMORY, f"{seen:.0f} MiB of memory", *evidence)
 
 
 def _ecc(wanted: Promise, device: Device) -> Result | None:
@@ -272,6 +289,15 @@ def shown(device: Device, *names: str) -> tuple[tuple[str, str], ...]:
 def sources(wanted: Promise) -> tuple[tuple[str, str], ...]:
     """The catalog's product, as evidence of what a device was held against."""
     return (("catalog", wanted.product.id),) if wanted.product else ()
+
+
+def is_idle(device: Device) -> bool:
+    """Whether all who could have its memory can be seen, and nobody has it: neither programs nor screens, parts or virtual machines.
+
+    Of AMD's devices nobody tells the screens.
+    """
+    others = device.number("compute.programs") or device.get("mig") or device.get("virtualization") in ("host-vgpu", "host-vsga", VGPU)
+    return device.number("programs") == 0 and device.number("programs.graphics") == 0 and not others
 
 
 def is_unsupported(device: Device, name: str) -> bool:

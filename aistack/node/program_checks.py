@@ -6,10 +6,12 @@ from dataclasses import replace
 
 from aistack.facts.device_readings import UNTRIED, Device, Plain
 from aistack.facts.readings import Reading
-from aistack.node.device_checks import SOFTWARE_ERRORS, VGPU, Check, Promise, cannot_tell, link_floor, shown, sources
+from aistack.node.device_checks import RESET, SOFTWARE_ERRORS, VGPU, Check, Promise, cannot_tell, is_idle, link_floor, shown, sources
 from aistack.node.results import Cause, Outcome, Result, bad, good, worse
 
 COMPUTE, COPIES = "accelerator-compute", "accelerator-copies"
+
+LEAKED = f"if no program is there that could not be seen, {RESET}"
 
 MEMORY_PART = 0.8
 """Of what the vendor's own test of the memory must reach, what copies inside it must. Estimated, as that test is another program: an H100's
@@ -34,10 +36,10 @@ def _compute(wanted: Promise, device: Device) -> Result | None:
 
 
 def _ran(device: Device, reading: Reading[Plain]) -> Result:
-    names = ("compute.part", "compute.wrong-answers", "compute.wrong-words", "compute.tested-mib", "compute.seconds")
+    names = ("compute.part", "compute.wrong-answers", "compute.wrong-words", "compute.free-mib", "compute.tested-mib", "compute.seconds")
     evidence = shown(device, *names)
     if reading.value is None:
-        error, programs = reading.error or "", device.number("compute.programs" if device.get("compute.part") else "programs")
+        error, programs = reading.error or "", _programs(device)
         if error.startswith(UNTRIED):
             action = "nothing keeps apps from starting; whether they answer is then the only proof"
             return worse(COMPUTE, f"no program was run there: {error}", ("error", error), action=action)
@@ -51,9 +53,22 @@ def _ran(device: Device, reading: Reading[Plain]) -> Result:
     if wrong:
         said = f"it computes wrongly: {wrong[0][1]:.0f} wrong {wrong[0][0].rpartition('-')[2]}"
         return bad(COMPUTE, Cause.UNKNOWN, said, *evidence, action="take it out of service; run the vendor's diagnosis")
-    tested = device.number("compute.tested-mib")
+    said, tested = "a program ran and its answer was right", device.number("compute.tested-mib")
+    if tested == 0:
+        said = f"{said}, but no memory was tried: {_left(device)}"
+        return worse(COMPUTE, said, *evidence, action=LEAKED) if is_idle(device) else good(COMPUTE, said, *evidence)
     kept = f", {tested:.0f} MiB of memory keep what is written" if tested else ""
-    return good(COMPUTE, f"a program ran and its answer was right{kept}, {device.number('compute.seconds') or 0:.1f} s", *evidence)
+    return good(COMPUTE, f"{said}{kept}, {device.number('compute.seconds') or 0:.1f} s", *evidence)
+
+
+def _programs(device: Device) -> float:
+    """Whoever is on the device, or the part of it, beside the program that tried it: before or after that."""
+    after = None if device.get("compute.part") else device.number("programs")
+    return max(device.number("compute.programs") or 0, after or 0)
+
+
+def _left(device: Device) -> str:
+    return f"{device.number('compute.free-mib') or 0:.0f} MiB of it are free{', and no program is seen on it' if is_idle(device) else ''}"
 
 
 def _of_part(device: Device, result: Result) -> Result:
@@ -74,7 +89,10 @@ def _copies(wanted: Promise, device: Device) -> Result | None:
     """Copies between host and device, and inside its memory, against what the vendor's own diagnosis asks for."""
     to, back, inside = (device.number(f"copies.{way}-gbps") for way in ("to-device", "from-device", "inside"))
     if to is None or back is None or inside is None:
-        return None
+        if device.get("compute") is None or device.get("compute.free-mib") is None:
+            return None  # that no program ran, or which step failed, is told above
+        said, evidence = f"no copies were tried: {_left(device)}", shown(device, "compute.free-mib", "programs")
+        return _of_part(device, worse(COPIES, said, *evidence, action=LEAKED) if is_idle(device) else good(COPIES, said, *evidence))
     least, why = link_floor(device)
     # AMD's number is of another program (BabelStream) than the copies of its runtime that are measured here.
     asked = wanted.product.memory_bandwidth_minimum if wanted.product and wanted.vendor == "nvidia" else None
@@ -88,7 +106,7 @@ def _copies(wanted: Promise, device: Device) -> Result | None:
     evidence = (*evidence, *floors, *sources(wanted))
     if device.get("virtualization") == VGPU or device.get("compute.part"):
         return _of_part(device, good(COPIES, f"{said}; in a part of a device no floor holds", *evidence))
-    if programs := device.number("programs"):
+    if programs := _programs(device):
         return good(COPIES, f"{said}; beside {programs:.0f} programs no floor holds", *evidence)
     if least is not None and min(to, back) < least:
         action = "look at the link's width, at the slot's processor (NUMA), and at what else uses the bus"

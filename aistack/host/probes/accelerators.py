@@ -20,6 +20,9 @@ from aistack.values import dataclass
 SECONDS = {"none": 30.0, "quick": 60.0, "standard": 120.0, "thorough": 600.0}
 """How long a driver may take to answer, by the level of the check; at `none` nothing is computed."""
 
+MOST_DEVICES = 256
+"""More than any machine has: a driver in trouble may count any number."""
+
 MODULE = "/sys/module/nvidia/version"
 OPENNESS = "/proc/driver/nvidia/version"
 
@@ -75,7 +78,7 @@ def _unasked(source: str, answer: dict[str, Any], told: int) -> Iterator[Device]
         return
     hanging: Reading[Plain] = Reading(source=source, error=f"{HANGS}: {answer['unfinished']}")
     yield Device(values={"device": hanging, "pci.address": Reading(source=source, value=answer["asking"])})
-    for _ in range(answer["count"] - told - 1):
+    for _ in range(min(answer["count"], MOST_DEVICES) - told - 1):
         yield Device(values={"device": Reading(source=source, error="nobody could ask it behind one that does not answer")})
 
 

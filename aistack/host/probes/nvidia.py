@@ -162,17 +162,17 @@ def address(device: Any) -> str:
     return f"{info.domain:04x}:{info.bus:02x}:{info.device:02x}.0"
 
 
-def links(device: Any) -> tuple[int, int]:
-    """NVLinks that are up, and those that the device has."""
-    states = []
+def links(device: Any) -> dict[int, bool]:
+    """The NVLinks that the device has, by number, and whether each is up."""
+    found = {}
     for link in range(MOST_LINKS):
         try:
-            states.append(nvml.nvmlDeviceGetNvLinkState(device, link))
+            found[link] = bool(nvml.nvmlDeviceGetNvLinkState(device, link))
         except (nvml.NVMLError_NotSupported, nvml.NVMLError_InvalidArgument):
-            break
-    if not states:
+            continue
+    if not found:
         raise nvml.NVMLError(nvml.NVML_ERROR_NOT_SUPPORTED)
-    return sum(states), len(states)
+    return found
 
 
 def sram_worn(device: Any) -> bool:
@@ -212,8 +212,7 @@ def uuid(address: str, part: str | None = None) -> Any:
 
 def link_errors(device: Any) -> int:
     """Errors of replay, recovery and checksums over all NVLinks since the driver was loaded."""
-    _, count = links(device)
-    return sum(nvml.nvmlDeviceGetNvLinkErrorCounter(device, link, kind) for link in range(count) for kind in range(4))
+    return sum(nvml.nvmlDeviceGetNvLinkErrorCounter(device, link, kind) for link in links(device) for kind in range(4))
 
 
 def _call(name: str) -> tuple[str, Ask]:
@@ -271,12 +270,13 @@ DEVICE: dict[str, tuple[str, Ask]] = {
     "clocks.mhz": _of("nvmlDeviceGetClockInfo", 1),
     "clocks.most-mhz": _of("nvmlDeviceGetMaxClockInfo", 1),
     "programs": _of("nvmlDeviceGetComputeRunningProcesses", take=len),
+    "programs.graphics": _of("nvmlDeviceGetGraphicsRunningProcesses", take=len),
     "recovery": ("nvmlDeviceGetFieldValues", recovery),
     "fabric.state": ("nvmlDeviceGetGpuFabricInfo", lambda device: FABRIC[fabric(device).state]),
     "fabric.status": ("nvmlDeviceGetGpuFabricInfo", lambda device: fabric(device).status),
     "fabric.health": ("nvmlDeviceGetGpuFabricInfoV", fabric_health),
-    "links.up": ("nvmlDeviceGetNvLinkState", lambda device: links(device)[0]),
-    "links.all": ("nvmlDeviceGetNvLinkState", lambda device: links(device)[1]),
+    "links.up": ("nvmlDeviceGetNvLinkState", lambda device: sum(links(device).values())),
+    "links.all": ("nvmlDeviceGetNvLinkState", lambda device: len(links(device))),
     "links.errors": ("nvmlDeviceGetNvLinkErrorCounter", link_errors),
 }
 
@@ -314,6 +314,14 @@ def apart() -> list[dict[str, Any]]:
         elif address is not None:
             found.append({"place": [address], "known": {"pci.address": address}})
     return found if is_any_split else []
+
+
+def some(address: str, names: Sequence[str]) -> dict[str, Any]:
+    """The readings of those names, of one device, that it tells."""
+    nvml.nvmlInit()
+    device = nvml.nvmlDeviceGetHandleByPciBusId(address)
+    asked = {name: reading(DEVICE[name][0], partial(DEVICE[name][1], device)) for name in names}
+    return {name: one["value"] for name, one in asked.items() if "value" in one}
 
 
 def told(error: nvml.NVMLError) -> str:
