@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,3 +132,31 @@ def test_a_driver_that_counts_any_number_of_devices_is_not_believed(bench: Bench
     monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"none": 3.0})
     seen = bench.look(L4, {"nvmlDeviceGetCount": "100000", "0.nvmlDeviceGetMemoryInfo": "hang"})
     assert len(seen.devices.value or ()) == MOST_DEVICES
+
+
+V100, B300 = "nvidia/v100-16gb", "nvidia/b300"
+
+
+@pytest.mark.parametrize("down", [(3,), (2, 3), range(6)])
+def test_links_that_a_baseboard_joins_are_missed(bench: Bench, down: Sequence[int]) -> None:
+    changes: dict[str, str | None] = {f"1.nvmlDeviceGetNvLinkState.{link}": "0" for link in down}
+    (found,) = (one for one in bench.judge(V100, bench.look(V100, changes)) if one.outcome is not Outcome.HEALTHY)
+    assert (found.name, found.outcome, found.device) == ("accelerator-nvlink", Outcome.DEGRADED, "0000:18:00.0")
+    assert f"{6 - len(down)} of the 6 NVLinks are up" in found.message
+
+
+def test_a_module_alone_has_nobody_to_be_joined_with(bench: Bench) -> None:
+    changes: dict[str, str | None] = {"nvmlDeviceGetCount": "1", **{f"0.nvmlDeviceGetNvLinkState.{link}": "0" for link in range(6)}}
+    assert verdict(bench.judge(V100, bench.look(V100, changes), count=1)).outcome is Outcome.HEALTHY
+
+
+def test_a_module_has_all_its_lanes(bench: Bench) -> None:
+    """The vendor's diagnosis asks for one; the port that a virtual machine has is another matter."""
+    narrow: dict[str, str | None] = {f"0.nvmlDeviceGet{which}PcieLinkWidth": "1" for which in ("Curr", "Max")}
+    (found,) = (one for one in bench.judge(B300, bench.look(B300, narrow)) if one.outcome is not Outcome.HEALTHY)
+    assert (found.name, found.outcome) == (
+        "accelerator-link",
+        Outcome.DEGRADED,
+    ) and "5 x1; a module on its baseboard has x16" in found.message
+    given = {**narrow, "0.nvmlDeviceGetVirtualizationMode": "1"}
+    assert verdict(bench.judge(B300, bench.look(B300, given))).outcome is Outcome.HEALTHY

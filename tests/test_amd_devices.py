@@ -118,6 +118,12 @@ def test_a_virtual_function_has_no_link_of_its_own(tmp_path: Path, catalog: Cata
     assert failed(results) == [] and not {"accelerator-link", "accelerator-ecc", "accelerator-rows"} & {result.name for result in results}
 
 
+def test_a_whole_device_without_a_link_is_told(tmp_path: Path, catalog: Catalog) -> None:
+    folder = device_folder(lay(tmp_path, ADDRESSES[:1]), ADDRESSES[0])
+    write(folder, {"current_link_speed": "Unknown", "current_link_width": "0"})
+    assert failed(judged(tmp_path, catalog, count=1)) == [("accelerator-link", "degraded", None, ADDRESSES[0])]
+
+
 def test_a_whole_device_without_counters_of_errors_is_told(tmp_path: Path, catalog: Catalog) -> None:
     folder = device_folder(lay(tmp_path, ADDRESSES[:1]), ADDRESSES[0])
     shutil.rmtree(folder / "ras")

@@ -50,7 +50,8 @@ class Accelerator:
     later (`"550": 550.127.08`). `interconnect` is one of `none`, `pcie`, `nvlink-bridge`, `nvswitch`, `nvl72`, `nvlink` the generation of
     its NVLink, and `links` how many links one device has to others or to switches (NVLink, Infinity Fabric). `pcie` is the most that the
     board can do, `pcie_minimum` what its vendor's diagnosis asks of a link at least. `power_watts` is the limit of its power as it is sold;
-    some boards are made with less, and say so themselves. `memory_minimum` are the GiB of memory that its driver shows at least, and
+    some boards are made with less, and say so themselves, but none with less than `power_minimum`, below which its vendor's diagnosis has
+    nothing to test. `memory_minimum` are the GiB of memory that its driver shows at least, and
     `memory_bandwidth_minimum` is what the vendor's test of the device's own memory must reach, in GB (10^9 bytes) a second.
     `firmware` are the files below /usr/lib/firmware that the kernel's own driver asks for.
     `elsewhere` says in a sentence where its driver comes from, if not from an OS's archives.
@@ -81,6 +82,7 @@ class Accelerator:
     pcie: Pcie | None = None
     pcie_minimum: Pcie | None = None
     power_watts: int | None = None
+    power_minimum: int | None = None
     memory_minimum: int | None = None
     memory_bandwidth_minimum: int | None = None
     firmware: tuple[str, ...] = ()

@@ -210,11 +210,15 @@ def _power(wanted: Promise, device: Device) -> Result | None:
         return unread
     if limit is None or default is None:
         return None
-    product = wanted.product.power_watts if wanted.product else None
+    product, least = (wanted.product.power_watts, wanted.product.power_minimum) if wanted.product else (None, None)
     evidence = (("limit-watts", f"{limit:.0f}"), ("default-watts", f"{default:.0f}"), ("product-watts", str(product or "unknown")))
     if limit < default:
         action = "if nobody wants this, set it back: `nvidia-smi --power-limit`, or amdgpu's file power1_cap"
         return worse(POWER, f"its power is limited to {limit:.0f} W of {default:.0f} W", *evidence, action=action)
+    if least is not None and limit < least:
+        said = f"its power limit is {limit:.0f} W, as it was made; the vendor's own diagnosis asks for {least} W"
+        action = "compare its VBIOS with that of other devices of the product; the machine's maker may have limited it"
+        return worse(POWER, said, *evidence, *sources(wanted), action=action)
     return good(POWER, f"its power limit is {limit:.0f} W", *evidence)
 
 

@@ -21,8 +21,9 @@ def _link(wanted: Promise, device: Device) -> Result | None:
     if unread := first_unread(LINK, device, "pcie.generation", "pcie.lanes", "pcie.most-generation", "pcie.most-lanes"):
         return unread
     if generation is None or lanes is None:
-        return None
+        return _unlinked(wanted, device)
     least, product = (wanted.product.pcie_minimum, wanted.product.pcie) if wanted.product else (None, None)
+    is_module = wanted.product is not None and wanted.product.links is not None and device.get("virtualization") != "passthrough"
     read = ("compute.pcie-generation", "compute.pcie-lanes", "pcie.generation", "pcie.lanes", "pcie.most-generation", "pcie.most-lanes")
     evidence = shown(device, *read, "pcie.replays")
     evidence = (*evidence, *sources(wanted))
@@ -35,6 +36,9 @@ def _link(wanted: Promise, device: Device) -> Result | None:
     if least is not None and (lanes < least.lanes or (awake and generation < least.generation)):
         action = "give it a slot, or a virtual machine's port, that can do as much"
         return worse(LINK, f"{said}; the vendor's own diagnosis asks for {least.generation} x{least.lanes}", *evidence, action=action)
+    if least is None and is_module and product is not None and lanes < product.lanes:
+        action = "look at the baseboard's connectors and its PCI Express switches (`lspci -vv`)"
+        return worse(LINK, f"{said}; a module on its baseboard has x{product.lanes}", *evidence, action=action)
     of_product = (
         f", of the product's {product.generation} x{product.lanes}"
         if product and (generation, lanes) != (product.generation, product.lanes)
@@ -43,24 +47,39 @@ def _link(wanted: Promise, device: Device) -> Result | None:
     return good(LINK, f"{said}{of_product}", *evidence)
 
 
-def _links(wanted: Promise, device: Device) -> Result | None:
-    """NVLinks through switches, all of which have to be up. Those for bridges may join none, some or all: how many, nobody promised.
+def _unlinked(wanted: Promise, device: Device) -> Result | None:
+    """A device of whose link its kernel knows nothing: as of the parts that virtual machines are given, where these are known."""
+    if wanted.product is None or not wanted.product.virtual_ids or "pcie.lanes" not in device.values or wanted.is_part(device):
+        return None
+    action = "look at `dmesg` and `lspci -vv`; a virtual machine has to be given the device behind a port of PCI Express"
+    return worse(LINK, "the kernel knows no PCI Express link of it", *sources(wanted), action=action)
 
-    The parts of a device that is split use none, and an A100's are then off
-    (https://docs.nvidia.com/datacenter/tesla/fabric-manager-user-guide/index.html).
+
+def _links(wanted: Promise, device: Device) -> Result | None:
+    """NVLinks through switches, all of which have to be up, and those that a baseboard joins, of which it may leave some.
+
+    Those for bridges may join none, some or all: how many, nobody promised. The parts of a device that is split use none, and an A100's are
+    then off (https://docs.nvidia.com/datacenter/tesla/fabric-manager-user-guide/index.html).
     """
     up, there = device.number("links.up"), device.number("links.all")
     evidence = shown(device, "links.up", "links.all", "links.errors")
     if unread := first_unread(NVLINK, device, "links.up", "links.all"):
         return unread
+    own, is_alone = wanted.product.links if wanted.product else None, wanted.count == 1
     if not wanted.is_fabric or device.get("mig"):
+        if own is not None and "links.up" in device.values and not is_alone and not device.get("mig") and (up or 0) < own:
+            said = f"{up or 0:.0f} of the {own} NVLinks are up that join the product's modules"
+            action = (
+                "look at `nvidia-smi nvlink -s`; some machines join fewer, and a virtual machine may lack the devices at their other ends"
+            )
+            return worse(NVLINK, said, *evidence, *sources(wanted), action=action)
         return None if up is None else good(NVLINK, f"{up:.0f} of {there or up:.0f} NVLinks are up", *evidence)
     if up is None and device.get("virtualization") == "passthrough" and device.get("fabric.state") in (None, "not supported"):
         return worse(NVLINK, "this virtual machine was given the device without its NVLinks", *evidence)
     if up is None:
         action = "look at `dmesg` for NVLink and the fabric manager"
         return bad(NVLINK, Cause.UNKNOWN, "the driver shows no NVLink", *evidence, action=action)
-    least = (wanted.product.links if wanted.product else None) or there or up
+    least = own or there or up
     if up < least:
         action = "look at `nvidia-smi nvlink -e` and the fabric manager's log; a link that stays down is a cable, a switch or the device"
         return bad(NVLINK, Cause.UNKNOWN, f"{up:.0f} of {least:.0f} NVLinks are up", *evidence, *sources(wanted), action=action)
