@@ -16,17 +16,18 @@ from aistack.values import dataclass
 HERE = Path(__file__).parent
 DRIVER = "580.159.04"
 MIB = 1 << 20
-LOST, UNKNOWN, LIBRARY_MISMATCH, NOT_LOADED, INVALID = "!15", "!999", "!18", "!9", "!2"
-"""NVML's codes for a device that is lost, an unknown error, a library that is not of the module's version, or finds no module, and a wrong
-argument."""
+LOST, UNKNOWN, LIBRARY_MISMATCH, NOT_LOADED, INVALID, DENIED, STRUCTURE = "!15", "!999", "!18", "!9", "!2", "!4", "!25"
+"""NVML's codes for a device that is lost, an unknown error, a library that is not of the module's version, or finds no module, a wrong
+argument, no permission, and a version of a structure that it does not know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """A machine of `count` equal devices; `pci` is the device's number on PCI, `links` its NVLinks, `fabric` whether switches join them.
 
-    Without switches nothing joins them: NVML shows the links of a card without a bridge, and all are down. `mig` are the parts into which
-    each is split, by index and profile: its links are off then (an A100's), and CUDA shows one part of all where it is not told which.
+    Without switches nothing joins them, unless their baseboard does (`joined`): NVML shows the links of a card without a bridge, and all
+    are down. `mig` are the parts into which each is split, by index and profile: its links are off then (an A100's), and CUDA shows one
+    part of all where it is not told which.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Machine:
     generation: int = 5
     links: int = 0
     fabric: bool = False
+    joined: bool = False
     watts: int = 700
     mig: tuple[tuple[int, str], ...] = ()
     ecc: bool = True
@@ -84,6 +86,7 @@ class Machine:
             "nvmlDeviceGetCudaComputeCapability": self.capability.replace(".", " "),
             "nvmlDeviceGetMemoryInfo": f"{self.memory_mib * MIB} {480 * MIB}",
             "nvmlDeviceGetEccMode": "1 1" if self.ecc else "0 0",
+            "nvmlDeviceGetDefaultEccMode": str(int(self.ecc)),
             "nvmlDeviceGetRemappedRows": "0 0 0 0",
             "nvmlDeviceGetSramEccErrorStatus": "0",
             "nvmlDeviceGetCurrPcieLinkGeneration": str(self.generation),
@@ -104,13 +107,16 @@ class Machine:
             "nvmlDeviceGetClockInfo.1": "345",
             "nvmlDeviceGetMaxClockInfo.1": "1980",
             "nvmlDeviceGetComputeRunningProcesses": "0",
+            "nvmlDeviceGetGraphicsRunningProcesses": "0",
             "nvmlDeviceGetFieldValues.230": "0",
             "nvmlDeviceGetGpuFabricInfo": "3 0" if self.fabric else "0 0",
             "nvmlDeviceGetGpuFabricInfoV": "0x1aa 1" if self.fabric else "0 0",
         }
         values |= {f"nvmlDeviceGetTotalEccErrors.{kind}.{counter}": "0" for kind in (0, 1) for counter in (0, 1) if self.ecc}
-        values |= {f"nvmlDeviceGetNvLinkState.{link}": str(int(self.fabric and not self.mig)) for link in range(self.links)}
-        up = range(self.links if self.fabric else 0)
+        values |= {
+            f"nvmlDeviceGetNvLinkState.{link}": str(int((self.fabric or self.joined) and not self.mig)) for link in range(self.links)
+        }
+        up = range(self.links if self.fabric or self.joined else 0)
         values |= {f"nvmlDeviceGetNvLinkErrorCounter.{link}.{kind}": "0" for link in up for kind in range(4)}
         return values
 
@@ -146,6 +152,23 @@ MACHINES = {
         links=12,
         fabric=True,
         watts=400,
+    ),
+    "nvidia/v100-16gb": Machine(
+        name="Tesla V100-SXM2-16GB", pci="1db1", count=8, memory_mib=16384, capability="7.0", generation=3, links=6, joined=True, watts=300
+    ),
+    "nvidia/a100-sxm-64gb": Machine(
+        name="NVIDIA A100-SXM-64GB",
+        pci="20b3",
+        count=4,
+        memory_mib=65536,
+        capability="8.0",
+        generation=4,
+        links=12,
+        joined=True,
+        watts=400,
+    ),
+    "nvidia/b300": Machine(
+        name="NVIDIA B300 SXM6 AC", pci="3182", count=8, memory_mib=275040, capability="10.3", links=18, fabric=True, watts=1100
     ),
 }
 """By the catalog's product: a machine with it as it leaves its maker."""

@@ -39,6 +39,11 @@ def test_a_bridge_over_some_links_is_as_good_as_none(bench: Bench) -> None:
         assert links.outcome is Outcome.HEALTHY and words in links.message
 
 
+def uncounted(device: int) -> dict[str, str | None]:
+    """A device without counters of errors, as where they are not corrected."""
+    return {f"{device}.nvmlDeviceGetTotalEccErrors.{kind}.{counter}": None for kind in (0, 1) for counter in (0, 1)}
+
+
 FAULTS: dict[str, tuple[str, dict[str, str | None], str, str, str | None, str]] = {
     "gone from the bus": (H100, {"3.nvmlDeviceGetHandleByIndex": LOST}, "accelerator-count", "unhealthy", "unknown", "lost 1 of 8"),
     "one fewer": (H100, {"nvmlDeviceGetCount": "7"}, "accelerator-count", "unhealthy", "unknown", "knows 7 of 8 x nvidia/h100-sxm-80gb"),
@@ -46,6 +51,39 @@ FAULTS: dict[str, tuple[str, dict[str, str | None], str, str, str | None, str]] 
     "uncorrectable error": (H100, {"5.nvmlDeviceGetTotalEccErrors.1.0": "2"}, "accelerator-ecc", "unhealthy", "hardware", "2 errors"),
     "caches worn out": (H100, {"5.nvmlDeviceGetSramEccErrorStatus": "1"}, "accelerator-ecc", "unhealthy", "hardware", "SRAM"),
     "error correction off next time": (H100, {"5.nvmlDeviceGetEccMode": "1 0"}, "accelerator-ecc", "degraded", None, "next reset"),
+    "error correction off": (
+        H100,
+        {"5.nvmlDeviceGetEccMode": "0 0", **uncounted(5)},
+        "accelerator-ecc",
+        "degraded",
+        None,
+        "correction is off",
+    ),
+    "error correction on next time": (
+        H100,
+        {"5.nvmlDeviceGetEccMode": "0 1", **uncounted(5)},
+        "accelerator-ecc",
+        "degraded",
+        None,
+        "next reset",
+    ),
+    "error correction off, on a card with a default of its own": (
+        "nvidia/l4",
+        {"0.nvmlDeviceGetEccMode": "0 0", **uncounted(0)},
+        "accelerator-ecc",
+        "degraded",
+        None,
+        "correction is off",
+    ),
+    "no counters of errors": (H100, uncounted(5), "accelerator-ecc", "degraded", None, "counts no errors"),
+    "no word of error correction": (
+        H100,
+        {"5.nvmlDeviceGetEccMode": None, "5.nvmlDeviceGetDefaultEccMode": None, **uncounted(5)},
+        "accelerator-ecc",
+        "degraded",
+        None,
+        "counts no errors",
+    ),
     "row failed": (H100, {"1.nvmlDeviceGetRemappedRows": "0 3 0 1"}, "accelerator-rows", "unhealthy", "hardware", "could not be replaced"),
     "row pending": (A100, {"1.nvmlDeviceGetRemappedRows": "0 1 1 0"}, "accelerator-rows", "degraded", None, "next reset"),
     "wrong memory": (H100, {"0.nvmlDeviceGetMemoryInfo": f"{40960 * MIB} 0"}, "accelerator-memory", "unhealthy", "unknown", "40960 MiB"),
@@ -77,6 +115,14 @@ FAULTS: dict[str, tuple[str, dict[str, str | None], str, str, str | None, str]] 
     ),
     "too hot": (L4, {"0.nvmlDeviceGetCurrentClocksThrottleReasons": "0x48"}, "accelerator-clocks", "degraded", None, "board itself"),
     "less power": (L4, {"0.nvmlDeviceGetEnforcedPowerLimit": "40000"}, "accelerator-power", "degraded", None, "40 W of 72 W"),
+    "made with less power": (
+        H100,
+        {"1.nvmlDeviceGetEnforcedPowerLimit": "350000", "1.nvmlDeviceGetPowerManagementDefaultLimit": "350000"},
+        "accelerator-power",
+        "degraded",
+        None,
+        "350 W, as it was made; the vendor's own diagnosis asks for 525 W",
+    ),
     "split": (A100, {"0.nvmlDeviceGetMigMode": "1 1"}, "accelerator-modes", "degraded", None, "MIG"),
     "prohibited": (L4, {"0.nvmlDeviceGetComputeMode": "2"}, "accelerator-modes", "unhealthy", "unknown", "no program"),
     "no persistence": (L4, {"0.nvmlDeviceGetPersistenceMode": "0"}, "accelerator-modes", "degraded", None, "unloads"),
@@ -278,9 +324,10 @@ def test_a_device_that_programs_take_is_not_called_broken(bench: Bench) -> None:
         busy = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": "2"}, {f"0.{call}": code}, level="quick")
         (found,) = (result for result in bench.judge(L4, busy) if result.name == "accelerator-compute")
         assert found.outcome is Outcome.UNKNOWN and "taken by 2 programs" in found.message
-    little = bench.look(L4, cuda=SMALL, level="quick")
-    assert (little.devices.value or ())[0].get("copies.to-device-gbps") is None
-    assert verdict(bench.judge(L4, little)).outcome is Outcome.HEALTHY
+    little = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": "1"}, SMALL, level="quick")
+    every = {one.name: one for one in bench.judge(L4, little)}
+    assert every["accelerator-copies"].message == "no copies were tried: 64 MiB of it are free"
+    assert verdict(tuple(every.values())).outcome is Outcome.HEALTHY
 
 
 def test_who_hides_devices_from_their_programs_hides_none_from_the_gate(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,19 @@ def test_a_virtual_function_has_no_link_of_its_own(tmp_path: Path, catalog: Cata
     assert failed(results) == [] and not {"accelerator-link", "accelerator-ecc", "accelerator-rows"} & {result.name for result in results}
 
 
+def test_a_whole_device_without_a_link_is_told(tmp_path: Path, catalog: Catalog) -> None:
+    folder = device_folder(lay(tmp_path, ADDRESSES[:1]), ADDRESSES[0])
+    write(folder, {"current_link_speed": "Unknown", "current_link_width": "0"})
+    assert failed(judged(tmp_path, catalog, count=1)) == [("accelerator-link", "degraded", None, ADDRESSES[0])]
+
+
+def test_a_whole_device_without_counters_of_errors_is_told(tmp_path: Path, catalog: Catalog) -> None:
+    folder = device_folder(lay(tmp_path, ADDRESSES[:1]), ADDRESSES[0])
+    shutil.rmtree(folder / "ras")
+    (found,) = (result for result in judged(tmp_path, catalog, count=1) if result.outcome is not Outcome.HEALTHY)
+    assert (found.name, found.outcome) == ("accelerator-ecc", Outcome.DEGRADED) and "counts no errors" in found.message
+
+
 def test_a_board_with_bridges_of_its_own_is_judged_by_its_outer_link(tmp_path: Path, catalog: Catalog) -> None:
     """A W7900: the device's own link, behind the board's switch, is always the fastest."""
     lay(tmp_path, ADDRESSES[:1])

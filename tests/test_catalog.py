@@ -146,9 +146,12 @@ def test_what_a_product_must_reach_is_possible(catalog: Catalog) -> None:
             assert 1 <= product.pcie.generation <= 6 and product.pcie.lanes in (4, 8, 16), product.id
         if product.pcie is not None and (least := product.pcie_minimum) is not None:
             assert least.generation <= product.pcie.generation and least.lanes <= product.pcie.lanes, product.id
-        assert product.links is None or product.vendor == "amd" or product.interconnect in ("nvswitch", "nvl72"), product.id
+        is_module = not re.search(r"pcie|nvl\b", product.id)
+        assert product.links is None or product.vendor == "amd" or (is_module and product.kind == "data-centre"), product.id
         assert product.links is None or 2 <= product.links <= 18, product.id
+        assert set(product.virtual_ids) < set(product.pci_ids) or not product.virtual_ids, product.id
         assert product.power_watts is None or 20 <= product.power_watts <= 1500, product.id
+        assert product.power_minimum is None or product.power_minimum <= 0.9 * (product.power_watts or 0), product.id
         assert product.memory_bandwidth_minimum is None or 100 <= product.memory_bandwidth_minimum <= 5000, product.id
         memory = product.least_memory
         assert memory is None or (product.memory_gib and 0.85 <= memory[0] / product.memory_gib < 1), product.id

@@ -48,8 +48,10 @@ PURE_MODULES = {
     "node/fleet.py",
     "node/fleet_reading.py",
     "node/health.py",
+    "node/link_checks.py",
     "node/machine_snapshot.py",
     "node/metrics.py",
+    "node/program_checks.py",
     "node/results.py",
     "node/status.py",
 }

@@ -41,7 +41,8 @@ class Pcie:
 class Accelerator:
     """A product; memory is for one piece: `memory_gib` as marketed, `memory_bytes` what programs see (both None for a CPU).
 
-    `ecc: inline` says that the bits of error correction, which is on as the product is delivered, take a part of that memory.
+    `ecc` says that its memory's errors are corrected as the product is delivered: `inline` with bits that take a part of that memory,
+    `sideband` with bits of their own. `virtual_ids` are those of `pci_ids` that the parts have which virtual machines are given (SR-IOV).
     With `shared_memory` it is the processor's own: the system, its programs and what the accelerator holds have to fit into it together.
     `target` is what compilers call the architecture where it is not NVIDIA's (`gfx942`, `gaudi3`).
     `open_modules` says whether the open kernel modules are `required`, `supported` or `unsupported`; `driver_minimum` is the first
@@ -49,7 +50,8 @@ class Accelerator:
     later (`"550": 550.127.08`). `interconnect` is one of `none`, `pcie`, `nvlink-bridge`, `nvswitch`, `nvl72`, `nvlink` the generation of
     its NVLink, and `links` how many links one device has to others or to switches (NVLink, Infinity Fabric). `pcie` is the most that the
     board can do, `pcie_minimum` what its vendor's diagnosis asks of a link at least. `power_watts` is the limit of its power as it is sold;
-    some boards are made with less, and say so themselves. `memory_minimum` are the GiB of memory that its driver shows at least, and
+    some boards are made with less, and say so themselves, but none with less than `power_minimum`, below which its vendor's diagnosis has
+    nothing to test. `memory_minimum` are the GiB of memory that its driver shows at least, and
     `memory_bandwidth_minimum` is what the vendor's test of the device's own memory must reach, in GB (10^9 bytes) a second.
     `firmware` are the files below /usr/lib/firmware that the kernel's own driver asks for.
     `elsewhere` says in a sentence where its driver comes from, if not from an OS's archives.
@@ -66,9 +68,10 @@ class Accelerator:
     compute_capability: str | None = None
     target: str | None = None
     pci_ids: tuple[str, ...] = ()
+    virtual_ids: tuple[str, ...] = ()
     memory_gib: int | None = None
     memory_bytes: int | None = None
-    ecc: Literal["inline"] | None = None
+    ecc: Literal["inline", "sideband"] | None = None
     shared_memory: bool = False
     driver_minimum: str | None = None
     driver_branches: Mapping[str, str] = field(default_factory=dict)
@@ -79,6 +82,7 @@ class Accelerator:
     pcie: Pcie | None = None
     pcie_minimum: Pcie | None = None
     power_watts: int | None = None
+    power_minimum: int | None = None
     memory_minimum: int | None = None
     memory_bandwidth_minimum: int | None = None
     firmware: tuple[str, ...] = ()

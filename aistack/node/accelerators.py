@@ -10,9 +10,12 @@ from aistack.facts.device_readings import CUT, HANGS, NOBODY, Accelerators, Devi
 from aistack.facts.faults import Fault, Faults
 from aistack.facts.kernel_log import CONTAINED
 from aistack.facts.readings import Reading
-from aistack.node.device_checks import CHECKS, COMPUTE, RESET, SOFTWARE_ERRORS, Promise
+from aistack.node import device_checks, link_checks, program_checks
+from aistack.node.device_checks import RESET, SOFTWARE_ERRORS, Promise
+from aistack.node.program_checks import COMPUTE
 from aistack.node.results import Cause, Outcome, Result, bad, good, untold, worse
 
+CHECKS = (*device_checks.CHECKS, *link_checks.CHECKS, *program_checks.CHECKS)
 COUNT, DRIVER, LOG, MACHINE = "accelerator-count", "accelerator-driver", "accelerator-log", "machine-log"
 
 

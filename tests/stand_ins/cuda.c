@@ -73,7 +73,7 @@ int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsign
     uint64_t wrong = (uint64_t)number(current, "wrong", 0);
     for (uint64_t i = 0; i < count; i++) {
         if (function == &fill) words[i] = value((uint32_t)i, seed) ^ (i < wrong);
-        else if (words[i] != value((uint32_t)i, seed)) ++**(uint32_t **)arguments[3];
+        else if (words[i] != value((uint32_t)i, seed)) ++**(uint64_t **)arguments[3];
     }
     return says(current, "cuLaunchKernel");
 }

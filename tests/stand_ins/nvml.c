@@ -1,6 +1,7 @@
 /* A stand-in for libnvidia-ml.so.1 with NVML's ABI, serving the profile that STAND_IN_NVML names: the system's values by their function's
  * name, a device's as INDEX.FUNCTION, with the arguments that matter behind it (0.nvmlDeviceGetTotalEccErrors.1.0). Pairs and structures
  * are numbers with spaces between. */
+#include <dlfcn.h>
 #include "profile.h"
 
 typedef unsigned int u32;
@@ -112,6 +113,7 @@ int nvmlDeviceGetHandleByPciBusId_v2(const char *address, void **out) {
 PAIR(nvmlDeviceGetCudaComputeCapability)
 PAIR(nvmlDeviceGetEccMode)
 PAIR(nvmlDeviceGetMigMode)
+NUMBER(nvmlDeviceGetDefaultEccMode)
 NUMBER(nvmlDeviceGetMaxMigDeviceCount)
 int nvmlDeviceGetMigDeviceHandleByIndex(void *device, u32 index, void **out) { /* the profile has the part's own INDEX */
     char behind[16];
@@ -170,15 +172,23 @@ int nvmlDeviceGetNvLinkErrorCounter(void *device, u32 link, u32 counter, u64 *ou
 int nvmlDeviceGetCurrentClocksThrottleReasons(void *device, u64 *out) {
     return numbers(device, "nvmlDeviceGetCurrentClocksThrottleReasons", "", out, 1);
 }
-int nvmlDeviceGetComputeRunningProcesses_v3(void *device, u32 *count, void *out) {
-    u64 n;
+static int processes(void *device, const char *function, u32 *count, void *out) { /* a second number is what is said later: where CUDA is not loaded */
+    char text[32];
+    u64 n, later;
     u32 room = *count;
-    int code = numbers(device, "nvmlDeviceGetComputeRunningProcesses", "", &n, 1);
+    int code = words(device, function, text, sizeof text);
     if (code) return code;
+    if (sscanf(text, "%llu %llu", &n, &later) == 2 && !dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD)) n = later;
     *count = (u32)n;
     if (room < n) return INSUFFICIENT;
     memset(out, 0, n * 24);
     return 0;
+}
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, u32 *count, void *out) {
+    return processes(device, "nvmlDeviceGetComputeRunningProcesses", count, out);
+}
+int nvmlDeviceGetGraphicsRunningProcesses_v3(void *device, u32 *count, void *out) {
+    return processes(device, "nvmlDeviceGetGraphicsRunningProcesses", count, out);
 }
 int nvmlDeviceGetFieldValues(void *device, int count, Field *fields) {
     for (int i = 0; i < count; i++) {

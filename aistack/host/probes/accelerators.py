@@ -24,6 +24,8 @@ SECONDS = {"none": 30.0, "quick": 60.0, "standard": 120.0, "thorough": 600.0}
 
 PART = 0.8
 """Of the time that is left, what programs may take: after them the driver is asked again."""
+MOST_DEVICES = 256
+"""More than any machine has: a driver in trouble may count any number."""
 
 MODULE = "/sys/module/nvidia/version"
 OPENNESS = "/proc/driver/nvidia/version"
@@ -90,7 +92,7 @@ def _unasked(source: str, answer: dict[str, Any], told: int) -> Iterator[Device]
     why = str(answer["unfinished"])
     hanging: Reading[Plain] = Reading(source=source, error=why if why.startswith(CUT) else f"{HANGS}: {why}")
     yield Device(values={"device": hanging, "pci.address": Reading(source=source, value=answer["asking"])})
-    for _ in range(answer["count"] - told - 1):
+    for _ in range(min(answer["count"], MOST_DEVICES) - told - 1):
         yield Device(values={"device": Reading(source=source, error="nobody could ask it behind one that does not answer")})
 
 

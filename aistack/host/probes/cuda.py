@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -32,6 +32,12 @@ ROUNDS, COPIES = 2, 3
 
 LEVELS = {"quick": 0.0, "standard": 0.1, "thorough": 0.9}
 """Part of the device's free memory that is filled and read back, by the level of the check."""
+
+LINK = {"pcie.generation": "compute.pcie-generation", "pcie.lanes": "compute.pcie-lanes"}
+"""What the device's link to the host is read as while it works and the link cannot sleep."""
+
+PROGRAMS = {"programs": "compute.programs"}
+"""Whoever is on the device before this program is: they may end while it tries."""
 
 PATTERNS = (0x00000000, 0xFFFFFFFF, 0xA5A5A5A5)
 
@@ -119,7 +125,7 @@ end:
     ld.volatile.global.u32 %seen, [%at];
     setp.eq.u32 %same, %seen, %v;
     @%same bra next;
-    red.global.add.u32 [%wrong], 1;
+    red.global.add.u64 [%wrong], 1;
 next:
     add.u64 %i, %i, %step;
     bra again;
@@ -218,22 +224,22 @@ def small_answer(driver: Driver, fill: ctypes.c_void_p) -> int:
 def wrong_words(driver: Driver, kernels: tuple[ctypes.c_void_p, ctypes.c_void_p], size: int) -> int:
     """Words that did not keep what was written into `size` bytes of the device's memory, over all patterns."""
     fill, compare = kernels
-    count, zero, found = ctypes.c_uint64(size // 4), ctypes.c_uint32(0), ctypes.c_uint32(0)
-    with memory(driver, size) as words, memory(driver, 4) as wrong:
-        driver("cuMemcpyHtoD_v2", wrong, ctypes.byref(zero), ctypes.c_size_t(4))
+    count, zero, found = ctypes.c_uint64(size // 4), ctypes.c_uint64(0), ctypes.c_uint64(0)
+    with memory(driver, size) as words, memory(driver, 8) as wrong:
+        driver("cuMemcpyHtoD_v2", wrong, ctypes.byref(zero), ctypes.c_size_t(8))
         start = ctypes.c_uint64(words.value or 0)
         for pattern in PATTERNS:
             launch(driver, fill, (start, count, ctypes.c_uint32(pattern)), words=count.value)
             arguments = (start, count, ctypes.c_uint32(pattern), ctypes.c_uint64(wrong.value or 0))
             launch(driver, compare, arguments, words=count.value)
-        driver("cuMemcpyDtoH_v2", ctypes.byref(found), wrong, ctypes.c_size_t(4))
+        driver("cuMemcpyDtoH_v2", ctypes.byref(found), wrong, ctypes.c_size_t(8))
     return found.value
 
 
 def copies(driver: Driver) -> dict[str, float]:
     """The best of a few rounds of copies each way, in GB/s (10^9 bytes): to the device, from it, and inside it (bytes read and written).
 
-    Nothing where other programs leave too little of the device's memory for it.
+    Nothing where too little of the device's memory is free for it.
     """
     if free_bytes(driver) < 3 * COPY_BYTES:
         return {}
@@ -260,19 +266,14 @@ def _best(driver: Driver, call: str, target: ctypes.c_void_p, source: ctypes.c_v
     return COPIES * size.value / min(seconds) / 1e9
 
 
-def link(address: str) -> dict[str, int]:
-    """The device's link to the host while it works and the link cannot sleep; nothing where NVML does not tell."""
+def told(address: str, names: Mapping[str, str]) -> dict[str, Any]:
+    """What NVML tells of a device beside this program, under these names by its own; nothing where it does not."""
     try:
-        import pynvml as nvml  # without it everything else can be tried
+        from aistack.host.probes import nvidia  # without NVML everything else can be tried
     except ImportError:
         return {}
-    try:
-        nvml.nvmlInit()
-        device = nvml.nvmlDeviceGetHandleByPciBusId(address)
-        asked = {"generation": nvml.nvmlDeviceGetCurrPcieLinkGeneration, "lanes": nvml.nvmlDeviceGetCurrPcieLinkWidth}
-        return {f"compute.pcie-{name}": ask(device) for name, ask in asked.items()}
-    except (nvml.NVMLError, AttributeError):
-        return {}
+    found = nvidia.reading("NVML", partial(nvidia.some, address, list(names))).get("value", {})
+    return {names[name]: value for name, value in found.items()}
 
 
 def apart() -> Any:
@@ -308,15 +309,18 @@ def examine(driver: Driver, ordinal: int, level: str) -> dict[str, Any]:
         device = driver.number("cuDeviceGet", ordinal)
         found["pci.address"] = driver.text("cuDeviceGetPCIBusId", device).lower()
         say({"asking": found["pci.address"]})
+        found |= told(found["pci.address"], PROGRAMS)
         with context(driver, device):
             found["compute.context-seconds"] = round(time.perf_counter() - start, 3)
             kernels = functions(driver)
+            found["compute.free-mib"] = free_bytes(driver) // MIB
             found["compute.wrong-answers"] = small_answer(driver, kernels[0])
             found |= copies(driver)
-            found |= link(found["pci.address"])
+            found |= told(found["pci.address"], LINK)
             size = int(free_bytes(driver) * LEVELS[level]) // MIB * MIB
             if size:
                 found["compute.wrong-words"] = wrong_words(driver, kernels, size)
+            if LEVELS[level]:
                 found["compute.tested-mib"] = size // MIB
     except CudaError as error:
         found["compute.error"] = str(error)

@@ -243,12 +243,16 @@ def examine(runtime: Runtime, agent: int, host: int, level: str) -> dict[str, An
         found["pci.address"] = address(runtime, agent)
         say({"asking": found["pci.address"]})
         gpu = Gpu(runtime, agent, host)
+        found["compute.free-mib"] = gpu.free_bytes() // MIB
         found["compute.wrong-answers"] = small_answer(gpu)
         found |= copies(gpu)
         found |= link(Path("/sys/bus/pci/devices") / found["pci.address"])
         size = int(gpu.free_bytes() * LEVELS[level]) // CHUNK * CHUNK
+        if LEVELS[level] and not size and gpu.free_bytes() >= 2 * CHUNK:
+            size = CHUNK
         if size:
             found["compute.wrong-words"] = wrong_words(gpu, size)
+        if LEVELS[level]:
             found["compute.tested-mib"] = size // MIB
     except HsaError as error:
         found["compute.error"] = str(error)

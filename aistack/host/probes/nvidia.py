@@ -63,6 +63,10 @@ THROTTLE = (
 )
 """The bits of `nvmlDeviceGetCurrentClocksThrottleReasons`, in this program's words."""
 
+NOT_OFFERED = (3, 13, 25, 26)
+"""NVML's codes for what this device, or this driver, does not offer: not supported, no such function, no such version of its structure,
+deprecated (PyPI: nvidia-ml-py 13.580.126)."""
+
 Ask = Callable[[Any], Any]
 
 
@@ -88,10 +92,13 @@ def fabric(device: Any) -> FabricInfo:
     for version, size in ((3, ctypes.sizeof(FabricInfo)), (2, FabricInfo.summary.offset)):
         found = FabricInfo(version=version << 24 | size)
         try:
-            if not nvml._nvmlGetFunctionPointer("nvmlDeviceGetGpuFabricInfoV")(device, ctypes.byref(found)):
-                return found
+            code = nvml._nvmlGetFunctionPointer("nvmlDeviceGetGpuFabricInfoV")(device, ctypes.byref(found))
         except nvml.NVMLError_FunctionNotFound:
             break
+        if not code:
+            return found
+        if code not in (*NOT_OFFERED, nvml.NVML_ERROR_INVALID_ARGUMENT):
+            raise nvml.NVMLError(code)
     found = FabricInfo()
     code = nvml._nvmlGetFunctionPointer("nvmlDeviceGetGpuFabricInfo")(device, ctypes.byref(found, FabricInfo.cluster.offset))
     if code:
@@ -155,17 +162,17 @@ def address(device: Any) -> str:
     return f"{info.domain:04x}:{info.bus:02x}:{info.device:02x}.0"
 
 
-def links(device: Any) -> tuple[int, int]:
-    """NVLinks that are up, and those that the device has."""
-    states = []
+def links(device: Any) -> dict[int, bool]:
+    """The NVLinks that the device has, by number, and whether each is up."""
+    found = {}
     for link in range(MOST_LINKS):
         try:
-            states.append(nvml.nvmlDeviceGetNvLinkState(device, link))
+            found[link] = bool(nvml.nvmlDeviceGetNvLinkState(device, link))
         except (nvml.NVMLError_NotSupported, nvml.NVMLError_InvalidArgument):
-            break
-    if not states:
+            continue
+    if not found:
         raise nvml.NVMLError(nvml.NVML_ERROR_NOT_SUPPORTED)
-    return sum(states), len(states)
+    return found
 
 
 def sram_worn(device: Any) -> bool:
@@ -205,8 +212,7 @@ def uuid(address: str, part: str | None = None) -> Any:
 
 def link_errors(device: Any) -> int:
     """Errors of replay, recovery and checksums over all NVLinks since the driver was loaded."""
-    _, count = links(device)
-    return sum(nvml.nvmlDeviceGetNvLinkErrorCounter(device, link, kind) for link in range(count) for kind in range(4))
+    return sum(nvml.nvmlDeviceGetNvLinkErrorCounter(device, link, kind) for link in links(device) for kind in range(4))
 
 
 def _call(name: str) -> tuple[str, Ask]:
@@ -228,6 +234,7 @@ DEVICE: dict[str, tuple[str, Ask]] = {
     "memory.used-mib": _of("nvmlDeviceGetMemoryInfo", take=lambda memory: memory.used // MIB),
     "ecc.mode": _of("nvmlDeviceGetEccMode", take=lambda pair: bool(pair[0])),
     "ecc.pending-mode": _of("nvmlDeviceGetEccMode", take=lambda pair: bool(pair[1])),
+    "ecc.default-mode": _of("nvmlDeviceGetDefaultEccMode", take=lambda modes: bool(modes[0])),
     "ecc.uncorrected": _of("nvmlDeviceGetTotalEccErrors", UNCORRECTED, VOLATILE),
     "ecc.corrected": _of("nvmlDeviceGetTotalEccErrors", CORRECTED, VOLATILE),
     "ecc.uncorrected-ever": _of("nvmlDeviceGetTotalEccErrors", UNCORRECTED, AGGREGATE),
@@ -263,12 +270,13 @@ DEVICE: dict[str, tuple[str, Ask]] = {
     "clocks.mhz": _of("nvmlDeviceGetClockInfo", 1),
     "clocks.most-mhz": _of("nvmlDeviceGetMaxClockInfo", 1),
     "programs": _of("nvmlDeviceGetComputeRunningProcesses", take=len),
+    "programs.graphics": _of("nvmlDeviceGetGraphicsRunningProcesses", take=len),
     "recovery": ("nvmlDeviceGetFieldValues", recovery),
     "fabric.state": ("nvmlDeviceGetGpuFabricInfo", lambda device: FABRIC[fabric(device).state]),
     "fabric.status": ("nvmlDeviceGetGpuFabricInfo", lambda device: fabric(device).status),
     "fabric.health": ("nvmlDeviceGetGpuFabricInfoV", fabric_health),
-    "links.up": ("nvmlDeviceGetNvLinkState", lambda device: links(device)[0]),
-    "links.all": ("nvmlDeviceGetNvLinkState", lambda device: links(device)[1]),
+    "links.up": ("nvmlDeviceGetNvLinkState", lambda device: sum(links(device).values())),
+    "links.all": ("nvmlDeviceGetNvLinkState", lambda device: len(links(device))),
     "links.errors": ("nvmlDeviceGetNvLinkErrorCounter", link_errors),
 }
 
@@ -308,6 +316,14 @@ def apart() -> list[dict[str, Any]]:
     return found if is_any_split else []
 
 
+def some(address: str, names: Sequence[str]) -> dict[str, Any]:
+    """The readings of those names, of one device, that it tells."""
+    nvml.nvmlInit()
+    device = nvml.nvmlDeviceGetHandleByPciBusId(address)
+    asked = {name: reading(DEVICE[name][0], partial(DEVICE[name][1], device)) for name in names}
+    return {name: one["value"] for name, one in asked.items() if "value" in one}
+
+
 def told(error: nvml.NVMLError) -> str:
     """An error by the name of its code and in NVML's words: `GpuIsLost: GPU is lost`."""
     return f"{type(error).__name__.removeprefix('NVMLError_')}: {error}"
@@ -317,10 +333,10 @@ def reading(source: str, ask: Callable[[], Any]) -> dict[str, Any]:
     """One reading as JSON; what this driver or this device does not offer is `not supported`."""
     try:
         value = ask()
-    except (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound, AttributeError):
+    except AttributeError:
         return {"source": source, "error": UNSUPPORTED}
     except nvml.NVMLError as error:
-        return {"source": source, "error": told(error)}
+        return {"source": source, "error": UNSUPPORTED if error.value in NOT_OFFERED else told(error)}
     except (IndexError, TypeError, ValueError) as error:
         return {"source": source, "error": f"not understood: {error}"}
     return {"source": source, "value": value.decode(errors="replace") if isinstance(value, bytes) else value}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +13,9 @@ MIB = 1 << 20
 UNSUPPORTED = "not supported"
 GENERATIONS = {"2.5": 1, "5.0": 2, "8.0": 3, "16.0": 4, "32.0": 5, "64.0": 6}
 """By the transfers a second of one lane, in thousands of millions: the generation of PCI Express."""
+
+REFUSED = os.strerror(errno.EPERM)
+"""What newer kernels say of the sensors of an AMD device that sleeps (drivers/gpu/drm/amd/pm/amdgpu_pm.c, pm_runtime_get_if_active)."""
 
 Ask = Callable[[Path], Any]
 
@@ -68,20 +73,23 @@ LINK: dict[str, tuple[str, Ask]] = {
 
 
 def reading(source: str, ask: Callable[[], Any]) -> dict[str, Any]:
-    """One reading as JSON; a file that the driver does not have for this device is `not supported`."""
+    """One reading as JSON; a file that the driver does not have for this device, or has nothing to say in, is `not supported`."""
     try:
         return {"source": source, "value": ask()}
     except FileNotFoundError:
         return {"source": source, "error": UNSUPPORTED}
     except OSError as error:
-        return {"source": source, "error": error.strerror or str(error)}
+        return {"source": source, "error": UNSUPPORTED if error.errno == errno.EOPNOTSUPP else error.strerror or str(error)}
     except (ValueError, KeyError, IndexError) as error:
         return {"source": source, "error": f"not understood: {error}"}
 
 
 def taken(asks: Mapping[str, tuple[str, Ask]], device: Path) -> dict[str, Any]:
-    """Every reading of a device."""
-    return {name: reading(source, partial(ask, device)) for name, (source, ask) in asks.items()}
+    """Every reading of a device; one that sleeps (runtime power management) is not woken, and what it then refuses is `not supported`."""
+    found = {name: reading(source, partial(ask, device)) for name, (source, ask) in asks.items()}
+    if reading("power", lambda: text(device, "power/runtime_status")).get("value") == "suspended":
+        found |= {name: {**one, "error": UNSUPPORTED} for name, one in found.items() if one.get("error") == REFUSED}
+    return found
 
 
 def one_by_one(version: dict[str, Any], devices: Sequence[Path], about: Callable[[Path], dict[str, Any]]) -> Iterator[dict[str, Any]]:

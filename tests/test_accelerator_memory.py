@@ -1,0 +1,63 @@
+"""Memory that nobody has and nobody can use, and what a level promises to try and could not."""
+
+from __future__ import annotations
+
+import pytest
+from accelerator_bench import H100, L4, Bench
+from accelerator_profiles import MACHINES, MIB
+
+from aistack.node.results import Outcome, Result, verdict
+
+USED = f"{81559 * MIB} {78000 * MIB}"
+"""Nearly all of an H100's memory."""
+
+
+def told(results: tuple[Result, ...], check: str) -> Result:
+    return next(result for result in results if result.name == f"accelerator-{check}")
+
+
+def test_memory_that_is_used_by_nobody_is_told(bench: Bench) -> None:
+    (found,) = (one for one in bench.judge(H100, bench.look(H100, {"3.nvmlDeviceGetMemoryInfo": USED})) if one.outcome != "healthy")
+    assert (found.name, found.outcome, found.device) == ("accelerator-memory", Outcome.DEGRADED, MACHINES[H100].addresses()[3])
+    assert "78000 of 81559 MiB of memory are used, and no program is seen on it" in found.message
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"nvmlDeviceGetComputeRunningProcesses": "1"},
+        {"nvmlDeviceGetGraphicsRunningProcesses": "1"},  # a screen
+        {"nvmlDeviceGetVirtualizationMode": "3"},  # virtual machines have it
+        {"nvmlDeviceGetComputeRunningProcesses": None},  # nobody can see who
+        {"nvmlDeviceGetMemoryInfo": f"{81559 * MIB} {20000 * MIB}"},
+    ],
+)
+def test_memory_that_somebody_has_is_not(bench: Bench, changes: dict[str, str | None]) -> None:
+    seen = bench.look(H100, {"3.nvmlDeviceGetMemoryInfo": USED, **{f"3.{name}": value for name, value in changes.items()}})
+    assert verdict(bench.judge(H100, seen)).outcome is Outcome.HEALTHY
+
+
+def test_copies_that_find_no_room_are_told(bench: Bench) -> None:
+    results = bench.judge(L4, bench.look(L4, cuda={"0.memory": str(300 * MIB)}, level="standard"))
+    copies = told(results, "copies")
+    assert copies.outcome is Outcome.DEGRADED and "no copies were tried: 300 MiB of it are free, and no program is seen" in copies.message
+    assert told(results, "compute").outcome is Outcome.HEALTHY and "30 MiB of memory keep" in told(results, "compute").message
+
+
+@pytest.mark.parametrize(("programs", "outcome"), [("0", Outcome.DEGRADED), ("1", Outcome.HEALTHY)])
+def test_memory_of_which_nothing_was_tried_is_told(bench: Bench, programs: str, outcome: Outcome) -> None:
+    seen = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": programs}, {"0.memory": "500000"}, level="thorough")
+    compute = told(bench.judge(L4, seen), "compute")
+    assert compute.outcome is outcome and "no memory was tried: 0 MiB of it are free" in compute.message
+
+
+def test_a_level_that_tries_no_memory_misses_none(bench: Bench) -> None:
+    compute = told(bench.judge(L4, bench.look(L4, cuda={"0.memory": "500000"}, level="quick")), "compute")
+    assert compute.outcome is Outcome.HEALTHY and "no memory" not in compute.message
+
+
+def test_a_job_that_ends_while_the_device_is_tried_is_no_fault(bench: Bench) -> None:
+    """It had the memory when a program was tried, and is gone when NVML is asked: what it takes is seen before and after."""
+    changes = {"0.nvmlDeviceGetComputeRunningProcesses": "1 0"}
+    (found,) = (one for one in bench.judge(L4, bench.look(L4, changes, {"0.cuMemAlloc": "!2"}, level="quick")) if one.outcome != "healthy")
+    assert (found.name, found.outcome) == ("accelerator-compute", Outcome.UNKNOWN) and "taken by 1 programs" in found.message
