@@ -49,7 +49,7 @@ def test_an_update_from_look_to_confirm(world: World) -> None:
     assert (said["fetched"]["new_layers"], said["fetched"]["new_bound"], said["fetched"]["bytes"]) == (0, 0, 0)  # type: ignore[index]
     staged, booted = node.deployments()
     assert (staged["staged"], staged["version"], booted["booted"], booted["default"]) == (True, "2", True, True)
-    assert staged["kernel_arguments"] == ["root=UUID=1", "quiet", "local=1", "new=2"]
+    assert staged["kernel_arguments"] == ["root=UUID=1", "quiet", "new=2", "local=1"]
     assert node.trial() == grub.Trial(deployment=f"{staged['checksum']}.{staged['serial']}", tries=2)
     assert node.update()["outcome"] == "staged"
 
