@@ -128,6 +128,7 @@ def test_a_link_that_is_not_told_hides_none_behind_it(bench: Bench) -> None:
     assert found.message == "0000:30:00.0: 17 of 18 NVLinks are up"
 
 
+@pytest.mark.slow
 def test_a_driver_that_counts_any_number_of_devices_is_not_believed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"none": 3.0})
     seen = bench.look(L4, {"nvmlDeviceGetCount": "100000", "0.nvmlDeviceGetMemoryInfo": "hang"})

@@ -201,6 +201,7 @@ def test_a_device_that_a_virtual_machine_was_given(bench: Bench, name: str) -> N
     assert str(verdict(results).outcome) == outcome and any(words in result.message for result in results)
 
 
+@pytest.mark.slow
 def test_encrypted_copies_are_held_against_no_link(bench: Bench) -> None:
     for settings, floor in (("1 0 0 0", "15.8"), ("1 1 0 0", "none"), ("1 0 0 1", "none")):
         seen = bench.look(L4, {"nvmlSystemGetConfComputeSettings": settings}, level="quick")
@@ -280,6 +281,7 @@ def test_one_device_that_hangs_is_named_and_the_others_are_judged(bench: Bench, 
     assert "0000:20:00.0 does not answer" in found[0].message and "2 of 8 devices answered before it" in found[0].message
 
 
+@pytest.mark.slow
 def test_a_program_that_hangs_on_one_device_blames_that_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"quick": 15.0})
     seen = bench.look(PCIE, cuda={"0.memory": "1000000", "1.cuDevicePrimaryCtxRetain": "hang"}, level="quick")

@@ -210,6 +210,7 @@ DRIVER_FAULTS: dict[str, tuple[Callable[[Path], None], tuple[str, str, str], str
 
 
 @pytest.mark.parametrize("name", DRIVER_FAULTS)
+@pytest.mark.slow
 def test_a_driver_in_trouble_is_data(tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     change, expected, words = DRIVER_FAULTS[name]
     change(lay(tmp_path))
@@ -218,6 +219,7 @@ def test_a_driver_in_trouble_is_data(tmp_path: Path, catalog: Catalog, monkeypat
     assert failed(results)[0][:3] == expected and words in results[0].message and results[0].action
 
 
+@pytest.mark.slow
 def test_one_device_that_hangs_leaves_what_was_read_of_others(tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     hanging(lay(tmp_path))
     write(device_folder(tmp_path, ADDRESSES[0]), {"ras/umc_err_count": "ue: 2\nce: 0\nde: 0"})
@@ -287,6 +289,7 @@ def stand_in(library: Path, patch: pytest.MonkeyPatch, profile: Mapping[str, str
 
 
 @pytest.mark.parametrize("name", RUNTIME)
+@pytest.mark.slow
 def test_programs_on_the_devices(tmp_path: Path, catalog: Catalog, library: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     changes, outcome, cause, words = RUNTIME[name]
     stand_in(library, monkeypatch, {**QUIET, **SMALL, **changes})

@@ -57,6 +57,7 @@ def test_a_program_that_hangs_is_told_before_the_deadline(bench: Bench, monkeypa
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 3), (signal.SIGKILL, -9)])
+@pytest.mark.slow
 def test_who_is_told_to_end_tells_what_is_known_and_leaves_nothing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int, code: int
 ) -> None:

@@ -100,6 +100,7 @@ def test_one_missing_and_no_driver(tmp_path: Path, catalog: Catalog) -> None:
     assert failed(judged(tmp_path, catalog)) == [("accelerator-driver", "unhealthy", None)]
 
 
+@pytest.mark.slow
 def test_a_hanging_file_is_data(tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     file = folder(lay(tmp_path), ADDRESSES[2]) / "status"
     file.unlink()

@@ -95,6 +95,7 @@ FAULTS: dict[str, tuple[dict[str, str], dict[str, str], str, str | None, str]] =
 
 
 @pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.slow
 def test_a_part_that_is_sick_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr("aistack.host.probes.accelerators.SECONDS", {"quick": 15.0 if name == "hangs" else 60.0})
     nvml, cuda, outcome, cause, words = FAULTS[name]

@@ -60,9 +60,10 @@ def test_its_catalog_is_the_trees(installed: Path) -> None:
 
 
 def test_node_check_answers(installed: Path) -> None:
-    """A machine that no aistack image runs on is not judged healthy."""
+    """A machine that no aistack image runs on is judged by its accelerators, and told that nothing was promised there."""
     done = subprocess.run(
         [installed / "env/bin/aistack", "node", "check", "--json"], cwd=installed, capture_output=True, text=True, timeout=300, check=False
     )
-    assert done.returncode in (1, 3), done.stdout + done.stderr
+    assert done.returncode in (0, 1, 3), done.stdout + done.stderr
+    assert "no lock, so nothing was promised here" in done.stdout
     assert "Traceback" not in done.stderr
