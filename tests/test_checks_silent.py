@@ -30,7 +30,7 @@ from kernel_samples import (
 from kernel_samples import tree as tree_of
 from test_checks import AARCH64, CDI, EXPECTED, FOREIGN, UDEV, UNIT, base, judged
 
-from aistack.compose.checks import claims, signing, tree
+from aistack.compose.checks import claims, cmdline, signing
 from aistack.compose.checks.expected import Expected
 from aistack.compose.checks.libraries import _needs
 from aistack.compose.findings import Finding, Outcome
@@ -340,7 +340,7 @@ def test_kernel_arguments_for_another_architecture_keep_nothing_away(base: Files
     found = read(tmp_path, [settings], base)
     assert claims.rivals(replace(found, arch="amd64"), EXPECTED) == ["nouveau is for the same devices, and not blacklisted"]
     assert claims.rivals(replace(found, arch="arm64"), EXPECTED) == claims.rivals(replace(found, arch=""), EXPECTED) == []
-    assert tree.arguments(replace(found, arch="amd64")) == ("quiet",)
+    assert cmdline.arguments(replace(found, arch="amd64")) == ("quiet",)
 
 
 def test_what_cannot_be_told_is_unknown(base: Filesystem, tmp_path: Path) -> None:

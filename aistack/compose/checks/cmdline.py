@@ -10,8 +10,8 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from aistack.compose.checks import tree
 from aistack.compose.render.system import LOCK_PATH
+from aistack.facts import kargs
 from aistack.facts.filesystem import Filesystem
 
 LINES = ("/etc/kernel/cmdline", "/usr/lib/kernel/cmdline")
@@ -26,12 +26,24 @@ def wanted(path: str) -> bool:
 
 def arguments(filesystem: Filesystem) -> tuple[str, ...]:
     """Every argument; of an image with a lock those in bootc's files, as nothing else counts where we install it."""
-    own = tree.arguments(filesystem)
+    own = tuple(_of_bootc(filesystem))
     if LOCK_PATH in filesystem.entries:
         return own
     line = next((text for path in LINES if (text := filesystem.text(path)) is not None), "")
-    words = (word for text in line.splitlines() if not text.startswith("#") for word in text.split())
+    words = (word for text in line.splitlines() if not text.startswith("#") for word in kargs.split(text))
     return (*own, *words, *_of_grub(filesystem))
+
+
+def _of_bootc(filesystem: Filesystem) -> Iterator[str]:
+    """Those of bootc's files that are for the image's architecture; of an image that does not say it, those for every one."""
+    machine = kargs.MACHINES.get(filesystem.arch, filesystem.arch)
+    for path in filesystem.below(kargs.FOLDER):
+        try:
+            words, machines = kargs.read(filesystem.texts.get(path, b"")) if path.endswith(".toml") else ((), None)
+        except ValueError:
+            continue  # `bootc-kargs` tells
+        if machines is None or not machine or machine in machines:
+            yield from words
 
 
 def _of_grub(filesystem: Filesystem) -> Iterator[str]:
@@ -48,4 +60,4 @@ def _of_grub(filesystem: Filesystem) -> Iterator[str]:
                 value = re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda found: values.get(found[1] or found[2], ""), value)
                 values[name] = values.get(name, "") + value if more else value
     for value in values.values():
-        yield from value.split()
+        yield from kargs.split(value)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from aistack.facts import kargs, kmod
+from aistack.facts import kmod
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import MODULE_FOLDER, Export, Kernel, Module, initramfs_places, kernel_places, module_name
 from aistack.values import dataclass
@@ -169,17 +169,3 @@ def setting(filesystem: Filesystem, version: str, name: str) -> str | None:
         return None
     found = re.search(rf"^{name}=(.*)$", text, re.MULTILINE)
     return found[1].strip('"') if found else ""
-
-
-def arguments(filesystem: Filesystem) -> tuple[str, ...]:
-    """The kernel arguments that the image asks for; of one whose architecture is not known, those for every one."""
-    found: list[str] = []
-    machine = kargs.MACHINES.get(filesystem.arch, filesystem.arch)
-    for path in filesystem.below(kargs.FOLDER):
-        try:
-            words, machines = kargs.read(filesystem.texts.get(path, b"")) if path.endswith(".toml") else ((), None)
-        except ValueError:
-            continue  # `bootc-kargs` tells
-        if machines is None or not machine or machine in machines:
-            found += words
-    return tuple(word for text in found for word in text.split())
