@@ -185,8 +185,8 @@ STOCK = (
         (lines("options nvidia-current NVreg_OpenRmEnableUnsupportedGpus=1 modeset=0"), ""),
         ({LINE: b"# module_blacklist=nvidia\n", **told("nomodeset")}, ""),
         ({LINE: b"quiet\n", "/usr/lib/kernel/cmdline": b"module_blacklist=nvidia\n"}, ""),  # the administrator's counts
-        (told('dyndbg="file a.c module_blacklist=nvidia"'), ""),  # double quotes keep spaces together
-        ({LINE: b'dyndbg="file a.c module_blacklist=nvidia"\n'}, ""),
+        (told('dyndbg="file module_blacklist=nvidia +p"'), ""),  # double quotes keep spaces together
+        ({LINE: b'dyndbg="file module_blacklist=nvidia +p"\n'}, ""),
         ({GRUB: b"GRUB_CMDLINE_LINUX='module_blacklist=nvidia\nGRUB_TIMEOUT=module_blacklist=nvidia\n"}, ""),
     ],
 )
