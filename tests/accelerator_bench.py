@@ -1,4 +1,4 @@
-"""A machine with stand-ins for its driver's libraries, and the readings of a real one."""
+"""A machine with stand-ins for its driver's libraries, and the readings of real ones."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from aistack.node.results import Result
 
 PCIE = "nvidia/h100-pcie-80gb"
 H100, L4, A100 = "nvidia/h100-sxm-80gb", "nvidia/l4", "nvidia/a100-sxm-80gb"
-RECORDED = json.loads((Path(__file__).parent / "data" / "h100.json").read_text())
+RECORDED = {name: json.loads((Path(__file__).parent / "data" / f"{name}.json").read_text()) for name in ("h100", "h200")}
 
 
-def recorded() -> Accelerators:
-    devices = tuple(Device(values=from_plain(values)) for values in RECORDED["devices"])
+def recorded(name: str = "h100") -> Accelerators:
+    found = RECORDED[name]
+    devices = tuple(Device(values=from_plain(values)) for values in found["devices"])
     log: Reading[tuple[KernelEvent, ...]] = Reading(source="/dev/kmsg", value=())
-    return Accelerators(
-        driver=from_plain(RECORDED["driver"]), devices=Reading(source="NVML", value=devices), log=log, level=RECORDED["level"]
-    )
+    return Accelerators(driver=from_plain(found["driver"]), devices=Reading(source="NVML", value=devices), log=log, level=found["level"])
 
 
 @pytest.fixture(scope="session")

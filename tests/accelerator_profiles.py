@@ -88,6 +88,8 @@ class Machine:
             "nvmlDeviceGetEccMode": "1 1" if self.ecc else "0 0",
             "nvmlDeviceGetDefaultEccMode": str(int(self.ecc)),
             "nvmlDeviceGetRemappedRows": "0 0 0 0",
+            "nvmlDeviceGetRepairStatus": "0 0",
+            "nvmlDeviceGetUnrepairableMemoryFlag_v1": "0",
             "nvmlDeviceGetSramEccErrorStatus": "0",
             "nvmlDeviceGetCurrPcieLinkGeneration": str(self.generation),
             "nvmlDeviceGetMaxPcieLinkGeneration": str(self.generation),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from accelerator_bench import H100, L4, Bench, recorded
+from accelerator_bench import H100, L4, RECORDED, Bench, recorded
 
 from aistack.facts.catalog import Catalog
 from aistack.facts.device_readings import Device
@@ -40,6 +41,17 @@ def test_fault_codes_count_as_the_catalog_classifies_them(bench: Bench, code: in
     assert [(str(result.outcome), result.cause and str(result.cause)) for result in told] == [(outcome, cause)]
     assert f"Xid {code}" in told[0].message
     assert told[0].device == (None if outcome == "healthy" else "0000:18:00.0")
+
+
+@pytest.mark.parametrize("name", list(RECORDED))
+def test_real_faults_of_programs_are_none_of_the_device(bench: Bench, name: str) -> None:
+    """A program wrote to an address that is none, another trapped; with the first the driver writes the board's serial number."""
+    lines = (re.fullmatch(r"\[ *(\d+)\.(\d+)\] (.*)", line) for line in RECORDED[name]["dmesg"])
+    kmsg = "".join(f"6,{number},{line[1]}{line[2]},-;{line[3]}\n" for number, line in enumerate(lines) if line is not None)
+    seen = bench.look(H100, kmsg=kmsg)
+    (told,) = (result for result in bench.judge(H100, seen) if result.name == "accelerator-log")
+    assert (told.outcome, told.message) == (Outcome.HEALTHY, "nothing since boot that would be the device's fault: Xid 31, Xid 43")
+    assert "Serial Number" in kmsg and "1650000000000" not in str(seen) and "GPU-0" not in str(seen)
 
 
 NVLINK, SWITCH, ASKS = (

@@ -56,8 +56,17 @@ def test_a_level_that_tries_no_memory_misses_none(bench: Bench) -> None:
     assert compute.outcome is Outcome.HEALTHY and "no memory" not in compute.message
 
 
+@pytest.mark.parametrize("counts", ["0 2 1 0", "0 1 2 0"])
+def test_a_program_that_comes_and_goes_beside_the_copies_is_seen(bench: Bench, counts: str) -> None:
+    """Before, beside (this one counted) and behind them; without it they would be held against a floor, and a second check was."""
+    (device,) = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": counts}, level="quick").devices.value or ()
+    assert (device.number("compute.programs"), device.number("programs")) == (1, 0)
+    (alone,) = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": "0 1 1 0"}, level="quick").devices.value or ()
+    assert alone.number("compute.programs") == 0
+
+
 def test_a_job_that_ends_while_the_device_is_tried_is_no_fault(bench: Bench) -> None:
     """It had the memory when a program was tried, and is gone when NVML is asked: what it takes is seen before and after."""
     changes = {"0.nvmlDeviceGetComputeRunningProcesses": "1 0"}
     (found,) = (one for one in bench.judge(L4, bench.look(L4, changes, {"0.cuMemAlloc": "!2"}, level="quick")) if one.outcome != "healthy")
-    assert (found.name, found.outcome) == ("accelerator-compute", Outcome.UNKNOWN) and "taken by 1 programs" in found.message
+    assert (found.name, found.outcome) == ("accelerator-compute", Outcome.UNKNOWN) and "taken by 1 program" in found.message

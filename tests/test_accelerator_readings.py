@@ -26,6 +26,8 @@ READINGS = {
     "nvmlDeviceGetSramEccErrorStatus": "ecc",
     "nvmlDeviceGetRemappedRows": "rows",
     "nvmlDeviceGetRetiredPagesPendingStatus": "rows",
+    "nvmlDeviceGetRepairStatus": "rows",
+    "nvmlDeviceGetUnrepairableMemoryFlag_v1": "rows",
     "nvmlDeviceGetCurrPcieLinkGeneration": "link",
     "nvmlDeviceGetMaxPcieLinkGeneration": "link",
     "nvmlDeviceGetCurrPcieLinkWidth": "link",

@@ -63,7 +63,7 @@ def test_eight_as_delivered_are_healthy(tmp_path: Path, catalog: Catalog) -> Non
 
 FAULTS: dict[str, tuple[dict[str, str | bytes | None], str, str, str | None, str]] = {
     "uncorrected": ({"ras/umc_err_count": "ue: 2\nce: 0\nde: 0"}, "ecc", "unhealthy", "hardware", "2 errors of umc that could"),
-    "link errors": ({"ras/xgmi_wafl_err_count": "ue: 1\nce: 0\nde: 0"}, "ecc", "unhealthy", "hardware", "1 errors of xgmi_wafl"),
+    "link errors": ({"ras/xgmi_wafl_err_count": "ue: 1\nce: 0\nde: 0"}, "ecc", "unhealthy", "hardware", "1 error of xgmi_wafl"),
     "page failed": ({"ras/gpu_vram_bad_pages": "0x00000001 : 0x00001000 : F"}, "rows", "unhealthy", "hardware", "could not be replaced"),
     "page pending": ({"ras/gpu_vram_bad_pages": "0x00000001 : 0x00001000 : P"}, "rows", "degraded", None, "next reset"),
     "counters during a reset": (
@@ -82,7 +82,7 @@ FAULTS: dict[str, tuple[dict[str, str | bytes | None], str, str, str | None, str
     "cut in the middle": ({"ras/umc_err_count": "ue: 0\nc"}, "ecc", "healthy", None, ""),
     "a file is missing": ({"mem_info_vram_total": None}, "memory", "unknown", None, "cannot tell memory.total-mib: not supported"),
     "fell off the bus": ({"config": b"\xff" * 64}, "count", "unhealthy", "unknown", "lost 1 of 8 devices: it answers no more"),
-    "another product": ({"device": "0x740f"}, "count", "unhealthy", "unknown", "7 of 8 x amd/mi300x, and 1 others"),
+    "another product": ({"device": "0x740f"}, "count", "unhealthy", "unknown", "7 of 8 x amd/mi300x, and 1 other"),
 }
 
 
@@ -320,7 +320,7 @@ def test_a_device_that_programs_fill_is_not_called_broken(
     lay(tmp_path, ADDRESSES[:1])
     write(tmp_path / "sys/class/kfd/kfd/proc", {"4242/vram_1000": "180000000000", "4243/vram_1000": "0"})
     (found,) = (result for result in judged(tmp_path, catalog, "quick", 1) if result.outcome is not Outcome.HEALTHY)
-    assert found.outcome is Outcome.UNKNOWN and "taken by 1 programs" in found.message
+    assert found.outcome is Outcome.UNKNOWN and "taken by 1 program" in found.message
 
 
 def test_without_the_runtime_nothing_is_tried_and_nothing_is_held(

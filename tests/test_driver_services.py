@@ -85,7 +85,7 @@ UUID = "GPU-b850f46d-d5ea-c752-ddf3-c4453e44d3f7"
     ("names", "told"),
     [
         (("0", UUID), "nvidia.com/gpu=0"),
-        ((UUID, UUID.replace("GPU", "MIG")), "2 devices by their UUIDs"),
+        ((UUID, UUID.replace("GPU", "MIG")), "2 devices by UUID"),
     ],
 )
 def test_no_report_tells_a_uuid(tmp_path: Path, names: tuple[str, ...], told: str) -> None:

@@ -183,7 +183,7 @@ def test_one_node_has_a_page_of_its_own_with_all_evidence(maker: Maker, products
     text = "".join(page.texts).strip()
     assert text.startswith("alone: unhealthy, cause hardware")
     assert "To mend it: reset the device" in text and "ecc.uncorrected" in text and "PCI Express 5 x16" in text
-    assert "2832 GB/s inside" in text and "grid" not in page.classes
+    assert "2875 GB/s inside" in text and "grid" not in page.classes
 
 
 HOSTILE = [

@@ -176,7 +176,7 @@ def test_a_promised_accelerator_that_is_not_on_the_bus_is_never_healthy(tmp_path
 @pytest.mark.parametrize(
     ("present", "words", "cause"),
     [
-        (("10de:2330",) * 7 + ("10de:1cb1",), "7 of 8 x nvidia/h100-sxm-80gb are in PCI configuration space, and 1 others", Cause.HARDWARE),
+        (("10de:2330",) * 7 + ("10de:1cb1",), "7 of 8 x nvidia/h100-sxm-80gb are in PCI configuration space, and 1 other", Cause.HARDWARE),
         (("10de:20b2",) * 8, "0 of 8 x nvidia/h100-sxm-80gb are in PCI configuration space, and 8 others", Cause.UNKNOWN),
         (("10de:2330",) * 7, "7 of 8 x nvidia/h100-sxm-80gb are in PCI configuration space, at the", Cause.HARDWARE),
         (("10de:2330",) * 8 + ("10de:1cb1",), "8 x nvidia/h100-sxm-80gb are in PCI configuration space", None),

@@ -81,7 +81,7 @@ FAULTS: dict[str, tuple[dict[str, str], dict[str, str], str, str | None, str]] =
         {f"{SICK}.cuMemAlloc": "!2"},
         "unknown",
         None,
-        "taken by 1 programs",
+        "taken by 1 program",
     ),
     "fails while the other is taken": (TAKEN, {f"{SICK}.cuMemAlloc": "!2"}, "unhealthy", "unknown", "OUT_OF_MEMORY"),
     "is wrong while the other is full": (

@@ -144,7 +144,7 @@ def _ended(process: subprocess.Popen[bytes], argv: Sequence[str], given: bytes |
         except subprocess.TimeoutExpired:
             given = None  # what was not written yet is kept by `process`
             if remaining <= STEP_SECONDS:
-                raise _too_slow(argv, f"did not end within {time.monotonic() - began:.0f} s") from None
+                raise _too_slow(argv, f"did not end within {round(time.monotonic() - began, 1):g} s") from None
 
 
 def _too_slow(argv: Sequence[str], how: str) -> DiagnosticError:
@@ -236,7 +236,7 @@ def stream(
     if stuck.is_set():
         raise _too_slow(argv, f"did nothing for {silence:.0f} s")
     if late.is_set():
-        raise _too_slow(argv, f"did not end within {min(timeout or 0.0, time.monotonic() - began):.0f} s")
+        raise _too_slow(argv, f"did not end within {round(min(timeout or 0.0, time.monotonic() - began), 1):g} s")
     if returncode != 0:
         raise failure(argv, returncode, log.read_text(errors="replace"), log=log)
 

@@ -13,7 +13,7 @@ from aistack.facts.readings import Reading
 from aistack.node import device_checks, link_checks, program_checks
 from aistack.node.device_checks import RESET, SOFTWARE_ERRORS, Promise
 from aistack.node.program_checks import COMPUTE
-from aistack.node.results import Cause, Outcome, Result, bad, good, untold, worse
+from aistack.node.results import Cause, Outcome, Result, bad, good, several, untold, worse
 
 CHECKS = (*device_checks.CHECKS, *link_checks.CHECKS, *program_checks.CHECKS)
 COUNT, DRIVER, LOG, MACHINE = "accelerator-count", "accelerator-driver", "accelerator-log", "machine-log"
@@ -72,19 +72,19 @@ def _count(wanted: Promise, devices: Sequence[Device]) -> Result:
     evidence = tuple((device.address, f"{device.get('name')} {device.get('pci.id')}") for device in devices)
     hanging = next((device for device in lost if str(device.lost).startswith(HANGS)), None)
     if hanging is not None:
-        said = f"{hanging.address} {hanging.lost}; {len(devices) - len(lost)} of {len(devices)} devices answered before it"
+        said = f"{hanging.address} {hanging.lost}; {len(devices) - len(lost)} of {several(len(devices), 'device')} answered before it"
         return replace(bad(COUNT, Cause.UNKNOWN, said, *evidence, action=RESET), device=hanging.address)
     if any(str(device.lost).startswith(CUT) for device in lost):
-        return untold(COUNT, lost[0].values["device"], f"more than {len(devices) - len(lost)} of {len(devices)} devices")
+        return untold(COUNT, lost[0].values["device"], f"more than {len(devices) - len(lost)} of {several(len(devices), 'device')}")
     if lost:
-        said = f"the driver lost {len(lost)} of {len(devices)} devices: {lost[0].lost}"
+        said = f"the driver lost {len(lost)} of {several(len(devices), 'device')}: {lost[0].lost}"
         return bad(COUNT, Cause.UNKNOWN, said, *evidence, action=RESET)
     fitting = len(devices) - len(others)
     if wanted.count is None:
-        return good(COUNT, f"the driver knows {fitting} devices", *evidence)
+        return good(COUNT, f"the driver knows {several(fitting, 'device')}", *evidence)
     said = f"{wanted.count} x {wanted.product.id if wanted.product else wanted.vendor}"
     if fitting < wanted.count:
-        also = f", and {len(others)} others" if others else ""
+        also = f", and {several(len(others), 'other')}" if others else ""
         action = "a device that is on the bus and not here did not start (`dmesg`), or another driver has it (`lspci -k`)"
         return bad(COUNT, Cause.UNKNOWN, f"the driver knows {fitting} of {said}{also}", *evidence, action=action)
     return good(COUNT, f"the driver knows {said}", *evidence)

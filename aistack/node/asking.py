@@ -36,9 +36,10 @@ def asked(
     root: Path, vendor: str, present: tuple[PciDevice, ...], lock: Lock | None, level: str
 ) -> tuple[tuple[Result, ...], Accelerators]:
     """What is thought of the accelerators that are on the bus, and every reading that it rests on."""
-    catalog = load_catalog()
     serials = lock is not None and ("serial-numbers", "reported") in lock.node
-    seen, wanted = take_accelerators(root, vendor, level, serials=serials), _wanted(catalog, vendor, present, lock)
+    seen = take_accelerators(root, vendor, level, serials=serials)
+    catalog = load_catalog()  # a driver's process has gone by now, and its memory with it
+    wanted = _wanted(catalog, vendor, present, lock)
     found = judge(wanted, seen, known_faults(catalog))
     if lock is not None:
         found = (*found, *_around(root, wanted, seen))

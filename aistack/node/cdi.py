@@ -90,7 +90,7 @@ def main(root: Path = Path("/")) -> int:
     unfinished = target.with_suffix(".new")
     unfinished.write_text(json.dumps(document, indent=1) + "\n")
     unfinished.replace(target)
-    print(f"{len(devices)} accelerators, driver {version}: /{TARGET}", file=sys.stderr)
+    print(f"/{TARGET}: driver {version}, accelerators: {len(devices)}", file=sys.stderr)
     return 0
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from aistack.facts.catalog import Accelerator
 from aistack.facts.device_readings import UNSUPPORTED, Device
 from aistack.facts.readings import Reading
-from aistack.node.results import Cause, Result, bad, good, untold, worse
+from aistack.node.results import Cause, Result, bad, good, several, untold, worse
 from aistack.values import dataclass
 
 MEMORY, ECC, ROWS, RECOVERY = "accelerator-memory", "accelerator-ecc", "accelerator-rows", "accelerator-recovery"
@@ -40,6 +40,14 @@ SLOWED = {
     "power-brake": "the machine's power supply asks for less",
 }
 """Reasons for held clocks that an idle and healthy device does not give."""
+
+WAITING = {
+    "rows.pending": "a row of memory",
+    "pages.pending": "a page of memory",
+    "repairs.channel": "a channel of memory",
+    "repairs.processors": "a part of its processors (TPC)",
+}
+"""What a device has marked for repair, and is to be reset for."""
 
 SENSORS = (
     ("temperature.celsius", "temperature.slowdown-celsius"),
@@ -135,7 +143,7 @@ def _ecc(wanted: Promise, device: Device) -> Result | None:
         said = "its SRAM had more errors than the vendor lets pass"
         return bad(ECC, Cause.HARDWARE, said, ("ecc.sram-worn", "True"), *evidence, action=action)
     if now:
-        said = f"{now:.0f} errors of {device.get('ecc.where') or 'memory'} that could not be corrected"
+        said = f"{several(now, 'error')} of {device.get('ecc.where') or 'memory'} that could not be corrected"
         return bad(ECC, Cause.HARDWARE, said, *evidence, action=RESET)
     if unread := first_unread(ECC, device, "ecc.mode", "ecc.pending-mode", "ecc.uncorrected", "ecc.sram-worn"):
         return unread
@@ -158,14 +166,17 @@ def _ecc(wanted: Promise, device: Device) -> Result | None:
 
 
 def _rows(wanted: Promise, device: Device) -> Result | None:
-    evidence = shown(device, "rows.corrected", "rows.uncorrected", "rows.pending", "rows.failed", "pages.pending")
+    evidence = shown(device, "rows.corrected", "rows.uncorrected", "rows.failed", "memory.unrepairable", *WAITING)
     if device.get("rows.failed"):
         action = "replace the device: it has no spare rows left where they are needed"
         return bad(ROWS, Cause.HARDWARE, "a row of memory failed and could not be replaced", *evidence, action=action)
-    if unread := first_unread(ROWS, device, "rows.failed", "rows.pending", "pages.pending"):
+    if device.get("memory.unrepairable"):
+        action = "run NVIDIA's field diagnosis; a device that fails it is replaced"
+        return bad(ROWS, Cause.HARDWARE, "it has memory that cannot be repaired", *evidence, action=action)
+    if unread := first_unread(ROWS, device, "rows.failed", "memory.unrepairable", *WAITING):
         return unread
-    if device.get("rows.pending") or device.get("pages.pending"):
-        return worse(ROWS, "a row or page of memory is replaced with the next reset of the device", *evidence, action=RESET)
+    if waiting := next((what for name, what in WAITING.items() if device.get(name)), None):
+        return worse(ROWS, f"{waiting} is replaced with the next reset of the device", *evidence, action=RESET)
     if not evidence:
         return None
     return good(ROWS, "no row of memory is waiting to be replaced", *evidence)
@@ -200,8 +211,9 @@ def _clocks(wanted: Promise, device: Device) -> Result | None:
         return worse(CLOCKS, f"it is {hot[0]:.0f} °C hot, its driver slows it down from {hot[1]:.0f} °C on", *evidence, action=action)
     if held is None and not pairs:
         return None
-    degrees = device.number("temperature.celsius")
-    return good(CLOCKS, f"nothing slows it down{f', {degrees:.0f} °C' if degrees is not None else ''}", *evidence)
+    normal = ", ".join(word for word in str(held or "").split() if word != "idle")
+    said, degrees = f"no fault slows it down, only {normal}" if normal else "nothing slows it down", device.number("temperature.celsius")
+    return good(CLOCKS, f"{said}{f', {degrees:.0f} °C' if degrees is not None else ''}", *evidence)
 
 
 def _power(wanted: Promise, device: Device) -> Result | None:

@@ -12,7 +12,7 @@ from aistack.facts.readings import Reading, UnitState
 from aistack.facts.system_readings import CdiSpecification, DeviceNode
 from aistack.node.device_checks import Promise
 from aistack.node.machine_snapshot import UNIQUE
-from aistack.node.results import Cause, Result, bad, good, untold, worse
+from aistack.node.results import Cause, Result, bad, good, several, untold, worse
 
 CONTAINERS, SERVICES = "accelerator-containers", "accelerator-services"
 NEEDED = {"nvswitch": "nvidia-fabricmanager.service", "nvl72": "nvidia-imex.service"}
@@ -53,15 +53,15 @@ def judge_containers(wanted: Promise, seen: Accelerators, offered: Reading[tuple
         said = f"containers get the files of driver {driver}, and {running} runs"
         return bad(CONTAINERS, Cause.SOFTWARE, said, *evidence, action=action)
     if not offering and (others := {name for one in offered.value for name in one.nodes}):
-        told = ", ".join(sorted(name for name in others if not UNIQUE.search(name))) or f"{len(others)} devices by their UUIDs"
+        told = ", ".join(sorted(name for name in others if not UNIQUE.search(name))) or f"{several(len(others), 'device')} by UUID"
         said = f"containers are offered {told}, but not {ASKED}, which apps ask for"
         return bad(CONTAINERS, Cause.SOFTWARE, said, *evidence, action=action)
     if offering and UVM not in brought:
         return bad(CONTAINERS, Cause.UNKNOWN, f"containers are given no {UVM}, without which none computes", *evidence, action=MODPROBE)
     if len(nodes) < (wanted.count or 1):
-        said = f"containers are offered {len(nodes)} of {wanted.count or 1} devices"
+        said = f"containers are offered {len(nodes)} of {several(wanted.count or 1, 'device')}"
         return bad(CONTAINERS, Cause.UNKNOWN, said, *evidence, action=action)
-    return good(CONTAINERS, f"containers are offered {len(nodes)} devices", *evidence)
+    return good(CONTAINERS, f"containers are offered {several(len(nodes), 'device')}", *evidence)
 
 
 def judge_nodes(nodes: Reading[tuple[DeviceNode, ...]]) -> Result:

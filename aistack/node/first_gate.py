@@ -41,9 +41,8 @@ def look(root: Path, level: str) -> Looked:
         return Looked(results=(*check(machine, text), *repository.judge(root)))
     from aistack.node.asking import asked, numbers  # the catalog's seconds, which a node without an accelerator need not wait
 
-    results = (*check(machine, text, numbers(lock)), *repository.judge(root))
     found, seen = asked(root, vendor, devices, lock, level)
-    return Looked(results=(*results, *found), seen=seen)
+    return Looked(results=(*check(machine, text, numbers(lock)), *repository.judge(root), *found), seen=seen)
 
 
 def _look_elsewhere(root: Path, machine: MachineReadings, level: str) -> Looked:

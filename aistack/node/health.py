@@ -8,7 +8,7 @@ from aistack.compose.lock import Lock, LockedAccelerator, LockFormatError, decod
 from aistack.compose.render.system import app_unit, image_names
 from aistack.facts.pci import VENDORS, platform
 from aistack.facts.readings import AppsReadings, AppState, FileSystem, MachineReadings, PciDevice, Reading
-from aistack.node.results import Cause, Outcome, Result, bad, good, untold
+from aistack.node.results import Cause, Outcome, Result, bad, good, several, untold
 
 NEEDED_MODULES = ("overlay",)
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -51,7 +51,7 @@ def tell(machine: MachineReadings) -> tuple[Result, ...]:
         return (*results, untold("accelerator", machine.pci, "which accelerators there are"))
     vendors = VENDORS.values()
     seen = [device for device in machine.pci.value if device.is_accelerator and device.vendor in vendors and not device.lent]
-    said = f"{len(seen)} devices that may compute are in PCI configuration space"
+    said = f"in PCI configuration space: {several(len(seen), 'device')} that may compute"
     return (*results, good("accelerator", said, ("pci", _listed(seen))))
 
 
@@ -248,7 +248,7 @@ def _accelerator(machine: MachineReadings, promised: LockedAccelerator, numbers:
         return Result(name=name, outcome=Outcome.UNKNOWN, message=f"no probe knows how to see {product}", evidence=evidence)
     if len(seen) < count:
         since = COLD_STARTS.get(machine.start.value or "")
-        others = f", and {len(every) - len(seen)} others" if len(every) > len(seen) else ""
+        others = f", and {several(len(every) - len(seen), 'other')}" if len(every) > len(seen) else ""
         message = f"{len(seen)} of {count} x {product} are in PCI configuration space{others}{f', {since}' if since else ''}"
         action = "inspect its seat, riser and power; a virtual machine has to be given it"
         if since is None:

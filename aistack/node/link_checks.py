@@ -83,7 +83,7 @@ def _links(wanted: Promise, device: Device) -> Result | None:
     if up < least:
         action = "look at `nvidia-smi nvlink -e` and the fabric manager's log; a link that stays down is a cable, a switch or the device"
         return bad(NVLINK, Cause.UNKNOWN, f"{up:.0f} of {least:.0f} NVLinks are up", *evidence, *sources(wanted), action=action)
-    return good(NVLINK, f"{up:.0f} NVLinks are up", *evidence)
+    return good(NVLINK, f"all {up:.0f} NVLinks are up", *evidence)
 
 
 def _peers(wanted: Promise, device: Device) -> Result | None:

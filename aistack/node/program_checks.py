@@ -7,7 +7,7 @@ from dataclasses import replace
 from aistack.facts.device_readings import UNTRIED, Device, Plain
 from aistack.facts.readings import Reading
 from aistack.node.device_checks import RESET, SOFTWARE_ERRORS, VGPU, Check, Promise, cannot_tell, is_idle, link_floor, shown, sources
-from aistack.node.results import Cause, Outcome, Result, bad, good, worse
+from aistack.node.results import Cause, Outcome, Result, bad, good, several, worse
 
 COMPUTE, COPIES = "accelerator-compute", "accelerator-copies"
 
@@ -44,14 +44,14 @@ def _ran(device: Device, reading: Reading[Plain]) -> Result:
             action = "nothing keeps apps from starting; whether they answer is then the only proof"
             return worse(COMPUTE, f"no program was run there: {error}", ("error", error), action=action)
         if programs and any(word in error for word in TAKEN_ERRORS):
-            said = f"cannot tell whether it computes: it is taken by {programs:.0f} programs"
+            said = f"cannot tell whether it computes: it is taken by {several(programs, 'program')}"
             return Result(name=COMPUTE, outcome=Outcome.UNKNOWN, message=said, evidence=(("error", error), *evidence))
         software, hardware = (any(word in error for word in words) for words in (SOFTWARE_ERRORS, HARDWARE_ERRORS))
         cause = Cause.HARDWARE if hardware else Cause.SOFTWARE if software else Cause.UNKNOWN
         return bad(COMPUTE, cause, f"no program runs there: {error}", ("error", error), *evidence, action=_mend(error))
-    wrong = [(name, number) for name in ("compute.wrong-answers", "compute.wrong-words") if (number := device.number(name))]
+    wrong = [(noun, number) for noun in ("answer", "word") if (number := device.number(f"compute.wrong-{noun}s"))]
     if wrong:
-        said = f"it computes wrongly: {wrong[0][1]:.0f} wrong {wrong[0][0].rpartition('-')[2]}"
+        said = f"it computes wrongly: {several(wrong[0][1], f'wrong {wrong[0][0]}')}"
         return bad(COMPUTE, Cause.UNKNOWN, said, *evidence, action="take it out of service; run the vendor's diagnosis")
     said, tested = "a program ran and its answer was right", device.number("compute.tested-mib")
     if tested == 0:
@@ -107,7 +107,7 @@ def _copies(wanted: Promise, device: Device) -> Result | None:
     if device.get("virtualization") == VGPU or device.get("compute.part"):
         return _of_part(device, good(COPIES, f"{said}; in a part of a device no floor holds", *evidence))
     if programs := _programs(device):
-        return good(COPIES, f"{said}; beside {programs:.0f} programs no floor holds", *evidence)
+        return good(COPIES, f"{said}; beside {several(programs, 'program')} no floor holds", *evidence)
     if least is not None and min(to, back) < least:
         action = "look at the link's width, at the slot's processor (NUMA), and at what else uses the bus"
         return worse(COPIES, f"copies are slow: {said}; at least {least:.1f} GB/s are expected ({why})", *evidence, action=action)

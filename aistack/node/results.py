@@ -65,6 +65,11 @@ def verdict(results: tuple[Result, ...]) -> Verdict:
     return Verdict(outcome=outcome, cause=cause, failed=failed)
 
 
+def several(number: float, noun: str) -> str:
+    """`1 program`, `2 programs`."""
+    return f"{number:.0f} {noun}{'' if number == 1 else 's'}"
+
+
 def good(name: str, message: str, *evidence: tuple[str, str]) -> Result:
     """What was looked at is as it should be."""
     return Result(name=name, outcome=Outcome.HEALTHY, message=message, evidence=evidence)

@@ -147,6 +147,14 @@ int nvmlDeviceGetRemappedRows(void *device, u32 *corrected, u32 *uncorrected, u3
     if (!code) *corrected = n[0], *uncorrected = n[1], *pending = n[2], *failed = n[3];
     return code;
 }
+int nvmlDeviceGetRepairStatus(void *device, u32 out[3]) {
+    u64 n[2];
+    int code = numbers(device, "nvmlDeviceGetRepairStatus", "", n, 2);
+    if (out[0] != (1 << 24 | 12)) return VERSION_MISMATCH;
+    if (!code) out[1] = (u32)n[0], out[2] = (u32)n[1];
+    return code;
+}
+NUMBER(nvmlDeviceGetUnrepairableMemoryFlag_v1)
 NUMBER(nvmlDeviceGetRetiredPagesPendingStatus)
 NUMBER(nvmlDeviceGetCurrPcieLinkGeneration)
 NUMBER(nvmlDeviceGetMaxPcieLinkGeneration)
@@ -172,16 +180,20 @@ int nvmlDeviceGetNvLinkErrorCounter(void *device, u32 link, u32 counter, u64 *ou
 int nvmlDeviceGetCurrentClocksThrottleReasons(void *device, u64 *out) {
     return numbers(device, "nvmlDeviceGetCurrentClocksThrottleReasons", "", out, 1);
 }
-static int processes(void *device, const char *function, u32 *count, void *out) { /* a second number is what is said later: where CUDA is not loaded */
+static int processes(void *device, const char *function, u32 *count, void *out) {
+    /* Of several numbers the last is what is said where CUDA is not loaded, and those before it what is said there, answer by answer. */
+    static int answers;
     char text[32];
-    u64 n, later;
+    u64 n[4];
     u32 room = *count;
-    int code = words(device, function, text, sizeof text);
+    int code = words(device, function, text, sizeof text), there, at = 0;
     if (code) return code;
-    if (sscanf(text, "%llu %llu", &n, &later) == 2 && !dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD)) n = later;
-    *count = (u32)n;
-    if (room < n) return INSUFFICIENT;
-    memset(out, 0, n * 24);
+    there = sscanf(text, "%llu %llu %llu %llu", n, n + 1, n + 2, n + 3);
+    if (there > 1) at = !dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD) ? there - 1 : answers < there - 1 ? answers : there - 2;
+    *count = (u32)n[at];
+    if (room < n[at]) return INSUFFICIENT;
+    answers++;
+    memset(out, 0, n[at] * 24);
     return 0;
 }
 int nvmlDeviceGetComputeRunningProcesses_v3(void *device, u32 *count, void *out) {

@@ -27,6 +27,9 @@ PART = 0.8
 MOST_DEVICES = 256
 """More than any machine has: a driver in trouble may count any number."""
 
+ENVIRONMENT = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_CACHE_DISABLE": "1"}
+"""Of the programs: NVML's order of devices, and nothing compiled is left in somebody's home."""
+
 MODULE = "/sys/module/nvidia/version"
 OPENNESS = "/proc/driver/nvidia/version"
 
@@ -125,7 +128,7 @@ def _answer(program: str, arguments: list[str], source: str, timeout: float) -> 
     """What a probe's program said; an error that it tells is the reading's."""
     module = f"aistack.host.probes.{program}"
     began, given = time.monotonic(), min(timeout, left())
-    answer = ask(module, arguments, source=source, timeout=timeout, environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
+    answer = ask(module, arguments, source=source, timeout=timeout, environment=ENVIRONMENT)
     spent = time.monotonic() - began
     if left() < math.inf and spent < SECONDS["none"] and (left() <= 0 or spent >= given):
         answer = _cut(answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,11 @@ from aistack.host.process import run
 PACKAGE = Path(__file__).resolve().parents[3]
 
 
-HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
-"""Variables by which somebody hides devices from their own programs: a probe sees all."""
+SOMEBODYS = re.compile(r"CUDA_(?!MPS_)|HIP_VISIBLE_DEVICES|ROCR_VISIBLE_DEVICES")
+"""Variables by which somebody hides devices from their own programs, or changes how these run: a probe sees all, and runs as it is.
+
+Where a device is shared by CUDA's MPS, its variables say where the server is to be found.
+"""
 
 
 def ask(module: str, arguments: Sequence[str], *, source: str, timeout: float, environment: Mapping[str, str]) -> Reading[Any]:
@@ -28,7 +32,7 @@ def ask(module: str, arguments: Sequence[str], *, source: str, timeout: float, e
     value where it had come to none.
     """
     paths = [str(PACKAGE), *([os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else [])]
-    inherited = {name: value for name, value in os.environ.items() if name not in HIDING}
+    inherited = {name: value for name, value in os.environ.items() if not SOMEBODYS.match(name)}
     around = {**inherited, "PYTHONPATH": os.pathsep.join(paths), **environment}
     argv = [sys.executable, "-m", module, *arguments]
     return read(source, lambda: _answer(argv, around, source, timeout))

@@ -37,7 +37,7 @@ LINK = {"pcie.generation": "compute.pcie-generation", "pcie.lanes": "compute.pci
 """What the device's link to the host is read as while it works and the link cannot sleep."""
 
 PROGRAMS = {"programs": "compute.programs"}
-"""Whoever is on the device before this program is: they may end while it tries."""
+"""Whoever else is on the device, before and while this program is: they may come and go while it tries."""
 
 PATTERNS = (0x00000000, 0xFFFFFFFF, 0xA5A5A5A5)
 
@@ -276,6 +276,13 @@ def told(address: str, names: Mapping[str, str]) -> dict[str, Any]:
     return {names[name]: value for name, value in found.items()}
 
 
+def count_others(found: dict[str, Any], *, ours: int) -> None:
+    """Keep the most other programs that were seen on the device; `ours` of those that are there now are this one."""
+    seen = told(found["pci.address"], PROGRAMS).get("compute.programs")
+    if seen is not None:
+        found["compute.programs"] = max(found.get("compute.programs", 0), seen - ours)
+
+
 def apart() -> Any:
     """Where a device is split, what this program is to be started for, one by one; nothing where none is, or NVML does not tell."""
     try:
@@ -309,13 +316,15 @@ def examine(driver: Driver, ordinal: int, level: str) -> dict[str, Any]:
         device = driver.number("cuDeviceGet", ordinal)
         found["pci.address"] = driver.text("cuDeviceGetPCIBusId", device).lower()
         say({"asking": found["pci.address"]})
-        found |= told(found["pci.address"], PROGRAMS)
+        count_others(found, ours=0)
         with context(driver, device):
             found["compute.context-seconds"] = round(time.perf_counter() - start, 3)
             kernels = functions(driver)
             found["compute.free-mib"] = free_bytes(driver) // MIB
             found["compute.wrong-answers"] = small_answer(driver, kernels[0])
+            count_others(found, ours=1)
             found |= copies(driver)
+            count_others(found, ours=1)
             found |= told(found["pci.address"], LINK)
             size = int(free_bytes(driver) * LEVELS[level]) // MIB * MIB
             if size:
@@ -324,6 +333,8 @@ def examine(driver: Driver, ordinal: int, level: str) -> dict[str, Any]:
                 found["compute.tested-mib"] = size // MIB
     except CudaError as error:
         found["compute.error"] = str(error)
+        if "pci.address" in found:
+            count_others(found, ours=0)  # the context is gone, or there was none
     found["compute.seconds"] = round(time.perf_counter() - start, 3)
     return found
 

@@ -182,6 +182,28 @@ def sram_worn(device: Any) -> bool:
     return bool(found.bThresholdExceeded)
 
 
+def repairs(device: Any) -> tuple[bool, bool]:
+    """Whether channels of memory, and parts of its processors (TPC), wait for a reset to be repaired; bindings before 580 do not ask."""
+    found = (ctypes.c_uint * 3)(1 << 24 | 12)  # nvmlRepairStatus_v1_t
+    if code := nvml._nvmlGetFunctionPointer("nvmlDeviceGetRepairStatus")(device, found):
+        raise nvml.NVMLError(code)
+    return bool(found[1]), bool(found[2])
+
+
+def unrepairable(device: Any) -> bool:
+    """Whether it has memory that cannot be repaired; bindings before 590 do not ask.
+
+    The structure is the flag alone (https://docs.nvidia.com/deploy/nvml-api/structnvmlUnrepairableMemoryStatus__v1__t.html), and driver
+    580.159.04 wrote it so on an H200. NVIDIA's bindings (PyPI: nvidia-ml-py 13.615.71) look for it behind a version, where that driver
+    writes nothing; one that does as they do finds their version here.
+    """
+    version = 1 << 24 | 8
+    found = (ctypes.c_uint * 4)(version)
+    if code := nvml._nvmlGetFunctionPointer("nvmlDeviceGetUnrepairableMemoryFlag_v1")(device, found):
+        raise nvml.NVMLError(code)
+    return bool(found[0] if found[0] != version else found[1])
+
+
 def confidential(_: Any) -> bool:
     """Whether what crosses the bus is encrypted (Confidential Computing), which a machine's devices do all or none."""
     found = nvml.c_nvmlSystemConfComputeSettings_v1_t()
@@ -244,6 +266,9 @@ DEVICE: dict[str, tuple[str, Ask]] = {
     "rows.uncorrected": _of("nvmlDeviceGetRemappedRows", take=lambda rows: rows[1]),
     "rows.pending": _of("nvmlDeviceGetRemappedRows", take=lambda rows: bool(rows[2])),
     "rows.failed": _of("nvmlDeviceGetRemappedRows", take=lambda rows: bool(rows[3])),
+    "repairs.channel": ("nvmlDeviceGetRepairStatus", lambda device: repairs(device)[0]),
+    "repairs.processors": ("nvmlDeviceGetRepairStatus", lambda device: repairs(device)[1]),
+    "memory.unrepairable": ("nvmlDeviceGetUnrepairableMemoryFlag_v1", unrepairable),
     "pages.pending": _of("nvmlDeviceGetRetiredPagesPendingStatus", take=bool),
     "pcie.generation": _call("nvmlDeviceGetCurrPcieLinkGeneration"),
     "pcie.most-generation": _call("nvmlDeviceGetMaxPcieLinkGeneration"),
