@@ -64,7 +64,8 @@ class Bench:
         return take_accelerators(root, "nvidia", level)
 
     def judge(self, product: str, seen: Accelerators, *, count: int | None = None, driver: str = DRIVER) -> tuple[Result, ...]:
-        wanted = Promise(vendor="nvidia", product=self.catalog.accelerators[product], count=count or MACHINES[product].count, driver=driver)
+        about, many = self.catalog.accelerators[product], count or MACHINES[product].count
+        wanted = Promise(vendor="nvidia", product=about, limits=self.catalog.limits_of("nvidia"), count=many, driver=driver)
         return judge(wanted, seen, known_faults(self.catalog))
 
 

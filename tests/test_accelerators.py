@@ -264,7 +264,7 @@ def test_a_link_that_went_to_sleep_again_is_not_called_damaged(bench: Bench) -> 
     asleep = Device(values={**device.values, "pcie.generation": Reading(source="nvmlDeviceGetCurrPcieLinkGeneration", value=1)})
     found = {result.name: result for result in bench.judge(L4, replace(seen, devices=Reading(source="NVML", value=(asleep,))))}
     assert found["accelerator-link"].outcome is Outcome.HEALTHY and "PCI Express 4 x16" in found["accelerator-link"].message
-    assert ("floor-gbps", "15.8, half of PCI Express 4 x16") in found["accelerator-copies"].evidence
+    assert ("floor-gbps", "15.8, 50% of PCI Express 4 x16") in found["accelerator-copies"].evidence
     one = bench.look(L4, {"0.nvmlDeviceGetCurrPcieLinkGeneration": "1"}, SMALL, level="quick")
     slow = {result.name: result for result in bench.judge(L4, one)}
     assert slow["accelerator-link"].outcome is Outcome.DEGRADED and "1 x16, though" in slow["accelerator-link"].message
@@ -395,7 +395,7 @@ def test_real_devices_are_healthy(bench: Bench, name: str, product: str, memory:
     assert f"its answer was right, {memory}" in found["accelerator-compute"].message
     said = found["accelerator-copies"]
     assert said.message == copies
-    assert {("floor-gbps", "31.5, half of PCI Express 5 x16"), ("floor-inside-gbps", floor)} <= set(said.evidence)
+    assert {("floor-gbps", "31.5, 50% of PCI Express 5 x16"), ("floor-inside-gbps", floor)} <= set(said.evidence)
 
 
 def test_slow_memory_and_a_slow_bus_are_told(bench: Bench) -> None:

@@ -78,6 +78,7 @@ def test_every_file_is_read(compiled: Catalog) -> None:
         catalog.kernels,
         catalog.images,
         catalog.faults,
+        catalog.limits,
         catalog.wheels,
     ]
     rule_files = sum("aistack/rules/" in text for text in texts.values())
@@ -97,6 +98,7 @@ def test_every_entry_has_source_and_date(catalog: Catalog) -> None:
         catalog.kernels,
         catalog.images,
         catalog.faults,
+        catalog.limits,
         catalog.wheels,
         catalog.rules,
     ):

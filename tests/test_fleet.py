@@ -24,11 +24,6 @@ SLOW = "copies.inside-gbps"
 
 
 @pytest.fixture(scope="module")
-def products(catalog: Catalog) -> tuple[Any, ...]:
-    return tuple(catalog.accelerators.values())
-
-
-@pytest.fixture(scope="module")
 def maker(catalog: Catalog) -> Maker:
     return Maker(catalog)
 
@@ -89,13 +84,13 @@ def test_what_is_no_report_says_why(maker: Maker) -> None:
     assert refused("[" * 100_000) == "it is nested too deep"
 
 
-def test_those_to_look_at_first_come_first(maker: Maker, products: Any) -> None:
+def test_those_to_look_at_first_come_first(maker: Maker, catalog: Catalog) -> None:
     fast = [maker.report(f"n{number}", {}) for number in (10, 9)]
     hot, split = maker.report("hot", {"clocks.held-by": "hardware-thermal"}), maker.report("split", *[{"persistence": False}] * 2)
     sick = maker.report("sick", {}, {"rows.failed": True}, promised=3)
     slow = maker.report("slow", *[{}] * 8, {SLOW: 2400.0})
     dark = maker.report("dark", {}, extra=(Result(name="images", outcome=Outcome.UNKNOWN, message="nobody knows"),))
-    found = fleet.survey([*fast, hot, split, slow, dark, sick], products)
+    found = fleet.survey([*fast, hot, split, slow, dark, sick], catalog)
     assert [(node.report.name, states(node)) for node in found.nodes] == [
         ("sick", "✓✗✗"),
         ("dark", "✓"),
@@ -109,10 +104,10 @@ def test_those_to_look_at_first_come_first(maker: Maker, products: Any) -> None:
     assert list(found.checks) == ["accelerator-rows", "images", "accelerator-clocks", "accelerator-modes"]
 
 
-def test_a_driver_that_does_not_answer_leaves_its_devices_unknown(maker: Maker, products: Any) -> None:
+def test_a_driver_that_does_not_answer_leaves_its_devices_unknown(maker: Maker, catalog: Catalog) -> None:
     document = json.loads(maker.text("a", *[{}] * 4))
     document["accelerators"] |= {"devices": [], "error": "did not end within 30 s"}
-    found = fleet.survey([decode(json.dumps(document), "a.json")], products)
+    found = fleet.survey([decode(json.dumps(document), "a.json")], catalog)
     assert states(found.nodes[0]) == "????"
 
 
@@ -133,12 +128,12 @@ def test_who_is_slow_beside_its_equals(rates: list[float], slow: int) -> None:
     assert sum(rate.gbps < fleet.least(found) for rate in found) == slow
 
 
-def test_busy_devices_and_other_products_are_not_compared(maker: Maker, products: Any) -> None:
+def test_busy_devices_and_other_products_are_not_compared(maker: Maker, catalog: Catalog) -> None:
     fast = [maker.report(f"n{number}", {}) for number in range(20)]
     busy, other = maker.report("busy", {"programs": 1, SLOW: 500.0}), maker.report("other", {"pci.id": "10de:20b2", SLOW: 1700.0})
     odd = maker.report("odd", {SLOW: -1, "copies.to-device-gbps": 0.0, "copies.from-device-gbps": "fast"})
     part = maker.report("part", {"compute.part": "0 (7g.80gb)", SLOW: 500.0})
-    found = fleet.survey([*fast, busy, part, other, odd], products)
+    found = fleet.survey([*fast, busy, part, other, odd], catalog)
     assert {(spread.product, spread.way, len(spread.rates), spread.slow) for spread in found.spreads} == {
         ("nvidia/a100-sxm-80gb", "to-device", 1, 0),
         ("nvidia/a100-sxm-80gb", "from-device", 1, 0),
@@ -154,8 +149,8 @@ def test_busy_devices_and_other_products_are_not_compared(maker: Maker, products
     }
 
 
-def drawn(reports: list[NodeReport], products: Any, *problems: str) -> Page:
-    return Page(shown.page(fleet.survey(reports, products), problems))
+def drawn(reports: list[NodeReport], catalog: Catalog, *problems: str) -> Page:
+    return Page(shown.page(fleet.survey(reports, catalog), problems))
 
 
 @pytest.fixture(scope="module")
@@ -165,21 +160,21 @@ def many(maker: Maker) -> list[NodeReport]:
     return [maker.report(f"n{number}", *chosen.choices(kinds, k=8)) for number in range(12)]
 
 
-def test_the_page_needs_nothing_beside_itself_and_leads_everywhere(many: list[NodeReport], products: Any) -> None:
-    page = drawn(many, products)
+def test_the_page_needs_nothing_beside_itself_and_leads_everywhere(many: list[NodeReport], catalog: Catalog) -> None:
+    page = drawn(many, catalog)
     assert all(link.startswith("#") for link in page.links)
     assert {link.removeprefix("#") for link in page.links} <= page.anchors
     assert {f"n{number}" for number in range(1, 13)} <= page.anchors
     assert not {name for name in page.attributes if name.startswith("on")}
 
 
-def test_the_page_is_the_same_whatever_order_the_files_came_in(many: list[NodeReport], products: Any) -> None:
+def test_the_page_is_the_same_whatever_order_the_files_came_in(many: list[NodeReport], catalog: Catalog) -> None:
     shuffled = random.Random(5).sample(many, len(many))
-    assert shown.page(fleet.survey(shuffled, products), ()) == shown.page(fleet.survey(many, products), ())
+    assert shown.page(fleet.survey(shuffled, catalog), ()) == shown.page(fleet.survey(many, catalog), ())
 
 
-def test_one_node_has_a_page_of_its_own_with_all_evidence(maker: Maker, products: Any) -> None:
-    page = drawn([maker.report("alone", {"ecc.uncorrected": 2})], products)
+def test_one_node_has_a_page_of_its_own_with_all_evidence(maker: Maker, catalog: Catalog) -> None:
+    page = drawn([maker.report("alone", {"ecc.uncorrected": 2})], catalog)
     text = "".join(page.texts).strip()
     assert text.startswith("alone: unhealthy, cause hardware")
     assert "To mend it: reset the device" in text and "ecc.uncorrected" in text and "PCI Express 5 x16" in text
@@ -197,14 +192,14 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_nothing_that_a_report_says_becomes_markup(maker: Maker, products: Any, name: str, tmp_path: Path, catalog: Catalog) -> None:
+def test_nothing_that_a_report_says_becomes_markup(maker: Maker, name: str, tmp_path: Path, catalog: Catalog) -> None:
     result = Result(
         name=name, outcome=Outcome.UNHEALTHY, cause=Cause.UNKNOWN, message=name, evidence=((name, name),), action=name, device=name
     )
     changes: Changes = {"pci.address": name, "name": name, "pci.id": name, "serial": name, "uuid": name, "pcie.lanes": name}
     texts = [maker.text(name[:253], changes, {}, extra=(result,)), maker.text("plain", {})]
     benign = [text.replace(json.dumps(name)[1:-1], "benign") for text in texts]
-    pages = [drawn([decode(text, f"{index}.json") for index, text in enumerate(side)], products, name) for side in (texts, benign)]
+    pages = [drawn([decode(text, f"{index}.json") for index, text in enumerate(side)], catalog, name) for side in (texts, benign)]
     assert sorted(pages[0].classes) == sorted(pages[1].classes) and pages[0].attributes == pages[1].attributes
     assert not any(sign in "".join(pages[0].texts) for sign in "\u202e\x00\x1b")
     for index, text in enumerate(texts):
@@ -264,9 +259,9 @@ def test_the_same_file_twice_is_one_node(folder: Path, catalog: Catalog, capsys:
 
 
 @pytest.mark.system
-def test_a_fleet_of_stand_ins_with_seeded_faults(tmp_path: Path, catalog: Catalog, products: Any) -> None:
+def test_a_fleet_of_stand_ins_with_seeded_faults(tmp_path: Path, catalog: Catalog) -> None:
     reports = [decode(text, name) for name, text in fleet_samples.reports(tmp_path, 150, catalog, broken=0.3)]
-    found = fleet.survey(reports, products)
+    found = fleet.survey(reports, catalog)
     outcomes = [node.report.outcome for node in found.nodes]
     assert outcomes == sorted(outcomes, key=fleet.STATES.index, reverse=True)
     assert {Outcome.UNHEALTHY, Outcome.UNKNOWN, Outcome.DEGRADED, Outcome.HEALTHY} == set(outcomes)

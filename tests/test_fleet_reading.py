@@ -31,11 +31,6 @@ def maker(catalog: Catalog) -> Maker:
     return Maker(catalog)
 
 
-@pytest.fixture(scope="module")
-def products(catalog: Catalog) -> tuple[Any, ...]:
-    return tuple(catalog.accelerators.values())
-
-
 def changed(text: str, **changes: Any) -> NodeReport:
     return decode(json.dumps({**json.loads(text), **changes}), "changed.json")
 
@@ -61,13 +56,13 @@ def test_a_report_without_results_is_no_healthy_node(maker: Maker) -> None:
     assert changed(maker.text("a", {}), results=[]).outcome is Outcome.UNKNOWN
 
 
-def test_of_each_host_the_newest_report_counts(maker: Maker, products: Any) -> None:
+def test_of_each_host_the_newest_report_counts(maker: Maker, catalog: Catalog) -> None:
     times = {"old": "2026-11-25T23:59:59Z", "new": "2026-11-26T00:00:00Z"}
     texts = {name: maker.text("a", {} if name == "new" else SICK, time=time) for name, time in times.items()}
     texts["other"] = maker.text("b", {}, time=times["old"])
     texts["timeless"] = json.dumps({name: value for name, value in json.loads(maker.text("a", SICK)).items() if name != "time"})
     texts |= {"same": maker.text("c", {}), "worse": maker.text("c", {"persistence": False})}
-    found = fleet.survey([decode(text, f"{name}.json") for name, text in texts.items()], products)
+    found = fleet.survey([decode(text, f"{name}.json") for name, text in texts.items()], catalog)
     assert {node.report.file: node.report.outcome.value for node in found.nodes} == {
         "new.json": "healthy",
         "other.json": "healthy",
@@ -85,8 +80,8 @@ def test_of_each_host_the_newest_report_counts(maker: Maker, products: Any) -> N
 
 
 @pytest.mark.parametrize("host", [None, "", " ", "localhost", "(none)"])
-def test_machines_without_a_name_are_not_taken_for_one(maker: Maker, products: Any, host: str | None) -> None:
-    found = fleet.survey([decode(maker.text(host, {}), f"{name}.json") for name in "ab"], products)
+def test_machines_without_a_name_are_not_taken_for_one(maker: Maker, catalog: Catalog, host: str | None) -> None:
+    found = fleet.survey([decode(maker.text(host, {}), f"{name}.json") for name in "ab"], catalog)
     assert [node.report.name for node in found.nodes] == ["a", "b"] and not found.older
 
 
@@ -100,9 +95,9 @@ def test_older_reports_are_no_fault_and_are_told(
     assert capsys.readouterr().err.endswith("; older reports of the same hosts, not counted: 1\n")
 
 
-def test_the_page_says_when_and_by_which_aistack_a_node_was_judged(maker: Maker, products: Any) -> None:
+def test_the_page_says_when_and_by_which_aistack_a_node_was_judged(maker: Maker, catalog: Catalog) -> None:
     reports = [decode(maker.text(host, {}, time=f"2026-11-{day}T00:00:00Z"), f"{host}.json") for host, day in (("a", 24), ("b", 26))]
-    text = "".join(Page(shown.page(fleet.survey(reports, products), ())).texts)
+    text = "".join(Page(shown.page(fleet.survey(reports, catalog), ())).texts)
     assert "2026-11-24" in text and "2026-11-26T00:00:00Z" in text and f"aistack {__version__}" in text
     assert reports[0].version == __version__
 
@@ -115,13 +110,13 @@ def test_what_is_no_time_is_refused(maker: Maker, time: object) -> None:
         changed(maker.text("a", {}), time=time)
 
 
-def test_nodes_are_ordered_as_people_count(maker: Maker, products: Any) -> None:
+def test_nodes_are_ordered_as_people_count(maker: Maker, catalog: Catalog) -> None:
     hosts = ["9", "10", "n08", "n9", "n010", "n" + "9" * 200, "n1" + "0" * 200, "n²", "n٣"]
-    found = fleet.survey([decode(maker.text(host, {}), f"{host[:20]}.json") for host in reversed(hosts)], products)
+    found = fleet.survey([decode(maker.text(host, {}), f"{host[:20]}.json") for host in reversed(hosts)], catalog)
     assert [node.report.name for node in found.nodes] == hosts
 
 
-def test_numbers_and_texts_have_an_end(maker: Maker, products: Any) -> None:
+def test_numbers_and_texts_have_an_end(maker: Maker, catalog: Catalog) -> None:
     whole = json.loads(maker.text("a", {}))
     reading = {"source": "a"}
 
@@ -158,9 +153,9 @@ def test_numbers_and_texts_have_an_end(maker: Maker, products: Any) -> None:
     assert long.results[0].message == "m" * LONGEST_TEXT + "… (10000 characters more)"
 
 
-def test_the_least_of_rates_can_be_drawn(maker: Maker, products: Any) -> None:
+def test_the_least_of_rates_can_be_drawn(maker: Maker, catalog: Catalog) -> None:
     text = maker.text("a", {"copies.inside-gbps": 5e-324, "pci.id": "10de:ffff"})
-    Page(shown.page(fleet.survey([decode(text, "a.json")], products), ()))
+    Page(shown.page(fleet.survey([decode(text, "a.json")], catalog), ()))
 
 
 RAW = ["1e999", "-1e999", "1" + "0" * 400, "1" * 5000, "NaN", "Infinity", "1e308", "5e-324", "-0.0", f"{2**64 - 1}", "9" * 20]
@@ -215,7 +210,7 @@ def folder(maker: Maker, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(data=st.data())
-def test_no_report_keeps_the_others_off_the_page(data: st.DataObject, maker: Maker, folder: Path, catalog: Catalog, products: Any) -> None:
+def test_no_report_keeps_the_others_off_the_page(data: st.DataObject, maker: Maker, folder: Path, catalog: Catalog) -> None:
     text = _spoilt(json.loads(maker.text("fuzzed", {}, SICK)), data.draw)
     (folder / "fuzzed.json").write_text(text)
     try:
@@ -234,7 +229,7 @@ def test_no_report_keeps_the_others_off_the_page(data: st.DataObject, maker: Mak
         with pytest.raises(DiagnosticError):
             command.report([folder / "fuzzed.json"], folder / "alone.html", catalog=catalog)
     else:
-        Page(shown.page(fleet.survey([report], products), ()))
+        Page(shown.page(fleet.survey([report], catalog), ()))
         assert report.outcome is verdict(report.results).outcome and all(isinstance(result, Result) for result in report.results)
         numbers = [value for device in report.devices for name in device.values if (value := device.number(name)) is not None]
         assert all(math.isfinite(number) and abs(number) < BEYOND for number in numbers)

@@ -88,8 +88,7 @@ def told(root: Path, catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> di
     found["snapshot"] = capsys.readouterr().out
     found |= {name: (root / name).read_text() for name in ("run/aistack/check.json", "run/issue.d/50-aistack.issue")}
     reports = [decode(found[name], name) for name in ("check", "run/aistack/check.json")]
-    products = tuple(catalog.accelerators.values())
-    found |= {f"page of {reports[:count]}": page(fleet.survey(reports[:count], products), ()) for count in (1, 2)}
+    found |= {f"page of {reports[:count]}": page(fleet.survey(reports[:count], catalog), ()) for count in (1, 2)}
     return found
 
 

@@ -42,6 +42,7 @@ def test_every_file_of_the_catalog_satisfies_its_schema() -> None:
         "framework",
         "image",
         "kernel",
+        "limits",
         "model",
         "os",
         "rules",

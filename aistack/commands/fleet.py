@@ -25,7 +25,7 @@ def report(files: Sequence[Path], output: Path, *, catalog: Catalog) -> ExitCode
     reports, problems, exit_code = _read(files)
     if not reports:
         raise DiagnosticError(problems, exit_code)
-    found = fleet.survey(reports, tuple(catalog.accelerators.values()))
+    found = fleet.survey(reports, catalog)
     _write(output, shown.page(found, [_told(problem) for problem in problems]))
     if problems:
         sys.stderr.write(terminal.render(problems, lambda file: None, colour=False))

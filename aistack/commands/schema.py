@@ -24,6 +24,7 @@ KINDS = (
     "image",
     "terms",
     "faults",
+    "limits",
     "rules",
     "licences",
     "lock",

@@ -69,6 +69,7 @@ def _find(wanted: str, catalog: Catalog) -> tuple[str, Any]:
         "kernels": catalog.kernels.get,
         "images": catalog.images.get,
         "faults": catalog.faults.get,
+        "limits": catalog.limits.get,
     }
     for kind, lookup in kinds.items():
         entry = lookup(wanted)
@@ -95,6 +96,7 @@ def _find(wanted: str, catalog: Catalog) -> tuple[str, Any]:
         *catalog.kernels,
         *catalog.images,
         *catalog.faults,
+        *catalog.limits,
         *catalog.rules,
     ]
     guess = closest(wanted, known)

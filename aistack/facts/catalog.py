@@ -15,6 +15,7 @@ from aistack.diagnostics import Place
 from aistack.facts.data_rules import DataRule
 from aistack.facts.faults import Faults
 from aistack.facts.images import Image
+from aistack.facts.limits import Limits
 from aistack.facts.systems import Branch, Checked, Distribution, KernelSeries, Os, Source, System
 from aistack.facts.version import SCHEMES, Scheme
 from aistack.facts.wheel_tags import Wheels
@@ -361,8 +362,7 @@ NOISE = frozenset(
 class Catalog:
     """Everything that is known, by id.
 
-    `identity` is `sha256:` over the texts that it was read from. `places` has the place of each entry: `models/ID`, `rules/CODE`,
-    `frameworks/ID/RELEASE`, …
+    `identity` is `sha256:` over the texts that it was read from; `places` has each entry's: `models/ID`, `frameworks/ID/RELEASE`, …
     """
 
     identity: str
@@ -379,6 +379,7 @@ class Catalog:
     distributions: Mapping[str, Distribution] = field(default_factory=dict)
     images: Mapping[str, Image] = field(default_factory=dict)
     faults: Mapping[str, Faults] = field(default_factory=dict)
+    limits: Mapping[str, Limits] = field(default_factory=dict)
     schemes: Mapping[str, Scheme] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
 
@@ -386,6 +387,10 @@ class Catalog:
         """How versions of that component are compared."""
         owner = self.frameworks.get(component) or self.components.get(component)
         return owner.versions if owner else self.schemes.get(component) or SCHEMES.get(component, Scheme.WORD)
+
+    def limits_of(self, vendor: str) -> Limits | None:
+        """What all of a vendor's devices are held against on a node, where anything is known."""
+        return self.limits.get(f"{vendor}/limits")
 
     def accelerator(self, name: str) -> Accelerator | None:
         """The accelerator of that id or alias."""
@@ -418,8 +423,7 @@ class Catalog:
         while re.search(r"\d", stem):
             own = re.compile(re.escape(stem) + r"(-\d+gb|-pcie|-sxm\d?|-nvl)*")
             products = self.accelerators.values()
-            found = tuple(product for product in products if stem in (*product.aliases, *product.families) or own.fullmatch(product.id))
-            if found:
+            if found := tuple(one for one in products if stem in (*one.aliases, *one.families) or own.fullmatch(one.id)):
                 return found
             stem = stem.rpartition("-")[0]
         return ()

@@ -24,6 +24,7 @@ from aistack.facts.document import Mapping as MappingNode
 from aistack.facts.document import Node, Scalar, parse, place_of
 from aistack.facts.faults import Faults
 from aistack.facts.images import Image
+from aistack.facts.limits import Limits
 from aistack.facts.systems import Branch, Distribution, KernelSeries, Os
 from aistack.facts.wheel_tags import Wheels
 
@@ -35,6 +36,7 @@ KINDS: Mapping[str, tuple[type[Any], str, str]] = {
     "aistack/component/v1": (Component, "components", "recipes/frameworks/"),
     "aistack/accelerator/v1": (Accelerator, "accelerators", "accelerators/"),
     "aistack/faults/v1": (Faults, "faults", "accelerators/"),
+    "aistack/limits/v1": (Limits, "limits", "accelerators/"),
     "aistack/branch/v1": (Branch, "branches", "accelerators/nvidia/branches/"),
     "aistack/model/v1": (Model, "models", "models/"),
     "aistack/image/v1": (Image, "images", "recipes/images/"),

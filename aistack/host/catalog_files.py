@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts import catalog as catalog_types
-from aistack.facts import catalog_text, data_rules, decode, document, faults, images, systems, version, wheel_tags
+from aistack.facts import catalog_text, data_rules, decode, document, faults, images, limits, systems, version, wheel_tags
 from aistack.facts.catalog import Catalog
 
 FOLDERS = ("accelerators", "models", "recipes/os", "recipes/frameworks", "recipes/images", "recipes/wheels", "licences")
@@ -120,7 +120,7 @@ def _cache(environment: Mapping[str, str]) -> Path:
 def _key(texts: Mapping[str, str]) -> str:
     """The digest of the texts and of the modules that turn them into a catalog."""
     digest = hashlib.sha256(catalog_text.identity(texts).encode())
-    for module in (catalog_types, systems, images, data_rules, faults, catalog_text, decode, document, version, wheel_tags):
+    for module in (catalog_types, systems, images, data_rules, faults, limits, catalog_text, decode, document, version, wheel_tags):
         assert module.__file__ is not None
         digest.update(Path(module.__file__).read_bytes())
     return digest.hexdigest()

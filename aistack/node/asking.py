@@ -80,16 +80,18 @@ def known_faults(catalog: Catalog) -> dict[str, Faults]:
 
 def _wanted(catalog: Catalog, vendor: str, present: tuple[PciDevice, ...], lock: Lock | None) -> Promise:
     """What the driver has to know: the lock's accelerators as far as they are on the bus, or all that are there."""
+    limits = catalog.limits_of(vendor)
     if lock is None or lock.accelerator is None:
         known = product(catalog, present)
         fitting = [device for device in present if known is None or device.identity in known.pci_ids]
-        return Promise(vendor=vendor, product=known, count=len(fitting), mig=None)
+        return Promise(vendor=vendor, product=known, limits=limits, count=len(fitting), mig=None)
     promised = lock.accelerator
     known = catalog.accelerators.get(promised.product)
     fitting = [device for device in present if known is None or not known.pci_ids or device.identity in known.pci_ids]
     return Promise(
         vendor=vendor,
         product=known,
+        limits=limits,
         count=min(promised.count, len(fitting)),
         # The version of a driver that is the kernel's own is that of its firmware, and the kernel is compared by itself.
         driver=dict(lock.components).get("driver") if vendor == "nvidia" else None,

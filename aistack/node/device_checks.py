@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from aistack.facts.catalog import Accelerator
 from aistack.facts.device_readings import UNSUPPORTED, Device
+from aistack.facts.limits import Limits
 from aistack.facts.readings import Reading
 from aistack.node.results import Cause, Result, bad, good, several, untold, worse
 from aistack.values import dataclass
@@ -25,13 +26,6 @@ VGPU = "vgpu"
 
 LANE_GBPS = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}
 """GB/s of one PCI Express lane each way, by generation: transfers a second, less what its encoding takes."""
-
-COPY_PART = 0.5
-"""Of a link's rate, what copies must reach; packets' headers alone leave nine tenths of it."""
-
-FREE_PART = 0.75
-"""Of a device's memory, what has to be free where no program is on it: what DCGM's test of the memory takes at least, or fails
-(https://docs.nvidia.com/datacenter/dcgm/latest/user-guide/diag-memory-plugin.html)."""
 
 SLOWED = {
     "hardware-slowdown": "the board itself slows the clocks down",
@@ -69,7 +63,7 @@ RESET = "reset the device (NVIDIA's: `nvidia-smi --gpu-reset -i DEVICE`), or reb
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
-    """What a machine's accelerators are held against: the product, where it is known, how many, the driver's version.
+    """What a machine's accelerators are held against: the product, where it is known, the vendor's limits, how many, the driver's version.
 
     `mig` are the parts that each is split into, by their profiles with spaces between; empty where none is to be split, None where nobody
     said so.
@@ -77,6 +71,7 @@ class Promise:
 
     vendor: str
     product: Accelerator | None = None
+    limits: Limits | None = None
     count: int | None = None
     driver: str | None = None
     mig: str | None = ""
@@ -122,11 +117,12 @@ def _memory(wanted: Promise, device: Device) -> Result | None:
         said = f"{seen:.0f} MiB of memory; a whole one shows {least[0]:.1f} GiB at least ({least[1]})"
         return bad(MEMORY, Cause.UNKNOWN, said, *evidence, action=action)
     used = device.number("memory.used-mib") or 0
-    own = wanted.vendor == "nvidia" and (wanted.product is None or wanted.product.host is None)
-    if own and used > (1 - FREE_PART) * seen and is_idle(device):
+    free = wanted.limits.free_memory if wanted.limits else None
+    own = wanted.product is None or wanted.product.host is None
+    if free is not None and own and used > (1 - free) * seen and is_idle(device):
         said = f"{used:.0f} of {seen:.0f} MiB of memory are used, and no program is seen on it"
         action = f"{RESET}; in a container, look from the machine itself, where its programs are seen"
-        return worse(MEMORY, f"{said}; the vendor's own diagnosis asks for {FREE_PART:.0%} of it", *evidence, action=action)
+        return worse(MEMORY, f"{said}; the vendor's own diagnosis asks for {free:.0%} of it", *evidence, action=action)
     return good(MEMORY, f"{seen:.0f} MiB of memory", *evidence)
 
 
@@ -265,8 +261,8 @@ def _modes(wanted: Promise, device: Device) -> Result | None:
     return good(MODES, "no mode is in the way", *evidence)
 
 
-def link_floor(device: Device) -> tuple[float | None, str]:
-    """What copies must reach each way: no vendor names a number, so a part of what the link carries.
+def link_floor(limits: Limits | None, device: Device) -> tuple[float | None, str]:
+    """What copies must reach each way: the catalog's part of what the link carries.
 
     Where they are encrypted (Confidential Computing) the processor and a buffer in between set the pace
     (https://arxiv.org/html/2606.23969v1).
@@ -274,9 +270,10 @@ def link_floor(device: Device) -> tuple[float | None, str]:
     if device.get("confidential"):
         return None, "copies are encrypted"
     generation, lanes = link_now(device)
-    if generation is None or lanes is None or int(generation) not in LANE_GBPS:
+    part = limits.copies_of_link if limits else None
+    if generation is None or lanes is None or int(generation) not in LANE_GBPS or part is None:
         return None, "nothing is known"
-    return LANE_GBPS[int(generation)] * lanes * COPY_PART, f"half of PCI Express {generation:.0f} x{lanes:.0f}"
+    return LANE_GBPS[int(generation)] * lanes * part, f"{part:.0%} of PCI Express {generation:.0f} x{lanes:.0f}"
 
 
 def link_now(device: Device) -> tuple[float | None, float | None]:

@@ -12,7 +12,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from aistack.facts.catalog import Accelerator
+from aistack.facts.catalog import Accelerator, Catalog
 from aistack.facts.device_readings import Device
 from aistack.node.device_checks import link_floor
 from aistack.node.fleet_reading import NodeReport
@@ -97,11 +97,11 @@ class Fleet:
     checks: Mapping[str, Mapping[Outcome, int]]
 
 
-def survey(given: Sequence[NodeReport], products: Sequence[Accelerator]) -> Fleet:
-    """What the reports, each of a file of its own, come to together; `products` are the catalog's, which devices are told by."""
+def survey(given: Sequence[NodeReport], catalog: Catalog) -> Fleet:
+    """What the reports, each of a file of its own, come to together; the catalog tells the products, and what each is held against."""
     reports, older = _newest(given)
-    known = {number: product for product in products for number in product.pci_ids}
-    spreads = tuple(_spreads(reports, known))
+    known = {number: product for product in catalog.accelerators.values() for number in product.pci_ids}
+    spreads = tuple(_spreads(reports, known, catalog))
     slow: dict[tuple[str, str], tuple[str, ...]] = {}
     for spread in spreads:
         for rate in spread.rates[: spread.slow]:
@@ -164,7 +164,7 @@ def _product(device: Device, known: Mapping[str, Accelerator]) -> str:
     return product.id if product else str(device.get("name") or "unknown")
 
 
-def _spreads(reports: Sequence[NodeReport], known: Mapping[str, Accelerator]) -> Iterator[Spread]:
+def _spreads(reports: Sequence[NodeReport], known: Mapping[str, Accelerator], catalog: Catalog) -> Iterator[Spread]:
     """Every product's rates; devices that programs work on, or of which a part was tried, are left out, since nothing holds for them."""
     rates: dict[tuple[str, str], list[Rate]] = {}
     floors: dict[tuple[str, str], list[float | None]] = {}
@@ -179,13 +179,19 @@ def _spreads(reports: Sequence[NodeReport], known: Mapping[str, Accelerator]) ->
                     continue
                 key = (_product(device, known), way)
                 rates.setdefault(key, []).append(Rate(gbps=gbps, file=report.file, address=device.address))
-                floor = link_floor(device)[0] if way != "inside" else product.memory_bandwidth_minimum if product else None
-                floors.setdefault(key, []).append(floor)
+                floors.setdefault(key, []).append(_floor(way, device, product, catalog))
     for (name, way), found in sorted(rates.items(), key=lambda item: (item[0][0], list(COPIES).index(item[0][1]))):
         limit = least(found)
         found.sort(key=lambda rate: (rate.gbps, rate.file, rate.address))
         slow = sum(rate.gbps < limit for rate in found)
         yield Spread(product=name, way=way, rates=tuple(found), slow=slow, floor=statistics.mode(floors[name, way]))
+
+
+def _floor(way: str, device: Device, product: Accelerator | None, catalog: Catalog) -> float | None:
+    """What a device's copies are held against; nothing for a product that nobody knows."""
+    if product is None:
+        return None
+    return product.memory_bandwidth_minimum if way == "inside" else link_floor(catalog.limits_of(product.vendor), device)[0]
 
 
 def least(rates: Sequence[Rate]) -> float:

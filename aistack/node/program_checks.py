@@ -13,10 +13,6 @@ COMPUTE, COPIES = "accelerator-compute", "accelerator-copies"
 
 LEAKED = f"if no program is there that could not be seen, {RESET}"
 
-MEMORY_PART = 0.8
-"""Of what the vendor's own test of the memory must reach, what copies inside it must. Estimated, as that test is another program: an H100's
-copies reach 1.5 times that number (tests/data/h100.json), but of the vendors' numbers some are nearer to what the memory can do at all."""
-
 HARDWARE_ERRORS = ("ECC_UNCORRECTABLE", "HARDWARE_STACK_ERROR")
 TAKEN_ERRORS = ("OUT_OF_MEMORY", "OUT_OF_RESOURCES", "DEVICE_UNAVAILABLE")
 """What a program hears where others have the memory, or the whole device."""
@@ -93,10 +89,10 @@ def _copies(wanted: Promise, device: Device) -> Result | None:
             return None  # that no program ran, or which step failed, is told above
         said, evidence = f"no copies were tried: {_left(device)}", shown(device, "compute.free-mib", "programs")
         return _of_part(device, worse(COPIES, said, *evidence, action=LEAKED) if is_idle(device) else good(COPIES, said, *evidence))
-    least, why = link_floor(device)
-    # AMD's number is of another program (BabelStream) than the copies of its runtime that are measured here.
-    asked = wanted.product.memory_bandwidth_minimum if wanted.product and wanted.vendor == "nvidia" else None
-    within = MEMORY_PART * asked if asked else None
+    least, why = link_floor(wanted.limits, device)
+    part = wanted.limits.copies_of_test if wanted.limits else None
+    asked = wanted.product.memory_bandwidth_minimum if wanted.product else None
+    within = part * asked if part and asked else None
     said = f"{to:.1f} GB/s to it, {back:.1f} GB/s from it, {inside:.0f} GB/s inside"
     evidence = shown(device, "copies.to-device-gbps", "copies.from-device-gbps", "copies.inside-gbps")
     floors = (
