@@ -13,6 +13,7 @@ X86_64 = 62
 RELOCATABLE, EXECUTABLE, SHARED = 1, 2, 3
 HEADER, SECTION, SEGMENT = "<16sHHIQQQIHHHHHH", "<IIQQQQIIQQ", "<IIQQQQQQ"
 NEEDED, STRTAB_TAG, SYMTAB_TAG, STRSZ, SONAME, RPATH, RUNPATH = 1, 5, 6, 10, 14, 15, 29
+VERDEF, VERNEED = 0x6FFFFFFC, 0x6FFFFFFE  # the number of their records is the tag behind each
 
 Crcs = Mapping[str, int | None]
 """Symbols with their checksums."""
@@ -159,27 +160,54 @@ def binary(
     rpath: str = "",
     interpreter: str = "",
     machine: int = X86_64,
+    asked: Mapping[str, Sequence[str]] = NONE,
+    weakly: bool = False,
+    offered: Sequence[str] = (),
     behind: bytes = b"",
 ) -> bytes:
-    """A program (with an interpreter) or a library; `behind` is what else stands in it."""
+    """A program (with an interpreter) or a library; `asked` are versions of symbols by library, `behind` is what else stands in it."""
     names = _Names()
     tags = [(NEEDED, names.add(name)) for name in needed]
     tags += [(tag, names.add(text)) for tag, text in ((SONAME, soname), (RPATH, rpath), (RUNPATH, runpath)) if text]
     count = 3 if interpreter else 2
     place = 64 + 56 * count
-    asked = interpreter.encode() + b"\0" if interpreter else b""
-    strings = place + len(asked)
+    loader = interpreter.encode() + b"\0" if interpreter else b""
+    strings = place + len(loader)
+    tables = (_asked(names, asked, weakly), _offered(names, (soname or "own", *offered) if offered else ()))
+    needs = strings + len(names.data)
+    start = needs + sum(map(len, tables))
+    counts = ((VERNEED, needs, len(asked)), (VERDEF, needs + len(tables[0]), len(offered) + 1 if offered else 0))
+    tags += [pair for tag, where, many in counts if many for pair in ((tag, where), (tag + 1, many))]
     tags += [(STRTAB_TAG, strings), (STRSZ, len(names.data)), (SYMTAB_TAG, strings), (0, 0)]
     dynamic = b"".join(struct.pack("<qQ", *tag) for tag in tags)
-    start = strings + len(names.data)
     whole = start + len(dynamic) + len(behind)
     segments = [
         struct.pack(SEGMENT, 1, 4, 0, 0, 0, whole, whole, 1),
         struct.pack(SEGMENT, 2, 4, start, start, start, len(dynamic), len(dynamic), 8),
     ]
     if interpreter:
-        segments.append(struct.pack(SEGMENT, 3, 4, place, place, place, len(asked), len(asked), 1))
-    return _header(SHARED, machine, segments=count) + b"".join(segments) + asked + names.data + dynamic + behind
+        segments.append(struct.pack(SEGMENT, 3, 4, place, place, place, len(loader), len(loader), 1))
+    return _header(SHARED, machine, segments=count) + b"".join((*segments, loader, names.data, *tables, dynamic, behind))
+
+
+def _asked(names: _Names, asked: Mapping[str, Sequence[str]], weakly: bool) -> bytes:
+    """The table of versions that are asked for: each library, and behind it its versions."""
+    table = b""
+    for number, (library, wanted) in enumerate(asked.items(), start=1):
+        size = 16 * (1 + len(wanted))
+        table += struct.pack("<HHIII", 1, len(wanted), names.add(library), 16, size if number < len(asked) else 0)
+        for place, version in enumerate(wanted, start=1):
+            table += struct.pack("<IHHII", 0, 2 * weakly, 2, names.add(version), 16 if place < len(wanted) else 0)
+    return table
+
+
+def _offered(names: _Names, offered: Sequence[str]) -> bytes:
+    """The table of versions that are offered, the first of which is the library's own name."""
+    sizes = (28 if number < len(offered) else 0 for number in range(1, len(offered) + 1))
+    return b"".join(
+        struct.pack("<HHHHIIIII", 1, number == 1, number, 1, 0, 20, size, names.add(name), 0)
+        for number, (name, size) in enumerate(zip(offered, sizes, strict=True), start=1)
+    )
 
 
 def firmware(version: str) -> bytes:

@@ -8,6 +8,7 @@ import hashlib
 import io
 import lzma
 import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -171,6 +172,24 @@ def test_a_program_tells_what_it_needs() -> None:
     )
     with pytest.raises(DamagedError):
         elf.binary(io.BytesIO(data[:-1]), len(data) - 1, "/usr/lib/libx.so.2")
+
+
+def test_a_program_tells_which_versions_of_symbols_it_asks_for() -> None:
+    data = elf_samples.binary(asked={"libc.so.6": ["GLIBC_2.34", "GLIBC_2.2.5"], "libm.so.6": ["GLIBC_2.29"]}, offered=["A_1", "A_2"])
+    found = elf.binary(io.BytesIO(data), len(data), "/usr/lib/liba.so")
+    assert found is not None
+    assert found.asked == (("libc.so.6", ("GLIBC_2.34", "GLIBC_2.2.5")), ("libm.so.6", ("GLIBC_2.29",))) and found.offered == ("A_1", "A_2")
+    with Path(sys.executable).resolve().open("rb") as file:  # a real one
+        real = elf.binary(file, Path(sys.executable).resolve().stat().st_size, sys.executable)
+    assert real is not None and any(version.startswith("GLIBC_2.") for _, versions in real.asked for version in versions)
+
+
+@pytest.mark.parametrize("size", [10, 40])
+def test_tables_of_versions_that_are_not_whole_are_damage(size: int) -> None:
+    data = elf_samples.binary(asked={"libc.so.6": ["GLIBC_2.34"]})
+    place = data.index(b"GLIBC_2.34\0") + len(b"GLIBC_2.34\0")
+    with pytest.raises(DamagedError, match="symbols' versions"):
+        elf.binary(io.BytesIO(data[:place] + b"\xff" * size + data[place + size :]), len(data), "/usr/lib/liba.so")
 
 
 def test_versions_are_found_wherever_they_stand_in_a_drivers_file() -> None:

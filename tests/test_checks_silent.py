@@ -165,6 +165,22 @@ HARMLESS: list[tuple[str, str, Files]] = [
         {"/etc/modprobe.d/nvidia.conf": b"install nouveau /bin/false\n", "/etc/modprobe.d/nouveau.conf": b""},
     ),
     (
+        "versions of symbols that are offered, by the second of that name, or not asked for in earnest",
+        "library-needs",
+        {
+            "/usr/bin/tool": program(needed=["liba.so", "libb.so"], asked={"liba.so": ["A_1", "A_2"], "libb.so": ["B_1"]}),
+            "/usr/bin/careless": program(needed=["liba.so"], asked={"liba.so": ["A_9"]}, weakly=True),
+            f"{LIBRARIES}/liba.so": elf_samples.binary(soname="liba.so", offered=["A_1"]),
+            "/usr/local/lib/liba.so": elf_samples.binary(soname="liba.so", offered=["A_1", "A_2"]),
+            f"{LIBRARIES}/libb.so": LIBRARY,
+        },
+    ),
+    (
+        "a library by its path, as Pythons that are put anywhere have it",
+        "library-needs",
+        {"/opt/python/bin/tool": program(needed=["$ORIGIN/../lib/liba.so.1"]), "/opt/python/lib/liba.so.1": LIBRARY},
+    ),
+    (
         "libraries beside a program",
         "library-needs",
         {

@@ -26,7 +26,9 @@ class Binary:
     """A program or a library. `machine` is ELF's own name (`EM_X86_64`), `bits` 32 or 64, `interpreter` the loader that a program asks for.
 
     `needed` are the libraries that it asks for by name, `rpath` and `runpath` the folders where it wants them sought, as they stand there
-    (`$ORIGIN/../lib`). `versions` are the versions of a vendor's driver that stand in it, where it is a part of one: text, sorted.
+    (`$ORIGIN/../lib`). `asked` are the versions of symbols that each of those libraries has to offer (`libc.so.6`: `GLIBC_2.34`), `offered`
+    those that it offers itself, as a library. `versions` are the versions of a vendor's driver that stand in it, where it is a part of
+    one: text, sorted.
     """
 
     machine: str
@@ -36,4 +38,6 @@ class Binary:
     needed: tuple[str, ...] = ()
     rpath: tuple[str, ...] = ()
     runpath: tuple[str, ...] = ()
+    asked: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    offered: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()

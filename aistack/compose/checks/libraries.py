@@ -1,4 +1,5 @@
-"""Every library that a program or a library needs is where the loader looks: ld.so(8), https://man7.org/linux/man-pages/man8/ld.so.8.html.
+"""Every library that a program or a library needs is where the loader looks, and offers the versions of symbols that are asked of it:
+ld.so(8), https://man7.org/linux/man-pages/man8/ld.so.8.html.
 
 What lies in a folder of its own, such as a plugin, is loaded by a program that has loaded others before: there it is enough that the image
 has such a library at all. A program in a folder of its own may be started by a script that says where its libraries are: there it is enough
@@ -8,9 +9,10 @@ that they lie in that folder, or beside it where it is called `bin`.
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from aistack.compose.checks.tree import boots
 from aistack.compose.findings import Check
@@ -33,28 +35,51 @@ def _needs(filesystem: Filesystem) -> list[str]:
     booted = boots(filesystem)
     told = () if booted else re.split("[:;]", filesystem.environment.get("LD_LIBRARY_PATH", ""))  # a booted system does not read it
 
-    def found(folder: str, name: str, binary: Binary) -> bool:
-        there = filesystem.binaries.get(filesystem.resolved(f"{folder}/{name}"))
-        return there is not None and (there.machine, there.bits) == (binary.machine, binary.bits)
+    def found(paths: Iterable[str], binary: Binary) -> Iterator[str]:
+        for path in paths:
+            place = filesystem.resolved(path)
+            there = filesystem.binaries.get(place)
+            if there is not None and (there.machine, there.bits) == (binary.machine, binary.bits):
+                yield place
 
     wrong = []
     for path, binary in sorted(filesystem.binaries.items()):
         here = posixpath.dirname(path)
         own = (folder for said in binary.runpath or binary.rpath for folder in sorted(_own(said, here, binary)))
         folders = [*own, *filter(None, told), *searched]
-        strict = bool(binary.interpreter) or here in searched
+        strict, may_be_told = bool(binary.interpreter) or here in searched, bool(binary.interpreter) and here not in searched
         if binary.interpreter and not filesystem.kind(filesystem.resolved(binary.interpreter)):
             wrong.append(f"{path} asks for the loader {binary.interpreter}, which is not there")
         for name in binary.needed:
-            places = anywhere.get((name, binary.machine, binary.bits), ())
-            known = any(found(folder, name, binary) for folder in folders) or (bool(places) and not strict)
-            if binary.interpreter and here not in searched:
-                known = known or any(_beside(here, place) and posixpath.basename(place) == name for place in places)
-            if not known and (booted or not INJECTED.fullmatch(name)):
+            places = sorted(anywhere.get((name, binary.machine, binary.bits), ()))
+            beside = [place for place in places if _beside(here, place) and posixpath.basename(place) == name] if may_be_told else []
+            # A name with a slash is a path, and is sought nowhere else.
+            paths = sorted(_own(name, here, binary)) if "/" in name else (f"{folder}/{name}" for folder in folders)
+            answers = itertools.chain(found(paths, binary), beside if strict else places)
+            first = next(answers, None)
+            if first is not None:
+                wrong += _unmet(filesystem, path, name, itertools.chain((first,), answers))
+            elif booted or not INJECTED.fullmatch(name):
                 wrong.append(
                     f"{path} needs {name}, which is not where it is looked for" if strict else f"{path} needs {name}, which is nowhere"
                 )
     return wrong
+
+
+def _unmet(filesystem: Filesystem, path: str, name: str, answers: Iterable[str]) -> Iterator[str]:
+    """The first version of symbols that a binary asks of a library and no file offers that may answer to its name.
+
+    The loader takes one of these files; a script may say which. What offers no versions at all it takes with a warning.
+    """
+    wanted = dict(filesystem.binaries[path].asked).get(name, ())
+    for place in answers if wanted else ():
+        offered = filesystem.binaries[filesystem.resolved(place)].offered
+        missing = [version for version in wanted if offered and version not in offered]
+        if not missing:
+            return
+        wanted, last = tuple(missing), place
+    if wanted:
+        yield f"{path} needs {wanted[0]} of {name}, which {last} does not offer"
 
 
 def _own(folder: str, here: str, binary: Binary) -> set[str]:
@@ -100,4 +125,10 @@ def _names(filesystem: Filesystem) -> dict[tuple[str, str, int], set[str]]:
     return found
 
 
-CHECKS = (Check(name="library-needs", description="every library that a program or a library needs is found", look=_needs),)
+CHECKS = (
+    Check(
+        name="library-needs",
+        description="every library that a program or a library needs is found, with the versions of symbols that it asks for",
+        look=_needs,
+    ),
+)

@@ -13,6 +13,7 @@ from collections.abc import Container, Iterator
 from typing import IO, Any
 
 from aistack.facts.binary import Binary
+from aistack.host.binaries import symbol_versions
 from aistack.values import dataclass
 
 MAGIC = b"\x7fELF"
@@ -117,7 +118,7 @@ def binary(stream: IO[bytes], size: int, path: str) -> Binary | None:
     elf = ELFFile(stream)
     if elf["e_type"] not in ("ET_EXEC", "ET_DYN"):
         return None
-    interpreter, tags = "", dict[str, list[str]]()
+    interpreter, tags, numbers = "", dict[str, list[str]](), dict[str, int]()
     for segment in elf.iter_segments():
         if segment["p_offset"] + segment["p_filesz"] > size:
             raise DamagedError("it ends before its segments do")
@@ -125,9 +126,14 @@ def binary(stream: IO[bytes], size: int, path: str) -> Binary | None:
             interpreter = segment.get_interp_name()
         elif isinstance(segment, DynamicSegment):
             for tag in segment.iter_tags():
+                numbers[tag.entry.d_tag] = tag.entry.d_val
                 for kind in ("needed", "soname", "rpath", "runpath"):
                     if hasattr(tag, kind):
                         tags.setdefault(kind, []).append(getattr(tag, kind))
+    try:
+        asked, offered = symbol_versions.versions(elf, stream, numbers)
+    except ValueError as error:
+        raise DamagedError("its tables of symbols' versions are not whole") from error
     return Binary(
         machine=elf["e_machine"],
         bits=elf.elfclass,
@@ -136,6 +142,8 @@ def binary(stream: IO[bytes], size: int, path: str) -> Binary | None:
         needed=tuple(tags.get("needed", ())),
         rpath=_folders(tags, "rpath"),
         runpath=_folders(tags, "runpath"),
+        asked=asked,
+        offered=offered,
         versions=_versions(stream) if SAYS_VERSION.fullmatch(path) else (),
     )
 
