@@ -28,10 +28,11 @@ from aistack.host.probes.accelerators import take_accelerators
 from aistack.host.probes.all import take
 from aistack.host.probes.system import take_system
 from aistack.node.accelerators import judge
-from aistack.node.asking import asked, known_faults, product
+from aistack.node.asking import asked, known_faults
 from aistack.node.device_checks import Promise
 from aistack.node.first_gate import look
 from aistack.node.machine_snapshot import snapshot
+from aistack.node.products import product
 from aistack.node.results import Outcome, Result, verdict
 
 PRODUCT, THIRD = "amd/mi300x", ADDRESSES[2]
@@ -352,10 +353,10 @@ def test_an_architecture_that_the_runtime_does_not_know_is_not_tried(
     assert found.outcome is Outcome.DEGRADED and "knows no gfx950" in found.message
 
 
-def test_a_snapshot_has_the_architecture(tmp_path: Path) -> None:
+def test_a_snapshot_has_the_architecture(tmp_path: Path, catalog: Catalog) -> None:
     root = lay_node(tmp_path / "node", LOCK)
     machine, system = take(root), take_system(root, None)
-    document = snapshot(machine, system, PRODUCT, "amd", take_accelerators(lay(tmp_path / "amd"), "amd", "none"))
+    document = snapshot(machine, system, catalog.accelerators[PRODUCT], "amd", take_accelerators(lay(tmp_path / "amd"), "amd", "none"))
     assert document["accelerator"] == {"product": PRODUCT, "count": 8, "arch": "gfx942", "memory_gib": 192.0}
 
 

@@ -83,6 +83,13 @@ FAULTS: dict[str, tuple[dict[str, str], dict[str, str], str, str | None, str]] =
         None,
         "taken by 1 program",
     ),
+    "is taken while it is tried": (
+        {f"{SICK}.nvmlDeviceGetComputeRunningProcesses": "0 1 0"},
+        {f"{SICK}.cuMemAlloc": "!2"},
+        "unknown",
+        None,
+        "taken by 1 program",
+    ),
     "fails while the other is taken": (TAKEN, {f"{SICK}.cuMemAlloc": "!2"}, "unhealthy", "unknown", "OUT_OF_MEMORY"),
     "is wrong while the other is full": (
         TAKEN,

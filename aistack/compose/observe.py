@@ -19,6 +19,7 @@ from aistack.compose.between import GAUDI_PROGRAMS, node_values, program_values
 from aistack.compose.building import build_values
 from aistack.compose.referred import AT, Referred, refer
 from aistack.compose.rules.situation import Part, Path, Situation, Value
+from aistack.facts.alike import common
 from aistack.facts.architecture import ARCHITECTURES, architecture_named
 from aistack.facts.capability import capability
 from aistack.facts.catalog import GIB, Accelerator, Catalog, targets
@@ -97,7 +98,7 @@ def accelerator(snapshot: Snapshot, catalog: Catalog) -> Accelerator | None:
     found = catalog.accelerator(seen.product) if seen.product else None
     if found is None:
         candidates: Sequence[Accelerator] = catalog.family(seen.product) if seen.product else ()
-        found = _common(candidates, seen.product or "") if candidates else _unlisted(snapshot, catalog)
+        found = common(candidates, seen.product or "") if candidates else _unlisted(snapshot, catalog)
     if found is None:
         return None
     if seen.memory_gib is not None and (found.memory_gib is None or abs(found.memory_gib - seen.memory_gib) >= 1):
@@ -126,34 +127,18 @@ def _unlisted(snapshot: Snapshot, catalog: Catalog) -> Accelerator | None:
     both = [product for product in named if product in told]
     if (candidates := both or told or named) == ():
         return None
-    common = _common(candidates, seen.product or target or family)
+    shared = common(candidates, seen.product or target or family)
     if not named:
-        return common
+        return shared
     recalled = () if both else CHIP
-    empty = Accelerator(id=common.id, name=common.name, vendor=common.vendor, kind="", source=common.source, checked=common.checked)
-    chip = {field: getattr(common, field.replace("-", "_")) for field in CHIP}
+    empty = Accelerator(id=shared.id, name=shared.name, vendor=shared.vendor, kind="", source=shared.source, checked=shared.checked)
+    chip = {field: getattr(shared, field.replace("-", "_")) for field in CHIP}
     return replace(empty, recalled=recalled, **{field.replace("-", "_"): value for field, value in chip.items()})
 
 
 def _plain(word: str | None) -> str:
     """An architecture's name as it is compared: `adalovelace` of `Ada Lovelace`, `ada-lovelace`."""
     return re.sub(r"[^a-z0-9]", "", (word or "").lower())
-
-
-def _common(products: Sequence[Accelerator], name: str) -> Accelerator:
-    first, *others = products
-    known = {
-        field.name: value
-        for field in dataclasses.fields(first)
-        if field.name not in ("id", "name", "aliases", "pci_ids", "source", "checked", "recalled")
-        and all(getattr(other, field.name) == (value := getattr(first, field.name)) for other in (first, *others))
-    }
-    recalled = tuple(sorted({word for product in products for word in product.recalled}))
-    drivers = [product.driver_minimum for product in products if product.driver_minimum is not None]
-    if len(drivers) == len(products):  # an older driver knows none of them
-        known["driver_minimum"] = min(drivers, key=lambda driver: key(driver, Scheme.RELEASE))
-    missing = {"vendor": first.vendor, "kind": ""}
-    return Accelerator(id=name, name=name, source=first.source, checked=first.checked, recalled=recalled, **{**missing, **known})
 
 
 def vendor(snapshot: Snapshot) -> str | None:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from aistack.facts.device_readings import CUT, HANGS, NOBODY, Accelerators, Device, KernelEvent
+from aistack.facts.device_readings import CUT, HANGS, NOBODY, UNSUPPORTED, Accelerators, Device, KernelEvent
 from aistack.facts.faults import Fault, Faults
 from aistack.facts.kernel_log import CONTAINED
 from aistack.facts.readings import Reading
@@ -28,8 +28,9 @@ def judge(wanted: Promise, seen: Accelerators, faults: Mapping[str, Faults]) -> 
         return (_no_driver(seen), *_log(seen, faults))
     devices = seen.devices.value
     answering = [device for device in devices if device.lost is None and wanted.is_of_product(device)]
-    checked = (result for check in CHECKS for device in answering if (result := _about(device, check(wanted, device))) is not None)
-    return (_count(wanted, devices), _driver(wanted, seen), *_together(checked), *_log(seen, faults))
+    checked = (_about(device, check(wanted.of(device), device)) for check in CHECKS for device in answering)
+    found = (result for result in checked if result is not None)
+    return (_count(wanted, devices), _driver(wanted, seen), *_together(found), *_log(seen, faults))
 
 
 def _about(device: Device, result: Result | None) -> Result | None:
@@ -82,12 +83,12 @@ def _count(wanted: Promise, devices: Sequence[Device]) -> Result:
     fitting = len(devices) - len(others)
     if wanted.count is None:
         return good(COUNT, f"the driver knows {several(fitting, 'device')}", *evidence)
-    said = f"{wanted.count} x {wanted.product.id if wanted.product else wanted.vendor}"
+    said = f"{wanted.count} devices ({wanted.said})" if wanted.each else wanted.said
     if fitting < wanted.count:
         also = f", and {several(len(others), 'other')}" if others else ""
         action = "a device that is on the bus and not here did not start (`dmesg`), or another driver has it (`lspci -k`)"
         return bad(COUNT, Cause.UNKNOWN, f"the driver knows {fitting} of {said}{also}", *evidence, action=action)
-    return good(COUNT, f"the driver knows {said}", *evidence)
+    return good(COUNT, f"the driver knows {wanted.said}", *evidence)
 
 
 def _driver(wanted: Promise, seen: Accelerators) -> Result:
@@ -105,6 +106,10 @@ def _driver(wanted: Promise, seen: Accelerators) -> Result:
         said = ", ".join(f"{who} {version}" for who, version in versions.items())
         action = "start the node again; if that does not help, build the system image again"
         return bad(DRIVER, Cause.SOFTWARE, f"the driver's parts differ: {said}", *versions.items(), action=action)
+    parts = (("module", module), *((f"firmware of {device.address}", device.values.get("firmware")) for device in seen.devices.value or ()))
+    unread = next(((who, one) for who, one in parts if one is not None and one.error not in (None, UNSUPPORTED)), None)
+    if unread is not None:
+        return untold(DRIVER, unread[1], f"which version its {unread[0]} has")
     return good(DRIVER, f"driver {version.value}: {', '.join(versions)}", *versions.items())
 
 

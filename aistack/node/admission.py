@@ -19,9 +19,9 @@ from aistack.host.catalog_files import load_catalog
 from aistack.host.probes.accelerators import take_accelerators
 from aistack.host.probes.all import take
 from aistack.host.probes.system import take_system
-from aistack.node.asking import product
 from aistack.node.first_gate import present
 from aistack.node.machine_snapshot import snapshot
+from aistack.node.products import product
 
 
 def require_admitted(root: Path, text: bytes) -> None:
@@ -54,6 +54,6 @@ def _accelerator(root: Path, lock: Lock) -> dict[str, object]:
         return {}
     known = product(load_catalog(), devices)
     seen = take_accelerators(root, vendor, "none")
-    document = snapshot(machine, take_system(root, machine.kernel.value), known.id if known else None, vendor, seen)
+    document = snapshot(machine, take_system(root, machine.kernel.value), known, vendor, seen)
     found: dict[str, object] = document.get("accelerator", {})
     return found

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from aistack.compose.lock import Lock
-from aistack.facts.catalog import Accelerator, Catalog
+from aistack.facts.catalog import Catalog
 from aistack.facts.dcgm import LEVELS
 from aistack.facts.device_readings import Accelerators
 from aistack.facts.faults import Faults
-from aistack.facts.pci import VENDORS
 from aistack.facts.readings import PciDevice
 from aistack.host.catalog_files import load_catalog
 from aistack.host.probes import services
@@ -23,6 +23,7 @@ from aistack.node.accelerators import judge
 from aistack.node.device_checks import Promise
 from aistack.node.diagnosis import judge_diagnosis
 from aistack.node.driver_services import judge_containers, judge_nodes, judge_services
+from aistack.node.products import computing
 from aistack.node.results import Result
 
 FAULTS = {"xid": "nvidia/xids", "sxid": "nvidia/sxids", "amdgpu": "amd/messages"}
@@ -79,12 +80,15 @@ def known_faults(catalog: Catalog) -> dict[str, Faults]:
 
 
 def _wanted(catalog: Catalog, vendor: str, present: tuple[PciDevice, ...], lock: Lock | None) -> Promise:
-    """What the driver has to know: the lock's accelerators as far as they are on the bus, or all that are there."""
+    """What the driver has to know: the lock's accelerators as far as they are on the bus, or all that are there to compute."""
     limits = catalog.limits_of(vendor)
     if lock is None or lock.accelerator is None:
-        known = product(catalog, present)
-        fitting = [device for device in present if known is None or device.identity in known.pci_ids]
-        return Promise(vendor=vendor, product=known, limits=limits, count=len(fitting), mig=None)
+        there = computing(catalog, present)
+        counts = Counter(there[device.identity].id for device in present if device.identity in there)
+        products = {product.id: product for product in there.values()}
+        only = next(iter(products.values())) if len(products) == 1 else None
+        each = {} if only else {number: (product, counts[product.id]) for number, product in there.items()}
+        return Promise(vendor=vendor, product=only, each=each, limits=limits, count=counts.total() if there else len(present), mig=None)
     promised = lock.accelerator
     known = catalog.accelerators.get(promised.product)
     fitting = [device for device in present if known is None or not known.pci_ids or device.identity in known.pci_ids]
@@ -103,23 +107,3 @@ def numbers(lock: Lock | None) -> frozenset[str]:
     """The PCI numbers of the promised product; none where none is promised, or the catalog knows none of it."""
     known = load_catalog().accelerators.get(lock.accelerator.product) if lock is not None and lock.accelerator is not None else None
     return frozenset(known.pci_ids) if known is not None else frozenset()
-
-
-def catalogued(present: tuple[PciDevice, ...]) -> tuple[str, tuple[PciDevice, ...]]:
-    """Whose accelerators to ask where none is promised: those of the first vendor of whom the catalog knows one that is there.
-
-    What the catalog does not know, such as a server's display, nobody takes for an accelerator of this machine.
-    """
-    known = {identity for one in load_catalog().accelerators.values() for identity in one.pci_ids}
-    for vendor, number in VENDORS.items():
-        own = tuple(device for device in present if device.vendor == number and device.is_accelerator and not device.lent)
-        if any(device.identity in known for device in own):
-            return vendor, own
-    return "none", ()
-
-
-def product(catalog: Catalog, present: tuple[PciDevice, ...]) -> Accelerator | None:
-    """The one product that all devices are by their numbers; None where they differ or the catalog does not know them."""
-    numbers = {device.identity for device in present}
-    found = [one for one in catalog.accelerators.values() if numbers & set(one.pci_ids)]
-    return found[0] if len(found) == 1 else None

@@ -9,7 +9,8 @@ Links are judged in `link_checks`, and in `program_checks` what programs came to
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import field, replace
 
 from aistack.facts.catalog import Accelerator
 from aistack.facts.device_readings import UNSUPPORTED, Device
@@ -66,12 +67,13 @@ class Promise:
     """What a machine's accelerators are held against: the product, where it is known, the vendor's limits, how many, the driver's version.
 
     `mig` are the parts that each is split into, by their profiles with spaces between; empty where none is to be split, None where nobody
-    said so.
+    said so. Where nobody promised a product and devices are of several, `each` has by a device's number its own, and how many are of it.
     """
 
     vendor: str
     product: Accelerator | None = None
     limits: Limits | None = None
+    each: Mapping[str, tuple[Accelerator, int]] = field(default_factory=dict)
     count: int | None = None
     driver: str | None = None
     mig: str | None = ""
@@ -82,9 +84,28 @@ class Promise:
         many = self.count is None or self.count > 1
         return self.product is not None and self.product.interconnect in ("nvswitch", "nvl72") and many
 
+    @property
+    def is_of_lock(self) -> bool:
+        """Whether a lock says how the devices are to be set up."""
+        return self.mig is not None
+
     def is_of_product(self, device: Device) -> bool:
         """Whether it is one of the promised product: machines have others beside them, such as a processor's own graphics."""
+        if self.each:
+            return device.get("pci.id") in self.each
         return self.product is None or not self.product.pci_ids or device.get("pci.id") in self.product.pci_ids
+
+    def of(self, device: Device) -> Promise:
+        """What one device is held against."""
+        product, count = self.each.get(str(device.get("pci.id")), (self.product, self.count))
+        return replace(self, product=product, count=count, each={})
+
+    @property
+    def said(self) -> str:
+        """How many of what: `8 x nvidia/h100-sxm-80gb`."""
+        named = {product.id: count for product, count in self.each.values()}
+        named = named or {self.product.id if self.product else self.vendor: self.count or 0}
+        return " and ".join(f"{count} x {name}" for name, count in named.items())
 
     def is_part(self, device: Device) -> bool:
         """Whether it is but a part of a device, which a virtual machine was given."""
@@ -246,17 +267,17 @@ def _modes(wanted: Promise, device: Device) -> Result | None:
         if found != wanted.mig:
             action = f"nvidia-smi --multi-instance-gpu=1, then `nvidia-smi mig -cgi {wanted.mig.replace(' ', ',')} -C`"
             return worse(MODES, f"it is to be split into {wanted.mig}, and is into {found}", *evidence, action=action)
-    elif wanted.mig is not None and (device.get("mig") or device.get("mig.pending")):
+    elif wanted.is_of_lock and (device.get("mig") or device.get("mig.pending")):
         return worse(
             MODES,
             "it is, or will be, split by MIG, which the lock does not ask for",
             *evidence,
             action="nvidia-smi --multi-instance-gpu=0",
         )
-    if wanted.mig is not None and (parts := device.number("partitions") or 1) > 1:
+    if wanted.is_of_lock and (parts := device.number("partitions") or 1) > 1:
         action = "write SPX into its file current_compute_partition"
         return worse(MODES, f"it is split into {parts:.0f} parts, which the lock does not ask for", *evidence, action=action)
-    if device.get("persistence") is False:
+    if device.get("persistence") is False and wanted.is_of_lock:
         return worse(MODES, "its driver unloads it between programs", *evidence, action="systemctl status nvidia-persistenced")
     return good(MODES, "no mode is in the way", *evidence)
 

@@ -50,9 +50,11 @@ def _look_elsewhere(root: Path, machine: MachineReadings, level: str) -> Looked:
     results = tell(machine)
     if not present(None, machine.pci.value or ())[1]:
         return Looked(results=results)
-    from aistack.node.asking import asked, catalogued
+    from aistack.host.catalog_files import load_catalog
+    from aistack.node.asking import asked
+    from aistack.node.products import catalogued
 
-    vendor, devices = catalogued(machine.pci.value or ())
+    vendor, devices = catalogued(load_catalog(), machine.pci.value or ())
     if not devices:
         return Looked(results=results)
     found, seen = asked(root, vendor, devices, None, level)

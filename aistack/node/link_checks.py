@@ -30,7 +30,8 @@ def _link(wanted: Promise, device: Device) -> Result | None:
     most = (device.number("pcie.most-generation") or generation, device.number("pcie.most-lanes") or lanes)
     awake = device.get("compute.pcie-generation") is not None
     said = f"PCI Express {generation:.0f} x{lanes:.0f}"
-    if lanes < most[1] or (awake and generation < most[0]):
+    sees_slot = device.get("virtualization") != "passthrough"  # a virtual machine does not: its device's word counts as the port's
+    if sees_slot and (lanes < most[1] or (awake and generation < most[0])):
         action = "seat the device or its riser again; a link that comes up narrow or slow is damaged or dirty"
         return worse(LINK, f"{said}, though device and slot can do {most[0]:.0f} x{most[1]:.0f}", *evidence, action=action)
     if least is not None and (lanes < least.lanes or (awake and generation < least.generation)):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aistack.facts.architecture import architecture_named
+from aistack.facts.catalog import Accelerator
 from aistack.facts.device_readings import Accelerators
 from aistack.facts.readings import MachineReadings, Reading, UnitState
 from aistack.facts.system_readings import SystemReadings
@@ -31,9 +32,9 @@ RIVALS = {"nvidia": ("nouveau", "nova_core")}
 
 
 def snapshot(
-    machine: MachineReadings, system: SystemReadings, product: str | None, vendor: str | None, seen: Accelerators | None
+    machine: MachineReadings, system: SystemReadings, product: Accelerator | None, vendor: str | None, seen: Accelerators | None
 ) -> dict[str, Any]:
-    """The document; `product` is the catalog's id where all devices are of one, `seen` what its driver said."""
+    """The document; `product` is what the machine is there for, where the catalog knows it, `seen` what its driver said."""
     found = {
         "schema": SCHEMA,
         "accelerator": dict(_accelerator(product, seen)),
@@ -46,10 +47,12 @@ def snapshot(
     return {name: block for name, block in found.items() if block}
 
 
-def _accelerator(product: str | None, seen: Accelerators | None) -> Iterator[tuple[str, Any]]:
+def _accelerator(product: Accelerator | None, seen: Accelerators | None) -> Iterator[tuple[str, Any]]:
+    numbers = (None, *product.pci_ids) if product is not None else ()
     devices = [device for device in (seen.devices.value if seen else None) or () if device.lost is None]
+    devices = [device for device in devices if not numbers or device.get("pci.id") in numbers]
     if product is not None:
-        yield "product", product
+        yield "product", product.id
     if not devices:
         return
     yield "count", len(devices)

@@ -121,7 +121,9 @@ def _alone(program: str, level: str, one: dict[str, Any], source: str, until: fl
     answer = _answer(program, [level, *one["place"]], source, max(until - time.monotonic(), 0.0))
     said = answer.value or {}
     untold = {"compute.error": answer.error or said.get("unfinished") or f"{source} does not show it"}
-    return {**next(iter(said.get("devices", [])), untold), **one["known"]}
+    found, known = next(iter(said.get("devices", [])), untold), one["known"]
+    counts = [count for count in (found.get("compute.programs"), known.get("compute.programs")) if count is not None]
+    return {**found, **known, "compute.programs": max(counts, default=None)}
 
 
 def _answer(program: str, arguments: list[str], source: str, timeout: float) -> Reading[Any]:

@@ -266,19 +266,19 @@ def _best(driver: Driver, call: str, target: ctypes.c_void_p, source: ctypes.c_v
     return COPIES * size.value / min(seconds) / 1e9
 
 
-def told(address: str, names: Mapping[str, str]) -> dict[str, Any]:
-    """What NVML tells of a device beside this program, under these names by its own; nothing where it does not."""
+def told(address: str, names: Mapping[str, str], part: str | None = None) -> dict[str, Any]:
+    """What NVML tells of a device, or a part of it, beside this program, under these names by its own; nothing where it does not."""
     try:
         from aistack.host.probes import nvidia  # without NVML everything else can be tried
     except ImportError:
         return {}
-    found = nvidia.reading("NVML", partial(nvidia.some, address, list(names))).get("value", {})
+    found = nvidia.reading("NVML", partial(nvidia.some, address, list(names), part)).get("value", {})
     return {names[name]: value for name, value in found.items()}
 
 
-def count_others(found: dict[str, Any], *, ours: int) -> None:
-    """Keep the most other programs that were seen on the device; `ours` of those that are there now are this one."""
-    seen = told(found["pci.address"], PROGRAMS).get("compute.programs")
+def count_others(found: dict[str, Any], part: str | None, *, ours: int) -> None:
+    """Keep the most other programs that were seen on the device, or the part; `ours` of those that are there now are this one."""
+    seen = told(found["pci.address"], PROGRAMS, part).get("compute.programs")
     if seen is not None:
         found["compute.programs"] = max(found.get("compute.programs", 0), seen - ours)
 
@@ -308,23 +308,26 @@ def free_bytes(driver: Driver) -> int:
     return free.value
 
 
-def examine(driver: Driver, ordinal: int, level: str) -> dict[str, Any]:
-    """Everything about one device, by the names of docs/node.md; `compute.error` is the step that failed, what came before it is kept."""
+def examine(driver: Driver, ordinal: int, level: str, part: str | None = None) -> dict[str, Any]:
+    """Everything about one device, or the part of it that this program is shown, by the names of docs/node.md.
+
+    `compute.error` is the step that failed, what came before it is kept.
+    """
     found: dict[str, Any] = {}
     start = time.perf_counter()
     try:
         device = driver.number("cuDeviceGet", ordinal)
         found["pci.address"] = driver.text("cuDeviceGetPCIBusId", device).lower()
         say({"asking": found["pci.address"]})
-        count_others(found, ours=0)
+        count_others(found, part, ours=0)
         with context(driver, device):
             found["compute.context-seconds"] = round(time.perf_counter() - start, 3)
             kernels = functions(driver)
             found["compute.free-mib"] = free_bytes(driver) // MIB
             found["compute.wrong-answers"] = small_answer(driver, kernels[0])
-            count_others(found, ours=1)
+            count_others(found, part, ours=1)
             found |= copies(driver)
-            count_others(found, ours=1)
+            count_others(found, part, ours=1)
             found |= told(found["pci.address"], LINK)
             size = int(free_bytes(driver) * LEVELS[level]) // MIB * MIB
             if size:
@@ -334,7 +337,7 @@ def examine(driver: Driver, ordinal: int, level: str) -> dict[str, Any]:
     except CudaError as error:
         found["compute.error"] = str(error)
         if "pci.address" in found:
-            count_others(found, ours=0)  # the context is gone, or there was none
+            count_others(found, part, ours=0)  # the context is gone, or there was none
     found["compute.seconds"] = round(time.perf_counter() - start, 3)
     return found
 
@@ -360,7 +363,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         driver = Driver()
         for ordinal in range(driver.number("cuDeviceGetCount")):
-            say({"devices": [examine(driver, ordinal, level)]})
+            say({"devices": [examine(driver, ordinal, level, *place[1:])]})
     except (OSError, AttributeError) as error:
         say({"error": f"LibraryUnusable: {error}"})
     except CudaError as error:

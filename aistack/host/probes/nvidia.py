@@ -227,9 +227,14 @@ def parts(device: Any) -> list[tuple[int, str, Any]]:
 
 def uuid(address: str, part: str | None = None) -> Any:
     """The name by which CUDA is told to show a program one device alone, or one part of it."""
+    return nvml.nvmlDeviceGetUUID(handle(address, part))
+
+
+def handle(address: str, part: str | None = None) -> Any:
+    """What NVML knows a device by, or a part of it."""
     nvml.nvmlInit()
     device = nvml.nvmlDeviceGetHandleByPciBusId(address)
-    return nvml.nvmlDeviceGetUUID(device if part is None else nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, int(part)))
+    return device if part is None else nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, int(part))
 
 
 def link_errors(device: Any) -> int:
@@ -341,10 +346,9 @@ def apart() -> list[dict[str, Any]]:
     return found if is_any_split else []
 
 
-def some(address: str, names: Sequence[str]) -> dict[str, Any]:
-    """The readings of those names, of one device, that it tells."""
-    nvml.nvmlInit()
-    device = nvml.nvmlDeviceGetHandleByPciBusId(address)
+def some(address: str, names: Sequence[str], part: str | None = None) -> dict[str, Any]:
+    """The readings of those names, of one device or a part of it, that it tells."""
+    device = handle(address, part)
     asked = {name: reading(DEVICE[name][0], partial(DEVICE[name][1], device)) for name in names}
     return {name: one["value"] for name, one in asked.items() if "value" in one}
 
