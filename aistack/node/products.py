@@ -18,7 +18,7 @@ COMPUTING = "data-centre"
 def numbered(catalog: Catalog, present: Sequence[PciDevice]) -> dict[str, Accelerator]:
     """By its number, the product of each device that the catalog knows; where products share a number, what they have in common."""
     found = {}
-    for number in {device.identity for device in present}:
+    for number in dict.fromkeys(device.identity for device in present):
         products = [one for one in catalog.accelerators.values() if number in one.pci_ids]
         if len(products) > 1:
             found[number] = replace(common(products, " or ".join(one.id for one in products)), pci_ids=(number,))
