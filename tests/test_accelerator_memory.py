@@ -8,6 +8,8 @@ from accelerator_profiles import MACHINES, MIB
 
 from aistack.node.results import Outcome, Result, verdict
 
+SMALL = {"0.memory": str(64 * MIB)}
+"""Too little of a device's memory for copies, which take a second."""
 USED = f"{81559 * MIB} {78000 * MIB}"
 """Nearly all of an H100's memory."""
 
@@ -59,9 +61,9 @@ def test_a_level_that_tries_no_memory_misses_none(bench: Bench) -> None:
 @pytest.mark.parametrize("counts", ["0 2 1 0", "0 1 2 0"])
 def test_a_program_that_comes_and_goes_beside_the_copies_is_seen(bench: Bench, counts: str) -> None:
     """Before, beside (this one counted) and behind them; without it they would be held against a floor, and a second check was."""
-    (device,) = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": counts}, level="quick").devices.value or ()
+    (device,) = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": counts}, SMALL, level="quick").devices.value or ()
     assert (device.number("compute.programs"), device.number("programs")) == (1, 0)
-    (alone,) = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": "0 1 1 0"}, level="quick").devices.value or ()
+    (alone,) = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": "0 1 1 0"}, SMALL, level="quick").devices.value or ()
     assert alone.number("compute.programs") == 0
 
 

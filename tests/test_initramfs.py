@@ -77,6 +77,7 @@ def test_every_archive_is_read(first: str, second: str, zeros: int, tmp_path: Pa
 
 
 @pytest.mark.parametrize("pack", ["gzip", "xz", "zstd"])
+@pytest.mark.slow
 def test_a_large_archive_is_read_in_pieces(pack: str, tmp_path: Path) -> None:
     """Bytes that do not repeat, so that the compressed parts are large as well."""
     from random import Random

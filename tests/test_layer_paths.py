@@ -171,6 +171,7 @@ def test_an_initramfs_is_unpacked_so_as_well(tmp_path: Path) -> None:
     assert found.initramfs[image].texts["/usr/lib/a"] == b"new"
 
 
+@pytest.mark.slow
 def test_an_image_with_many_entries_takes_no_longer_for_it(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     with writing(store, compress=False) as made:

@@ -62,6 +62,7 @@ def test_copyright_files_and_links_to_them(tmp_path: Path) -> None:
     assert copyright_files.read(store, packages) == found, "nothing is read twice"
 
 
+@pytest.mark.slow
 def test_a_package_is_read_only_as_far_as_needed(tmp_path: Path) -> None:
     """What comes after the copyright file may be missing altogether."""
     needs("dpkg-deb", "ar")

@@ -55,6 +55,7 @@ def test_a_program_that_takes_too_long_ends_with_all_that_it_started(tmp_path: P
     assert gone(int(file.read_text()))
 
 
+@pytest.mark.slow
 def test_a_program_that_moves_nothing_is_ended_and_one_that_does_is_not(tmp_path: Path) -> None:
     def read(script: str) -> bytes:
         with process.stream(["sh", "-c", script], log=tmp_path / "log", silence=0.5) as running:
@@ -76,6 +77,7 @@ def ends_in_time(command: str) -> None:
     assert time.monotonic() - started < 0.5 + process.LAST_SECONDS + 2
 
 
+@pytest.mark.slow
 def test_a_program_that_no_signal_reaches_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as deaf:
         deaf.setattr(os, "killpg", lambda group, number: None)

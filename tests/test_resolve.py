@@ -141,6 +141,7 @@ RANGES = st.sampled_from([None, ">=0.1", "<0.3", "0.2.*", "0.0.0", ">=0.1,<0.4"]
 
 @settings(max_examples=120, deadline=None)
 @given(catalogs(), st.sampled_from([None, "550.*", ">=535", "<580"]), st.lists(RANGES, min_size=1, max_size=3))
+@pytest.mark.slow
 def test_resolves_as_brute_force_does(catalog: Catalog, drivers: str | None, frameworks: list[str | None]) -> None:
     recipe = wanted(drivers, tuple(frameworks))
     expected = brute_force(catalog, drivers, tuple(frameworks))
