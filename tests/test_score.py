@@ -51,6 +51,7 @@ def test_the_rate_of_errors(file: Path, catalog: Catalog, about: dict[str, tuple
     assert sum(one.reported == "error" and one.reasoned for one in errors) >= LEAST.get(file.stem, 0.95) * len(errors)
 
 
+@pytest.mark.slow
 def test_a_part_of_what_works_is_never_called_broken(catalog: Catalog, about: dict[str, tuple[str, ...]]) -> None:
     working = [case for case in score.cases([KNOWN_GOOD]) if case["expected"] == "ok"][::5]
     assert len(working) > 20

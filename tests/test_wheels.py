@@ -256,6 +256,7 @@ def test_a_named_index_serves_its_variant_and_what_it_lacks_comes_from_the_next(
     assert first in " ".join(caught.value.diagnostics[0].why)
 
 
+@pytest.mark.slow
 def test_pips_own_index_and_its_password_are_used_and_never_told(shelf: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with guarded_index(shelf, "user", CANARY) as (place, _):
         environment = settings(tmp_path, f"[global]\nindex-url = http://user:{CANARY}@{place}\n")
