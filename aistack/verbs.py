@@ -158,10 +158,12 @@ def report_fleet(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.html", dir_okay=False, help="The page to write.")],
 ) -> ExitCode:
     """Write one page of what many nodes, or one, said of themselves: sick devices first, who is slow beside its equals."""
+    import datetime
+
     from aistack.commands import fleet as command
     from aistack.host.catalog_files import load_catalog
 
-    return command.report(files, output, catalog=load_catalog())
+    return command.report(files, output, catalog=load_catalog(), now=datetime.datetime.now(tz=datetime.UTC))
 
 
 def lock(

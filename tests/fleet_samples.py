@@ -7,6 +7,7 @@ has no truth, are those of a real H100 (tests/data/h100.json), scaled to the pro
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import random
@@ -41,6 +42,7 @@ RECORDED = json.loads((Path(__file__).parent / "data" / "h100.json").read_text()
 XID = "6,1,5000000,-;NVRM: Xid (PCI:0000:28:00): {code}, pid=1234, name=python3, a message\n"
 
 TIME = "2026-11-26T20:00:00Z"
+NOW = datetime.datetime(2026, 11, 26, 20, tzinfo=datetime.UTC)
 
 Change = Mapping[str, str | None]
 Changes = Mapping[str, Plain]

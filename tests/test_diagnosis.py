@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from accelerator_bench import H100, L4, Bench
@@ -114,6 +115,60 @@ def test_each_failure_counts_as_dcgm_rates_it(tmp_path: Path, monkeypatch: pytes
 def test_no_document_is_never_healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, words: str) -> None:
     (found,) = judged(tmp_path, monkeypatch, said, code=1)
     assert found.outcome is Outcome.UNKNOWN and words in found.message
+
+
+@pytest.mark.parametrize("status", ["Error", "", "Aborted"])
+def test_a_word_that_nobody_knows_is_never_healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str) -> None:
+    found = judged(tmp_path, monkeypatch, dcgm_4((0, "Pass", None, ""), (3, status, None, "no memory is left")))
+    assert [(str(one.outcome), one.device) for one in found] == [("unknown", ADDRESSES[3]), ("healthy", None)]
+    assert f"but to `{status.lower()}`: no memory is left" in found[0].message
+    assert [str(one.outcome) for one in judged(tmp_path, monkeypatch, dcgm_4((3, status, None, "")))] == ["unknown"]
+
+
+DEVICES: dict[str, tuple[dict[str, Any], str | None]] = {
+    "text": ({"entity_id": "3"}, ADDRESSES[3]),
+    "negative": ({"entity_id": -1}, None),
+    "beyond": ({"entity_id": 8}, None),
+    "missing": ({}, None),
+    "null": ({"entity_id": None}, None),
+    "endless": ({"entity_id": "1" * 5000}, None),
+    "no numbers": ({"gpu_ids": "a"}, None),
+    "spaces": ({"gpu_ids": " 3"}, ADDRESSES[3]),
+}
+
+
+@pytest.mark.parametrize("name", DEVICES)
+@pytest.mark.parametrize(
+    "told", [{}, {"warnings": "words"}, {"warnings": [{}]}, {"warnings": [{"warning": "words", "error_severity": [1]}]}]
+)
+def test_a_failure_is_told_whatever_it_says_of_its_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, told: dict[str, Any]
+) -> None:
+    tests = [{"name": "memory", "results": [{"status": "Fail", **DEVICES[name][0], **told}]}]
+    (found,) = judged(tmp_path, monkeypatch, json.dumps({"DCGM Diagnostic": {"test_categories": [{"tests": tests}]}}))
+    assert (str(found.outcome), found.device) == ("unhealthy", DEVICES[name][1])
+    assert found.message.endswith("`memory`: words" if "words" in str(told) else "`memory`: fail")
+
+
+UUID, SERIAL = "GPU-11111111-2222-3333-4444-555555555555", "1650012345678"
+SENTENCES = {
+    f"GPU {UUID} failed": "GPU (UUID) failed",
+    f"MIG-{UUID}/1/0 is stuck": "(UUID)/1/0 is stuck",
+    f"{UUID.lower()}, Serial Number: {SERIAL}.": "(UUID), Serial Number: (not told).",
+    "the serial is 03242A1": "the serial is (not told)",
+    f"board {SERIAL} failed": "board (serial number) failed",
+    "Persistence mode for GPU 3 is disabled, 80 of 81559 MiB; serial port; 1650012345678.5 ns": None,
+}
+
+
+@pytest.mark.parametrize("said", SENTENCES)
+def test_no_sentence_tells_one_device_from_all_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    wanted = SENTENCES[said] or said
+    (found,) = judged(tmp_path, monkeypatch, dcgm_4((0, "Fail", 2, said)))
+    assert found.message == f"{ADDRESSES[0]}: DCGM's test `memory`: {wanted}"
+    for document in (said, json.dumps({"DCGM Diagnostic": {"runtime_error": said}})):
+        (found,) = judged(tmp_path, monkeypatch, document)
+        assert found.message == f"cannot tell what DCGM finds: {wanted}"
 
 
 def test_a_diagnosis_that_hangs_is_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

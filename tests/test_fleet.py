@@ -10,7 +10,7 @@ from typing import Any
 
 import fleet_samples
 import pytest
-from fleet_samples import H100, TIME, Changes, Maker, Page
+from fleet_samples import H100, NOW, TIME, Changes, Maker, Page
 
 from aistack.commands import fleet as command
 from aistack.diagnostics import DiagnosticError, ExitCode
@@ -90,7 +90,7 @@ def test_those_to_look_at_first_come_first(maker: Maker, catalog: Catalog) -> No
     sick = maker.report("sick", {}, {"rows.failed": True}, promised=3)
     slow = maker.report("slow", *[{}] * 8, {SLOW: 2400.0})
     dark = maker.report("dark", {}, extra=(Result(name="images", outcome=Outcome.UNKNOWN, message="nobody knows"),))
-    found = fleet.survey([*fast, hot, split, slow, dark, sick], catalog)
+    found = fleet.survey([*fast, hot, split, slow, dark, sick], catalog, NOW)
     assert [(node.report.name, states(node)) for node in found.nodes] == [
         ("sick", "✓✗✗"),
         ("dark", "✓"),
@@ -107,7 +107,7 @@ def test_those_to_look_at_first_come_first(maker: Maker, catalog: Catalog) -> No
 def test_a_driver_that_does_not_answer_leaves_its_devices_unknown(maker: Maker, catalog: Catalog) -> None:
     document = json.loads(maker.text("a", *[{}] * 4))
     document["accelerators"] |= {"devices": [], "error": "did not end within 30 s"}
-    found = fleet.survey([decode(json.dumps(document), "a.json")], catalog)
+    found = fleet.survey([decode(json.dumps(document), "a.json")], catalog, NOW)
     assert states(found.nodes[0]) == "????"
 
 
@@ -133,7 +133,7 @@ def test_busy_devices_and_other_products_are_not_compared(maker: Maker, catalog:
     busy, other = maker.report("busy", {"programs": 1, SLOW: 500.0}), maker.report("other", {"pci.id": "10de:20b2", SLOW: 1700.0})
     odd = maker.report("odd", {SLOW: -1, "copies.to-device-gbps": 0.0, "copies.from-device-gbps": "fast"})
     part = maker.report("part", {"compute.part": "0 (7g.80gb)", SLOW: 500.0})
-    found = fleet.survey([*fast, busy, part, other, odd], catalog)
+    found = fleet.survey([*fast, busy, part, other, odd], catalog, NOW)
     assert {(spread.product, spread.way, len(spread.rates), spread.slow) for spread in found.spreads} == {
         ("nvidia/a100-sxm-80gb", "to-device", 1, 0),
         ("nvidia/a100-sxm-80gb", "from-device", 1, 0),
@@ -150,7 +150,7 @@ def test_busy_devices_and_other_products_are_not_compared(maker: Maker, catalog:
 
 
 def drawn(reports: list[NodeReport], catalog: Catalog, *problems: str) -> Page:
-    return Page(shown.page(fleet.survey(reports, catalog), problems))
+    return Page(shown.page(fleet.survey(reports, catalog, NOW), problems))
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_the_page_needs_nothing_beside_itself_and_leads_everywhere(many: list[No
 
 def test_the_page_is_the_same_whatever_order_the_files_came_in(many: list[NodeReport], catalog: Catalog) -> None:
     shuffled = random.Random(5).sample(many, len(many))
-    assert shown.page(fleet.survey(shuffled, catalog), ()) == shown.page(fleet.survey(many, catalog), ())
+    assert shown.page(fleet.survey(shuffled, catalog, NOW), ()) == shown.page(fleet.survey(many, catalog, NOW), ())
 
 
 def test_one_node_has_a_page_of_its_own_with_all_evidence(maker: Maker, catalog: Catalog) -> None:
@@ -204,7 +204,7 @@ def test_nothing_that_a_report_says_becomes_markup(maker: Maker, name: str, tmp_
     assert not any(sign in "".join(pages[0].texts) for sign in "\u202e\x00\x1b")
     for index, text in enumerate(texts):
         (tmp_path / f"{index}.json").write_text(text)
-    assert command.report([tmp_path / "0.json", tmp_path / "1.json"], tmp_path / "page.html", catalog=catalog) is ExitCode.OK
+    assert command.report([tmp_path / "0.json", tmp_path / "1.json"], tmp_path / "page.html", catalog=catalog, now=NOW) is ExitCode.OK
     assert (tmp_path / "page.html").read_bytes().decode("utf-8")
 
 
@@ -221,19 +221,19 @@ def files(folder: Path) -> Iterator[Path]:
 
 def test_bad_files_are_told_on_the_page_and_on_stderr(folder: Path, catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
     page = folder / "page.html"
-    assert command.report(sorted(files(folder)), page, catalog=catalog) is ExitCode.OK
+    assert command.report(sorted(files(folder)), page, catalog=catalog, now=NOW) is ExitCode.OK
     assert "Not counted" not in page.read_text()
     whole = (folder / "n0.json").read_text()
     (folder / "cut.json").write_text(whole[:2000])
     (folder / "bytes.json").write_bytes(b"\xff\xfe")
-    assert command.report([*sorted(files(folder)), folder / "gone.json"], page, catalog=catalog) is ExitCode.NO
+    assert command.report([*sorted(files(folder)), folder / "gone.json"], page, catalog=catalog, now=NOW) is ExitCode.NO
     said, told = capsys.readouterr().err, page.read_text()
     assert "Not counted: 3 files" in told and "3 nodes (3 healthy)" in told
     for name in ("cut.json", "bytes.json", "gone.json"):
         assert name in said and name in told
     assert "3 nodes (3 healthy), 3 accelerators, written to" in said
     unreadable = [*sorted(files(folder)), Path("/proc/self/mem")]
-    assert command.report(unreadable, page, catalog=catalog) is ExitCode.UNABLE
+    assert command.report(unreadable, page, catalog=catalog, now=NOW) is ExitCode.UNABLE
 
 
 def test_without_any_report_the_old_page_stays(folder: Path, catalog: Catalog) -> None:
@@ -241,7 +241,7 @@ def test_without_any_report_the_old_page_stays(folder: Path, catalog: Catalog) -
     page.write_text("old")
     bad.write_text("{}")
     with pytest.raises(DiagnosticError) as error:
-        command.report([bad], page, catalog=catalog)
+        command.report([bad], page, catalog=catalog, now=NOW)
     assert error.value.exit_code is ExitCode.NO and page.read_text() == "old"
 
 
@@ -249,19 +249,19 @@ def test_a_page_that_cannot_be_written_leaves_nothing_behind(folder: Path, catal
     target = folder / "is-a-folder"
     (target / "x").mkdir(parents=True)
     with pytest.raises(OSError):
-        command.report(sorted(files(folder)), target, catalog=catalog)
+        command.report(sorted(files(folder)), target, catalog=catalog, now=NOW)
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
 def test_the_same_file_twice_is_one_node(folder: Path, catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
-    command.report([folder / "n0.json", folder / "n0.json"], folder / "page.html", catalog=catalog)
+    command.report([folder / "n0.json", folder / "n0.json"], folder / "page.html", catalog=catalog, now=NOW)
     assert "1 node (1 healthy)" in capsys.readouterr().err
 
 
 @pytest.mark.system
 def test_a_fleet_of_stand_ins_with_seeded_faults(tmp_path: Path, catalog: Catalog) -> None:
     reports = [decode(text, name) for name, text in fleet_samples.reports(tmp_path, 150, catalog, broken=0.3)]
-    found = fleet.survey(reports, catalog)
+    found = fleet.survey(reports, catalog, NOW)
     outcomes = [node.report.outcome for node in found.nodes]
     assert outcomes == sorted(outcomes, key=fleet.STATES.index, reverse=True)
     assert {Outcome.UNHEALTHY, Outcome.UNKNOWN, Outcome.DEGRADED, Outcome.HEALTHY} == set(outcomes)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleet_samples import TIME, Maker, Page
+from fleet_samples import NOW, TIME, Maker, Page
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -62,7 +62,7 @@ def test_of_each_host_the_newest_report_counts(maker: Maker, catalog: Catalog) -
     texts["other"] = maker.text("b", {}, time=times["old"])
     texts["timeless"] = json.dumps({name: value for name, value in json.loads(maker.text("a", SICK)).items() if name != "time"})
     texts |= {"same": maker.text("c", {}), "worse": maker.text("c", {"persistence": False})}
-    found = fleet.survey([decode(text, f"{name}.json") for name, text in texts.items()], catalog)
+    found = fleet.survey([decode(text, f"{name}.json") for name, text in texts.items()], catalog, NOW)
     assert {node.report.file: node.report.outcome.value for node in found.nodes} == {
         "new.json": "healthy",
         "other.json": "healthy",
@@ -79,9 +79,38 @@ def test_of_each_host_the_newest_report_counts(maker: Maker, catalog: Catalog) -
     assert "timeless.json, a at an unknown time" in text
 
 
+def test_a_report_of_a_clock_that_is_wrong_hides_nothing(maker: Maker, catalog: Catalog) -> None:
+    """A day ahead is believed, as clocks and zones differ; what is further ahead counts as without a time, the worst of such ones first."""
+    times = {"now": TIME, "day": "2026-11-27T20:00:00Z", "far": "2026-11-27T20:00:01Z", "century": "2126-01-01T00:00:00Z"}
+
+    def counted(**given: tuple[str, dict[str, bool]]) -> tuple[fleet.Fleet, str]:
+        reports = [decode(maker.text("a", changes, time=times[time]), f"{name}.json") for name, (time, changes) in given.items()]
+        found = fleet.survey(reports, catalog, NOW)
+        (node,) = found.nodes
+        return found, node.report.file
+
+    found, file = counted(sick=("now", SICK), well=("century", {}))
+    assert file == "sick.json" and [report.file for report in found.ahead] == ["well.json"]
+    assert [pair.report.file for pair in found.older] == ["well.json"]
+    text = "".join(Page(shown.page(found, ())).texts)
+    assert "Times not counted: 1 report dated more than a day ahead" in text and "well.json, a at 2126-01-01T00:00:00Z" in text
+    assert counted(sick=("now", SICK), well=("far", {}))[1] == "sick.json"
+    found, file = counted(sick=("now", SICK), well=("day", {}))
+    assert file == "well.json" and not found.ahead and "Times not counted" not in shown.page(found, ())
+    assert counted(sick=("far", SICK), well=("century", {}))[1] == "sick.json"
+
+
+def test_a_clock_that_is_wrong_is_told_on_stderr(
+    maker: Maker, tmp_path: Path, catalog: Catalog, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.json").write_text(maker.text("a", {}, time="2126-01-01T00:00:00Z"))
+    assert command.report([tmp_path / "a.json"], tmp_path / "page.html", catalog=catalog, now=NOW) is ExitCode.OK
+    assert capsys.readouterr().err.endswith("; dated more than a day ahead, so their times are not counted: 1\n")
+
+
 @pytest.mark.parametrize("host", [None, "", " ", "localhost", "(none)"])
 def test_machines_without_a_name_are_not_taken_for_one(maker: Maker, catalog: Catalog, host: str | None) -> None:
-    found = fleet.survey([decode(maker.text(host, {}), f"{name}.json") for name in "ab"], catalog)
+    found = fleet.survey([decode(maker.text(host, {}), f"{name}.json") for name in "ab"], catalog, NOW)
     assert [node.report.name for node in found.nodes] == ["a", "b"] and not found.older
 
 
@@ -91,13 +120,13 @@ def test_older_reports_are_no_fault_and_are_told(
     files = [tmp_path / f"{day}.json" for day in (25, 26)]
     for file in files:
         file.write_text(maker.text("a", {}, time=f"2026-11-{file.stem}T00:00:00Z"))
-    assert command.report(files, tmp_path / "page.html", catalog=catalog) is ExitCode.OK
+    assert command.report(files, tmp_path / "page.html", catalog=catalog, now=NOW) is ExitCode.OK
     assert capsys.readouterr().err.endswith("; older reports of the same hosts, not counted: 1\n")
 
 
 def test_the_page_says_when_and_by_which_aistack_a_node_was_judged(maker: Maker, catalog: Catalog) -> None:
     reports = [decode(maker.text(host, {}, time=f"2026-11-{day}T00:00:00Z"), f"{host}.json") for host, day in (("a", 24), ("b", 26))]
-    text = "".join(Page(shown.page(fleet.survey(reports, catalog), ())).texts)
+    text = "".join(Page(shown.page(fleet.survey(reports, catalog, NOW), ())).texts)
     assert "2026-11-24" in text and "2026-11-26T00:00:00Z" in text and f"aistack {__version__}" in text
     assert reports[0].version == __version__
 
@@ -112,7 +141,7 @@ def test_what_is_no_time_is_refused(maker: Maker, time: object) -> None:
 
 def test_nodes_are_ordered_as_people_count(maker: Maker, catalog: Catalog) -> None:
     hosts = ["9", "10", "n08", "n9", "n010", "n" + "9" * 200, "n1" + "0" * 200, "n²", "n٣"]
-    found = fleet.survey([decode(maker.text(host, {}), f"{host[:20]}.json") for host in reversed(hosts)], catalog)
+    found = fleet.survey([decode(maker.text(host, {}), f"{host[:20]}.json") for host in reversed(hosts)], catalog, NOW)
     assert [node.report.name for node in found.nodes] == hosts
 
 
@@ -155,7 +184,7 @@ def test_numbers_and_texts_have_an_end(maker: Maker, catalog: Catalog) -> None:
 
 def test_the_least_of_rates_can_be_drawn(maker: Maker, catalog: Catalog) -> None:
     text = maker.text("a", {"copies.inside-gbps": 5e-324, "pci.id": "10de:ffff"})
-    Page(shown.page(fleet.survey([decode(text, "a.json")], catalog), ()))
+    Page(shown.page(fleet.survey([decode(text, "a.json")], catalog, NOW), ()))
 
 
 RAW = ["1e999", "-1e999", "1" + "0" * 400, "1" * 5000, "NaN", "Infinity", "1e308", "5e-324", "-0.0", f"{2**64 - 1}", "9" * 20]
@@ -219,7 +248,7 @@ def test_no_report_keeps_the_others_off_the_page(data: st.DataObject, maker: Mak
         assert 0 < len(str(error)) < 600
         report, exit_code = None, ExitCode.NO
     names = ("fuzzed", "good-1", "good-2")
-    assert command.report([folder / f"{name}.json" for name in names], folder / "page.html", catalog=catalog) is exit_code
+    assert command.report([folder / f"{name}.json" for name in names], folder / "page.html", catalog=catalog, now=NOW) is exit_code
     page = Page((folder / "page.html").read_text())
     said = "".join(page.texts)
     assert page.classes.count("node") == 2 + (report is not None) and "good-1" in said and "good-2" in said
@@ -227,9 +256,9 @@ def test_no_report_keeps_the_others_off_the_page(data: st.DataObject, maker: Mak
     assert len(said) < 20 * len(text) + 200_000
     if report is None:
         with pytest.raises(DiagnosticError):
-            command.report([folder / "fuzzed.json"], folder / "alone.html", catalog=catalog)
+            command.report([folder / "fuzzed.json"], folder / "alone.html", catalog=catalog, now=NOW)
     else:
-        Page(shown.page(fleet.survey([report], catalog), ()))
+        Page(shown.page(fleet.survey([report], catalog, NOW), ()))
         assert report.outcome is verdict(report.results).outcome and all(isinstance(result, Result) for result in report.results)
         numbers = [value for device in report.devices for name in device.values if (value := device.number(name)) is not None]
         assert all(math.isfinite(number) and abs(number) < BEYOND for number in numbers)

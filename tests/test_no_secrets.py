@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from accelerator_profiles import DRIVER, LIBRARY_MISMATCH, LOST, MACHINES
 from accelerator_profiles import lay as lay_stand_ins
+from fleet_samples import NOW
 from node_samples import LOCK
 from node_samples import lay as lay_node
 
@@ -88,7 +89,7 @@ def told(root: Path, catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> di
     found["snapshot"] = capsys.readouterr().out
     found |= {name: (root / name).read_text() for name in ("run/aistack/check.json", "run/issue.d/50-aistack.issue")}
     reports = [decode(found[name], name) for name in ("check", "run/aistack/check.json")]
-    found |= {f"page of {reports[:count]}": page(fleet.survey(reports[:count], catalog), ()) for count in (1, 2)}
+    found |= {f"page of {reports[:count]}": page(fleet.survey(reports[:count], catalog, NOW), ()) for count in (1, 2)}
     return found
 
 

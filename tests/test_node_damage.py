@@ -8,6 +8,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from node_samples import MANIFEST
@@ -16,13 +17,14 @@ from test_following import BOOTED, OTHER, STAGED, Engine
 from tools_needed import needs
 
 from aistack.commands import node_update
+from aistack.commands.node import node_status
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.following import SEALED_LABEL
 from aistack.facts.readings import PromisedImage
 from aistack.host import registry, remote_image, room
 from aistack.host.blobs import UNPACKED_SIZE
 from aistack.host.ostree import Layer
-from aistack.node import agent, second_gate, state, update
+from aistack.node import agent, second_gate, state, update, watch
 from aistack.node.cleaning import with_room
 from aistack.node.decide import State
 from aistack.node.deployments import Listed
@@ -84,6 +86,83 @@ def test_a_damaged_memory_keeps_no_rollback_from_being_made(tree: Path, capsys: 
     assert engine.told == ["discard", "default o", "stop counting", "reboot"]
     assert "what this node remembered counts for nothing" in capsys.readouterr().err
     assert state.load(path) == State(quarantined=("b",))
+
+
+def full(tree: Path, *files: str) -> None:
+    """No file below /run can be written any more."""
+    for file in files:
+        (tree / "run" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tree / "run" / Path(file).with_name(f".{Path(file).name}.new")).symlink_to("/dev/full")
+
+
+def test_a_first_gate_that_cannot_write_its_answer_says_it_and_lets_the_apps_start(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    full(tree, "aistack/check.json", "issue.d/50-aistack.issue")
+    assert agent.run_check(tree) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1] == "aistack: check: healthy"
+    assert said.err.splitlines() == [
+        "aistack: what this node tells could not be written: [Errno 28] No space left on device:"
+        " /run/aistack/check.json, /run/issue.d/50-aistack.issue"
+    ]
+
+
+def test_an_answer_that_cannot_be_written_leaves_no_older_one(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    agent.run_check(tree)
+    (tree / "proc/sys/kernel/arch").write_text("aarch64\n")
+    full(tree, "aistack/check.json")
+    assert agent.run_check(tree) == 1
+    assert not (tree / "run/aistack/check.json").exists(), "it said healthy"
+    assert "check: unhealthy" in (tree / "run/issue.d/50-aistack.issue").read_text()
+    assert capsys.readouterr().err.count("could not be written") == 1
+    assert not any(path.name.endswith(".new") for path in (tree / "run").rglob("*"))
+
+
+def test_a_watch_that_cannot_write_what_it_found_says_it(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bootloader = Bootloader(order=[MANIFEST])
+    agent.run_check(tree)
+    (tree / "proc/sys/kernel/arch").write_text("aarch64\n")
+    for _ in range(2):
+        capsys.readouterr()
+        full(tree, "aistack/watch.json", "aistack/metrics.prom")
+        assert watch.run_watch(tree, bootloader) == 1
+        said = capsys.readouterr()
+        assert said.out.splitlines()[-1].startswith("aistack: watch: unhealthy"), "nobody remembers that it was said"
+        assert len(said.err.splitlines()) == 1 and "/run/aistack/watch.json, /run/aistack/metrics.prom" in said.err
+
+
+WHOLE: dict[str, Any] = {
+    "name": "kernel",
+    "outcome": "unhealthy",
+    "cause": None,
+    "message": "m",
+    "evidence": {},
+    "action": None,
+    "device": None,
+}
+NO_REPORTS = (
+    [],
+    {},
+    {"results": [{}]},
+    {"results": None},
+    {"results": []},
+    {"results": ["x"]},
+    *({"results": [{**WHOLE, name: 7}]} for name in WHOLE if name != "action"),
+)
+
+
+@pytest.mark.parametrize("content", [*map(json.dumps, NO_REPORTS), "", "[" * 100_000])
+def test_a_damaged_report_of_the_watch_is_none(tree: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
+    bootloader = Bootloader(order=[MANIFEST])
+    agent.run_check(tree)
+    (tree / "run/aistack/watch.json").write_text(content)
+    assert node_status(as_json=False, root=tree, deployments=bootloader) == 0
+    capsys.readouterr()
+    assert watch.run_watch(tree, bootloader) == 0
+    assert capsys.readouterr() == ("", ""), "as the first gate found it"
+    assert written(tree, "watch")["outcome"] == "healthy"
+    (tree / "run/aistack/check.json").write_text(content)
+    assert watch.run_watch(tree, bootloader) == 0
+    assert 'gate="watch"' in (tree / "run/aistack/metrics.prom").read_text() and capsys.readouterr().err == ""
 
 
 MANIFEST_TEXT = json.dumps({"config": {"digest": "sha256:c"}}).encode()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
+from aistack.commands import writing
 from aistack.diagnostics import Diagnostic, Fix, Severity, unable
 from aistack.facts.document import added, parse, replaced
 
@@ -42,17 +41,11 @@ def applied(text: str, fix: Fix) -> str | None:
 
 def write(path: Path, before: str, after: str) -> None:
     """Replaces the file's text, whole or not at all, its mode kept; raises DiagnosticError (exit 3) where that cannot be."""
-    target = path.resolve()  # a link stays a link
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        if target.read_bytes().decode() != before:
+        if path.read_bytes().decode() != before:
             hints = ("run it again",)
             raise unable("FIX001", "recipe-changed", f"{path} was changed by somebody else while it was judged", hints=hints)
-        unfinished.write_bytes(after.encode())
-        unfinished.chmod(target.stat().st_mode & 0o7777)
-        unfinished.replace(target)
+        writing.write(path, after.encode())
     except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
         hints = ("nothing was changed",)
         raise unable("FIX002", "recipe-not-written", f"{path} cannot be written: {error.strerror}", hints=hints) from error

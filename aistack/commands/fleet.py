@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import datetime
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
+from aistack.commands import writing
 from aistack.commands.reading import read_text
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse
 from aistack.facts.catalog import Catalog
@@ -17,20 +17,23 @@ from aistack.report import fleet as shown
 from aistack.report import terminal
 
 
-def report(files: Sequence[Path], output: Path, *, catalog: Catalog) -> ExitCode:
+def report(files: Sequence[Path], output: Path, *, catalog: Catalog, now: datetime.datetime) -> ExitCode:
     """Writes the page; files that are no reports are told on it and on stderr, and make the exit code 1, or 3 where one may not be read.
 
     Where no file is a report there is no page. What the nodes' health is does not count: to tell of a sick node is no failure.
     """
+    writing.require_other(output, files)
     reports, problems, exit_code = _read(files)
     if not reports:
         raise DiagnosticError(problems, exit_code)
-    found = fleet.survey(reports, catalog)
-    _write(output, shown.page(found, [_told(problem) for problem in problems]))
+    found = fleet.survey(reports, catalog, now)
+    page = shown.page(found, [_told(problem) for problem in problems])
+    writing.write(output, page.encode("utf-8", errors="xmlcharrefreplace"))  # half a pair of UTF-16 is a letter to JSON
     if problems:
         sys.stderr.write(terminal.render(problems, lambda file: None, colour=False))
     older = f"; older reports of the same hosts, not counted: {len(found.older)}" if found.older else ""
-    print(f"{shown.headline(found)}, written to {output}{older}", file=sys.stderr)
+    ahead = f"; dated more than a day ahead, so their times are not counted: {len(found.ahead)}" if found.ahead else ""
+    print(f"{shown.headline(found)}, written to {output}{older}{ahead}", file=sys.stderr)
     return exit_code
 
 
@@ -59,14 +62,3 @@ def _one(path: Path) -> NodeReport:
 def _told(problem: Diagnostic) -> str:
     """A problem with the file that it is in."""
     return f"`{problem.place.file}`: {problem.message}" if problem.place else problem.message
-
-
-def _write(path: Path, text: str) -> None:
-    """The page, whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(text, encoding="utf-8", errors="xmlcharrefreplace")  # half a pair of UTF-16 is a letter to JSON
-        unfinished.replace(path)
-    finally:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from aistack.commands import pinning
+from aistack.commands import pinning, writing
 from aistack.commands.pinning import Places
 from aistack.compose import relock, seal
 from aistack.compose.lock import Lock, LockFormatError, decode, encode
@@ -73,20 +71,16 @@ def not_current(recipe: Path, stack: Stack) -> tuple[Diagnostic, ...]:
 
 def write(lock: Lock, path: Path) -> None:
     """Writes a lock, whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_bytes(encode(lock))
-        unfinished.replace(path)
+        writing.write(path, encode(lock))
     except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
         raise _not_written(path, error) from error
 
 
 def require_room(path: Path) -> None:
     """Raises DiagnosticError (exit 3) when a lock cannot be written there: found before minutes of resolving, not after."""
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=path.resolve().parent):
             pass
     except OSError as error:
         raise _not_written(path, error) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from aistack.commands import naming
+from aistack.commands import naming, writing
 from aistack.compose.grid import Question
 from aistack.compose.matrix import matrix
 from aistack.diagnostics import Diagnostic, ExitCode, Severity, refuse
@@ -22,7 +22,7 @@ def show(wanted: str | None, question: Question, *, catalog: Catalog, today: str
         hints = ("`aistack list frameworks` shows what each runs on",)
         raise refuse(Diagnostic(rule="CLI007", name="matrix-empty", severity=Severity.ERROR, message=message, hints=hints))
     if output is not None:
-        output.write_text(shown.page(grids, question, today), encoding="utf-8")
+        writing.write(output, shown.page(grids, question, today).encode())
     if as_json:
         sys.stdout.write(shown.as_json(grids, question, today))
     elif output is None:

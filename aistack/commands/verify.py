@@ -11,7 +11,8 @@ from pathlib import Path
 import yaml
 
 from aistack.commands import build as building
-from aistack.commands import making, verifying
+from aistack.commands import making, verifying, writing
+from aistack.commands.lock import lock_path
 from aistack.commands.opening import Options, opened, progress_on_stderr
 from aistack.compose import image_snapshot
 from aistack.compose import verify as checks
@@ -35,9 +36,12 @@ def verify(subject: str, *, statement: Path | None, without_models: bool, as_jso
     The `statement` is a file into which the result goes as an in-toto statement too. `without_models`: a recipe's base and apps alone.
     """
     image = _image(subject)
+    if statement is not None and not image:
+        recipe = Path(subject)
+        writing.require_other(statement, (recipe, *(lock_path(recipe, with_models=whole) for whole in (True, False))))
     held, images, lock, kind = _of_image(image) if image else _of_recipe(Path(subject), without_models=without_models)
     if statement is not None:
-        _write(statement, verifying.statement(images, held, lock))
+        writing.write(statement, verifying.statement(images, held, lock).encode())
     system = next(iter(images.values()))
     bad = any(finding.condemns(strict=lock is not None) for findings in held.values() for finding in findings)
     if as_json:
@@ -101,19 +105,6 @@ def _of_recipe(recipe: Path, *, without_models: bool) -> Judged:
         return verifying.verify_parts(store, locked, image, apps, documents), {"base": image, **apps}, locked, "bootable"
     found = verifying.verify(store, locked, image, apps, making.bound(locked, images), documents)
     return found, {"image": image}, locked, "bootable"
-
-
-def _write(file: Path, text: str) -> None:
-    """A file is there whole or not at all; what is no plain file, such as a pipe or a link, is written to as it is."""
-    if file.is_symlink() or (file.exists() and not file.is_file()):
-        file.write_text(text, encoding="utf-8")
-        return
-    unfinished = file.with_name(f".{file.name}.unfinished")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _of_image(name: str) -> Judged:

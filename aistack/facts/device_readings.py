@@ -23,6 +23,9 @@ UNTRIED = "not tried"
 CUT = "no time was left"
 """How the error of a reading begins that whoever checks ended, before its driver or program had the time that one may take."""
 
+UNASKED = "could not be asked"
+"""How the error of a reading begins where whoever checks could not even start what asks, or not read what it said."""
+
 HANGS = "does not answer"
 """How the reason begins why a device is lost that held up whoever asked it."""
 

@@ -126,6 +126,12 @@ The arithmetic needs the weights' bytes, the bytes of cache for each token and t
 them the catalog has.""",
     ),
     Page("CLI007", "matrix-empty", "The catalog has no framework whose builds are for that accelerator, so there is nothing to judge."),
+    Page(
+        "CLI008",
+        "output-is-input",
+        """The file that is to be written is one of those that are read, by this name, another one or a link.
+It would be lost, so nothing was done. Any other file is replaced as a whole, a link followed; into a pipe or a device it is written.""",
+    ),
     Page("CT001", "catalog-schema", "A file in the catalog's folders begins with `schema:`, which says what it is."),
     Page("CT002", "catalog-name", "A catalog file is named after the id in it, so that each fact has one place."),
     Page("CT003", "catalog-twice", "Two data rules have one id: codes are never used twice."),

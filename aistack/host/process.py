@@ -81,6 +81,16 @@ def left() -> float:
     return max(_DEADLINE.until - time.monotonic(), 0.0)
 
 
+@contextmanager
+def talk() -> Iterator[Path]:
+    """A file in memory for what a program says: it needs no file system, and goes with this process. Raises OSError."""
+    number = os.memfd_create("talk")
+    try:
+        yield Path(f"/proc/self/fd/{number}")
+    finally:
+        os.close(number)
+
+
 def require(tool: str, package: str) -> str:
     """The path of a program, or exit 3 with the one line that installs it."""
     path = find(tool)
@@ -97,7 +107,8 @@ def require(tool: str, package: str) -> str:
 def failure(argv: Sequence[str], returncode: int, output: str, *, log: Path | None = None) -> DiagnosticError:
     """The error for a program that ended badly, with the last lines that it said; a full disk at its log kept them from being written."""
     how = f"was ended by signal {-returncode}" if returncode < 0 else f"ended with exit code {returncode}"
-    if log is not None and shutil.disk_usage(log).free < LEAST_ROOM:
+    room = shutil.disk_usage(log) if log is not None else None
+    if room is not None and room.total > 0 and room.free < LEAST_ROOM:  # a file in memory has no disk
         output += f"\n{log}: {os.strerror(errno.ENOSPC)}"
     said = tuple(line[:MOST_OF_A_LINE] for line in output.strip().splitlines() if line.strip())[-LINES_THAT_MATTER:]
     hints = MAKE_ROOM if os.strerror(errno.ENOSPC) in output else ()

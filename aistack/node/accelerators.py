@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from aistack.facts.device_readings import CUT, HANGS, NOBODY, UNSUPPORTED, Accelerators, Device, KernelEvent
+from aistack.facts.device_readings import CUT, HANGS, NOBODY, UNASKED, UNSUPPORTED, Accelerators, Device, KernelEvent
 from aistack.facts.faults import Fault, Faults
 from aistack.facts.kernel_log import CONTAINED
 from aistack.facts.readings import Reading
@@ -17,6 +17,8 @@ from aistack.node.results import Cause, Outcome, Result, bad, good, several, unt
 
 CHECKS = (*device_checks.CHECKS, *link_checks.CHECKS, *program_checks.CHECKS)
 COUNT, DRIVER, LOG, MACHINE = "accelerator-count", "accelerator-driver", "accelerator-log", "machine-log"
+OURS = (CUT, UNASKED)
+"""How errors begin that are neither the driver's nor a device's, but of whoever checks."""
 
 
 def judge(wanted: Promise, seen: Accelerators, faults: Mapping[str, Faults]) -> tuple[Result, ...]:
@@ -35,7 +37,7 @@ def judge(wanted: Promise, seen: Accelerators, faults: Mapping[str, Faults]) -> 
 
 def _about(device: Device, result: Result | None) -> Result | None:
     compute = device.values.get("compute")
-    if result is not None and result.name == COMPUTE and compute is not None and (compute.error or "").startswith(CUT):
+    if result is not None and result.name == COMPUTE and compute is not None and (compute.error or "").startswith(OURS):
         result = untold(COMPUTE, compute, "whether programs run there")
     return None if result is None else replace(result, device=device.address)
 
@@ -55,7 +57,7 @@ def _together(results: Iterable[Result]) -> Iterator[Result]:
 
 def _no_driver(seen: Accelerators) -> Result:
     error = seen.devices.error or ""
-    if seen.devices.source == NOBODY or error.startswith(CUT):
+    if seen.devices.source == NOBODY or error.startswith(OURS):
         return untold(DRIVER, seen.devices, "what the driver says")
     software = any(word in error for word in SOFTWARE_ERRORS)
     evidence = (("source", seen.devices.source), *((name, str(reading.value or reading.error)) for name, reading in seen.driver.items()))

@@ -6,11 +6,14 @@ because Python's start is most of that gate's time on an emulated machine.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.facts import events
@@ -23,6 +26,7 @@ from aistack.node.first_gate import look
 from aistack.node.results import Outcome, Result, verdict
 
 RUN = "/run/aistack"
+BANNER = "/run/issue.d/50-aistack.issue"
 HOST_NAME = "/proc/sys/kernel/hostname"
 RETRY_SECONDS = 10.0
 JOINING_SECONDS = 300.0
@@ -46,21 +50,15 @@ def run_check(root: Path) -> int:
     return int(EXIT_CODES[verdict(looked.results).outcome])
 
 
-def keep(phase: str, results: tuple[Result, ...], root: Path, *, seen: Accelerators | None = None) -> None:
-    """Write an answer to /run/aistack."""
-    uptime = read("/proc/uptime", lambda: float(inside(root, "/proc/uptime").read_text().split()[0])).value or 0.0
-    report = gate.document(phase, results, seen, host=host_name(root), time=now(), uptime_seconds=uptime)
-    folder = inside(root, RUN)
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".{phase}.json.new"
-    beside.write_text(json.dumps(report, ensure_ascii=False) + "\n")
-    beside.replace(folder / f"{phase}.json")
+def keep(phase: str, results: tuple[Result, ...], root: Path) -> None:
+    """Write an answer to /run/aistack, as far as that can be written."""
+    put(root, {f"{RUN}/{phase}.json": text(report(phase, results, root, None))})
 
 
 def publish(phase: str, results: tuple[Result, ...], root: Path, *, seen: Accelerators | None = None) -> None:
-    """Write the gate's answer to /run/aistack and say it on the console."""
-    keep(phase, results, root, seen=seen)
-    for line in gate.lines(phase, results):
+    """Say the gate's answer on the console and to the journal, and then write it to /run, as far as that can be written."""
+    lines = gate.lines(phase, results)
+    for line in lines:
         print(f"aistack: {line}", flush=True)
     judged = verdict(results)
     event = events.GATE_PASSED if EXIT_CODES[judged.outcome] is ExitCode.OK else events.GATE_FAILED
@@ -70,10 +68,42 @@ def publish(phase: str, results: tuple[Result, ...], root: Path, *, seen: Accele
         "cause": judged.cause or "none",
         "failed": ", ".join(judged.failed) or "nothing",
     }
-    journal.send(event, gate.lines(phase, results)[-1], fields)
-    login = inside(root, "/run/issue.d")
-    login.mkdir(parents=True, exist_ok=True)
-    (login / "50-aistack.issue").write_text(f"aistack: {gate.lines(phase, results)[-1]}\n")
+    journal.send(event, lines[-1], fields)
+    put(root, {f"{RUN}/{phase}.json": text(report(phase, results, root, seen)), BANNER: f"aistack: {lines[-1]}\n"})
+
+
+def put(root: Path, texts: Mapping[str, str]) -> None:
+    """Replace files below /run, each as a whole; those that cannot be are told in one line: nothing that a node does waits for them.
+
+    An older one of those goes, or it would be taken for this one.
+    """
+    failed: dict[str, list[str]] = {}
+    for path, content in texts.items():
+        file = inside(root, path)
+        beside = file.with_name(f".{file.name}.new")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_text(content, encoding="utf-8", errors="backslashreplace")  # half a pair of UTF-16, as JSON too writes it
+            beside.replace(file)
+        except OSError as error:
+            for left in (beside, file):
+                with contextlib.suppress(OSError):
+                    left.unlink(missing_ok=True)
+            failed.setdefault(f"[Errno {error.errno}] {error.strerror}", []).append(path)
+    if failed:
+        said = "; ".join(f"{why}: {', '.join(paths)}" for why, paths in failed.items())
+        print(f"aistack: what this node tells could not be written: {said}", file=sys.stderr, flush=True)
+
+
+def report(phase: str, results: tuple[Result, ...], root: Path, seen: Accelerators | None) -> dict[str, Any]:
+    """What is found in /run/aistack of a gate's answer, at this moment of this machine."""
+    uptime = read("/proc/uptime", lambda: float(inside(root, "/proc/uptime").read_text().split()[0])).value or 0.0
+    return gate.document(phase, results, seen, host=host_name(root), time=now(), uptime_seconds=uptime)
+
+
+def text(report: Mapping[str, Any]) -> str:
+    """The same as a file has it."""
+    return json.dumps(report, ensure_ascii=False) + "\n"
 
 
 def now() -> str:

@@ -10,8 +10,8 @@ from aistack.facts.device_readings import Accelerators
 from aistack.facts.files import RENDER, VIDEO
 from aistack.facts.readings import Reading, UnitState
 from aistack.facts.system_readings import CdiSpecification, DeviceNode
+from aistack.facts.unique import CDI_NAME
 from aistack.node.device_checks import Promise
-from aistack.node.machine_snapshot import UNIQUE
 from aistack.node.results import Cause, Result, bad, good, several, untold, worse
 
 CONTAINERS, SERVICES = "accelerator-containers", "accelerator-services"
@@ -53,7 +53,7 @@ def judge_containers(wanted: Promise, seen: Accelerators, offered: Reading[tuple
         said = f"containers get the files of driver {driver}, and {running} runs"
         return bad(CONTAINERS, Cause.SOFTWARE, said, *evidence, action=action)
     if not offering and (others := {name for one in offered.value for name in one.nodes}):
-        told = ", ".join(sorted(name for name in others if not UNIQUE.search(name))) or f"{several(len(others), 'device')} by UUID"
+        told = ", ".join(sorted(name for name in others if not CDI_NAME.search(name))) or f"{several(len(others), 'device')} by UUID"
         said = f"containers are offered {told}, but not {ASKED}, which apps ask for"
         return bad(CONTAINERS, Cause.SOFTWARE, said, *evidence, action=action)
     if offering and UVM not in brought:

@@ -6,6 +6,7 @@ thousand others of its kind shows only here. That is told, never a state of the 
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 import statistics
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from aistack.facts.catalog import Accelerator, Catalog
 from aistack.facts.device_readings import Device
+from aistack.facts.following import latest
 from aistack.node.device_checks import link_floor
 from aistack.node.fleet_reading import NodeReport
 from aistack.node.results import Cause, Outcome
@@ -88,18 +90,26 @@ class Older:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """All nodes, those to look at first in front; `checks` has for each check how many nodes it found in which state."""
+    """All nodes, those to look at first in front; `checks` has for each check how many nodes it found in which state.
+
+    `ahead` are the reports whose time is more than a day ahead of now, and counts for nothing.
+    """
 
     nodes: tuple[Node, ...]
     older: tuple[Older, ...]
+    ahead: tuple[NodeReport, ...]
     spreads: tuple[Spread, ...]
     causes: Mapping[Cause, int]
     checks: Mapping[str, Mapping[Outcome, int]]
 
 
-def survey(given: Sequence[NodeReport], catalog: Catalog) -> Fleet:
-    """What the reports, each of a file of its own, come to together; the catalog tells the products, and what each is held against."""
-    reports, older = _newest(given)
+def survey(given: Sequence[NodeReport], catalog: Catalog, now: datetime.datetime) -> Fleet:
+    """What the reports, each of a file of its own, come to together; the catalog tells the products, and what each is held against.
+
+    `now` (UTC) is when they are held side by side.
+    """
+    limit = latest(now)
+    reports, older = _newest(given, limit)
     known = {number: product for product in catalog.accelerators.values() for number in product.pci_ids}
     spreads = tuple(_spreads(reports, known, catalog))
     slow: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -110,15 +120,26 @@ def survey(given: Sequence[NodeReport], catalog: Catalog) -> Fleet:
     return Fleet(
         nodes=tuple(sorted(nodes, key=_rank)),
         older=older,
+        ahead=tuple(sorted((report for report in given if _is_ahead(report, limit)), key=lambda report: report.file)),
         spreads=spreads,
         causes=Counter(report.cause for report in reports if report.cause is not None),
         checks=_checks(reports),
     )
 
 
-def _newest(given: Iterable[NodeReport]) -> tuple[tuple[NodeReport, ...], tuple[Older, ...]]:
-    """Each host's newest report, of equally old ones the worst, and the others; one without a time is older than any with one."""
-    ordered = sorted(given, key=lambda report: (report.time or "", STATES.index(report.outcome), report.file))
+def _is_ahead(report: NodeReport, limit: str) -> bool:
+    """Whether its time, of a clock that was wrong, would outrank every later report of its host."""
+    return report.time is not None and report.time > limit
+
+
+def _newest(given: Iterable[NodeReport], limit: str) -> tuple[tuple[NodeReport, ...], tuple[Older, ...]]:
+    """Each host's newest report, of equally old ones the worst, and the others; one without a time, or after `limit`, is the oldest."""
+
+    def rank(report: NodeReport) -> tuple[str, int, str]:
+        time = report.time if report.time is not None and not _is_ahead(report, limit) else ""
+        return time, STATES.index(report.outcome), report.file
+
+    ordered = sorted(given, key=rank)
     newest = {(report.host, None if report.host else report.file): report for report in ordered}
     older = (Older(report=report, newer=newest[report.host, None]) for report in ordered if (report.host, None) in newest)
     return tuple(newest.values()), tuple(pair for pair in older if pair.report is not pair.newer)

@@ -14,6 +14,7 @@ from aistack.facts.catalog import Accelerator
 from aistack.facts.device_readings import Accelerators
 from aistack.facts.readings import MachineReadings, Reading, UnitState
 from aistack.facts.system_readings import SystemReadings
+from aistack.facts.unique import CDI_NAME
 
 SCHEMA = "aistack/snapshot/v1"
 SETTINGS = ("DRM", "DRM_NOUVEAU", "NOVA_CORE", "PREEMPT_RT", "MODULE_SIG", "MODULE_SIG_FORCE")
@@ -23,9 +24,6 @@ ARGUMENT = re.compile(
     r"(module|modprobe|rd\.driver|nvidia|nouveau|nova|amdgpu|iommu|intel_iommu|amd_iommu|pci|lockdown|nokaslr|kaslr)\b|module_"
 )
 """The kernel's arguments that a snapshot tells; others may be secrets, such as credentials."""
-
-UNIQUE = re.compile(r"=(GPU-|MIG-|0x[0-9a-f]{8})", re.IGNORECASE)
-"""The names of devices in a CDI specification that tell one from all others in the world; each device has a number as well."""
 
 RIVALS = {"nvidia": ("nouveau", "nova_core")}
 """By vendor: modules that claim its devices and cannot compute on them."""
@@ -128,7 +126,7 @@ def _runtime(system: SystemReadings) -> Iterator[tuple[str, Any]]:
             yield name, system.versions[name].value
     specifications = system.cdi.value or ()
     if specifications:
-        devices = [device for specification in specifications for device in specification.devices if not UNIQUE.search(device)]
+        devices = [device for specification in specifications for device in specification.devices if not CDI_NAME.search(device)]
         driver = next((specification.driver for specification in specifications if specification.driver), None)
         cdi: dict[str, Any] = {"spec_version": specifications[0].version, "devices": devices}
         yield "cdi", cdi | ({"driver": driver} if driver else {})

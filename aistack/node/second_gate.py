@@ -17,12 +17,12 @@ from aistack.facts.readings import AppsReadings, AppState, Reading, UnitState
 from aistack.host.probes import services
 from aistack.host.probes.deployment import booted
 from aistack.host.probes.reading import inside, read
-from aistack.node import state, telling
+from aistack.node import gate, state, telling
 from aistack.node.agent import EXIT_CODES, RETRY_SECONDS, RUN, publish
 from aistack.node.decide import MOST_ATTEMPTS, Action, Decision, Situation, State, decide
 from aistack.node.deployments import Deployments
 from aistack.node.health import confirm
-from aistack.node.results import Cause, Outcome, Result, Verdict, verdict
+from aistack.node.results import Outcome, Result, Verdict, verdict
 from aistack.values import dataclass
 
 ANSWER_SECONDS = 600.0
@@ -61,7 +61,8 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
     telling.tell(root, deployments)
     if done.outcome is Outcome.HEALTHY:
         if decision.action in (Action.CONFIRM, Action.MAKE_DEFAULT):
-            inside(root, CONFIRMED).touch()
+            with telling.harmless():
+                inside(root, CONFIRMED).touch()
         if decision.action in (Action.ROLL_BACK, Action.GO_FORWARD):
             deployments.reboot()
     return int(EXIT_CODES[verdict(results).outcome])
@@ -171,19 +172,7 @@ def _is_settled(app: AppState) -> bool:
 
 def _read_first_gate(root: Path) -> tuple[Result, ...]:
     def load() -> tuple[Result, ...]:
-        document = json.loads(inside(root, f"{RUN}/check.json").read_text())
-        return tuple(
-            Result(
-                name=item["name"],
-                outcome=Outcome(item["outcome"]),
-                cause=Cause(item["cause"]) if item["cause"] else None,
-                message=item["message"],
-                evidence=tuple(item["evidence"].items()),
-                action=item["action"],
-                device=item["device"],
-            )
-            for item in document["results"]
-        )
+        return gate.results(json.loads(inside(root, f"{RUN}/check.json").read_text()))
 
     reading = read(f"{RUN}/check.json", load)
     if reading.value is not None:

@@ -7,6 +7,7 @@ import datetime
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,15 @@ from aistack.facts import events
 from aistack.host import durable, grub, journal
 from aistack.host.probes import deployment
 from aistack.host.probes.reading import inside, read
-from aistack.node import metrics, state, update
-from aistack.node.agent import RUN
+from aistack.node import gate, metrics, state, update
+from aistack.node.agent import BANNER, RUN, put, text
 from aistack.node.decide import Action, Decision
 from aistack.node.deployments import Deployments
 from aistack.node.first_gate import lock_text
-from aistack.node.results import Verdict
+from aistack.node.results import Outcome, Verdict
 from aistack.node.status import Status, banner
 
 METRICS = f"{RUN}/metrics.prom"
-BANNER = "/run/issue.d/50-aistack.issue"
 CHANGE = "/var/lib/aistack/change.json"
 CHANGE_SCHEMA = "aistack/node-change/v1"
 
@@ -70,7 +70,7 @@ def look(root: Path, deployments: Deployments) -> Status:
     """The node's status now; what cannot be read is left out, save a damaged state, which raises DiagnosticError."""
     listed, booted, in_force = read("deployments", deployments.listed), deployment.booted(root).value, deployment.deployment(root).value
     name, whole, settings = _lock(root)
-    gates = {phase: said for phase in ("check", "confirm", "watch") if (said := _document(root, f"{RUN}/{phase}.json"))}
+    gates = {phase: said for phase in ("check", "confirm", "watch") if (said := _gate(root, phase))}
     return Status(
         lock_name=name,
         lock=whole,
@@ -89,16 +89,15 @@ def look(root: Path, deployments: Deployments) -> Status:
     )
 
 
-def tell(root: Path, deployments: Deployments) -> None:
-    """Write metrics and login prompt anew."""
+def tell(root: Path, deployments: Deployments, *, watched: dict[str, Any] | None = None) -> None:
+    """Write metrics and login prompt anew, and the watch's report where it has just looked."""
+    texts = {} if watched is None else {f"{RUN}/watch.json": text(watched)}
     with harmless():
         status = look(root, deployments)
-        for path, text in ((METRICS, metrics.text(status)), (BANNER, "".join(f"aistack: {line}\n" for line in banner(status)))):
-            file = inside(root, path)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            beside = file.with_name(f".{file.name}.new")
-            beside.write_text(text)
-            beside.replace(file)
+        if watched is not None:
+            status = replace(status, gates={**status.gates, "watch": watched})
+        texts |= {METRICS: metrics.text(status), BANNER: "".join(f"aistack: {line}\n" for line in banner(status))}
+    put(root, texts)
 
 
 def _lock(root: Path) -> tuple[str, str | None, dict[str, str]]:
@@ -108,6 +107,12 @@ def _lock(root: Path) -> tuple[str, str | None, dict[str, str]]:
     except LockFormatError as error:
         return f"damaged: {error}", None, {}
     return lock.name, identity(lock), dict(lock.node)
+
+
+def _gate(root: Path, phase: str) -> dict[str, Any] | None:
+    """What a gate wrote; None where it wrote nothing, or what is there is none of its reports."""
+    said = _document(root, f"{RUN}/{phase}.json")
+    return said if said and read(phase, lambda: (Outcome(said["outcome"]), gate.results(said))).value is not None else None
 
 
 def _document(root: Path, path: str) -> dict[str, Any] | None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from aistack.facts import events
 from aistack.host import journal
 from aistack.host.probes.reading import inside, read
 from aistack.node import gate, telling
-from aistack.node.agent import EXIT_CODES, RUN, keep
+from aistack.node.agent import EXIT_CODES, RUN, report
 from aistack.node.deployments import Deployments
 from aistack.node.first_gate import look
-from aistack.node.results import verdict
+from aistack.node.results import Outcome, Result, verdict
 
 PHASE = "watch"
 LEVEL = "none"
@@ -22,10 +22,9 @@ LEVEL = "none"
 
 def run_watch(root: Path, deployments: Deployments) -> int:
     """Look again, mark the node with what was found, and say what is other than at the look before (the first: than at the first gate)."""
-    before = next((found for phase in (PHASE, "check") if (found := _bad(root, phase)) is not None), {})
+    before = next((found for phase in (PHASE, "check") if (found := _reported(root, phase)) is not None), {})
     looked = look(root, LEVEL)
-    keep(PHASE, looked.results, root, seen=looked.seen)
-    now = _bad(root, PHASE) or {}
+    now = _bad(looked.results)
     if now != before:
         worse = now.keys() - before.keys()
         said = [now[one] for one in sorted(worse)] or [f"gone: {before[one]}" for one in sorted(before.keys() - now.keys())]
@@ -33,14 +32,16 @@ def run_watch(root: Path, deployments: Deployments) -> int:
         journal.send(events.WORSE if worse else events.BETTER, said[0] if said else "what was found changed", fields)
         for line in gate.lines(PHASE, looked.results):
             print(f"aistack: {line}", flush=True)
-    telling.tell(root, deployments)
+    telling.tell(root, deployments, watched=report(PHASE, looked.results, root, looked.seen))
     return int(EXIT_CODES[verdict(looked.results).outcome])
 
 
-def _bad(root: Path, phase: str) -> dict[str, str] | None:
-    """What is not healthy in a report, by check, device and outcome, in its words; None where there is no report."""
-    document: dict[str, Any] | None = read(phase, lambda: json.loads(inside(root, f"{RUN}/{phase}.json").read_text())).value
-    if document is None:
-        return None
-    found = [one for one in document["results"] if one["outcome"] != "healthy"]
-    return {f"{one['name']} {one['device'] or ''} {one['outcome']}": str(one["message"]) for one in found}
+def _reported(root: Path, phase: str) -> dict[str, str] | None:
+    """What is not healthy in a gate's report; None where there is none, or it is damaged."""
+    return read(phase, lambda: _bad(gate.results(json.loads(inside(root, f"{RUN}/{phase}.json").read_text())))).value
+
+
+def _bad(results: Iterable[Result]) -> dict[str, str]:
+    """What is not healthy, by check, device and outcome, in its words."""
+    found = [one for one in results if one.outcome is not Outcome.HEALTHY]
+    return {f"{one.name} {one.device or ''} {one.outcome.value}": one.message for one in found}

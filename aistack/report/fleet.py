@@ -45,6 +45,7 @@ def page(fleet: Fleet, problems: Sequence[str]) -> str:
             f"<h1>{title}</h1>",
             _unread(problems),
             _older(fleet.older),
+            _ahead(fleet.ahead),
             *body,
             f"<script>{SCRIPT}</script></body></html>\n",
         ]
@@ -96,6 +97,14 @@ def _older(older: Sequence[Older]) -> str:
         return ""
     rows = "".join(f"<li>{_written(pair.report)}; counted is {_written(pair.newer)}</li>" for pair in older)
     said = f"Not counted: {_many(len(older), 'older report')}. Of each host the newest counts, of equally old ones the worst"
+    return f"<details><summary>{said}</summary><ul>{rows}</ul></details>"
+
+
+def _ahead(ahead: Sequence[NodeReport]) -> str:
+    if not ahead:
+        return ""
+    rows = "".join(f"<li>{_written(report)}</li>" for report in ahead)
+    said = f"Times not counted: {_many(len(ahead), 'report')} dated more than a day ahead, by a clock that is wrong"
     return f"<details><summary>{said}</summary><ul>{rows}</ul></details>"
 
 

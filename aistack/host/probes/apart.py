@@ -6,14 +6,15 @@ import json
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aistack.diagnostics import DiagnosticError
+from aistack.facts.device_readings import UNASKED
 from aistack.facts.readings import Reading
-from aistack.host.probes.reading import read
-from aistack.host.process import run
+from aistack.host.probes.reading import in_words, read
+from aistack.host.process import run, talk
 
 PACKAGE = Path(__file__).resolve().parents[3]
 
@@ -29,25 +30,32 @@ def ask(module: str, arguments: Sequence[str], *, source: str, timeout: float, e
     """What a probe's own program (`python3 -m MODULE`) prints, JSON objects, one a line: put together, `devices` of all of them.
 
     Where it does not end well within `timeout` seconds, `unfinished` says why, and `asking` which device held it up; there is no
-    value where it had come to none.
+    value where it had come to none. An error that begins with UNASKED is none of the driver's: this process could not ask.
     """
     paths = [str(PACKAGE), *([os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else [])]
     inherited = {name: value for name, value in os.environ.items() if not SOMEBODYS.match(name)}
     around = {**inherited, "PYTHONPATH": os.pathsep.join(paths), **environment}
     argv = [sys.executable, "-m", module, *arguments]
-    return read(source, lambda: _answer(argv, around, source, timeout))
+    return read(source, lambda: _answer(argv, around, timeout))
 
 
-def _answer(argv: Sequence[str], environment: Mapping[str, str], source: str, timeout: float) -> dict[str, Any]:
-    with tempfile.TemporaryFile() as file:  # without a name: whoever kills this process leaves nothing behind
-        said = Path(f"/proc/self/fd/{file.fileno()}")
-        ended = read(source, lambda: run(argv, env=environment, timeout=timeout, log=said))
-        whole = _together(said.read_text(errors="replace"))
-    if ended.error is None and whole:
+def _answer(argv: Sequence[str], environment: Mapping[str, str], timeout: float) -> dict[str, Any]:
+    error = None
+    try:
+        with talk() as log:
+            try:
+                run(argv, env=environment, timeout=timeout, log=log)
+            except DiagnosticError as failed:
+                error = in_words(failed)
+            said = log.read_text(errors="replace")
+    except OSError as own:  # what the program meets, it says itself
+        raise ValueError(f"{UNASKED}: {own}") from own
+    whole = _together(said)
+    if error is None and whole:
         return whole
     if "asking" not in whole:
-        raise ValueError(ended.error or "it said nothing")
-    return {**whole, "unfinished": ended.error}
+        raise ValueError(error or "it said nothing")
+    return {**whole, "unfinished": error}
 
 
 def _together(said: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from aistack.facts.device_readings import KernelEvent
 from aistack.facts.kernel_log import TROUBLE, events, gathered
 from aistack.facts.readings import Reading
 from aistack.host.probes.reading import inside, read
-from aistack.host.process import find, left, stream
+from aistack.host.process import find, left, stream, talk
 
 SOURCE = "/dev/kmsg"
 RECORD_BYTES = 1 << 16
@@ -69,14 +68,12 @@ def _journal(root: Path, until: int) -> tuple[KernelEvent, ...]:
 def _entries(choice: str) -> Iterator[tuple[int, Any]]:
     """The kernel's entries of this boot: microseconds since its start, and the message, which is a list where it is no text."""
     argv = ["journalctl", "--dmesg", "--boot", "--output=json", "--output-fields=MESSAGE,_SOURCE_MONOTONIC_TIMESTAMP", choice]
-    with tempfile.TemporaryFile() as talk:
-        log = Path(f"/proc/self/fd/{talk.fileno()}")
-        with stream(argv, log=log, timeout=min(JOURNAL_SECONDS, left() / 2)) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if line.startswith(b"{"):
-                    entry = json.loads(line)
-                    yield int(entry["_SOURCE_MONOTONIC_TIMESTAMP"]), entry.get("MESSAGE")
+    with talk() as log, stream(argv, log=log, timeout=min(JOURNAL_SECONDS, left() / 2)) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(b"{"):
+                entry = json.loads(line)
+                yield int(entry["_SOURCE_MONOTONIC_TIMESTAMP"]), entry.get("MESSAGE")
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -20,12 +20,17 @@ def read(source: str, reader: Callable[[], Value]) -> Reading[Value]:
     except OSError as error:
         return Reading(source=source, error=f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
     except DiagnosticError as error:
-        details = "; ".join(why for diagnostic in error.diagnostics for why in diagnostic.why)
-        return Reading(source=source, error=f"{error}: {details}" if details else str(error))
+        return Reading(source=source, error=in_words(error))
     except ValueError as error:
         return Reading(source=source, error=str(error))
     except (KeyError, IndexError, TypeError, AttributeError, EOFError, RecursionError, zlib.error) as error:
         return Reading(source=source, error=f"not understood: {error!r}")
+
+
+def in_words(error: DiagnosticError) -> str:
+    """What went wrong, with what the program said of it."""
+    details = "; ".join(why for diagnostic in error.diagnostics for why in diagnostic.why)
+    return f"{error}: {details}" if details else str(error)
 
 
 def inside(root: Path, path: str) -> Path:
