@@ -230,7 +230,9 @@ A recipe says what is wanted and begins with `schema: aistack/recipe/v1`; a snap
     Page("OST006", "layer-type-unknown", "A layer is packed in a way that this version cannot read."),
     Page("OST007", "hard-link-broken", "A hard link in a layer points to something that the layer does not hold."),
     Page("OST008", "image-not-understood", "A manifest, a config or a layer that is being imported does not have its form."),
-    Page("OST010", "kargs-not-understood", "A file of kernel arguments in the image cannot be read."),
+    Page(
+        "OST010", "kargs-not-understood", "A file of kernel arguments in the image cannot be read, or says what only the boot menu may say."
+    ),
     Page(
         "OST012",
         "etc-not-mergeable",
