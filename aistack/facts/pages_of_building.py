@@ -85,6 +85,12 @@ Nothing was pushed under the tag.""",
         """The tag names an image already whose lock was sealed later, and nodes take no older image than the one they run.
 A lock that came back from a history has its old date. `aistack lock RECIPE --reseal` dates it now and keeps its pins.""",
     ),
+    Page(
+        "PUSH007",
+        "push-other-architecture",
+        """The tag names an image for another architecture than the recipe's. A push leaves one image below a tag, so nodes of the other
+architecture that follow it would be refused what it names (REG004). A tag of its own for each, or a repository, keeps them apart.""",
+    ),
     Page("PUSH002", "push-not-built", "The store lacks the recipe's system image, or an image that it binds: a node could not start it."),
     Page("STO003", "nothing-to-push", "The store holds nothing that the recipe's lock needs: build it, in this store, first."),
     Page("STO004", "not-a-store-artifact", "There is something at the reference, but `aistack store push` did not write it."),
@@ -170,7 +176,7 @@ They never enter a recipe, a lock or a command line.""",
     Page(
         "REG004",
         "image-architecture",
-        "The registry has the image, but for other processors than the recipe's `arch`; the message says for which.",
+        "The registry has the image, but for other processors than the recipe's `arch`, or the node's own; the message says for which.",
     ),
     Page(
         "REG005",
