@@ -107,6 +107,8 @@ def _taken(
 
         stack.enter_context(layout_server.serving(layout, reference))
     offer, exactly, left = node.offered(reference), to is not None and "@" in reference, inside(root, state.LEFT).exists()
+    if exactly:
+        reference = f"{offer.image.reference}@{offer.image.digest}"  # that of the image, where the one that was given is of an index
     judged = following.judge(
         offer,
         listed,

@@ -1,27 +1,32 @@
-"""An image for another architecture is refused by whoever pushes it, by the node that is offered it, and once more by its lock."""
+"""What a registry names, and what comes of it: an image for another architecture is refused, and an index held to by its image."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+import os
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from node_samples import LOCK, lay
+from recorded_node import Bootloader
 
-from aistack.commands import push
+from aistack.commands import node_update, push
 from aistack.compose.lock import encode
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.facts.following import SEALED_LABEL
 from aistack.host import registry
-from aistack.node import admission
+from aistack.node import admission, update
+from aistack.node.deployments import Advance, Fetched, Image, Listed
+from aistack.node.update import ARCHITECTURES
 
-REFERENCE = "r.example/nodes/l4:stable"
+REFERENCE, INDEX = "r.example/nodes/l4:stable", f"sha256:{'1' * 64}"
 
 
 def serve(patch: pytest.MonkeyPatch, arch: str | None, *, index: bool = False) -> str:
-    """Let the registry have one image, below an index or not; returns its digest."""
+    """Let the registry have one image, below an index (INDEX) or not; returns its digest."""
     config = {"config": {"Labels": {SEALED_LABEL: "2026-11-01T00:00:00Z"}}, **({"architecture": arch} if arch else {})}
     manifest = json.dumps({"config": {"digest": "sha256:c"}}).encode()
     digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
@@ -30,7 +35,7 @@ def serve(patch: pytest.MonkeyPatch, arch: str | None, *, index: bool = False) -
     def inspected(reference: str, name: str, wanted: str, *options: str) -> bytes:
         if options:
             return json.dumps(config).encode()
-        return listed if index and not wanted else manifest
+        return listed if index and wanted in ("", INDEX) else manifest
 
     patch.setattr(registry, "inspected", inspected)
     return digest
@@ -75,3 +80,35 @@ def test_a_lock_of_another_architecture_is_not_admitted_whatever_its_config_says
     assert (rule(caught), caught.value.exit_code) == ("UPD012", ExitCode.NO)
     (root / "proc/sys/kernel/arch").unlink()
     admission.require_admitted(root, encode(replace(lock, arch="arm64")))  # what nobody can tell refuses nothing
+
+
+@dataclass(slots=True)
+class Staging(Bootloader):
+    """An engine that lists what it staged."""
+
+    has: tuple[Listed, ...] = (Listed(digest="b", reference=REFERENCE, booted=True, default=True),)
+
+    def listed(self) -> tuple[Listed, ...]:
+        return self.has
+
+    def download(self, image: Image, advance: Advance) -> Fetched:
+        return Fetched(layers=1, new_layers=1, bound=0, new_bound=0, bytes=None)
+
+    def stage(self, image: Image, keep: Collection[str]) -> None:
+        self.has = (Listed(digest=image.digest, reference=image.reference, staged=True), *self.has)
+
+    def try_staged(self) -> None:
+        self.told.append("try staged")
+
+
+@pytest.mark.parametrize("index", [False, True])
+def test_who_names_an_index_by_its_digest_holds_the_node_to_its_image(
+    index: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, engine = lay(tmp_path), Staging(order=[])
+    digest = serve(monkeypatch, ARCHITECTURES[os.uname().machine], index=index)
+    to = f"{REFERENCE}@{INDEX if index else digest}"
+    for _ in ("available", "staged"):
+        node_update.update(node_update.Extent(), to=to, root=root, deployments=engine, allow_downgrade=True)
+        assert f"held to this image, which was named by its digest, until `aistack node update --to {REFERENCE}`" in capsys.readouterr().out
+        assert update.followed(root, engine.listed()) == f"{REFERENCE}@{digest}"
