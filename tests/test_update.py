@@ -176,6 +176,7 @@ def test_a_rollback_that_waits_for_its_reboot_is_taken_back_by_the_digest_of_wha
     trial = node.trial()
     assert trial is not None and trial.deployment == node.booted
     node.confirm()
+    assert [one["version"] for one in node.deployments()] == ["wanted-after-all", before]
     node.aistack("rollback")
     assert told()["next_boot"] != digest and told()["quarantined"] != []
     said = node.update("--to", exactly)
