@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from recorded_node import Bootloader
 
 from aistack.commands import node_update, push
 from aistack.compose.lock import encode
+from aistack.compose.render.policy import POLICY
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.facts.following import SEALED_LABEL
-from aistack.host import registry
+from aistack.host import image_proxy, registry
 from aistack.node import admission, update
 from aistack.node.deployments import Advance, Fetched, Image, Listed
 from aistack.node.update import ARCHITECTURES
@@ -70,6 +72,26 @@ def test_a_push_takes_no_other_architecture_its_tag_away(monkeypatch: pytest.Mon
         push.require_later(Path("x.yaml"), replace(LOCK, arch="arm64", sealed=sealed), REFERENCE)
     assert (rule(caught), caught.value.exit_code) == ("PUSH007", ExitCode.NO)
     push.require_later(Path("x.yaml"), replace(LOCK, arch="arm64", sealed=sealed), None)
+
+
+@pytest.mark.parametrize("policy", [False, True])
+def test_a_look_asks_the_policy_that_a_download_is_held_to(policy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, asked = lay(tmp_path), list[tuple[str, Path | None]]()
+    digest = serve(monkeypatch, ARCHITECTURES[os.uname().machine])
+    if policy:
+        (root / POLICY.lstrip("/")).write_text("{}")
+
+    @contextlib.contextmanager
+    def opened(name: str, policy: Path | None = None) -> Iterator[None]:
+        asked.append((name, policy))
+        raise image_proxy.ProxyError("Source image rejected: A signature was required, but no signature exists")
+        yield
+
+    monkeypatch.setattr(image_proxy, "opened", opened)
+    with pytest.raises(DiagnosticError) as caught:
+        node_update.update(node_update.Extent(check=True), root=root, deployments=Staging(order=[]), allow_downgrade=True)
+    assert rule(caught) == "REG009"
+    assert asked == [(f"docker://{REFERENCE.rpartition(':')[0]}@{digest}", root / POLICY.lstrip("/") if policy else None)]
 
 
 def test_a_lock_of_another_architecture_is_not_admitted_whatever_its_config_says(tmp_path: Path) -> None:

@@ -94,7 +94,9 @@ def test_a_local_policy_lets_nothing_in_that_the_image_forbids(world: World) -> 
     policy.unlink()
     policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}\n')
     world.push(world.images.system("unsigned"))
-    assert code(node, "update")[1].startswith("error[REG009]")
+    for arguments in (["--check"], []):
+        refused, said = code(node, "update", *arguments)
+        assert refused == 3 and said.startswith("error[REG009]")
 
 
 def test_a_quarantined_image_is_taken_by_its_digest_alone(world: World) -> None:

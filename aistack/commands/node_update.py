@@ -122,6 +122,9 @@ def _taken(
     if judged.step in (Step.OLDER, Step.AHEAD, Step.GIVEN_UP):
         raise _refused(offer, judged)
 
+    if judged.step is Step.AVAILABLE and extent.check:
+        node.require_allowed(root, offer.image)  # a download does that itself
+
     def hold() -> None:
         if to is not None:
             node.hold(root, reference, listed)
