@@ -130,7 +130,7 @@ class Machine:
     """A node with `new` on trial above what ran before; None as a verdict: that system dies before its second gate.
 
     `cut` is how many of the three changes (state, default, trial) a start lets through before the power goes, None when it stays on.
-    GRUB's part is what `COUNTING` in compose/render/grub.py does, one start at a time.
+    GRUB's part is what `COUNTING` in compose/render/grub.py does, one start at a time; what is `unread` it cannot load.
     """
 
     verdicts: dict[str, Verdict | None]
@@ -140,6 +140,7 @@ class Machine:
     state: State = field(default_factory=lambda: KNOWN)
     switches: int = 0
     staged: int = 0
+    unread: str | None = None
 
     def start(self, cut: int | None = None) -> str | None:
         """One start: which system stays up, None when the machine starts again."""
@@ -149,6 +150,8 @@ class Machine:
             self.tries = self.tries - 1 if self.tries > 0 else -1
             if self.tries < 0:
                 booted, on_trial = self.order[1], False
+        if booted == self.unread:
+            booted, on_trial = self.order[1 if booted == self.order[0] else 0], False
         verdict = self.verdicts[booted]
         newer = self.order[0] if self.order[0] != booted else None
         if verdict is None:
@@ -266,15 +269,20 @@ def settle(node: Machine, tries: int) -> list[str]:
     return stayed
 
 
+@pytest.mark.parametrize("unread", [None, "new"])
 @pytest.mark.parametrize("tries", [1, 2, 3])
 @pytest.mark.parametrize("old", [name for name in ALL if name != "dies"])
 @pytest.mark.parametrize("below", BELOW)
-def test_a_node_comes_back_from_a_newer_system_that_dies(below: str, old: str, tries: int) -> None:
-    """Whatever it ran before, and wherever the power is cut while two gates act: it is up again, for good, and takes that one no more."""
+def test_a_node_comes_back_from_a_newer_system_that_dies(below: str, old: str, tries: int, unread: str | None) -> None:
+    """Whatever it ran before, and wherever the power is cut while two gates act: it is up again, for good, and takes that one no more.
+
+    So it is from one that GRUB cannot even load.
+    """
     for cuts, first in itertools.product(itertools.product(CUTS, repeat=2), (GOOD, SOFTWARE, UNKNOWN_CAUSE)):
         verdict = ALL[old]
         assert verdict is not None
         node = above(BELOW[below], tries, verdict, first)
+        node.unread = unread
         told = cuts, first, node
         for cut in (*[None] * tries, *cuts):
             node.start(cut)

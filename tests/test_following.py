@@ -104,6 +104,20 @@ def test_what_an_image_is_to_a_node(given_: Offer, named: bool, allow: bool, ste
     assert judge(given_, (STAGED, BOOTED, OTHER), remembered, here, named=named, allow_downgrade=allow).step is step
 
 
+@pytest.mark.parametrize(
+    ("named", "left", "confirmed", "step", "said"),
+    [
+        (True, False, "b", Step.CURRENT, "the one that is booted"),
+        (False, True, "b", Step.CURRENT, "until the reboot of a rollback"),
+        (True, True, "b", Step.CURRENT, "starts next again"),
+        (True, True, "o", Step.AVAILABLE, "before it was confirmed"),
+    ],
+)
+def test_what_the_booted_image_is_after_somebody_went_back_from_it(named: bool, left: bool, confirmed: str, step: Step, said: str) -> None:
+    judged = judge(offer("b"), (BOOTED, OTHER), State(confirmed=confirmed), NEW, named=named, allow_downgrade=False, left=left)
+    assert judged.step is step and said in judged.because
+
+
 def test_a_node_whose_own_image_has_no_time_takes_any() -> None:
     assert judge(offer("n", ""), (BOOTED,), State(), "", named=False, allow_downgrade=False).step is Step.AVAILABLE
 
@@ -140,6 +154,9 @@ def test_the_way_back() -> None:
     assert to_go_back_to((BOOTED, OTHER, third), "t", ()) == third
     assert to_go_back_to((BOOTED, OTHER, third), "b", ("o",)) == third
     assert to_go_back_to((BOOTED, OTHER), "o", ("o",)) == OTHER
+    twice = replace(BOOTED, booted=False, default=False)
+    assert to_go_back_to((BOOTED, twice, OTHER), "b", ()) == OTHER
+    assert to_go_back_to((BOOTED, twice), "b", ()) is None
 
 
 @given(

@@ -55,7 +55,8 @@ def test_the_newest_entry_is_first_and_whole(tmp_path: Path) -> None:
 
 
 def test_a_single_entry_is_not_counted(tmp_path: Path) -> None:
-    assert "boot_counter" not in menu(tmp_path / "one", 1)
+    one = menu(tmp_path / "one", 1)
+    assert "boot_counter" not in one and "fallback" not in one
     assert 'if [ "${trial}" = "c0ffee2.0" ]; then' in menu(tmp_path / "two", 2)
 
 
@@ -72,22 +73,23 @@ def test_no_entry_or_one_that_leads_nowhere_is_an_error_and_writes_nothing(missi
 def start(counter: str, trial: str = "@FIRST@") -> tuple[str, str, bool]:
     """What one start does: the counter that is saved, the entry that is chosen, and whether its kernel hears of the trial.
 
-    GRUB's words are close to a shell's.
+    The fallback, for what cannot be loaded, is always the other entry. GRUB's words are close to a shell's.
     """
     words = text.COUNTING
-    for name in ("boot_counter", "default", "on_trial"):
+    for name in ("boot_counter", "default", "fallback", "on_trial"):
         words = words.replace(f"set {name}=", f"{name}=")
     words = words.replace("$prefix/grubenv", __file__)  # any file that is not empty
     shell = f"""
     insmod() {{ :; }}
     load_env() {{ boot_counter={counter} trial={trial}; }}
     save_env() {{ saved=$boot_counter; }}
-    default=0 saved=unchanged boot_counter= trial= on_trial=
+    default=0 saved=unchanged fallback=none boot_counter= trial= on_trial=
     {words}
-    echo "$saved $default $on_trial"
+    echo "$saved $default $fallback $on_trial"
     """
     done = subprocess.run(["sh", "-euc", shell], capture_output=True, text=True, check=True)
-    saved, chosen, *told = done.stdout.split()
+    saved, chosen, fallback, *told = done.stdout.split()
+    assert {chosen, fallback} == {"0", "1"}
     assert told in ([], ["aistack.trial", "rd.shell=0", "rd.emergency=reboot"])
     return saved, chosen, bool(told)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -53,14 +54,14 @@ def kernel() -> bytes:
     return bytes(head) + SAY_COMMAND_LINE
 
 
-def starts(tools: Path, folder: Path, trial: Trial, count: int) -> list[str]:
-    """Which entry (`1`, `2`) each of the first starts takes, with `!` where its kernel hears of the trial."""
-    said = command_lines(tools, folder, trial, count)
+def starts(tools: Path, folder: Path, trial: Trial, count: int, *, unread: Sequence[int] = ()) -> list[str]:
+    """Which entry (`1`, `2`) each of the first starts takes, with `!` where its kernel hears of the trial; `unread` have no kernel."""
+    said = command_lines(tools, folder, trial, count, unread=unread)
     found = [re.search(r"vmlinuz-(\d) .*?ostree=\S*(.*)", line) for line in said]
     return [one[1] + ("!" if "aistack.trial rd.shell=0 rd.emergency=reboot" in one[2] else "") for one in found if one]
 
 
-def command_lines(tools: Path, folder: Path, trial: Trial, count: int, arguments: str = "rw") -> list[str]:
+def command_lines(tools: Path, folder: Path, trial: Trial, count: int, arguments: str = "rw", *, unread: Sequence[int] = ()) -> list[str]:
     """The kernel's command line at each of the first starts."""
     boot = folder / "boot"
     menu(folder, 2, arguments)
@@ -71,7 +72,7 @@ def command_lines(tools: Path, folder: Path, trial: Trial, count: int, arguments
     grub.set_trial(trial, boot / "grub/grubenv")
     (boot / "ostree/aistack-c").mkdir(parents=True)
     for number in (1, 2):
-        (boot / f"ostree/aistack-c/vmlinuz-{number}").write_bytes(kernel())
+        (boot / f"ostree/aistack-c/vmlinuz-{number}").write_bytes(b"no kernel" if number in unread else kernel())
         (boot / f"ostree/aistack-c/initramfs-{number}.img").write_bytes(b"nothing")
     binds = (
         rootfs.Bind(source=Path(aistack.__file__).parent, target="/run/python/aistack"),
@@ -98,6 +99,16 @@ def test_tries_are_counted_and_then_the_entry_below_is_started(tools_root: Path,
 def test_a_trial_of_what_is_not_first_counts_nothing(tools_root: Path, tmp_path: Path) -> None:
     needs("qemu-system-x86_64")
     assert starts(tools_root, tmp_path, Trial(deployment="c0ffee3.0", tries=1), 3) == ["2", "2", "2"]
+
+
+def test_what_grub_cannot_load_is_tried_and_the_entry_below_is_started(tools_root: Path, tmp_path: Path) -> None:
+    needs("qemu-system-x86_64")
+    assert starts(tools_root, tmp_path, Trial(deployment="c0ffee2.0", tries=1), 3, unread=[2]) == ["1", "1", "1"]
+
+
+def test_where_the_entry_below_cannot_be_loaded_the_first_one_goes_on(tools_root: Path, tmp_path: Path) -> None:
+    needs("qemu-system-x86_64")
+    assert starts(tools_root, tmp_path, Trial(deployment="c0ffee2.0", tries=1), 3, unread=[1]) == ["2!", "2", "2"]
 
 
 def test_every_argument_reaches_the_kernel_as_it_was_asked_for(tools_root: Path, tmp_path: Path) -> None:

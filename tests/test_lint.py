@@ -31,6 +31,11 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("bootc-kargs", {"/usr/lib/bootc/kargs.d/20-bad.toml": b'kargs = "quiet"\n'}, "20-bad.toml: `kargs` must be a list"),
     ("bootc-kargs", {"/usr/lib/bootc/kargs.d/20-bad.toml": b'kargs = []\narch = ["x"]\n'}, "`arch` is not a known key"),
     ("bootc-kargs", {"/usr/lib/bootc/kargs.d/20-bad.toml": b"kargs = [\n"}, "20-bad.toml: "),
+    (
+        "bootc-kargs",
+        {"/usr/lib/bootc/kargs.d/20-bad.toml": b'kargs = ["aistack.trial"]\n'},
+        "20-bad.toml: `aistack.trial` is the boot menu's",
+    ),
     ("kernel", {"/usr/lib/modules/6.1.0/vmlinuz": b"older"}, f"kernels in /usr/lib/modules: 6.1.0, {KERNEL}"),
     ("kernel", {"/usr/lib/modules/6.1.0/vmlinuz": b"older"}, "/usr/lib/modules/6.1.0 has no initramfs.img"),
     ("utf8", {"/usr/share/caf\udce9": b""}, "is not UTF-8"),

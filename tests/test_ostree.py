@@ -12,7 +12,9 @@ import oci_samples as samples
 import pytest
 
 import aistack
+from aistack.compose.render.grub import TRIAL_ARGUMENT
 from aistack.diagnostics import DiagnosticError
+from aistack.facts import kargs
 from aistack.facts.kargs import split
 from aistack.host import ostree, rootfs
 from aistack.host.blobs import LayoutFolder
@@ -120,6 +122,24 @@ def test_what_no_kernel_would_be_given_as_it_stands_is_refused(argument: str) ->
     with pytest.raises(DiagnosticError, match=r"kargs\.d/a\.toml cannot be read") as caught:
         parse_kargs({"a.toml": f'kargs = ["quiet", "{argument}"]'.encode()}, "x86_64")
     assert caught.value.diagnostics[0].rule == "OST010"
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["aistack.trial", "quiet aistack.trial", "aistack.trial=1", '"aistack.trial"', 'a="b aistack.trial"', "ostree=/evil", '"x ostree=/y"'],
+)
+def test_what_the_menu_alone_says_is_no_images_to_say(argument: str) -> None:
+    """By `aistack.trial` a node would not see that the bootloader fell back, by `ostree=` another deployment would run than is chosen."""
+    assert TRIAL_ARGUMENT in kargs.RESERVED
+    with pytest.raises(DiagnosticError) as caught:
+        parse_kargs({"a.toml": f"kargs = ['{argument}']".encode()}, "x86_64")
+    assert caught.value.diagnostics[0].rule == "OST010"
+    assert "the boot menu's to say" in caught.value.diagnostics[0].why[0]
+
+
+def test_what_only_resembles_the_menus_own_words_is_handed_on() -> None:
+    words = ("ostree.prepare-root.composefs=0", "rd.ostree=1", "aistack.trials", "x=aistack.trial", "x=ostree=1")
+    assert parse_kargs({"a.toml": f"kargs = {list(words)}".encode()}, "x86_64") == words
 
 
 def test_a_quote_too_many_of_the_nodes_own_is_told_before_libostree_aborts() -> None:
@@ -316,6 +336,7 @@ def test_a_damaged_blob_leaves_nothing(tools_root: Path, store: Store, work: Pat
 ODD = """
 import sys
 from pathlib import Path
+from aistack.compose.render.grub import TRIAL_ARGUMENT
 from aistack.diagnostics import DiagnosticError
 from aistack.host import ostree
 from aistack.host.blobs import LayoutFolder

@@ -159,6 +159,26 @@ def test_lines_for_a_person_name_every_key() -> None:
     assert (lines["staged"], lines["last change"], lines["confirm"]) == (f"{NEW}, version 3", "none", "has not run")
 
 
+@pytest.mark.parametrize(
+    ("listed", "tries", "starts"),
+    [
+        (HERE, 2, NEW),
+        (HERE[1:], 2, MANIFEST),
+        (HERE[1:], 0, OLD),
+        ((HERE[2], HERE[1]), -1, MANIFEST),
+        ((HERE[1],), 0, MANIFEST),
+        ((dataclasses.replace(HERE[2], default=True), dataclasses.replace(HERE[1], default=False)), None, OLD),
+        ((), None, None),
+    ],
+)
+def test_what_the_next_boot_starts_is_said(listed: tuple[Listed, ...], tries: int | None, starts: str | None) -> None:
+    trial = None if tries is None else grub.Trial(deployment=f"{COMMIT}.0", tries=tries)
+    told = dataclasses.replace(STATUS, deployments=Reading(source="deployments", value=listed), trial=trial)
+    assert status.document(told)["next_boot"] == starts
+    (line,) = (line[13:] for line in status.lines(told) if line.startswith("next boot"))
+    assert line.startswith(starts or "nobody can tell")
+
+
 @dataclasses.dataclass(frozen=True)
 class Journal:
     """The journal's end of its socket."""

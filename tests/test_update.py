@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import subprocess
+from typing import Any
 
 import pytest
 from booted_node import Node
@@ -93,7 +94,9 @@ def test_a_local_policy_lets_nothing_in_that_the_image_forbids(world: World) -> 
     policy.unlink()
     policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}\n')
     world.push(world.images.system("unsigned"))
-    assert code(node, "update")[1].startswith("error[REG009]")
+    for arguments in (["--check"], []):
+        refused, said = code(node, "update", *arguments)
+        assert refused == 3 and said.startswith("error[REG009]")
 
 
 def test_a_quarantined_image_is_taken_by_its_digest_alone(world: World) -> None:
@@ -153,6 +156,37 @@ def test_a_rollback_that_waits_for_its_reboot_stands(world: World) -> None:
     assert node.reboot() == "mended"
     assert [one["version"] for one in node.deployments()][:2] == ["mended", before]
     node.confirm()
+
+
+def test_a_rollback_that_waits_for_its_reboot_is_taken_back_by_the_digest_of_what_runs(world: World) -> None:
+    node, before = world.node, world.node.version()
+    digest = world.images.system("wanted-after-all")
+
+    def told() -> dict[str, Any]:
+        return dict(json.loads(node.aistack("status", "--json").stdout))
+
+    world.push(digest)
+    node.update()
+    assert node.reboot() == "wanted-after-all"
+    exactly = f"{world.registry.host}/{REPOSITORY}@{digest}"
+    node.aistack("rollback")
+    assert "until the reboot of a rollback" in str(node.update()["because"])
+    said = node.update("--to", exactly)  # nobody confirmed it yet: it is staged as anything new is
+    assert (said["outcome"], said["held"], told()["next_boot"]) == ("staged", True, digest)
+    assert [(one["version"], one["default"]) for one in node.deployments()][:2] == [("wanted-after-all", False), (before, True)]
+    assert node.reboot() == "wanted-after-all"
+    trial = node.trial()
+    assert trial is not None and trial.deployment == node.booted
+    node.confirm()
+    assert [one["version"] for one in node.deployments()] == ["wanted-after-all", before]
+    node.aistack("rollback")
+    assert told()["next_boot"] != digest and told()["quarantined"] != []
+    said = node.update("--to", exactly)
+    assert (said["outcome"], said["held"], told()["next_boot"]) == ("current", True, digest)
+    assert digest not in told()["quarantined"] and not (node.work / "run/aistack/left").exists()
+    assert node.reboot() == "wanted-after-all"
+    node.confirm()
+    node.update("--to", world.reference)
 
 
 def test_nothing_is_staged_above_what_the_bootloader_fell_back_from(world: World) -> None:

@@ -106,7 +106,9 @@ def _taken(
         from aistack.host import layout_server
 
         stack.enter_context(layout_server.serving(layout, reference))
-    offer, exactly = node.offered(reference), to is not None and "@" in reference
+    offer, exactly, left = node.offered(reference), to is not None and "@" in reference, inside(root, state.LEFT).exists()
+    if exactly:
+        reference = f"{offer.image.reference}@{offer.image.digest}"  # that of the image, where the one that was given is of an index
     judged = following.judge(
         offer,
         listed,
@@ -115,9 +117,13 @@ def _taken(
         named=exactly,
         allow_downgrade=allow_downgrade,
         latest=words.latest(datetime.datetime.now(datetime.UTC)) if clock.synchronized() else None,
+        left=left,
     )
     if judged.step in (Step.OLDER, Step.AHEAD, Step.GIVEN_UP):
         raise _refused(offer, judged)
+
+    if judged.step is Step.AVAILABLE and extent.check:
+        node.require_allowed(root, offer.image)  # a download does that itself
 
     def hold() -> None:
         if to is not None:
@@ -131,6 +137,8 @@ def _taken(
     outcome, fetched = judged.step.value, None
     if not extent.check and not extent.download:
         _drop_withdrawn(root, engine, judged, offer, listed)
+        if judged.step is Step.CURRENT and exactly and left:
+            _take_back(root, engine, offer.image.digest)
         if judged.step is Step.STAGED:
             if exactly:
                 _wanted(root, offer.image.digest)
@@ -182,6 +190,18 @@ def _wanted(root: Path, digest: str) -> State:
         if (now := following.staged(remembered, digest)) != remembered:
             state.save(inside(root, state.PATH), now)
     return now
+
+
+def _take_back(root: Path, engine: Deployments, digest: str) -> None:
+    """The rollback from the booted image, which waits for its reboot, is taken back; a power cut in between lets it stand."""
+    _wanted(root, digest)
+    with state.alone(root):
+        dropped = [one.digest for one in engine.listed() if one.staged]
+        engine.discard()
+        engine.make_default(digest)
+        state.come_back(root)
+    for one in dropped:
+        _say(f"{one} was staged and is dropped: the booted image starts next again")
 
 
 def _drop_withdrawn(root: Path, engine: Deployments, judged: Judged, offer: Offer, listed: Sequence[Listed]) -> None:

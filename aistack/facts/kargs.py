@@ -18,6 +18,9 @@ WORD = re.compile(r'(?:"[^"]*"?|[^\s"])+')
 NOT_HANDED_ON = re.compile(r"['\\\x00-\x08\x0a-\x1f\x7f]")
 """What GRUB 2.12 writes another way than it reads it: it puts a backslash before a quote and a backslash."""
 
+RESERVED = ("aistack.trial", "ostree")
+"""What the menu alone says of each boot: which deployment it starts, and that it is counted."""
+
 
 def split(line: str) -> tuple[str, ...]:
     """The arguments of a command line: double quotes keep spaces together, and stay."""
@@ -25,11 +28,17 @@ def split(line: str) -> tuple[str, ...]:
 
 
 def problem(argument: str) -> str | None:
-    """Why an argument would not reach the kernel as it is written; None where it would."""
+    """Why an argument would not reach the kernel as it is written, or must not; None where it may.
+
+    Who reads the command line for what is reserved looks into quotes as well, so these hide nothing.
+    """
     if argument.count('"') % 2:
         return f"`{argument}` has a double quote too many"
     if found := NOT_HANDED_ON.search(argument):
         return f"`{argument}` has {found[0]!r}, which GRUB does not hand on as it is"
+    for word in argument.replace('"', " ").split():
+        if word.partition("=")[0] in RESERVED:
+            return f"`{word}` is the boot menu's to say, and no image's"
     return None
 
 

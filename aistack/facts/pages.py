@@ -327,6 +327,12 @@ tag has to be named too (HOST/REPOSITORY:TAG@DIGEST), since nobody knows what to
 An image is staged beside the running one, and put in place by OSTree when the machine shuts down: a full or damaged /boot, or a shutdown
 that is cut off, keeps it from that. Until the tag names another image, this one is taken only by its digest.""",
     ),
+    Page(
+        "UPD012",
+        "image-of-another-architecture",
+        """The lock in the image is for another architecture than this machine's, though the image's config says that it fits.
+Its kernel could not be started, so nothing is staged.""",
+    ),
     Page("UPD006", "layout-not-understood", "The file or folder is no OCI layout that holds the image which the node follows."),
     Page(
         "ESP001",

@@ -85,6 +85,12 @@ Nothing was pushed under the tag.""",
         """The tag names an image already whose lock was sealed later, and nodes take no older image than the one they run.
 A lock that came back from a history has its old date. `aistack lock RECIPE --reseal` dates it now and keeps its pins.""",
     ),
+    Page(
+        "PUSH007",
+        "push-other-architecture",
+        """The tag names an image for another architecture than the recipe's. A push leaves one image below a tag, so nodes of the other
+architecture that follow it would be refused what it names (REG004). A tag of its own for each, or a repository, keeps them apart.""",
+    ),
     Page("PUSH002", "push-not-built", "The store lacks the recipe's system image, or an image that it binds: a node could not start it."),
     Page("STO003", "nothing-to-push", "The store holds nothing that the recipe's lock needs: build it, in this store, first."),
     Page("STO004", "not-a-store-artifact", "There is something at the reference, but `aistack store push` did not write it."),
@@ -170,7 +176,7 @@ They never enter a recipe, a lock or a command line.""",
     Page(
         "REG004",
         "image-architecture",
-        "The registry has the image, but for other processors than the recipe's `arch`; the message says for which.",
+        "The registry has the image, but for other processors than the recipe's `arch`, or the node's own; the message says for which.",
     ),
     Page(
         "REG005",
@@ -230,7 +236,9 @@ A recipe says what is wanted and begins with `schema: aistack/recipe/v1`; a snap
     Page("OST006", "layer-type-unknown", "A layer is packed in a way that this version cannot read."),
     Page("OST007", "hard-link-broken", "A hard link in a layer points to something that the layer does not hold."),
     Page("OST008", "image-not-understood", "A manifest, a config or a layer that is being imported does not have its form."),
-    Page("OST010", "kargs-not-understood", "A file of kernel arguments in the image cannot be read."),
+    Page(
+        "OST010", "kargs-not-understood", "A file of kernel arguments in the image cannot be read, or says what only the boot menu may say."
+    ),
     Page(
         "OST012",
         "etc-not-mergeable",

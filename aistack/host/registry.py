@@ -67,6 +67,8 @@ def labels(reference: str, arch: str) -> tuple[str, dict[str, str]]:
     try:
         config = json.loads(manifest)["config"]["digest"]
         described = json.loads(inspected(reference, f"{repository(reference)}@{digest}", config, "--config"))
+        if (built_for := str(described["architecture"])) != arch:
+            raise _other_arch(reference, arch, [built_for])
         found = dict((described.get("config") or {}).get("Labels") or {})
         if not all(isinstance(text, str) for text in found.values()):
             raise TypeError("a label is no text")

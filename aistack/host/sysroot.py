@@ -219,13 +219,15 @@ def discard_staged(sysroot: Any) -> None:
 def hold(sysroot: Any, digests: Collection[str]) -> None:
     """Pin the deployments of these promised digests, so that finalizing a staged one does not drop them, and unpin what was held before.
 
-    The booted one needs no pin; one that somebody else set stays.
+    What is booted needs no pin, nor does an earlier deployment of the same image; a pin that somebody else set stays.
     """
     booted = sysroot.get_booted_deployment()
+    runs = None if booted is None else _origin_value(booted, "aistack", "manifest-digest")
     for one in sysroot.get_deployments():
         origin = one.get_origin()
         held = _origin_value(one, "aistack", "held") == "true"
-        wanted = _origin_value(one, "aistack", "manifest-digest") in digests and not (booted is not None and one.equal(booted))
+        promised = _origin_value(one, "aistack", "manifest-digest")
+        wanted = promised in digests and promised != runs
         if one.is_staged() or origin is None or held == wanted or (wanted and one.is_pinned()):
             continue
         for group, key in (("aistack", "held"), ("libostree-transient", "pinned")):

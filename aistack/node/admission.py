@@ -11,13 +11,15 @@ from aistack.compose.app_snapshot import snapshots
 from aistack.compose.judge_snapshot import judge_snapshot
 from aistack.compose.lock import Lock, LockFormatError
 from aistack.compose.lock import decode as decode_lock
-from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity
+from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse
+from aistack.facts.architecture import ARCHITECTURES
 from aistack.facts.decode import decode
 from aistack.facts.document import parse
 from aistack.facts.snapshot import Snapshot
 from aistack.host.catalog_files import load_catalog
 from aistack.host.probes.accelerators import take_accelerators
 from aistack.host.probes.all import take
+from aistack.host.probes.machine import architecture
 from aistack.host.probes.system import take_system
 from aistack.node.first_gate import present
 from aistack.node.machine_snapshot import snapshot
@@ -27,13 +29,14 @@ from aistack.node.products import product
 def require_admitted(root: Path, text: bytes) -> None:
     """Hold the apps of an image's lock against its base and the accelerators that this machine really has.
 
-    Raises DiagnosticError (exit 1) with what the rules say against each app. What cannot be told refuses nothing, a lock that is newer than
-    this aistack included: the image's own gates look again.
+    Raises DiagnosticError (exit 1) for a lock of another architecture, and with what the rules say against each app. What cannot be told
+    refuses nothing, a lock that is newer than this aistack included: the image's own gates look again.
     """
     try:
         lock = decode_lock(text)
     except LockFormatError:
         return
+    _require_architecture(root, lock)
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     catalog = load_catalog()
     refused: list[Diagnostic] = []
@@ -44,6 +47,22 @@ def require_admitted(root: Path, text: bytes) -> None:
         refused += [replace(one, message=f"app `{app}`: {one.message}") for one in said if one.severity is Severity.ERROR]
     if refused:
         raise DiagnosticError(tuple(refused), ExitCode.NO)
+
+
+def _require_architecture(root: Path, lock: Lock) -> None:
+    """No kernel of another architecture can be started, whatever the image's config says that it is."""
+    seen = architecture(root)
+    here = ARCHITECTURES.get(seen.value or "", seen.value)
+    if here is not None and here != lock.arch:
+        problem = Diagnostic(
+            rule="UPD012",
+            name="image-of-another-architecture",
+            severity=Severity.ERROR,
+            message=f"the image's lock is for {lock.arch}, and this machine is {here}",
+            why=(f"{seen.source}: {seen.value}",),
+            hints=("each architecture needs a recipe and a tag of its own: aistack node update --to HOST/REPOSITORY:TAG",),
+        )
+        raise refuse(problem)
 
 
 def _accelerator(root: Path, lock: Lock) -> dict[str, object]:

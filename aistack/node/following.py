@@ -54,12 +54,15 @@ def judge(
     named: bool,
     allow_downgrade: bool,
     latest: str | None = None,
+    left: bool = False,
 ) -> Judged:
     """What is to be done about an offer.
 
     `sealed_here` is when the booted image's lock was sealed. `named`: a person gave the very digest, so what went before does not count.
     An image that does not say when it was sealed is older than every one that does: else leaving it out would be a way around.
     `latest` is the latest time of sealing that can be true, None where this machine's clock cannot tell: it was set by nobody.
+    `left`: somebody went back from the booted image by hand, and the next boot starts another one. Naming it takes that back; where it was
+    never confirmed, it has to prove itself as anything that is staged.
     """
     digest = offer.image.digest
     staged = next((one for one in listed if one.staged), None)
@@ -67,7 +70,13 @@ def judge(
     if staged is not None and staged.digest == digest and not undone:
         return Judged(step=Step.STAGED, because="it is staged: the next orderly reboot starts it")
     if any(one.booted and one.digest == digest for one in listed):
-        return Judged(step=Step.CURRENT, because="it is the one that is booted")
+        if not left:
+            return Judged(step=Step.CURRENT, because="it is the one that is booted")
+        if not named:
+            return Judged(step=Step.CURRENT, because="it is booted until the reboot of a rollback; it is taken again only by its digest")
+        if state.confirmed != digest:
+            return Judged(step=Step.AVAILABLE, because="it is booted, and a rollback left it before it was confirmed")
+        return Judged(step=Step.CURRENT, because="it is booted, and named by its digest it starts next again, whatever was rolled back")
     if undone:
         return Judged(step=Step.QUARANTINED, because="it was undone on this node; it is taken again only by its digest")
     if given_up(state, digest) and not named:
@@ -114,6 +123,11 @@ def named(to: str, current: str | None) -> str | None:
 
 
 def to_go_back_to(listed: Sequence[Listed], confirmed: str | None, quarantined: Collection[str]) -> Listed | None:
-    """The deployment that a rollback starts: the confirmed one where another is booted, else the first other one that was never undone."""
-    others = [one for one in listed if not (one.booted or one.staged) and (one.digest == confirmed or one.digest not in quarantined)]
+    """The deployment that a rollback starts: the confirmed one where another is booted, else the first other one that was never undone.
+
+    The booted image itself may be there twice, where it was staged again: that is no way back from it.
+    """
+    left = [one.digest for one in listed if one.booted]
+    others = [one for one in listed if not one.staged and one.digest not in left]
+    others = [one for one in others if one.digest == confirmed or one.digest not in quarantined]
     return next((one for one in others if one.digest == confirmed), others[0] if others else None)

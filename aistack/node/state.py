@@ -44,6 +44,11 @@ def leave(root: Path) -> None:
         inside(root, LEFT).touch()
 
 
+def come_back(root: Path) -> None:
+    """Let the gates of this boot decide again: the booted deployment is wanted after all."""
+    inside(root, LEFT).unlink(missing_ok=True)
+
+
 def load(path: Path) -> State:
     """The remembered state; a node that never confirmed anything has no file. Raises DiagnosticError when it cannot be read."""
     try:

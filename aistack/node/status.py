@@ -50,6 +50,13 @@ class Status:
         return next((one for one in self.deployments.value or () if one.staged), None)
 
     @property
+    def next_boot(self) -> Listed | None:
+        """What the next orderly reboot starts: of a menu whose first deployment has no try left, the second one."""
+        menu = [one for one in self.deployments.value or () if not one.staged]
+        spent = self.trial is not None and self.trial.tries <= 0 and len(menu) > 1
+        return self.staged or (menu[1] if spent else next((one for one in menu if one.default), None))
+
+    @property
     def rollback(self) -> Listed | None:
         """What `aistack node rollback` would start."""
         return to_go_back_to(self.deployments.value or (), self.state.confirmed, self.state.quarantined)
@@ -95,6 +102,7 @@ def document(status: Status) -> dict[str, Any]:
         "commit": status.commit,
         "version": status.version,
         "staged": status.staged.digest if status.staged else None,
+        "next_boot": status.next_boot.digest if status.next_boot else None,
         "rollback": status.rollback.digest if status.rollback else None,
         "confirmed": state.confirmed,
         "quarantined": list(state.quarantined),
@@ -121,6 +129,7 @@ def lines(status: Status) -> Iterator[str]:
         "booted": f"{status.booted or 'nobody can tell'}, version {status.version or 'unknown'}, {_standing(status)}",
         "apps of": status.live or "the booted image",
         "staged": _image(status.staged),
+        "next boot": _image(status.next_boot) if status.next_boot else "nobody can tell",
         "rollback": _image(status.rollback),
         "confirmed": status.state.confirmed or "none",
         "quarantined": ", ".join(status.state.quarantined) or "none",

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from aistack.compose.render.policy import POLICY
 from aistack.diagnostics import Diagnostic, Severity, refuse, unable
 from aistack.facts import events
 from aistack.facts.following import REFERENCE, SEALED_LABEL
@@ -156,3 +157,12 @@ def offered(reference: str) -> Offer:
     named, _, _ = reference.partition("@")
     digest, labels = registry.labels(reference, ARCHITECTURES[os.uname().machine])
     return Offer(image=Image(reference=named, digest=digest), version=labels.get(VERSION_LABEL), sealed=labels.get(SEALED_LABEL, ""))
+
+
+def require_allowed(root: Path, image: Image) -> None:
+    """Have skopeo open the image by the policy that a download is held to; no layer comes. Raises DiagnosticError (exit 3)."""
+    from aistack.host import remote_image  # the gates need none of it
+
+    policy = inside(root, POLICY)
+    with remote_image.opened(image.reference, image.digest, policy=policy if policy.exists() else None):
+        pass

@@ -12,7 +12,10 @@ TRIAL_ARGUMENT = "aistack.trial"
 # the first entry is that very one. Each boot takes a try, before the kernel is loaded, so that panics, hangs and power cuts count too.
 # At -1 the second entry, the one that ran before, is started, and it stays so until a node clears both. A counted boot's kernel is told
 # so, and its initramfs restarts where it would else wait for somebody at a console; a boot that is not counted restarts for neither reason.
+# What GRUB itself cannot load (refused by Secure Boot, of another architecture, not to be read) restarts nothing: without a fallback GRUB
+# would wait at its menu for ever. The fallback's kernel does not hear of the trial, so that the node sees what it fell back from.
 COUNTING = f"""\
+set fallback=1
 insmod loadenv
 if [ -s $prefix/grubenv ]; then
   load_env --file $prefix/grubenv trial boot_counter
@@ -27,6 +30,7 @@ if [ "${{trial}}" = "@FIRST@" ]; then
   else
     set boot_counter=-1
     set default=1
+    set fallback=0
   fi
   if [ "${{default}}" = "0" ]; then
     set on_trial="{TRIAL_ARGUMENT} rd.shell=0 rd.emergency=reboot"

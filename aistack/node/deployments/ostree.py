@@ -206,7 +206,8 @@ class OstreeDeployments:
             sysroot.hold(opened, keep)
             repo = opened.repo()
             listed = sysroot.deployments(opened)
-            kept = [one for one in listed if one.booted or one.default or one.staged or one.pinned or one.promised in keep]
+            others = set(keep) - {one.promised for one in listed if one.booted}  # what runs may be there twice: once is enough
+            kept = [one for one in listed if one.booted or one.default or one.staged or one.pinned or one.promised in others]
             sysroot.keep_only(opened, [one.name for one in kept])
             # An image whose apps are in force need not be deployed any more.
             wanted = {commit for digest in keep if (commit := repo.resolve_rev(ostree.image_ref(digest), True)[1])}
