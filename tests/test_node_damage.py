@@ -16,19 +16,41 @@ from test_following import BOOTED, OTHER, STAGED, Engine
 from tools_needed import needs
 
 from aistack.commands import node_update
+from aistack.commands.node import node_status
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.following import SEALED_LABEL
 from aistack.facts.readings import PromisedImage
 from aistack.host import registry, remote_image, room
 from aistack.host.blobs import UNPACKED_SIZE
 from aistack.host.ostree import Layer
-from aistack.node import agent, second_gate, state, update
+from aistack.node import agent, second_gate, state, telling, update, watch
 from aistack.node.cleaning import with_room
 from aistack.node.decide import State
 from aistack.node.deployments import Listed
 from aistack.node.deployments.ostree import unpacked
 
-DAMAGED = (b'{"schema": "aistack/node-state/v1"', b"", b"\xff\xfe\x00", b"[" * 100_000)
+MISSHAPEN: tuple[dict[str, object], ...] = (
+    {"reboots": {"digest": MANIFEST, "times": float("inf")}},
+    {"reboots": {"digest": MANIFEST, "times": "3"}},
+    {"quarantined": [["x"]]},
+    {"quarantined": MANIFEST},
+    {"confirmed": 5},
+    {"confirmed": "\ud800"},
+    {"experiment": {"digest": MANIFEST, "failed": "kernel"}},
+)
+"""What is JSON, and still nothing that a node remembers."""
+WHOLE: dict[str, object] = {
+    "schema": state.SCHEMA,
+    "confirmed": None,
+    "quarantined": [],
+    "experiment": None,
+    "unfit": None,
+    "reboots": None,
+}
+DAMAGED = (
+    *(b'{"schema": "aistack/node-state/v1"', b"", b"\xff\xfe\x00", b"[" * 100_000),
+    *(json.dumps({**WHOLE, **wrong}).encode() for wrong in MISSHAPEN),
+)
 
 
 @pytest.mark.parametrize("content", DAMAGED)
@@ -84,6 +106,38 @@ def test_a_damaged_memory_keeps_no_rollback_from_being_made(tree: Path, capsys: 
     assert engine.told == ["discard", "default o", "stop counting", "reboot"]
     assert "what this node remembered counts for nothing" in capsys.readouterr().err
     assert state.load(path) == State(quarantined=("b",))
+
+
+WRONG = ('{"a": 1}', "[1]", '"x"', "5", "[" * 100_000, '{"outcome": "healthy", "time": "2026-11-26T00:00:00Z", "results": [{}]}')
+
+
+@pytest.mark.parametrize("text", (*WRONG, '{"outcome": 1, "action": [], "time": "yesterday", "because": "x", "results": 5}'))
+@pytest.mark.parametrize(
+    "file", ["run/aistack/check", "run/aistack/confirm", "run/aistack/watch", "var/lib/aistack/update", "var/lib/aistack/change"]
+)
+def test_what_a_node_told_earlier_and_is_damaged_stops_nothing(
+    tree: Path, capsys: pytest.CaptureFixture[str], file: str, text: str
+) -> None:
+    (tree / file).parent.mkdir(parents=True, exist_ok=True)
+    (tree / f"{file}.json").write_text(text)
+    engine = Bootloader(order=[MANIFEST])
+    assert node_status(root=tree, deployments=engine) == 0 and node_status(as_json=True, root=tree, deployments=engine) == 0
+    said = capsys.readouterr().out
+    phase = file.rpartition("/")[2]
+    assert ("unknown" in said and f"{phase}.json` is damaged" in said) == file.startswith("run/")
+    telling.tell(tree, engine)
+    told = (tree / "run/aistack/metrics.prom").read_text()
+    assert (f'gate_outcome{{gate="{phase}",outcome="unknown"}} 1' in told) == file.startswith("run/")
+    assert watch.run_watch(tree, engine) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_first_gate_whose_answer_is_damaged_could_not_tell(tree: Path) -> None:
+    (tree / "run/aistack").mkdir(parents=True)
+    for text in WRONG:
+        (tree / "run/aistack/check.json").write_text(text)
+        assert second_gate.run_confirm(tree, Bootloader(order=[MANIFEST])) == 3
+        assert "the first gate left no answer" in json.dumps(written(tree, "confirm"))
 
 
 MANIFEST_TEXT = json.dumps({"config": {"digest": "sha256:c"}}).encode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from aistack.node.agent import EXIT_CODES, RETRY_SECONDS, RUN, publish
 from aistack.node.decide import MOST_ATTEMPTS, Action, Decision, Situation, State, decide
 from aistack.node.deployments import Deployments
 from aistack.node.health import confirm
-from aistack.node.results import Cause, Outcome, Result, Verdict, verdict
+from aistack.node.results import Outcome, Result, Verdict, verdict
 from aistack.values import dataclass
 
 ANSWER_SECONDS = 600.0
@@ -170,24 +169,9 @@ def _is_settled(app: AppState) -> bool:
 
 
 def _read_first_gate(root: Path) -> tuple[Result, ...]:
-    def load() -> tuple[Result, ...]:
-        document = json.loads(inside(root, f"{RUN}/check.json").read_text())
-        return tuple(
-            Result(
-                name=item["name"],
-                outcome=Outcome(item["outcome"]),
-                cause=Cause(item["cause"]) if item["cause"] else None,
-                message=item["message"],
-                evidence=tuple(item["evidence"].items()),
-                action=item["action"],
-                device=item["device"],
-            )
-            for item in document["results"]
-        )
-
-    reading = read(f"{RUN}/check.json", load)
+    reading = telling.left(root, "check")
     if reading.value is not None:
-        return reading.value
+        return reading.value.results
     return (Result(name="check", outcome=Outcome.UNKNOWN, message=f"the first gate left no answer: {reading.error}"),)
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from aistack.facts import events
 from aistack.host import journal
-from aistack.host.probes.reading import inside, read
 from aistack.node import gate, telling
-from aistack.node.agent import EXIT_CODES, RUN, keep
+from aistack.node.agent import EXIT_CODES, keep
 from aistack.node.deployments import Deployments
 from aistack.node.first_gate import look
-from aistack.node.results import verdict
+from aistack.node.results import Outcome, verdict
 
 PHASE = "watch"
 LEVEL = "none"
@@ -39,8 +36,8 @@ def run_watch(root: Path, deployments: Deployments) -> int:
 
 def _bad(root: Path, phase: str) -> dict[str, str] | None:
     """What is not healthy in a report, by check, device and outcome, in its words; None where there is no report."""
-    document: dict[str, Any] | None = read(phase, lambda: json.loads(inside(root, f"{RUN}/{phase}.json").read_text())).value
-    if document is None:
+    report = telling.left(root, phase).value
+    if report is None:
         return None
-    found = [one for one in document["results"] if one["outcome"] != "healthy"]
-    return {f"{one['name']} {one['device'] or ''} {one['outcome']}": str(one["message"]) for one in found}
+    found = [one for one in report.results if one.outcome is not Outcome.HEALTHY]
+    return {f"{one.name} {one.device or ''} {one.outcome.value}": one.message for one in found}
