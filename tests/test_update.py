@@ -182,7 +182,10 @@ def test_only_one_runs(world: World) -> None:
 
 
 def test_an_image_comes_from_a_layout_without_the_registry(world: World) -> None:
+    """Not from the site's mirror of the same repository either, which nobody reaches."""
     node = world.node
+    mirror, prefix = node.deployment / "etc/containers/registries.conf.d/mirror.conf", f"{world.registry.host}/{REPOSITORY}"
+    mirror.write_text(f'[[registry]]\nprefix = "{prefix}"\nlocation = "127.0.0.1:9/{REPOSITORY}"\ninsecure = true\n')
     for number, packed in enumerate((False, True)):
         bound = world.images.bound(f"layout {number}")
         digest = world.images.system(f"layout-{number}", bound=bound)
@@ -199,3 +202,4 @@ def test_an_image_comes_from_a_layout_without_the_registry(world: World) -> None
         assert (said["outcome"], said["digest"], said["reference"]) == ("staged", digest, world.reference)
         assert world.fetched("blobs") == [] and set(bound.values()) <= set(json.loads(node.python(BOUND)))
     assert code(node, "update", "--from", "/usr/share")[1].startswith("error[UPD006]")
+    mirror.unlink()

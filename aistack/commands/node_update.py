@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import functools
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -61,10 +60,12 @@ def update(
     Exit 0 also where there is nothing to do; 1 where the image is refused or this is no node; 3 where it could not be had.
     """
     engine, lock = deployments or chosen(root), _lock(root)
+
+    def take() -> ExitCode:
+        with contextlib.ExitStack() as carried:  # left before a failure is remembered: a layout tells it in its own name
+            return _taken(carried, extent, engine, lock, layout=layout, to=to, allow_downgrade=allow_downgrade, as_json=as_json, root=root)
+
     with contextlib.ExitStack() as stack:
-        take = functools.partial(
-            _taken, stack, extent, engine, lock, layout=layout, to=to, allow_downgrade=allow_downgrade, as_json=as_json, root=root
-        )
         if extent.check:
             return take()
         stack.enter_context(node.alone(root, _say))
@@ -105,8 +106,10 @@ def _taken(
     if layout is not None:
         from aistack.host import layout_server
 
-        stack.enter_context(layout_server.serving(layout, reference))
+        served = stack.enter_context(layout_server.serving(layout, reference))
     offer, exactly = node.offered(reference), to is not None and "@" in reference
+    if layout is not None:
+        served.require_asked()
     judged = following.judge(
         offer,
         listed,

@@ -323,6 +323,12 @@ that is cut off, keeps it from that. Until the tag names another image, this one
     ),
     Page("UPD006", "layout-not-understood", "The file or folder is no OCI layout that holds the image which the node follows."),
     Page(
+        "UPD013",
+        "layout-not-asked",
+        """The image was to come from an OCI layout (`--from`), and another place answered for it: nothing was taken.
+The layout counts before every registries.conf and drop-in as long as skopeo reads those of the home folder last, as Debian's does.""",
+    ),
+    Page(
         "ESP001",
         "esp-missing",
         "The disk that holds /boot has no EFI system partition as aistack lays it out; shim and GRUB stay as they are.",
