@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import oci_samples
 import pytest
 from node_samples import MANIFEST
 from recorded_node import Bootloader, written
@@ -20,9 +21,10 @@ from aistack.commands.node import node_status
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.following import SEALED_LABEL
 from aistack.facts.readings import PromisedImage
-from aistack.host import registry, remote_image, room
-from aistack.host.blobs import UNPACKED_SIZE
-from aistack.host.ostree import Layer
+from aistack.host import oci, ostree, registry, remote_image, room
+from aistack.host.blobs import UNPACKED_SIZE, LayoutFolder
+from aistack.host.ostree import VERSION_LABEL, Layer
+from aistack.host.store import Store
 from aistack.node import agent, second_gate, state, telling, update, watch
 from aistack.node.cleaning import with_room
 from aistack.node.decide import State
@@ -158,6 +160,27 @@ def test_what_a_registry_says_and_no_image_has_is_told(monkeypatch: pytest.Monke
     with pytest.raises(DiagnosticError) as caught:
         registry.labels("r.example/n:stable", "amd64")
     assert caught.value.diagnostics[0].rule == "OCI003"
+
+
+@pytest.mark.parametrize("said", ["\ud800", "1\nFAKE line", "\x1b[31mRED\x1b[0m", "a\x00b", "9" * 100_000])
+@pytest.mark.parametrize("label", [VERSION_LABEL, SEALED_LABEL])
+def test_a_label_that_would_write_on_a_terminal_is_refused(monkeypatch: pytest.MonkeyPatch, label: str, said: str) -> None:
+    labels = {label: said, "org.opencontainers.image.description": "of two\nlines"}
+    monkeypatch.setattr(registry, "labels", lambda reference, arch: ("sha256:d", labels))
+    with pytest.raises(DiagnosticError) as caught:
+        update.offered("r.example/n:stable")
+    (found,) = caught.value.diagnostics
+    assert found.rule == "OCI003" and " ".join(found.why).isprintable() and label in found.why[0] and len(found.why[0]) < 400
+    labels[label] = "2026.11-é"
+    assert update.offered("r.example/n:stable").image.digest == "sha256:d"
+
+
+def test_a_label_that_is_no_text_makes_no_commit(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    digest = oci_samples.image(store, [oci_samples.layer([oci_samples.file("usr/x")])], labels={VERSION_LABEL: "\ud800"})
+    with pytest.raises(DiagnosticError, match="is not an image") as caught:
+        ostree.read_image(LayoutFolder(oci.export_layout(store, {"x": digest}, tmp_path / "layout")), digest)
+    assert caught.value.diagnostics[0].rule == "OST008"
 
 
 @pytest.mark.parametrize("said", [b'{"manifests": []}', b"[" * 100_000, b'{"layers": [5]}'])

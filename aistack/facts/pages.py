@@ -313,6 +313,12 @@ Once confirmed it would be newer than every later image. `aistack lock RECIPE --
 A digest is named by a person: one in a credential would be taken again after it was undone. Of another repository than the followed one its
 tag has to be named too (HOST/REPOSITORY:TAG@DIGEST), since nobody knows what to follow afterwards.""",
     ),
+    Page(
+        "UPD014",
+        "held-damaged",
+        """The file that names the images to which somebody held this node cannot be read, so that no update takes anything.
+Taken for empty it would end the hold without a word, and the node would follow its tag again.""",
+    ),
     Page("UPD009", "window-not-understood", "The window in which the node may reboot is not in its form."),
     Page(
         "UPD010",

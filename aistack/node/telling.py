@@ -74,6 +74,7 @@ def look(root: Path, deployments: Deployments) -> Status:
     """The node's status now; what cannot be read is left out, save a damaged state, which raises DiagnosticError."""
     listed, booted, in_force = read("deployments", deployments.listed), deployment.booted(root).value, deployment.deployment(root).value
     name, whole, settings = _lock(root)
+    follows = read("held", lambda: update.followed(root, listed.value or ()))
     gates = {phase: said for phase in ("check", "confirm", "watch") if (said := _gate(root, phase))}
     return Status(
         lock_name=name,
@@ -85,7 +86,8 @@ def look(root: Path, deployments: Deployments) -> Status:
         deployments=listed,
         state=state.load(inside(root, state.PATH)),
         trial=read("GRUB's environment", lambda: grub.trial(inside(root, str(grub.PATH)))).value,
-        follows=update.followed(root, listed.value or ()),
+        follows=follows.value,
+        follows_error=follows.error,
         window=update.credential(root, "aistack.window") or settings.get("window"),
         gates=gates,
         last_update=_event(root, update.LAST, "outcome"),
