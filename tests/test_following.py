@@ -350,6 +350,14 @@ def test_a_rollback_without_another_deployment_is_refused(tmp_path: Path) -> Non
     assert engine.told == []
 
 
+def test_a_rollback_to_what_was_undone_is_refused_and_says_so(tmp_path: Path) -> None:
+    root, engine = node(tmp_path), Engine(order=[], has=(STAGED, BOOTED, OTHER))
+    state.save(root / "var/lib/aistack/state.json", State(quarantined=("b", "o")))
+    with pytest.raises(DiagnosticError, match="every other deployment of this node was undone") as caught:
+        node_update.rollback(apply=False, dry_run=False, as_json=False, root=root, deployments=engine)
+    assert caught.value.diagnostics[0].why == ("undone: o, version unknown",) and engine.told == []
+
+
 def test_what_went_wrong_is_remembered(tmp_path: Path) -> None:
     needs("skopeo")
     root = node(tmp_path)

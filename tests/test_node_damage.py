@@ -183,6 +183,27 @@ def test_a_label_that_is_no_text_makes_no_commit(tmp_path: Path) -> None:
     assert caught.value.diagnostics[0].rule == "OST008"
 
 
+@pytest.mark.parametrize(
+    ("said", "rule"),
+    [
+        ("Running image docker://r.example/n:stable is rejected by policy.", "REG010"),
+        ("Source image rejected: Running image docker://r.example/n:stable is rejected by policy.", "REG010"),
+        ('Error loading trust policy: invalid policy in "/x": List of verification policy requirements must not be empty', "REG010"),
+        ("Source image rejected: A signature was required, but no signature exists", "REG009"),
+        ("Error parsing manifest for image: invalid character 'ï' looking for beginning of value", "OCI003"),
+        ("Error parsing manifest for image: unsupported schema version 2", "OCI003"),
+        ("initializing image from source docker://r.example/n:stable: json: cannot unmarshal number into Go struct field", "OCI003"),
+        ("json: cannot unmarshal number into Go struct field OCI1.mediaType of type string", "OCI003"),
+        ("pinging container registry r.example: Get https://r.example/v2/: dial tcp 192.0.2.1:443: connect: no route to host", "REG001"),
+        ("invalid status code from registry 500 (Internal Server Error)", "REG001"),
+    ],
+)
+def test_what_skopeo_says_is_told_for_what_it_is(said: str, rule: str) -> None:
+    (found,) = registry.refused("r.example/n:stable", said).diagnostics
+    assert found.rule == rule and said in found.why
+    assert ("network" in " ".join(found.hints)) == (rule == "REG001")
+
+
 @pytest.mark.parametrize("said", [b'{"manifests": []}', b"[" * 100_000, b'{"layers": [5]}'])
 def test_a_bound_image_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
     monkeypatch.setattr(registry, "inspected", lambda reference, name, digest, *options: said)

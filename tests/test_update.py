@@ -96,6 +96,15 @@ def test_a_local_policy_lets_nothing_in_that_the_image_forbids(world: World) -> 
     assert code(node, "update")[1].startswith("error[REG009]")
 
 
+def test_a_policy_that_takes_nothing_is_no_registry_that_does_not_answer(world: World) -> None:
+    closed = json.dumps({"default": [{"type": "reject"}]}).encode()
+    node = Node(root=world.node.root, work=world.folder / "closed", store=world.images.store)
+    node.install(world.images.system("closed", files={"/usr/lib/aistack/policy.json": closed}), world.reference)
+    node.trust(world.registry.host)
+    world.push(world.images.system("for-nobody"))
+    assert code(node, "update")[1].startswith("error[REG010]")
+
+
 def test_a_quarantined_image_is_taken_by_its_digest_alone(world: World) -> None:
     node, before = world.node, world.node.version()
     digest = world.images.system("undone")

@@ -224,7 +224,7 @@ def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, de
             return _left(root, engine, listed, image, dry_run=dry_run, as_json=as_json)
         target = following.to_go_back_to(listed, remembered.confirmed, remembered.quarantined)
         if target is None:
-            raise refuse(_problem("UPD005", "nothing-to-go-back-to", "this node has no other deployment", "aistack node update"))
+            raise _nothing_to_go_back_to(listed)
         left = [one.digest for one in listed if one.booted]
         dropped = [one.digest for one in listed if one.staged]
         if not dry_run:
@@ -386,6 +386,19 @@ def _refused(offer: Offer, judged: Judged) -> DiagnosticError:
         problem = _problem("UPD010", "image-given-up", message, "`journalctl -u ostree-finalize-staged` says what went wrong")
         problem = replace(problem, hints=(*problem.hints, f"then: aistack node update --to {image.repository}@{image.digest}"))
     return refuse(replace(problem, why=(judged.because, f"its digest: {image.digest}")))
+
+
+def _nothing_to_go_back_to(listed: Sequence[Listed]) -> DiagnosticError:
+    """Every other deployment was undone, or there is none."""
+    undone = tuple(f"undone: {one.digest}, version {one.version or 'unknown'}" for one in listed if not (one.booted or one.staged))
+    if undone:
+        message, hint = (
+            "every other deployment of this node was undone",
+            "aistack node update --to HOST/REPOSITORY:TAG@DIGEST",
+        )
+    else:
+        message, hint = "this node has no other deployment", "aistack node update"
+    return refuse(replace(_problem("UPD005", "nothing-to-go-back-to", message, hint), why=undone))
 
 
 def _problem(rule: str, name: str, message: str, hint: str) -> Diagnostic:

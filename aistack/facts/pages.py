@@ -300,7 +300,12 @@ It is signed, but old: whoever can make a registry answer with it could bring ba
         """The tag names an image whose lock was sealed more than a day from now, by this machine's clock, which somebody keeps right.
 Once confirmed it would be newer than every later image. `aistack lock RECIPE --reseal` dates the lock anew.""",
     ),
-    Page("UPD005", "nothing-to-go-back-to", "The node has no deployment but the one that runs."),
+    Page(
+        "UPD005",
+        "nothing-to-go-back-to",
+        """The node has no deployment but the one that runs, or every other one was undone on it, by a gate or by hand.
+What was undone is started again only by somebody who names it: `aistack node update --to HOST/REPOSITORY:TAG@DIGEST`.""",
+    ),
     Page(
         "UPD007",
         "trial-not-over",
