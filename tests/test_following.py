@@ -20,6 +20,7 @@ from recorded_node import Bootloader
 from tools_needed import needs
 
 from aistack.commands import node_update
+from aistack.commands.node import node_status
 from aistack.diagnostics import DiagnosticError, ExitCode, unable
 from aistack.facts.following import is_open, latest, window_problem
 from aistack.facts.readings import Deployment
@@ -208,6 +209,25 @@ def test_a_node_is_held_to_what_was_named_by_its_digest_while_it_has_it(tmp_path
     assert update.followed(tmp_path, (replace(booted, digest=DIGEST[1:]),)) == "r.example/n:stable"
 
 
+@pytest.mark.parametrize("damage", [b"\xff\xfe", b"\0" * 80, b"r.example/n:stable"])
+def test_a_hold_that_cannot_be_read_is_told_and_nothing_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: bytes) -> None:
+    image, root = f"r.example/n:beta{DIGEST}", node(tmp_path)
+    engine = Engine(order=[], has=(replace(BOOTED, digest=DIGEST[1:], reference="r.example/n:stable"),))
+    update.hold(root, image, engine.has)
+    file = root / "var/lib/aistack/held"
+    assert update.asked(root, None, engine.has) == image
+    file.write_bytes(damage + file.read_bytes()[len(damage) :])
+    for extent in (node_update.Extent(), node_update.Extent(check=True)):
+        with pytest.raises(DiagnosticError, match="nobody can tell which image this node is held to") as caught:
+            node_update.update(extent, root=root, deployments=engine)
+        assert caught.value.diagnostics[0].rule == "UPD014"
+    assert engine.told == [] and update.remembered(root)["rule"] == "UPD014"
+    assert node_status(root=root, deployments=engine) is ExitCode.OK
+    assert "follows      nobody can tell which image this node is held to" in capsys.readouterr().out
+    file.unlink()
+    assert update.asked(root, None, engine.has) == "r.example/n:stable"
+
+
 def test_an_order_that_comes_to_nothing_does_not_end_what_the_node_is_held_to(tmp_path: Path) -> None:
     first, second = (f"r.example/n:stable@sha256:{digit * 64}" for digit in "12")
     booted, staged = (Listed(digest=one.partition("@")[2], reference="r.example/n:stable") for one in (first, second))
@@ -345,6 +365,14 @@ def test_a_rollback_without_another_deployment_is_refused(tmp_path: Path) -> Non
     with pytest.raises(DiagnosticError, match="no other deployment"):
         node_update.rollback(apply=False, dry_run=False, as_json=False, root=node(tmp_path), deployments=engine)
     assert engine.told == []
+
+
+def test_a_rollback_to_what_was_undone_is_refused_and_says_so(tmp_path: Path) -> None:
+    root, engine = node(tmp_path), Engine(order=[], has=(STAGED, BOOTED, OTHER))
+    state.save(root / "var/lib/aistack/state.json", State(quarantined=("b", "o")))
+    with pytest.raises(DiagnosticError, match="every other deployment of this node was undone") as caught:
+        node_update.rollback(apply=False, dry_run=False, as_json=False, root=root, deployments=engine)
+    assert caught.value.diagnostics[0].why == ("undone: o, version unknown",) and engine.told == []
 
 
 def test_what_went_wrong_is_remembered(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import oci_samples
 import pytest
 from node_samples import MANIFEST
 from recorded_node import Bootloader, written
@@ -21,16 +22,38 @@ from aistack.commands.node import node_status
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.following import SEALED_LABEL
 from aistack.facts.readings import PromisedImage
-from aistack.host import registry, remote_image, room
-from aistack.host.blobs import UNPACKED_SIZE
-from aistack.host.ostree import Layer
-from aistack.node import agent, second_gate, state, update, watch
+from aistack.host import oci, ostree, registry, remote_image, room
+from aistack.host.blobs import UNPACKED_SIZE, LayoutFolder
+from aistack.host.ostree import VERSION_LABEL, Layer
+from aistack.host.store import Store
+from aistack.node import agent, second_gate, state, telling, update, watch
 from aistack.node.cleaning import with_room
 from aistack.node.decide import State
 from aistack.node.deployments import Listed
 from aistack.node.deployments.ostree import unpacked
 
-DAMAGED = (b'{"schema": "aistack/node-state/v1"', b"", b"\xff\xfe\x00", b"[" * 100_000)
+MISSHAPEN: tuple[dict[str, object], ...] = (
+    {"reboots": {"digest": MANIFEST, "times": float("inf")}},
+    {"reboots": {"digest": MANIFEST, "times": "3"}},
+    {"quarantined": [["x"]]},
+    {"quarantined": MANIFEST},
+    {"confirmed": 5},
+    {"confirmed": "\ud800"},
+    {"experiment": {"digest": MANIFEST, "failed": "kernel"}},
+)
+"""What is JSON, and still nothing that a node remembers."""
+WHOLE: dict[str, object] = {
+    "schema": state.SCHEMA,
+    "confirmed": None,
+    "quarantined": [],
+    "experiment": None,
+    "unfit": None,
+    "reboots": None,
+}
+DAMAGED = (
+    *(b'{"schema": "aistack/node-state/v1"', b"", b"\xff\xfe\x00", b"[" * 100_000),
+    *(json.dumps({**WHOLE, **wrong}).encode() for wrong in MISSHAPEN),
+)
 
 
 @pytest.mark.parametrize("content", DAMAGED)
@@ -130,7 +153,7 @@ def test_a_watch_that_cannot_write_what_it_found_says_it(tree: Path, capsys: pyt
         assert len(said.err.splitlines()) == 1 and "/run/aistack/watch.json, /run/aistack/metrics.prom" in said.err
 
 
-WHOLE: dict[str, Any] = {
+RESULT: dict[str, Any] = {
     "name": "kernel",
     "outcome": "unhealthy",
     "cause": None,
@@ -146,7 +169,7 @@ NO_REPORTS = (
     {"results": None},
     {"results": []},
     {"results": ["x"]},
-    *({"results": [{**WHOLE, name: 7}]} for name in WHOLE if name != "action"),
+    *({"results": [{**RESULT, name: 7}]} for name in RESULT if name != "action"),
 )
 
 
@@ -163,6 +186,38 @@ def test_a_damaged_report_of_the_watch_is_none(tree: Path, content: str, capsys:
     (tree / "run/aistack/check.json").write_text(content)
     assert watch.run_watch(tree, bootloader) == 0
     assert 'gate="watch"' in (tree / "run/aistack/metrics.prom").read_text() and capsys.readouterr().err == ""
+
+
+WRONG = ('{"a": 1}', "[1]", '"x"', "5", "[" * 100_000, '{"outcome": "healthy", "time": "2026-11-26T00:00:00Z", "results": [{}]}')
+
+
+@pytest.mark.parametrize("text", (*WRONG, '{"outcome": 1, "action": [], "time": "yesterday", "because": "x", "results": 5}'))
+@pytest.mark.parametrize(
+    "file", ["run/aistack/check", "run/aistack/confirm", "run/aistack/watch", "var/lib/aistack/update", "var/lib/aistack/change"]
+)
+def test_what_a_node_told_earlier_and_is_damaged_stops_nothing(
+    tree: Path, capsys: pytest.CaptureFixture[str], file: str, text: str
+) -> None:
+    (tree / file).parent.mkdir(parents=True, exist_ok=True)
+    (tree / f"{file}.json").write_text(text)
+    engine = Bootloader(order=[MANIFEST])
+    assert node_status(root=tree, deployments=engine) == 0 and node_status(as_json=True, root=tree, deployments=engine) == 0
+    said = capsys.readouterr().out
+    phase = file.rpartition("/")[2]
+    assert ("unknown" in said and f"{phase}.json` is damaged" in said) == file.startswith("run/")
+    telling.tell(tree, engine)
+    told = (tree / "run/aistack/metrics.prom").read_text()
+    assert (f'gate_outcome{{gate="{phase}",outcome="unknown"}} 1' in told) == file.startswith("run/")
+    assert watch.run_watch(tree, engine) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_first_gate_whose_answer_is_damaged_could_not_tell(tree: Path) -> None:
+    (tree / "run/aistack").mkdir(parents=True)
+    for text in WRONG:
+        (tree / "run/aistack/check.json").write_text(text)
+        assert second_gate.run_confirm(tree, Bootloader(order=[MANIFEST])) == 3
+        assert "the first gate left no answer" in json.dumps(written(tree, "confirm"))
 
 
 MANIFEST_TEXT = json.dumps({"config": {"digest": "sha256:c"}}).encode()
@@ -183,6 +238,48 @@ def test_what_a_registry_says_and_no_image_has_is_told(monkeypatch: pytest.Monke
     with pytest.raises(DiagnosticError) as caught:
         registry.labels("r.example/n:stable", "amd64")
     assert caught.value.diagnostics[0].rule == "OCI003"
+
+
+@pytest.mark.parametrize("said", ["\ud800", "1\nFAKE line", "\x1b[31mRED\x1b[0m", "a\x00b", "9" * 100_000])
+@pytest.mark.parametrize("label", [VERSION_LABEL, SEALED_LABEL])
+def test_a_label_that_would_write_on_a_terminal_is_refused(monkeypatch: pytest.MonkeyPatch, label: str, said: str) -> None:
+    labels = {label: said, "org.opencontainers.image.description": "of two\nlines"}
+    monkeypatch.setattr(registry, "labels", lambda reference, arch: ("sha256:d", labels))
+    with pytest.raises(DiagnosticError) as caught:
+        update.offered("r.example/n:stable")
+    (found,) = caught.value.diagnostics
+    assert found.rule == "OCI003" and " ".join(found.why).isprintable() and label in found.why[0] and len(found.why[0]) < 400
+    labels[label] = "2026.11-é"
+    assert update.offered("r.example/n:stable").image.digest == "sha256:d"
+
+
+def test_a_label_that_is_no_text_makes_no_commit(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    digest = oci_samples.image(store, [oci_samples.layer([oci_samples.file("usr/x")])], labels={VERSION_LABEL: "\ud800"})
+    with pytest.raises(DiagnosticError, match="is not an image") as caught:
+        ostree.read_image(LayoutFolder(oci.export_layout(store, {"x": digest}, tmp_path / "layout")), digest)
+    assert caught.value.diagnostics[0].rule == "OST008"
+
+
+@pytest.mark.parametrize(
+    ("said", "rule"),
+    [
+        ("Running image docker://r.example/n:stable is rejected by policy.", "REG010"),
+        ("Source image rejected: Running image docker://r.example/n:stable is rejected by policy.", "REG010"),
+        ('Error loading trust policy: invalid policy in "/x": List of verification policy requirements must not be empty', "REG010"),
+        ("Source image rejected: A signature was required, but no signature exists", "REG009"),
+        ("Error parsing manifest for image: invalid character 'ï' looking for beginning of value", "OCI003"),
+        ("Error parsing manifest for image: unsupported schema version 2", "OCI003"),
+        ("initializing image from source docker://r.example/n:stable: json: cannot unmarshal number into Go struct field", "OCI003"),
+        ("json: cannot unmarshal number into Go struct field OCI1.mediaType of type string", "OCI003"),
+        ("pinging container registry r.example: Get https://r.example/v2/: dial tcp 192.0.2.1:443: connect: no route to host", "REG001"),
+        ("invalid status code from registry 500 (Internal Server Error)", "REG001"),
+    ],
+)
+def test_what_skopeo_says_is_told_for_what_it_is(said: str, rule: str) -> None:
+    (found,) = registry.refused("r.example/n:stable", said).diagnostics
+    assert found.rule == rule and said in found.why
+    assert ("network" in " ".join(found.hints)) == (rule == "REG001")
 
 
 @pytest.mark.parametrize("said", [b'{"manifests": []}', b"[" * 100_000, b'{"layers": [5]}'])

@@ -99,6 +99,15 @@ def test_a_local_policy_lets_nothing_in_that_the_image_forbids(world: World) -> 
         assert refused == 3 and said.startswith("error[REG009]")
 
 
+def test_a_policy_that_takes_nothing_is_no_registry_that_does_not_answer(world: World) -> None:
+    closed = json.dumps({"default": [{"type": "reject"}]}).encode()
+    node = Node(root=world.node.root, work=world.folder / "closed", store=world.images.store)
+    node.install(world.images.system("closed", files={"/usr/lib/aistack/policy.json": closed}), world.reference)
+    node.trust(world.registry.host)
+    world.push(world.images.system("for-nobody"))
+    assert code(node, "update")[1].startswith("error[REG010]")
+
+
 def test_a_quarantined_image_is_taken_by_its_digest_alone(world: World) -> None:
     node, before = world.node, world.node.version()
     digest = world.images.system("undone")
@@ -216,7 +225,10 @@ def test_only_one_runs(world: World) -> None:
 
 
 def test_an_image_comes_from_a_layout_without_the_registry(world: World) -> None:
+    """Not from the site's mirror of the same repository either, which nobody reaches."""
     node = world.node
+    mirror, prefix = node.deployment / "etc/containers/registries.conf.d/mirror.conf", f"{world.registry.host}/{REPOSITORY}"
+    mirror.write_text(f'[[registry]]\nprefix = "{prefix}"\nlocation = "127.0.0.1:9/{REPOSITORY}"\ninsecure = true\n')
     for number, packed in enumerate((False, True)):
         bound = world.images.bound(f"layout {number}")
         digest = world.images.system(f"layout-{number}", bound=bound)
@@ -233,3 +245,4 @@ def test_an_image_comes_from_a_layout_without_the_registry(world: World) -> None
         assert (said["outcome"], said["digest"], said["reference"]) == ("staged", digest, world.reference)
         assert world.fetched("blobs") == [] and set(bound.values()) <= set(json.loads(node.python(BOUND)))
     assert code(node, "update", "--from", "/usr/share")[1].startswith("error[UPD006]")
+    mirror.unlink()

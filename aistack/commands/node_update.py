@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import functools
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -61,10 +60,12 @@ def update(
     Exit 0 also where there is nothing to do; 1 where the image is refused or this is no node; 3 where it could not be had.
     """
     engine, lock = deployments or chosen(root), _lock(root)
+
+    def take() -> ExitCode:
+        with contextlib.ExitStack() as carried:  # left before a failure is remembered: a layout tells it in its own name
+            return _taken(carried, extent, engine, lock, layout=layout, to=to, allow_downgrade=allow_downgrade, as_json=as_json, root=root)
+
     with contextlib.ExitStack() as stack:
-        take = functools.partial(
-            _taken, stack, extent, engine, lock, layout=layout, to=to, allow_downgrade=allow_downgrade, as_json=as_json, root=root
-        )
         if extent.check:
             return take()
         stack.enter_context(node.alone(root, _say))
@@ -105,8 +106,10 @@ def _taken(
     if layout is not None:
         from aistack.host import layout_server
 
-        stack.enter_context(layout_server.serving(layout, reference))
+        served = stack.enter_context(layout_server.serving(layout, reference))
     offer, exactly, left = node.offered(reference), to is not None and "@" in reference, inside(root, state.LEFT).exists()
+    if layout is not None:
+        served.require_asked()
     if exactly:
         reference = f"{offer.image.reference}@{offer.image.digest}"  # that of the image, where the one that was given is of an index
     judged = following.judge(
@@ -241,7 +244,7 @@ def rollback(*, apply: bool, dry_run: bool, as_json: bool, root: Path = ROOT, de
             return _left(root, engine, listed, image, dry_run=dry_run, as_json=as_json)
         target = following.to_go_back_to(listed, remembered.confirmed, remembered.quarantined)
         if target is None:
-            raise refuse(_problem("UPD005", "nothing-to-go-back-to", "this node has no other deployment", "aistack node update"))
+            raise _nothing_to_go_back_to(listed)
         left = [one.digest for one in listed if one.booted]
         dropped = [one.digest for one in listed if one.staged]
         if not dry_run:
@@ -403,6 +406,19 @@ def _refused(offer: Offer, judged: Judged) -> DiagnosticError:
         problem = _problem("UPD010", "image-given-up", message, "`journalctl -u ostree-finalize-staged` says what went wrong")
         problem = replace(problem, hints=(*problem.hints, f"then: aistack node update --to {image.repository}@{image.digest}"))
     return refuse(replace(problem, why=(judged.because, f"its digest: {image.digest}")))
+
+
+def _nothing_to_go_back_to(listed: Sequence[Listed]) -> DiagnosticError:
+    """Every other deployment was undone, or there is none."""
+    undone = tuple(f"undone: {one.digest}, version {one.version or 'unknown'}" for one in listed if not (one.booted or one.staged))
+    if undone:
+        message, hint = (
+            "every other deployment of this node was undone",
+            "aistack node update --to HOST/REPOSITORY:TAG@DIGEST",
+        )
+    else:
+        message, hint = "this node has no other deployment", "aistack node update"
+    return refuse(replace(_problem("UPD005", "nothing-to-go-back-to", message, hint), why=undone))
 
 
 def _problem(rule: str, name: str, message: str, hint: str) -> Diagnostic:

@@ -306,7 +306,12 @@ It is signed, but old: whoever can make a registry answer with it could bring ba
         """The tag names an image whose lock was sealed more than a day from now, by this machine's clock, which somebody keeps right.
 Once confirmed it would be newer than every later image. `aistack lock RECIPE --reseal` dates the lock anew.""",
     ),
-    Page("UPD005", "nothing-to-go-back-to", "The node has no deployment but the one that runs."),
+    Page(
+        "UPD005",
+        "nothing-to-go-back-to",
+        """The node has no deployment but the one that runs, or every other one was undone on it, by a gate or by hand.
+What was undone is started again only by somebody who names it: `aistack node update --to HOST/REPOSITORY:TAG@DIGEST`.""",
+    ),
     Page(
         "UPD007",
         "trial-not-over",
@@ -318,6 +323,12 @@ Once confirmed it would be newer than every later image. `aistack lock RECIPE --
         """What `--to` names, or the credential aistack.follow, is no image that a node could follow.
 A digest is named by a person: one in a credential would be taken again after it was undone. Of another repository than the followed one its
 tag has to be named too (HOST/REPOSITORY:TAG@DIGEST), since nobody knows what to follow afterwards.""",
+    ),
+    Page(
+        "UPD014",
+        "held-damaged",
+        """The file that names the images to which somebody held this node cannot be read, so that no update takes anything.
+Taken for empty it would end the hold without a word, and the node would follow its tag again.""",
     ),
     Page("UPD009", "window-not-understood", "The window in which the node may reboot is not in its form."),
     Page(
@@ -334,6 +345,12 @@ that is cut off, keeps it from that. Until the tag names another image, this one
 Its kernel could not be started, so nothing is staged.""",
     ),
     Page("UPD006", "layout-not-understood", "The file or folder is no OCI layout that holds the image which the node follows."),
+    Page(
+        "UPD013",
+        "layout-not-asked",
+        """The image was to come from an OCI layout (`--from`), and another place answered for it: nothing was taken.
+The layout counts before every registries.conf and drop-in as long as skopeo reads those of the home folder last, as Debian's does.""",
+    ),
     Page(
         "ESP001",
         "esp-missing",

@@ -198,6 +198,12 @@ A CA of your own belongs into certs.d; a registry without TLS has to be called `
         """This machine takes the image only with a signature by its key (containers-policy.json(5)), and there is none: nobody signed it,
 somebody else did, the signature is another image's, or it was changed. A recipe's `node.signed-by` names a node's key.""",
     ),
+    Page(
+        "REG010",
+        "image-not-allowed",
+        """The policy of this machine (containers-policy.json(5)) takes nothing from there, whoever signed it, or cannot be read itself.
+On a node it is /usr/lib/aistack/policy.json, whatever /etc says.""",
+    ),
     Page("REG008", "image-not-fetched", "Parts of a locked image are not in the store, and nothing may be fetched now."),
 )
 

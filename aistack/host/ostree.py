@@ -105,6 +105,7 @@ def _texts(values: dict[str, object]) -> dict[str, str]:
     for name, value in values.items():
         if not isinstance(value, str):
             raise TypeError(f"{name} is no text")
+        value.encode()  # a lone surrogate is JSON's, and nobody else's
     return cast("dict[str, str]", values)
 
 

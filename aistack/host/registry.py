@@ -19,6 +19,10 @@ from aistack.host.store import Store
 
 LICENCES = "org.opencontainers.image.licenses"
 
+_UNREAD = "(?:invalid character|json: |unsupported schema version)"
+NO_MANIFEST = rf"parsing manifest for image: {_UNREAD}|image from source \S+: {_UNREAD}|^{_UNREAD}"
+"""What skopeo says of a manifest that came and is none, or not of the type that the registry calls it."""
+
 Advance = Callable[[str, int, int | None], None]
 
 
@@ -185,6 +189,11 @@ def refused(reference: str, said: str, *, taking: bool = False) -> DiagnosticErr
             "or describe the registry in registries.conf",
         )
         return unable("REG005", "registry-not-trusted", f"{host} does not prove by TLS that it is {host}", why=why, hints=hints)
+    if re.search(r"rejected by policy|trust policy|invalid policy", said):
+        message, hint = f"this machine's policy.json does not let {reference} in", "on a node it is the one in /usr/lib/aistack"
+        return unable("REG010", "image-not-allowed", message, why=why, hints=(hint,))
+    if re.search(NO_MANIFEST, said):
+        return oci.not_an_image(reference, said[: process.MOST_OF_A_LINE])
     if re.search(r"image rejected|signature", said, re.IGNORECASE):
         hints = (
             "aistack push RECIPE --to REFERENCE --sign-by KEY",

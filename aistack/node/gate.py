@@ -6,7 +6,7 @@ from typing import Any
 
 from aistack import __version__
 from aistack.facts.device_readings import Accelerators, to_plain
-from aistack.node.results import Cause, Outcome, Result, verdict
+from aistack.node.results import Result, verdict
 
 SCHEMA, CHECK_SCHEMA = "aistack/boot-report/v1", "aistack/node-check/v1"
 """Of what a gate writes, and of what `node check` prints: the same, less what only a boot has."""
@@ -53,28 +53,6 @@ def document(
             "log": [event.told for event in seen.log.value or ()],
         }
     return report
-
-
-def results(report: Any) -> tuple[Result, ...]:
-    """The results of a report as `document` made it; raises KeyError, TypeError, ValueError or AttributeError where it is none."""
-    return tuple(
-        Result(
-            name=_text(item["name"]),
-            outcome=Outcome(item["outcome"]),
-            cause=Cause(item["cause"]) if item["cause"] else None,
-            message=_text(item["message"]),
-            evidence=tuple(item["evidence"].items()),
-            action=item["action"],
-            device=_text(item["device"]) if item["device"] is not None else None,
-        )
-        for item in report["results"]
-    )
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
 
 
 def lines(phase: str, results: tuple[Result, ...]) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from aistack.facts.readings import AppsReadings, AppState, Reading, UnitState
 from aistack.host.probes import services
 from aistack.host.probes.deployment import booted
 from aistack.host.probes.reading import inside, read
-from aistack.node import gate, state, telling
+from aistack.node import state, telling
 from aistack.node.agent import EXIT_CODES, RETRY_SECONDS, RUN, publish
 from aistack.node.decide import MOST_ATTEMPTS, Action, Decision, Situation, State, decide
 from aistack.node.deployments import Deployments
@@ -171,12 +170,9 @@ def _is_settled(app: AppState) -> bool:
 
 
 def _read_first_gate(root: Path) -> tuple[Result, ...]:
-    def load() -> tuple[Result, ...]:
-        return gate.results(json.loads(inside(root, f"{RUN}/check.json").read_text()))
-
-    reading = read(f"{RUN}/check.json", load)
+    reading = telling.left(root, "check")
     if reading.value is not None:
-        return reading.value
+        return reading.value.results
     return (Result(name="check", outcome=Outcome.UNKNOWN, message=f"the first gate left no answer: {reading.error}"),)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.host import durable
@@ -63,11 +64,11 @@ def load(path: Path) -> State:
             raise ValueError(f"its schema is `{document['schema']}`")
         experiment, reboots = document["experiment"], document.get("reboots")
         return State(
-            confirmed=document["confirmed"],
-            quarantined=tuple(document["quarantined"]),
-            experiment=None if experiment is None else Experiment(digest=experiment["digest"], failed=tuple(experiment["failed"])),
-            unfit=document["unfit"],
-            reboots=None if reboots is None else Reboots(digest=reboots["digest"], times=int(reboots["times"])),
+            confirmed=None if document["confirmed"] is None else _name(document["confirmed"]),
+            quarantined=_names(document["quarantined"]),
+            experiment=None if experiment is None else Experiment(digest=_name(experiment["digest"]), failed=_names(experiment["failed"])),
+            unfit=None if document["unfit"] is None else _name(document["unfit"]),
+            reboots=None if reboots is None else Reboots(digest=_name(reboots["digest"]), times=_times(reboots["times"])),
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise unable(
@@ -77,6 +78,24 @@ def load(path: Path) -> State:
             why=(repr(error),),
             hints=(f"look at it, then remove it: rm {path}",),
         ) from error
+
+
+def _name(said: Any) -> str:
+    if not isinstance(said, str) or not said.isprintable():
+        raise TypeError(f"{said!r} is no name")
+    return said
+
+
+def _names(said: Any) -> tuple[str, ...]:
+    if not isinstance(said, list):
+        raise TypeError(f"{said!r} is no list")
+    return tuple(map(_name, said))
+
+
+def _times(said: Any) -> int:
+    if type(said) is not int:
+        raise TypeError(f"{said!r} is no number of times")
+    return said
 
 
 def recovered(root: Path, say: Say) -> State:

@@ -26,6 +26,7 @@ class Status:
 
     `booted` is the running image's digest, `deployment` its `CHECKSUM.SERIAL`; `live` is that of the image whose apps and models replaced
     its own since. `gates` are what check and confirm wrote at this boot, and the watch after them.
+    `follows_error` is why nobody can tell which image it follows.
     `last_update` is what `node update` remembered, `last_change` what the second gate did lately that changed something.
     """
 
@@ -39,6 +40,7 @@ class Status:
     state: State
     trial: Trial | None
     follows: str | None
+    follows_error: str | None = None
     window: str | None
     gates: Mapping[str, Document]
     last_update: Document | None
@@ -110,6 +112,7 @@ def document(status: Status) -> dict[str, Any]:
         "unfit": state.unfit,
         "trial": {"tries": status.trial.tries, "booted": status.on_trial} if status.trial else None,
         "follows": status.follows,
+        "follows_error": status.follows_error,
         "window": status.window,
         "last_update": status.last_update,
         "last_change": status.last_change,
@@ -134,7 +137,7 @@ def lines(status: Status) -> Iterator[str]:
         "confirmed": status.state.confirmed or "none",
         "quarantined": ", ".join(status.state.quarantined) or "none",
         "unfit": f"yes, with {status.state.unfit}" if status.state.unfit else "no",
-        "follows": f"{status.follows or 'no image'}, {f'may reboot {status.window}' if status.window else 'never reboots by itself'}",
+        "follows": f"{_followed(status)}, {f'may reboot {status.window}' if status.window else 'never reboots by itself'}",
         "last update": _event(status.last_update, "outcome"),
         "last change": _event(status.last_change, "action"),
         "check": status.outcome("check") or "has not run",
@@ -162,7 +165,12 @@ def banner(status: Status) -> tuple[str, str]:
         second = f"last update: {_event(status.last_update, 'outcome')}"
     else:
         second = f"follows {status.follows}" if status.follows else "follows no image: `aistack node update --to HOST/REPOSITORY:TAG`"
+        second = status.follows_error or second
     return first, second
+
+
+def _followed(status: Status) -> str:
+    return status.follows_error or status.follows or "no image"
 
 
 def _standing(status: Status) -> str:

@@ -14,14 +14,18 @@ from typing import Any
 from aistack.compose.lock import LockFormatError, decode, identity
 from aistack.diagnostics import DiagnosticError
 from aistack.facts import events
+from aistack.facts.following import SEALED_FORM
+from aistack.facts.readings import Reading
 from aistack.host import durable, grub, journal
 from aistack.host.probes import deployment
 from aistack.host.probes.reading import inside, read
-from aistack.node import gate, metrics, state, update
+from aistack.node import metrics, state, update
 from aistack.node.agent import BANNER, RUN, put, text
 from aistack.node.decide import Action, Decision
 from aistack.node.deployments import Deployments
 from aistack.node.first_gate import lock_text
+from aistack.node.fleet_reading import NodeReport
+from aistack.node.fleet_reading import decode as decode_report
 from aistack.node.results import Outcome, Verdict
 from aistack.node.status import Status, banner
 
@@ -70,6 +74,7 @@ def look(root: Path, deployments: Deployments) -> Status:
     """The node's status now; what cannot be read is left out, save a damaged state, which raises DiagnosticError."""
     listed, booted, in_force = read("deployments", deployments.listed), deployment.booted(root).value, deployment.deployment(root).value
     name, whole, settings = _lock(root)
+    follows = read("held", lambda: update.followed(root, listed.value or ()))
     gates = {phase: said for phase in ("check", "confirm", "watch") if (said := _gate(root, phase))}
     return Status(
         lock_name=name,
@@ -81,11 +86,12 @@ def look(root: Path, deployments: Deployments) -> Status:
         deployments=listed,
         state=state.load(inside(root, state.PATH)),
         trial=read("GRUB's environment", lambda: grub.trial(inside(root, str(grub.PATH)))).value,
-        follows=update.followed(root, listed.value or ()),
+        follows=follows.value,
+        follows_error=follows.error,
         window=update.credential(root, "aistack.window") or settings.get("window"),
         gates=gates,
-        last_update=_document(root, update.LAST),
-        last_change=_document(root, CHANGE),
+        last_update=_event(root, update.LAST, "outcome"),
+        last_change=_event(root, CHANGE, "action"),
     )
 
 
@@ -109,11 +115,31 @@ def _lock(root: Path) -> tuple[str, str | None, dict[str, str]]:
     return lock.name, identity(lock), dict(lock.node)
 
 
+def left(root: Path, phase: str) -> Reading[NodeReport]:
+    """What a gate, or the watch, left at this boot, if it has the form of a report."""
+    path = f"{RUN}/{phase}.json"
+    return read(path, lambda: decode_report(inside(root, path).read_text(), path))
+
+
 def _gate(root: Path, phase: str) -> dict[str, Any] | None:
-    """What a gate wrote; None where it wrote nothing, or what is there is none of its reports."""
-    said = _document(root, f"{RUN}/{phase}.json")
-    return said if said and read(phase, lambda: (Outcome(said["outcome"]), gate.results(said))).value is not None else None
+    """A report as it was written, None where there is none; of one that is damaged, that nobody can tell what it found."""
+    path = inside(root, f"{RUN}/{phase}.json")
+    if not path.exists():
+        return None
+    if error := left(root, phase).error:
+        damaged = {"name": phase, "outcome": Outcome.UNKNOWN.value, "message": f"`{path}` is damaged: {error}", "device": None}
+        return {"outcome": Outcome.UNKNOWN.value, "results": [damaged]}
+    return dict(json.loads(path.read_text()))
 
 
-def _document(root: Path, path: str) -> dict[str, Any] | None:
-    return read(path, lambda: json.loads(inside(root, path).read_text())).value
+def _event(root: Path, path: str, key: str) -> dict[str, Any] | None:
+    """What an update, or a decision, is remembered to have come to; None where nobody can read that."""
+
+    def load() -> dict[str, Any]:
+        said: dict[str, Any] = json.loads(inside(root, path).read_text())
+        if not all(isinstance(said[name], str) for name in ("time", "because", key)):
+            raise TypeError(f"{path} lacks a text")
+        datetime.datetime.strptime(said["time"], SEALED_FORM)
+        return said
+
+    return read(path, load).value

@@ -17,8 +17,8 @@ from typing import IO, Any
 from aistack.compose.render.policy import POLICY
 from aistack.diagnostics import Diagnostic, Severity, refuse, unable
 from aistack.facts import events
-from aistack.facts.following import REFERENCE, SEALED_LABEL
-from aistack.host import durable, journal, registry
+from aistack.facts.following import DIGEST, REFERENCE, SEALED_LABEL
+from aistack.host import durable, journal, oci, registry
 from aistack.host.ostree import VERSION_LABEL
 from aistack.host.probes.reading import inside, read
 from aistack.node import following
@@ -37,8 +37,11 @@ REGISTRY = {"aistack.registry-auth": "REGISTRY_AUTH_FILE", "aistack.registry-ca"
 """Credentials that are skopeo's to read, and the variables that name their files: Go looks for certificates in /etc/ssl/certs as well."""
 EVENTS = {"staged": events.STAGED, "failed": events.NOT_UPDATED, "live": events.REPLACED, "undone": events.NOT_REPLACED}
 """What an outcome is to the journal; the others are told to whoever asked alone."""
+ANEW = "and name the image anew: aistack node update --to HOST/REPOSITORY:TAG@DIGEST"
 OWN = "localhost/"
 """Begins the reference of a node that follows nothing: its disk was made without a registry's name."""
+LONGEST_LABEL = 255
+"""Characters of a version, or of a time."""
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -104,7 +107,7 @@ def use_credentials(root: Path) -> None:
 def followed(root: Path, listed: Sequence[Listed]) -> str | None:
     """HOST/REPOSITORY:TAG that this node follows: the credential's, else that of what is staged or booted; None where it follows none.
 
-    With @DIGEST while the node is held to one image.
+    With @DIGEST while the node is held to one image. Raises DiagnosticError (exit 3) where nobody can tell whether it is.
     """
     said = [one for one in sorted(listed, key=lambda one: not one.staged) if one.staged or one.booted]
     by_digest = {named.partition("@")[2]: named for named in held(root)}
@@ -136,8 +139,21 @@ def asked(root: Path, to: str | None, listed: Sequence[Listed]) -> str | None:
 
 
 def held(root: Path) -> tuple[str, ...]:
-    """The images that the node was held to, the last one first; none where it was not, or nobody can read it."""
-    return tuple(read(HELD, lambda: inside(root, HELD).read_text().split()).value or ())
+    """The images that the node was held to, the last one first; none where it was not.
+
+    Raises DiagnosticError (exit 3) where the file cannot be read: taken for none, it would end what somebody ordered by hand.
+    """
+    path = inside(root, HELD)
+    try:
+        named = tuple(path.read_text().split())
+        if not all(re.fullmatch(f"{REFERENCE}{DIGEST}", one) for one in named):
+            raise ValueError("it names something else than images by their digests")
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError) as error:
+        message, hints = "nobody can tell which image this node is held to", (f"look at it, then remove it: rm {path}", ANEW)
+        raise unable("UPD014", "held-damaged", message, why=(f"{path}: {error}",), hints=hints) from error
+    return named
 
 
 def hold(root: Path, named: str, listed: Sequence[Listed]) -> None:
@@ -153,9 +169,16 @@ def hold(root: Path, named: str, listed: Sequence[Listed]) -> None:
 
 
 def offered(reference: str) -> Offer:
-    """The image that HOST/REPOSITORY:TAG[@DIGEST] names now. Raises DiagnosticError (exit 3): see host/registry.py."""
+    """The image that HOST/REPOSITORY:TAG[@DIGEST] names now.
+
+    Raises DiagnosticError (exit 3): see host/registry.py, and where a label that is told to terminals and journals is no plain text.
+    """
     named, _, _ = reference.partition("@")
     digest, labels = registry.labels(reference, ARCHITECTURES[os.uname().machine])
+    for label in (VERSION_LABEL, SEALED_LABEL):
+        said = labels.get(label, "")
+        if not said.isprintable() or len(said) > LONGEST_LABEL:
+            raise oci.not_an_image(reference, f"its label {label} is no plain text: {said[:LONGEST_LABEL]!a}")
     return Offer(image=Image(reference=named, digest=digest), version=labels.get(VERSION_LABEL), sealed=labels.get(SEALED_LABEL, ""))
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from aistack.facts import events
 from aistack.host import journal
-from aistack.host.probes.reading import inside, read
 from aistack.node import gate, telling
-from aistack.node.agent import EXIT_CODES, RUN, report
+from aistack.node.agent import EXIT_CODES, report
 from aistack.node.deployments import Deployments
 from aistack.node.first_gate import look
 from aistack.node.results import Outcome, Result, verdict
@@ -38,7 +36,8 @@ def run_watch(root: Path, deployments: Deployments) -> int:
 
 def _reported(root: Path, phase: str) -> dict[str, str] | None:
     """What is not healthy in a gate's report; None where there is none, or it is damaged."""
-    return read(phase, lambda: _bad(gate.results(json.loads(inside(root, f"{RUN}/{phase}.json").read_text())))).value
+    report = telling.left(root, phase).value
+    return None if report is None else _bad(report.results)
 
 
 def _bad(results: Iterable[Result]) -> dict[str, str]:
