@@ -212,6 +212,27 @@ def test_what_a_node_told_earlier_and_is_damaged_stops_nothing(
     assert capsys.readouterr().err == ""
 
 
+def test_a_node_that_remembers_nothing_readable_still_tells(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    engine = Bootloader(order=[MANIFEST])
+    path = tree / state.PATH.lstrip("/")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{")
+    agent.run_check(tree)
+    assert second_gate.run_confirm(tree, engine) == 3, "nothing is decided on a guess"
+    metrics = (tree / "run/aistack/metrics.prom").read_text()
+    assert "aistack_node_state_readable 0\n" in metrics and "aistack_node_confirmed" not in metrics and "aistack_node_info{" in metrics
+    assert "is not a node's state" in (tree / "run/issue.d/50-aistack.issue").read_text()
+    capsys.readouterr()
+    assert node_status(root=tree, deployments=engine) == 3
+    said = capsys.readouterr().out
+    assert f"booted       {MANIFEST}" in said and "confirmed    nobody can tell" in said and "is not a node's state" in said
+    assert node_status(as_json=True, root=tree, deployments=engine) == 3
+    assert json.loads(capsys.readouterr().out)["state_error"].startswith("`")
+    path.unlink()
+    telling.tell(tree, engine)
+    assert "aistack_node_state_readable 1\n" in (tree / "run/aistack/metrics.prom").read_text()
+
+
 def test_a_first_gate_whose_answer_is_damaged_could_not_tell(tree: Path) -> None:
     (tree / "run/aistack").mkdir(parents=True)
     for text in WRONG:

@@ -64,7 +64,15 @@ def test_the_metrics_are_read_by_prometheus_itself() -> None:
     told = samples(STATUS)
     assert told["info"] == {(("digest", MANIFEST), ("lock", STATUS.lock), ("name", "l4"), ("version", "2")): 1}
     plain = {name: values[()] for name, values in told.items() if () in values}
-    wanted = {"confirmed": 0, "unfit": 0, "on_trial": 1, "quarantined_images": 1, "update_staged": 1, "rollback_possible": 1}
+    wanted = {
+        "state_readable": 1,
+        "confirmed": 0,
+        "unfit": 0,
+        "on_trial": 1,
+        "quarantined_images": 1,
+        "update_staged": 1,
+        "rollback_possible": 1,
+    }
     assert plain == wanted
     assert {labels[1][1]: value for labels, value in told["gate_outcome"].items()} == {
         "healthy": 1, "degraded": 0, "unknown": 0, "unhealthy": 0,

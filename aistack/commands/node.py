@@ -52,7 +52,7 @@ def node_check(
 def node_status(*, as_json: bool = False, root: Path = Path("/"), deployments: Deployments | None = None) -> ExitCode:
     """Say what is booted, staged, confirmed, quarantined, what the gates found at this boot, and what the last update came to.
 
-    Exit 0 on an aistack node; 1 on any other machine, with that said plainly.
+    Exit 0 on an aistack node, 3 where nobody can tell what it remembers; 1 on any other machine, with that said plainly.
     """
     text = lock_text(root)
     if text.value is None:
@@ -66,7 +66,7 @@ def node_status(*, as_json: bool = False, root: Path = Path("/"), deployments: D
     else:
         for line in words.lines(status):
             print(line)
-    return ExitCode.OK
+    return ExitCode.UNABLE if status.state_error else ExitCode.OK
 
 
 def not_a_node(why: str | None) -> DiagnosticError:

@@ -37,14 +37,13 @@ def _metrics(status: Status) -> Iterator[tuple[str, str, list[Sample]]]:
     state, listed = status.state, status.deployments.value
     image = {"name": status.lock_name, "digest": status.booted or "", "version": status.version or "", "lock": status.lock or ""}
     yield "info", "The booted system image.", [(image, 1)]
-    yield (
-        "confirmed",
-        "Whether the booted system image passed both gates.",
-        [({}, status.booted is not None and status.booted == state.confirmed)],
-    )
-    yield "unfit", "Whether no system image makes this machine serve.", [({}, state.unfit is not None)]
+    yield "state_readable", "Whether the node can read what it remembers.", [({}, status.state_error is None)]
+    if status.state_error is None:
+        confirmed = status.booted is not None and status.booted == state.confirmed
+        yield "confirmed", "Whether the booted system image passed both gates.", [({}, confirmed)]
+        yield "unfit", "Whether no system image makes this machine serve.", [({}, state.unfit is not None)]
+        yield "quarantined_images", "System images that were undone on this node.", [({}, len(state.quarantined))]
     yield "on_trial", "Whether the booted system image has still to prove itself.", [({}, status.on_trial)]
-    yield "quarantined_images", "System images that were undone on this node.", [({}, len(state.quarantined))]
     if listed is not None:
         yield "update_staged", "Whether the next orderly reboot starts another system image.", [({}, status.staged is not None)]
         yield "rollback_possible", "Whether there is a deployment to go back to.", [({}, status.rollback is not None)]

@@ -47,6 +47,7 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
             hints = tuple(hint for diagnostic in error.diagnostics for hint in diagnostic.hints)
             lost = Result(name="state", outcome=Outcome.UNKNOWN, message=str(error), action="; ".join(hints) or None)
             publish("confirm", (*results, lost), root)
+            telling.tell(root, deployments)
             return int(EXIT_CODES[Outcome.UNKNOWN])
         if decided is not None:
             break

@@ -26,7 +26,8 @@ class Status:
 
     `booted` is the running image's digest, `deployment` its `CHECKSUM.SERIAL`; `live` is that of the image whose apps and models replaced
     its own since. `gates` are what check and confirm wrote at this boot, and the watch after them.
-    `follows_error` is why nobody can tell which image it follows.
+    `state` is empty where `state_error` says why nobody can tell what the node remembers; `follows_error` is why nobody can tell which
+    image it follows.
     `last_update` is what `node update` remembered, `last_change` what the second gate did lately that changed something.
     """
 
@@ -38,6 +39,7 @@ class Status:
     deployment: str | None
     deployments: Reading[tuple[Listed, ...]]
     state: State
+    state_error: str | None = None
     trial: Trial | None
     follows: str | None
     follows_error: str | None = None
@@ -110,6 +112,7 @@ def document(status: Status) -> dict[str, Any]:
         "quarantined": list(state.quarantined),
         "experiment": asdict(state.experiment) if state.experiment else None,
         "unfit": state.unfit,
+        "state_error": status.state_error,
         "trial": {"tries": status.trial.tries, "booted": status.on_trial} if status.trial else None,
         "follows": status.follows,
         "follows_error": status.follows_error,
@@ -127,6 +130,7 @@ def document(status: Status) -> dict[str, Any]:
 
 def lines(status: Status) -> Iterator[str]:
     """The status for a person, the most important first."""
+    unknown = "nobody can tell" if status.state_error else None
     rows = {
         "name": status.lock_name,
         "booted": f"{status.booted or 'nobody can tell'}, version {status.version or 'unknown'}, {_standing(status)}",
@@ -134,9 +138,9 @@ def lines(status: Status) -> Iterator[str]:
         "staged": _image(status.staged),
         "next boot": _image(status.next_boot) if status.next_boot else "nobody can tell",
         "rollback": _image(status.rollback),
-        "confirmed": status.state.confirmed or "none",
-        "quarantined": ", ".join(status.state.quarantined) or "none",
-        "unfit": f"yes, with {status.state.unfit}" if status.state.unfit else "no",
+        "confirmed": status.state.confirmed or unknown or "none",
+        "quarantined": ", ".join(status.state.quarantined) or unknown or "none",
+        "unfit": f"yes, with {status.state.unfit}" if status.state.unfit else unknown or "no",
         "follows": f"{_followed(status)}, {f'may reboot {status.window}' if status.window else 'never reboots by itself'}",
         "last update": _event(status.last_update, "outcome"),
         "last change": _event(status.last_change, "action"),
@@ -144,6 +148,8 @@ def lines(status: Status) -> Iterator[str]:
         "confirm": status.outcome("confirm") or "has not run",
         "watch": status.outcome("watch") or "has not run",
     }
+    if status.state_error:
+        rows["state"] = f"{status.state_error}; until it is mended no update is taken: look at it, then remove it"
     if status.deployments.error:
         rows["deployments"] = f"cannot be read: {status.deployments.error}"
     yield from (f"{name:<12} {text}" for name, text in rows.items())
@@ -157,8 +163,8 @@ def banner(status: Status) -> tuple[str, str]:
     failed = [
         result["message"] for gate in status.gates.values() for result in gate["results"] if result["outcome"] in ("unhealthy", "unknown")
     ]
-    if failed:
-        second = failed[0]
+    if status.state_error or failed:
+        second = status.state_error or failed[0]
     elif status.staged:
         second = f"staged: {_image(status.staged)}; the next orderly reboot starts it"
     elif status.last_update:
@@ -174,6 +180,8 @@ def _followed(status: Status) -> str:
 
 
 def _standing(status: Status) -> str:
+    if status.state_error:
+        return "nobody can tell whether it is confirmed"
     if status.state.unfit is not None:
         return "UNFIT"
     if status.booted is not None and status.booted == status.state.confirmed:

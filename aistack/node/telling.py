@@ -21,7 +21,7 @@ from aistack.host.probes import deployment
 from aistack.host.probes.reading import inside, read
 from aistack.node import metrics, state, update
 from aistack.node.agent import BANNER, RUN, put, text
-from aistack.node.decide import Action, Decision
+from aistack.node.decide import Action, Decision, State
 from aistack.node.deployments import Deployments
 from aistack.node.first_gate import lock_text
 from aistack.node.fleet_reading import NodeReport
@@ -71,10 +71,11 @@ def decided(root: Path, decision: Decision, verdict: Verdict, booted: str | None
 
 
 def look(root: Path, deployments: Deployments) -> Status:
-    """The node's status now; what cannot be read is left out, save a damaged state, which raises DiagnosticError."""
+    """The node's status now; of what cannot be read it says why, or it is left out."""
     listed, booted, in_force = read("deployments", deployments.listed), deployment.booted(root).value, deployment.deployment(root).value
     name, whole, settings = _lock(root)
     follows = read("held", lambda: update.followed(root, listed.value or ()))
+    remembered = read(state.PATH, lambda: state.load(inside(root, state.PATH)))
     gates = {phase: said for phase in ("check", "confirm", "watch") if (said := _gate(root, phase))}
     return Status(
         lock_name=name,
@@ -84,7 +85,8 @@ def look(root: Path, deployments: Deployments) -> Status:
         commit=booted.commit if booted else None,
         deployment=f"{booted.commit}.{booted.serial}" if booted else None,
         deployments=listed,
-        state=state.load(inside(root, state.PATH)),
+        state=remembered.value or State(),
+        state_error=remembered.error,
         trial=read("GRUB's environment", lambda: grub.trial(inside(root, str(grub.PATH)))).value,
         follows=follows.value,
         follows_error=follows.error,
