@@ -330,7 +330,9 @@ def left_compiler(random: Random, base: Base) -> Fault:
 def cut_initramfs(random: Random, base: Base) -> Fault:
     path = f"{trees(base.files)[0].folder}/initramfs.img"
     data = base.data[path]
-    return Fault("readable-binaries", path, {path: data[: random.randrange(200, len(data) - 1)]}, frozenset({"initramfs-modules"}))
+    return Fault(
+        "readable-binaries", path, {path: data[: random.randrange(200, len(data) - 1)]}, frozenset({"initramfs-modules", "initramfs-start"})
+    )
 
 
 def older_initramfs(random: Random, base: Base) -> Fault:
@@ -342,11 +344,20 @@ def older_initramfs(random: Random, base: Base) -> Fault:
     return Fault("initramfs-modules", _short(path), _packed(path, raw + bytes(random.randrange(1, 9))), PACKAGE)
 
 
+def gutted_initramfs(random: Random, base: Base) -> Fault:
+    """Whoever made it had no module for this kind of system."""
+    path = f"{trees(base.files)[0].folder}/initramfs.img"
+    starts = {"init": b"#!/init\n", "usr/lib/ostree/ostree-prepare-root": elf_samples.binary()}
+    gone = random.choice(sorted(starts))
+    left = {name: data for name, data in starts.items() if name != gone}
+    return Fault("initramfs-start", gone.rpartition("/")[2], {path: elf_samples.initramfs(left)})
+
+
 KINDS: tuple[Kind, ...] = (
     flipped_module, cut_module, other_checksum, no_checksum, other_kernel, exchanged_modules, lost_module, foreign_module, rival,
     second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
     helper_of_udev, lent_file, not_blacklisted, own_driver_off, writable, set_id, strange_owner, changed_package, lost_file, other_digest,
-    edited_lock, left_key, left_compiler, cut_initramfs, older_initramfs,
+    edited_lock, left_key, left_compiler, cut_initramfs, older_initramfs, gutted_initramfs,
 )  # fmt: skip
 """Every kind of fault."""
 

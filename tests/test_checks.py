@@ -157,6 +157,7 @@ FAULTS: list[tuple[str, Files, str]] = [
         at("initramfs.img", initramfs({JBD2: MODULES[JBD2]}, more={f"{FOLDER[1:]}/modules.dep": b""})),
         f"initramfs.img: {FOLDER}/modules.dep does not know {JBD2}",
     ),
+    ("initramfs-start", at("initramfs.img", initramfs({EXT4: MODULES[EXT4]}, starts={})), "initramfs.img: /init is not there"),
     ("driver-versions", at(NVIDIA, driver_module(more=[("version", "550.90.07"), ("alias", CLAIM)])), f"{NVIDIA} is of 550.90.07"),
     (
         "driver-versions",

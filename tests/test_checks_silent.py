@@ -414,7 +414,12 @@ def test_who_signed_the_modules_is_told(base: Filesystem, tmp_path: Path) -> Non
 
 def test_an_image_for_another_processor_is_held_to_that_one(base: Filesystem, tmp_path: Path) -> None:
     modules = {path: module(path.rpartition("/")[2].partition(".")[0], machine=AARCH64, needs={"printk": 0x11}) for path in (EXT4, JBD2)}
-    image = {**tree_of(modules, {}, aliases=[], inside=()), "/usr/bin/tool": FOREIGN, "/usr/bin/old": elf_samples.binary(machine=40)}
+    image = {
+        **tree_of(modules, {}, aliases=[]),
+        **at("initramfs.img", initramfs({}, starts={"init": FOREIGN})),
+        "/usr/bin/tool": FOREIGN,
+        "/usr/bin/old": elf_samples.binary(machine=40),
+    }
     for kernel in (
         elf_samples.zboot_kernel(gzip.compress(elf_samples.flat_kernel(KERNEL)), "gzip"),
         elf_samples.flat_kernel(KERNEL),

@@ -33,7 +33,7 @@ TEXTS = re.compile(
 
 def wanted(path: str) -> bool:
     """The files whose contents these checks read as text."""
-    return bool(TEXTS.fullmatch(path)) or cmdline.wanted(path) or references.wanted(path) or packages.wanted(path)
+    return path == initramfs.INIT or bool(TEXTS.fullmatch(path)) or cmdline.wanted(path) or references.wanted(path) or packages.wanted(path)
 
 
 def checks(expected: Expected) -> tuple[Check, ...]:
