@@ -117,6 +117,13 @@ def driver_module(**how: object) -> bytes:
     return module("nvidia", **{**usual, **how})  # type: ignore[arg-type]
 
 
+MODPROBE = b"""blacklist nouveau
+install nvidia modprobe -i nvidia-current $CMDLINE_OPTS
+install nvidia-uvm modprobe nvidia ; modprobe -i nvidia-current-uvm $CMDLINE_OPTS
+"""
+"""How programs find the driver by the names that it has everywhere."""
+
+
 def driver() -> dict[str, bytes]:
     """A kernel's folder with NVIDIA's driver, and all that belongs to it."""
     needs = {"printk": 0x11, "nvidia_get": 0x66}
@@ -126,7 +133,7 @@ def driver() -> dict[str, bytes]:
     return {
         **tree(modules, {**DEPENDENCIES, UVM: [NVIDIA]}, aliases=[*ALIASES, (CLAIM, "nvidia_current")]),
         LOADER: elf_samples.binary(soname="ld-linux-x86-64.so.2"),
-        "/etc/modprobe.d/nvidia.conf": b"blacklist nouveau\ninstall nvidia modprobe -i nvidia-current $CMDLINE_OPTS\n",
+        "/etc/modprobe.d/nvidia.conf": MODPROBE,
         FIRMWARE: elf_samples.firmware(DRIVER),
         f"{LIBRARIES}/libcuda.so.{DRIVER}": elf_samples.binary(soname="libcuda.so.1", behind=said),
         f"{LIBRARIES}/libnvidia-ml.so.{DRIVER}": elf_samples.binary(soname="libnvidia-ml.so.1", behind=said),

@@ -264,6 +264,13 @@ def own_driver_off(random: Random, base: Base) -> Fault:
     return Fault("driver-enabled", name, {f"/etc/modprobe.d/{random.randrange(100)}.conf": word.format(name).encode() + b"\n"})
 
 
+def other_alias(random: Random, base: Base) -> Fault:
+    """Whoever asks for the driver by the name that it has everywhere gets something else."""
+    name = random.choice(("nvidia", "nvidia-uvm"))
+    text = f"alias {name} {random.choice(('off', 'nouveau', 'none'))}\n"
+    return Fault("driver-enabled", name.replace("-", "_"), {f"/etc/modprobe.d/{random.randrange(100)}.conf": text.encode()})
+
+
 def _file(random: Random, base: Base) -> str:
     return random.choice([path for path in sorted(base.data) if path.startswith(("/usr/bin/", "/usr/lib/systemd/", "/etc/modprobe.d"))])
 
@@ -356,8 +363,8 @@ def gutted_initramfs(random: Random, base: Base) -> Fault:
 KINDS: tuple[Kind, ...] = (
     flipped_module, cut_module, other_checksum, no_checksum, other_kernel, exchanged_modules, lost_module, foreign_module, rival,
     second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
-    helper_of_udev, lent_file, not_blacklisted, own_driver_off, writable, set_id, strange_owner, changed_package, lost_file, other_digest,
-    edited_lock, left_key, left_compiler, cut_initramfs, older_initramfs, gutted_initramfs,
+    helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, writable, set_id, strange_owner, changed_package, lost_file,
+    other_digest, edited_lock, left_key, left_compiler, cut_initramfs, older_initramfs, gutted_initramfs,
 )  # fmt: skip
 """Every kind of fault."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from images_read import Files, read
-from kernel_samples import FOLDER, at, driver_module, module, tree
+from kernel_samples import CLAIM, FOLDER, at, driver_module, module, tree
 from test_checks import EXPECTED, base, judged
 
 from aistack.compose.checks import claims, cmdline
@@ -93,6 +93,7 @@ def without_lock(base: Filesystem) -> Filesystem:
     return replace(base, entries={path: entry for path, entry in base.entries.items() if path != LOCK_PATH})
 
 
+NVIDIA_CONF, DEVICE = "/etc/modprobe.d/nvidia.conf", "pci:v000010DEd000027B8sv00000000sd00000000bc03sc"
 NOT_LISTED = "nouveau is for the same devices, and not blacklisted"
 TAKEN = "vfio-pci is told to take 10de:27b8 before the driver can"
 
@@ -177,6 +178,30 @@ STOCK = (
             {GRUB: b"GRUB_CMDLINE_LINUX=a\n", f"{GRUB}.d/9.cfg": b'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX module_blacklist=nvidia"\n'},
             "nvidia is blacklisted",
         ),
+        (lines(f"alias {CLAIM} off"), f"modprobe's aliases give {DEVICE}02i00 to off, and not to the accelerator's driver"),
+        (lines("alias pci:v000010DEd000027B8sv*sd*bc*sc*i* nouveau\nalias pci:* vfio-pci"), "to nouveau and vfio_pci, and not to"),
+        (lines("alias pci:v000010de* off"), ""),  # it is not how the kernel writes it
+        (lines(f"alias {CLAIM} nvidia\nalias {CLAIM} off"), ""),  # every alias counts
+        (lines(f"alias {CLAIM} nvidia-current-uvm"), ""),  # which needs it
+        (lines("alias pci:v000010DEd*sv000010DEsd*bc03sc02i00* off\nalias pci:v000010DEd00002236sv*sd*bc03sc02i00* off"), ""),
+        (lines(f"alias {CLAIM} some\ninstall some /usr/local/bin/load"), ""),
+        ({NVIDIA_CONF: b"blacklist nouveau\n"}, "modprobe does not find updates/dkms/nvidia-current.ko as nvidia, which programs ask for"),
+        ({NVIDIA_CONF: b"install nvidia modprobe -i nvidia-current"}, "does not find updates/dkms/nvidia-current-uvm.ko as nvidia_uvm"),
+        (lines("alias nvidia off"), "does not find updates/dkms/nvidia-current.ko as nvidia"),
+        (lines("alias nvidia-current-uvm off"), "modprobe loads off in the place of nvidia_uvm"),
+        ({NVIDIA_CONF: b"alias nvidia nvidia-current\nalias nvidia-uvm nvidia-current-uvm\n"}, ""),
+        ({NVIDIA_CONF: b"", "/etc/modules-load.d/a.conf": b"# ours\nnvidia-current\n nvidia-current-uvm\n"}, ""),
+        ({NVIDIA_CONF: b"", LINE: b"modules-load=nvidia-current,nvidia-current-uvm\n"}, ""),
+        ({NVIDIA_CONF: b"", "/etc/modules": b"nvidia-current\n", "/usr/lib/modules-load.d/a.conf": "/etc/modules"}, "as nvidia_uvm"),
+        (
+            {
+                NVIDIA_CONF: b"",
+                "/usr/lib/modules-load.d/a.conf": b"nvidia-current\nnvidia-current-uvm\n",
+                "/etc/modules-load.d/a.conf": "/dev/null",
+            },
+            "as nvidia, which",
+        ),
+        (lines("alias nouveau off\nalias lbm-nouveau off"), ""),
         (lines(STOCK), ""),
         (lines("install nvidia-current test -e /etc/off || modprobe -i nvidia-current"), ""),
         (lines("install nvidia-current modprobe -i nvidia-tesla || modprobe -i nvidia-current"), ""),

@@ -27,6 +27,7 @@ from aistack.compose.findings import Check
 
 TEXTS = re.compile(
     r"(?:/etc|(?:/usr)?/lib|/usr/local/lib)/.*\.conf"
+    r"|/etc/modules"
     r"|(?:/usr)?/lib/modules/[^/]+/(?:config|modules\.(?:(?:dep|alias)(?:\.bin)?|order)|modules\.builtin\.modinfo)|/boot/config-.*"
 )
 

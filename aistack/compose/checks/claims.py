@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 
+from aistack.compose.checks import drop_ins
 from aistack.compose.checks.cmdline import arguments
 from aistack.compose.checks.expected import Expected
 from aistack.compose.checks.indexes import dependencies
@@ -12,6 +13,8 @@ from aistack.facts import install_lines, kmod, pci
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import module_name
 
+Needed = Mapping[str, frozenset[str]]
+"""Every module that a module needs, as `indexes.dependencies`."""
 CLASSES = ("03", "12")
 """Displays, and accelerators that show nothing; other functions of a product, such as its sound, are of other classes."""
 
@@ -26,6 +29,8 @@ TAKERS = ("vfio_pci", "pci_stub")
 EARLY = ("rd.driver.pre", "modules-load", "modules_load", "rd.modules-load", "rd.modules_load")
 """Arguments that name modules to load before any device has a driver: dracut.cmdline(7), systemd-modules-load.service(8)."""
 ANY_ID = 0xFFFFFFFF
+ASKED = ("nvidia", "nvidia_uvm")
+"""Modules that programs ask for by these names, whatever a distribution calls their files: nvidia-modprobe(1)."""
 
 
 def patterns(aliases: Iterable[str], identity: str = "*:*") -> frozenset[pci.Pattern]:
@@ -98,7 +103,7 @@ def _free(filesystem: Filesystem, tree: Tree, name: str, first: Set[str]) -> Ite
             yield "built into the kernel"
     elif not _is_kept_away(name, filesystem):
         yield "not blacklisted"
-    elif name in first and not _is_powerless(name, configuration(filesystem), arguments(filesystem)):
+    elif name in first and not _is_powerless(name, drop_ins.modprobe(filesystem), arguments(filesystem)):
         yield "loaded before it all the same"
     elif any(_is_free_inside(filesystem, filesystem.initramfs[image], name) for image in tree.images if image in filesystem.initramfs):
         yield "in the initramfs not blacklisted"
@@ -111,7 +116,7 @@ def _is_free_inside(filesystem: Filesystem, inside: Filesystem, name: str) -> bo
 
 def _loaded_first(filesystem: Filesystem, names: Iterable[str]) -> frozenset[str]:
     """What is loaded before modules of those names, as `softdep` and `install` lines or the kernel's arguments say."""
-    settings, told = configuration(filesystem), arguments(filesystem)
+    settings, told = drop_ins.modprobe(filesystem), arguments(filesystem)
     found = _named(told, EARLY)
     for name in names:
         found |= settings.loaded_before(name) | (install_lines.loaded(settings, name) or frozenset())
@@ -123,7 +128,7 @@ def _taken(filesystem: Filesystem, tree: Tree, expected: Expected, first: Set[st
 
     By an argument of the kernel's it is told so to be the first; by an option, when it is loaded, which a device alone never does.
     """
-    settings, told = configuration(filesystem), arguments(filesystem)
+    settings, told = drop_ins.modprobe(filesystem), arguments(filesystem)
     compiled_in = kmod.built_in(filesystem.texts.get(f"{tree.folder}/modules.builtin.modinfo", b""))
     for name in TAKERS:
         modules = any(module_name(path) == name for path in tree.modules)
@@ -148,14 +153,14 @@ def _means(said: str, identity: str) -> bool:
 
 def kept_away(filesystem: Filesystem) -> frozenset[str]:
     """The modules that are said to get no device, by modprobe's configuration or by kernel arguments."""
-    settings, told = configuration(filesystem), arguments(filesystem)
+    settings, told = drop_ins.modprobe(filesystem), arguments(filesystem)
     nothing = {name for name in settings.install if install_lines.loaded(settings, name) == frozenset()}
     return settings.blacklist | _named(told, EVERYWHERE) | nothing | _unbound(settings.options, told)
 
 
 def _is_kept_away(name: str, filesystem: Filesystem, words: tuple[str, ...] = EVERYWHERE, image: Filesystem | None = None) -> bool:
     """Whether a module gets no device for which nobody asks for it, in a file system with the kernel arguments of its image."""
-    settings, told = configuration(filesystem), arguments(image or filesystem)
+    settings, told = drop_ins.modprobe(filesystem), arguments(image or filesystem)
     return name in settings.blacklist | _named(told, words) or _is_powerless(name, settings, told)
 
 
@@ -187,19 +192,9 @@ def _named(told: Iterable[str], words: tuple[str, ...]) -> frozenset[str]:
     return frozenset(kmod.normal(name) for word, _, names in pairs if word in words for name in names.split(",") if name)
 
 
-def configuration(filesystem: Filesystem) -> kmod.Configuration:
-    """modprobe's configuration: of files with one name, the first folder's counts."""
-    files: dict[str, str] = {}
-    for folder in kmod.CONFIGURATION:
-        for path in filesystem.below(folder):
-            if path.endswith(".conf"):
-                files.setdefault(path.rpartition("/")[2], filesystem.text(path) or "")
-    return kmod.configuration(text for _, text in sorted(files.items()))
-
-
 def disabled(filesystem: Filesystem, expected: Expected) -> list[str]:
     """What keeps an accelerator's own driver, or what it needs, from being loaded, or from devices once it is."""
-    settings, told = configuration(filesystem), arguments(filesystem)
+    settings, told = drop_ins.modprobe(filesystem), arguments(filesystem)
     wrong = []
     for tree in trees(filesystem):
         wanted = drivers(tree, expected)
@@ -232,4 +227,43 @@ def disabled(filesystem: Filesystem, expected: Expected) -> list[str]:
                 wrong.append(f"modprobe loads {' and '.join(others)} in the place of {name}, and that is not there")
             else:
                 wrong.append(f"{name} is never loaded: modprobe runs `{settings.command(name)}` instead")
+        wrong += _not_by_device(tree, wanted, expected, settings, needed)
+        wrong += _not_by_name(filesystem, tree, parts, settings, needed)
     return wrong
+
+
+def _not_by_device(
+    tree: Tree, wanted: Mapping[str, Set[pci.Pattern]], expected: Expected, settings: kmod.Configuration, needed: Needed
+) -> Iterator[str]:
+    """Accelerators that modprobe's own aliases, which count before the indexes, give to other modules than to a driver's."""
+    claimed = frozenset().union(*wanted.values())
+    products = [pci.product(identity, number) for identity in expected.pci_ids for number in CLASSES]
+    devices = {found for one in claimed for product in products if (found := pci.common(one, product))} or claimed
+    for device in sorted(devices):
+        given = settings.aliased(kmod.normal(pci.modalias(device)))
+        own = {path for path, claims in wanted.items() if any(pci.common(claim, device) for claim in claims)}
+        if given and not any(_leads(tree, own, install_lines.loaded(settings, name), needed) for name in given):
+            yield f"modprobe's aliases give {pci.modalias(device)} to {' and '.join(sorted(given))}, and not to the accelerator's driver"
+
+
+def _not_by_name(filesystem: Filesystem, tree: Tree, parts: Set[str], settings: kmod.Configuration, needed: Needed) -> Iterator[str]:
+    """Modules that programs do not get by the name that they ask for, where nothing else loads them."""
+    first = _named(arguments(filesystem), EARLY) | drop_ins.modules_load(filesystem)
+    for name in ASKED:
+        own = {path for path in parts if kmod.normal(tree.modules[path].name) == name}
+        if not own or first & {module_name(path) for path in own} or (settings.command(name) and not settings.aliased(name)):
+            continue
+        found = install_lines.called(settings, name)
+        if found == frozenset((name,)):  # which may be what a module says in its aliases
+            found |= {module_name(path) for path, module in tree.modules.items() if name in map(kmod.normal, module.aliases)}
+        if not _leads(tree, own, found, needed):
+            short = sorted(map(tree.short, own))[0]
+            yield f"modprobe does not find {short} as {name}, which programs ask for"
+
+
+def _leads(tree: Tree, own: Set[str], loaded: Set[str] | None, needed: Needed) -> bool:
+    """Whether one of those modules is loaded where modules of these names are (None: any may be), or what they need is."""
+    if loaded is None:
+        return True
+    files = [path for path in tree.modules if module_name(path) in loaded]
+    return any(path in own or needed[tree.short(path)] & {tree.short(one) for one in own} for path in files)
