@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from images_read import Files, read
-from kernel_samples import CLAIM, FOLDER, at, driver_module, module, tree
+from kernel_samples import CLAIM, FOLDER, at, driver_module, initramfs, module, tree
 from test_checks import EXPECTED, base, judged
 
 from aistack.compose.checks import claims, cmdline
@@ -93,6 +93,19 @@ def without_lock(base: Filesystem) -> Filesystem:
     return replace(base, entries={path: entry for path, entry in base.entries.items() if path != LOCK_PATH})
 
 
+RULE, LOADS = "/etc/udev/rules.d/90-a.rules", "/etc/modules-load.d/9.conf"
+INSIDE = initramfs(
+    {"kernel/vfio-pci.ko": module("vfio_pci", packed=False)},
+    more={"etc/modprobe.d/a.conf": b"options vfio-pci ids=10de:27b8\n", "usr/lib/modules-load.d/a.conf": b"vfio-pci\n"},
+)
+
+
+def rule(driver: str, asked: str = "") -> Files:
+    """A rule of udev's that gives the vendor's devices to a driver."""
+    text = f'ACTION=="add", SUBSYSTEM=="pci", {asked}ATTR{{vendor}}=="0x10de", ATTR{{driver_override}}="{driver}"\n'
+    return {RULE: text.encode()}
+
+
 NVIDIA_CONF, DEVICE = "/etc/modprobe.d/nvidia.conf", "pci:v000010DEd000027B8sv00000000sd00000000bc03sc"
 NOT_LISTED = "nouveau is for the same devices, and not blacklisted"
 TAKEN = "vfio-pci is told to take 10de:27b8 before the driver can"
@@ -120,6 +133,24 @@ TAKEN = "vfio-pci is told to take 10de:27b8 before the driver can"
         ({**BUILT_IN, **told("pci-stub.ids=10de:27b8")}, "pci-stub is told to take 10de:27b8"),
         (told("pci-stub.ids=10de:27b8"), ""),  # of a driver that the image has not
         ({**BUILT_IN, **lines("options pci-stub ids=10de:27b8")}, ""),  # which nothing reads
+        ({**VFIO, **lines("options vfio-pci ids=10de:27b8"), "/etc/modules-load.d/a.conf": b"vfio-pci\n"}, TAKEN),
+        ({**VFIO, **lines("options vfio-pci ids=10de:27b8"), LOADS: "../modules", "/etc/modules": b"; ours\nvfio_pci\n"}, TAKEN),
+        ({**VFIO, **at("initramfs.img", INSIDE)}, TAKEN),
+        (rule("vfio-pci"), f"{RULE} gives 10de:27b8 to vfio-pci (driver_override)"),
+        (rule("none", 'ATTR{device}=="0x27b8|0x27b7", ATTR{class}=="0x03*", '), "to none (driver_override)"),
+        (rule("vfio-pci", 'ATTR{class}!="0x0403*", \\\n'), "to vfio-pci (driver_override)"),
+        (rule("nvidia"), ""),
+        (rule(""), ""),
+        (rule("vfio-pci", 'ATTR{device}=="0x2204", '), ""),
+        (rule("vfio-pci", 'ATTR{class}=="0x040300", '), ""),
+        (rule("vfio-pci", 'KERNEL=="0000:01:00.0", '), ""),
+        (rule("vfio-pci", 'ENV{MODE}!="pass", GOTO="end"\n'), ""),
+        ({"/usr/lib/udev/rules.d/90-a.rules": rule("vfio-pci")[RULE], RULE: "/dev/null"}, ""),
+        ({**VFIO, "/etc/driverctl.d/0000:01:00.0": b"vfio-pci\n"}, ""),
+        ({**VFIO, **lines("options vfio-pci ids=10de:27b8\nblacklist vfio-pci"), LOADS: b"vfio-pci\n"}, ""),
+        ({**VFIO, **lines("options vfio-pci ids=10de:27b8"), LOADS: b"#vfio-pci\nvfio\n"}, ""),
+        ({**VFIO, **lines("options vfio-pci ids=10de:27b8"), "/usr/lib/modules-load.d/9.conf": b"vfio-pci\n", LOADS: "/dev/null"}, ""),
+        ({**VFIO, **lines("options vfio-pci ids=8086:1"), LOADS: b"vfio-pci\n"}, ""),
         ({**VFIO, **lines("options vfio-pci ids=10de:27b8")}, ""),
         ({**VFIO, **lines("options vfio-pci ids=10de:27b8\nsoftdep nvidia post: vfio-pci")}, ""),
         ({**VFIO, **told("vfio-pci.ids=10de:1eb8")}, ""),

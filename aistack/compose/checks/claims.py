@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Set
+from fnmatch import fnmatchcase
 
 from aistack.compose.checks import drop_ins
 from aistack.compose.checks.cmdline import arguments
@@ -29,6 +31,10 @@ TAKERS = ("vfio_pci", "pci_stub")
 EARLY = ("rd.driver.pre", "modules-load", "modules_load", "rd.modules-load", "rd.modules_load")
 """Arguments that name modules to load before any device has a driver: dracut.cmdline(7), systemd-modules-load.service(8)."""
 ANY_ID = 0xFFFFFFFF
+KEY = re.compile(r'([A-Z]+(?:\{[^}]*\})?)\s*([=!]=|[+:-]?=)\s*"([^"]*)"')
+OVERRIDE = "ATTR{driver_override}"
+"""What udev's rules say and ask, and the file by which a device is kept for one driver:
+https://docs.kernel.org/admin-guide/abi-testing.html#abi-sys-bus-pci-devices-driver-override."""
 ASKED = ("nvidia", "nvidia_uvm")
 """Modules that programs ask for by these names, whatever a distribution calls their files: nvidia-modprobe(1)."""
 
@@ -71,7 +77,8 @@ def rivals(filesystem: Filesystem, expected: Expected) -> list[str] | str:
         first = _loaded_first(filesystem, own_names)
         for name in sorted(others - own_names):
             wrong += [f"{name} is for the same devices, and {why}" for why in _free(filesystem, tree, name, first)]
-        wrong += _taken(filesystem, tree, expected, first)
+        wrong += _taken(filesystem, tree, expected, own_names)
+        wrong += _overridden(filesystem, expected, own_names)
     return wrong
 
 
@@ -114,31 +121,70 @@ def _is_free_inside(filesystem: Filesystem, inside: Filesystem, name: str) -> bo
     return there and not _is_kept_away(name, inside, IN_INITRAMFS, filesystem)
 
 
-def _loaded_first(filesystem: Filesystem, names: Iterable[str]) -> frozenset[str]:
-    """What is loaded before modules of those names, as `softdep` and `install` lines or the kernel's arguments say."""
-    settings, told = drop_ins.modprobe(filesystem), arguments(filesystem)
-    found = _named(told, EARLY)
+def _loaded_first(filesystem: Filesystem, names: Iterable[str], image: Filesystem | None = None) -> frozenset[str]:
+    """What is loaded before modules of those names, as `softdep` and `install` lines, `modules-load.d` or the kernel's arguments say.
+
+    Of a file system that is an initramfs, these are its image's.
+    """
+    settings, told = drop_ins.modprobe(filesystem), arguments(image or filesystem)
+    found = _named(told, EARLY) | (drop_ins.modules_load(filesystem) - _named(told, EVERYWHERE))
     for name in names:
         found |= settings.loaded_before(name) | (install_lines.loaded(settings, name) or frozenset())
     return found
 
 
-def _taken(filesystem: Filesystem, tree: Tree, expected: Expected, first: Set[str]) -> Iterator[str]:
+def _taken(filesystem: Filesystem, tree: Tree, expected: Expected, own_names: Set[str]) -> Iterator[str]:
     """Expected accelerators that a driver takes which takes whatever it is told to.
 
-    By an argument of the kernel's it is told so to be the first; by an option, when it is loaded, which a device alone never does.
+    By an argument of the kernel's it is told so to be the first; by an option, when it is loaded, which a device alone never does: here, or
+    in the initramfs.
     """
+    insides = [filesystem.initramfs[image] for image in tree.images if image in filesystem.initramfs]
+    first = _loaded_first(filesystem, own_names)
     settings, told = drop_ins.modprobe(filesystem), arguments(filesystem)
     compiled_in = kmod.built_in(filesystem.texts.get(f"{tree.folder}/modules.builtin.modinfo", b""))
     for name in TAKERS:
         modules = any(module_name(path) == name for path in tree.modules)
         if not (name in compiled_in or (modules and not _is_powerless(name, settings, told))):
             continue
-        options = settings.options.get(name, ()) if modules and name in first else ()
-        ids = [word.removeprefix("ids=") for word in (*options, *_options(told, name)) if word.startswith("ids=")]
+        options = [settings.options.get(name, ()) if modules and name in first else ()]
+        options += [drop_ins.modprobe(inside).options.get(name, ()) for inside in insides if _loads(inside, name, own_names, filesystem)]
+        said = [[word for word in (*words, *_options(told, name)) if word.startswith("ids=")] for words in options]
+        ids = {one for words in said for one in "".join(words[-1:]).removeprefix("ids=").split(",")}
         for identity in expected.pci_ids:
-            if any(_means(one, identity) for one in "".join(ids[-1:]).split(",")):
+            if any(_means(one, identity) for one in ids):
                 yield f"{name.replace('_', '-')} is told to take {identity} before the driver can"
+
+
+def _loads(inside: Filesystem, name: str, own_names: Set[str], image: Filesystem) -> bool:
+    """Whether a module is loaded in an initramfs, where it has it."""
+    return any(module_name(path) == name for path in inside.modules) and name in _loaded_first(inside, own_names, image)
+
+
+def _overridden(filesystem: Filesystem, expected: Expected, own_names: Set[str]) -> Iterator[str]:
+    """Expected accelerators that a rule of udev's gives to another driver; of a file that jumps over rules it is not known what counts."""
+    for path, text in drop_ins.files(filesystem, drop_ins.RULES, ".rules"):
+        for line in [] if "GOTO" in text else text.replace("\\\n", " ").splitlines():
+            keys = [(key, sign, value) for key, sign, value in KEY.findall(line) if not line.lstrip().startswith("#")]
+            given = "".join([value for key, sign, value in keys if key == OVERRIDE and sign in ("=", ":=")][-1:])
+            matched = {key for key, sign, _ in keys if sign == "=="}
+            for identity in expected.pci_ids if given and "ATTR{vendor}" in matched and kmod.normal(given) not in own_names else ():
+                if all(_is_for(key, sign, value, identity) for key, sign, value in keys if sign in ("==", "!=")):
+                    yield f"{path} gives {identity} to {given} (driver_override)"
+
+
+def _is_for(key: str, sign: str, pattern: str, identity: str) -> bool:
+    """Whether a rule of udev's with that key is for every device with an identity; one for certain of them need not be for any."""
+    vendor, device = (f"0x{name.lower().zfill(4)}" for name in identity.split(":"))
+    values = {
+        "ACTION": ("add", "bind", "change"),
+        "SUBSYSTEM": ("pci",),
+        "ATTR{vendor}": (vendor,),
+        "ATTR{device}": (device,),
+        "ATTR{class}": tuple(f"0x{number}00" for number in pci.ACCELERATOR_CLASSES),
+    }
+    found = any(fnmatchcase(value, one) for value in values.get(key, ()) for one in pattern.split("|"))
+    return key in values and found is (sign == "==")
 
 
 def _means(said: str, identity: str) -> bool:
