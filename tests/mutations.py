@@ -271,6 +271,12 @@ def other_alias(random: Random, base: Base) -> Fault:
     return Fault("driver-enabled", name.replace("-", "_"), {f"/etc/modprobe.d/{random.randrange(100)}.conf": text.encode()})
 
 
+def no_modules(random: Random, base: Base) -> Fault:
+    """Somebody hardens a node, and forgets that its driver is a module."""
+    text = random.choice(("kernel.modules_disabled = 1", "kernel/modules_disabled=1", "-kernel.modules_disabled=1"))
+    return Fault("driver-enabled", "modules_disabled", {f"/etc/sysctl.d/{random.randrange(10, 100)}-more.conf": text.encode()})
+
+
 def _file(random: Random, base: Base) -> str:
     return random.choice([path for path in sorted(base.data) if path.startswith(("/usr/bin/", "/usr/lib/systemd/", "/etc/modprobe.d"))])
 
@@ -363,8 +369,8 @@ def gutted_initramfs(random: Random, base: Base) -> Fault:
 KINDS: tuple[Kind, ...] = (
     flipped_module, cut_module, other_checksum, no_checksum, other_kernel, exchanged_modules, lost_module, foreign_module, rival,
     second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
-    helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, writable, set_id, strange_owner, changed_package, lost_file,
-    other_digest, edited_lock, left_key, left_compiler, cut_initramfs, older_initramfs, gutted_initramfs,
+    helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, changed_package,
+    lost_file, other_digest, edited_lock, left_key, left_compiler, cut_initramfs, older_initramfs, gutted_initramfs,
 )  # fmt: skip
 """Every kind of fault."""
 

@@ -31,6 +31,10 @@ TAKERS = ("vfio_pci", "pci_stub")
 EARLY = ("rd.driver.pre", "modules-load", "modules_load", "rd.modules-load", "rd.modules_load")
 """Arguments that name modules to load before any device has a driver: dracut.cmdline(7), systemd-modules-load.service(8)."""
 ANY_ID = 0xFFFFFFFF
+LOCKED = "kernel.modules_disabled"
+NO_MODULES, OFF = ("nomodule", f"sysctl.{LOCKED}"), ("0", "n", "no", "off")
+"""The arguments with which the kernel loads no module, the setting by which it loads no more, and what such an argument says to no avail:
+https://docs.kernel.org/admin-guide/sysctl/kernel.html#modules-disabled."""
 KEY = re.compile(r'([A-Z]+(?:\{[^}]*\})?)\s*([=!]=|[+:-]?=)\s*"([^"]*)"')
 OVERRIDE = "ATTR{driver_override}"
 """What udev's rules say and ask, and the file by which a device is kept for one driver:
@@ -273,9 +277,22 @@ def disabled(filesystem: Filesystem, expected: Expected) -> list[str]:
                 wrong.append(f"modprobe loads {' and '.join(others)} in the place of {name}, and that is not there")
             else:
                 wrong.append(f"{name} is never loaded: modprobe runs `{settings.command(name)}` instead")
+        wrong += _none_loaded(filesystem, tree, wanted.keys(), settings, needed)
         wrong += _not_by_device(tree, wanted, expected, settings, needed)
         wrong += _not_by_name(filesystem, tree, parts, settings, needed)
     return wrong
+
+
+def _none_loaded(filesystem: Filesystem, tree: Tree, wanted: Set[str], settings: kmod.Configuration, needed: Needed) -> Iterator[str]:
+    """What keeps the kernel from loading any module: from its start on, or from when settings are made, which is after modules-load.d."""
+    values = {word.partition("=")[0]: word.partition("=")[2] for word in arguments(filesystem)}
+    yield from (f"the kernel loads no module at all ({word})" for word in NO_MODULES if values.get(word, "0").lower() not in OFF)
+    inside = [path for image in tree.images if image in filesystem.initramfs for path in filesystem.initramfs[image].modules]
+    first = _named(arguments(filesystem), EARLY) | drop_ins.modules_load(filesystem) | {module_name(path) for path in inside}
+    if drop_ins.sysctl(filesystem, LOCKED) == "1" and not any(
+        _leads(tree, wanted, install_lines.called(settings, name), needed) for name in first
+    ):
+        yield f"no module can be loaded any more once settings are made ({LOCKED} in sysctl.d), and nothing loads the driver before"
 
 
 def _not_by_device(
