@@ -332,7 +332,8 @@ def edited_lock(random: Random, base: Base) -> Fault:
 def left_key(random: Random, base: Base) -> Fault:
     path = f"/etc/{random.choice(('tls', 'app', 'ssl/private'))}/{random.randrange(100)}.pem"
     key = b"-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
-    return Fault("no-identity", path, {path: key})
+    in_json = b'{"keys": [{"kty": "OKP", "crv": "Ed25519", "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}]}'
+    return Fault("no-identity", path, {path: random.choice((key, in_json))})
 
 
 def left_compiler(random: Random, base: Base) -> Fault:
