@@ -284,7 +284,7 @@ def _file(random: Random, base: Base) -> str:
 def writable(random: Random, base: Base) -> Fault:
     path = _file(random, base)
     entry = Entry(path=path.lstrip("/"), mode=random.choice((0o666, 0o777, 0o622, 0o602)))
-    company = {"unit-programs", "driver-rivals", "driver-versions", "driver-enabled"}  # an entry has no content here
+    company = {"unit-programs", "driver-rivals", "driver-versions", "driver-enabled", "readable-binaries"}  # an entry has no content here
     return Fault("no-world-writable", path, {path: entry}, PACKAGE | company)
 
 
