@@ -215,10 +215,10 @@ def firmware(version: str) -> bytes:
     return _relocatable({".fwversion": (PROGBITS, 0, version.encode() + b"\0")}, machine=243)
 
 
-def initramfs(files: Mapping[str, bytes], *, microcode: bool = False, packed: bool = True) -> bytes:
+def initramfs(files: Mapping[str, bytes], *, microcode: bool = False, packed: bool = True, mode: int = 0o755) -> bytes:
     """An initramfs of those files, with an archive of microcode before it, if it is wanted."""
     early = _archive({"kernel/x86/microcode/GenuineIntel.bin": b"microcode"}) + bytes(512) if microcode else b""
-    inside = _archive(files)
+    inside = _archive(files, mode)
     return early + (gzip.compress(inside, mtime=0) if packed else inside)
 
 
@@ -241,8 +241,8 @@ def link(name: str, target: str) -> bytes:
     return _member(name, target.encode(), 0o120777, 0)
 
 
-def _archive(files: Mapping[str, bytes]) -> bytes:
-    return b"".join(_member(*file, 0o100644, number) for number, file in enumerate({**files, "TRAILER!!!": b""}.items(), start=1))
+def _archive(files: Mapping[str, bytes], mode: int = 0o755) -> bytes:
+    return b"".join(_member(*file, 0o100000 | mode, number) for number, file in enumerate({**files, "TRAILER!!!": b""}.items(), start=1))
 
 
 def _member(name: str, data: bytes, mode: int, number: int) -> bytes:

@@ -55,7 +55,7 @@ def tree(
         f"{FOLDER}/vmlinuz": elf_samples.kernel(KERNEL, EXPORTS, gpl=GPL, namespaces=NAMESPACES),
         f"{FOLDER}/initramfs.img": initramfs({path: modules[path] for path in inside}),
         f"{FOLDER}/config": b"CONFIG_LOCK_DOWN_IN_EFI_SECURE_BOOT=y\n# CONFIG_MODULE_SIG_FORCE is not set\n",
-        f"{FOLDER}/modules.builtin.modinfo": b"virtio.alias=virtio:d*v*\0",
+        f"{FOLDER}/modules.builtin.modinfo": b"virtio_blk.alias=virtio:d*v*\0",
         **{f"{FOLDER}/{name}": data for name, data in indexes(modules, dependencies, aliases).items()},
         **{f"{FOLDER}/{path}": data for path, data in modules.items()},
     }
@@ -76,11 +76,28 @@ def indexes(
     }
 
 
-def initramfs(modules: Mapping[str, bytes], version: str = KERNEL, more: Mapping[str, bytes] = elf_samples.NONE) -> bytes:
-    """An initramfs with those modules, by their paths below the kernel's folder, and other files."""
+STARTS = {
+    "init": elf_samples.binary(interpreter=LOADER, needed=["libinit.so.1"]),
+    "usr/lib/libinit.so.1": elf_samples.binary(soname="libinit.so.1", needed=["libc.so.6"]),
+    "usr/lib/libc.so.6": elf_samples.binary(soname="libc.so.6", offered=["C_1"]),
+    "usr/lib/ostree/ostree-prepare-root": elf_samples.binary(interpreter=LOADER, needed=["libc.so.6"], asked={"libc.so.6": ["C_1"]}),
+    LOADER[1:]: elf_samples.binary(soname="ld-linux-x86-64.so.2"),
+}
+"""What in an initramfs starts a system, and makes OSTree's deployment its root."""
+
+
+def initramfs(
+    modules: Mapping[str, bytes],
+    version: str = KERNEL,
+    more: Mapping[str, bytes] = elf_samples.NONE,
+    starts: Mapping[str, bytes] = STARTS,
+    **how: bool | int,
+) -> bytes:
+    """An initramfs with those modules, by their paths below the kernel's folder, what starts a system, and other files."""
     needed = {path: [other for other in others if other in modules] for path, others in DEPENDENCIES.items()}
     files = {**modules, **indexes(modules, needed, ALIASES)}
-    return elf_samples.initramfs({f"usr/lib/modules/{version}/{path}": data for path, data in files.items()} | dict(more), microcode=True)
+    inside = {f"usr/lib/modules/{version}/{path}": data for path, data in files.items()} | {**starts, **more}
+    return elf_samples.initramfs(inside, microcode=True, **how)  # type: ignore[arg-type]
 
 
 def at(path: str, data: bytes) -> dict[str, bytes | Entry | str]:
@@ -100,6 +117,13 @@ def driver_module(**how: object) -> bytes:
     return module("nvidia", **{**usual, **how})  # type: ignore[arg-type]
 
 
+MODPROBE = b"""blacklist nouveau
+install nvidia modprobe -i nvidia-current $CMDLINE_OPTS
+install nvidia-uvm modprobe nvidia ; modprobe -i nvidia-current-uvm $CMDLINE_OPTS
+"""
+"""How programs find the driver by the names that it has everywhere."""
+
+
 def driver() -> dict[str, bytes]:
     """A kernel's folder with NVIDIA's driver, and all that belongs to it."""
     needs = {"printk": 0x11, "nvidia_get": 0x66}
@@ -109,7 +133,7 @@ def driver() -> dict[str, bytes]:
     return {
         **tree(modules, {**DEPENDENCIES, UVM: [NVIDIA]}, aliases=[*ALIASES, (CLAIM, "nvidia_current")]),
         LOADER: elf_samples.binary(soname="ld-linux-x86-64.so.2"),
-        "/etc/modprobe.d/nvidia.conf": b"blacklist nouveau\ninstall nvidia modprobe -i nvidia-current $CMDLINE_OPTS\n",
+        "/etc/modprobe.d/nvidia.conf": MODPROBE,
         FIRMWARE: elf_samples.firmware(DRIVER),
         f"{LIBRARIES}/libcuda.so.{DRIVER}": elf_samples.binary(soname="libcuda.so.1", behind=said),
         f"{LIBRARIES}/libnvidia-ml.so.{DRIVER}": elf_samples.binary(soname="libnvidia-ml.so.1", behind=said),

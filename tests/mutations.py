@@ -264,6 +264,19 @@ def own_driver_off(random: Random, base: Base) -> Fault:
     return Fault("driver-enabled", name, {f"/etc/modprobe.d/{random.randrange(100)}.conf": word.format(name).encode() + b"\n"})
 
 
+def other_alias(random: Random, base: Base) -> Fault:
+    """Whoever asks for the driver by the name that it has everywhere gets something else."""
+    name = random.choice(("nvidia", "nvidia-uvm"))
+    text = f"alias {name} {random.choice(('off', 'nouveau', 'none'))}\n"
+    return Fault("driver-enabled", name.replace("-", "_"), {f"/etc/modprobe.d/{random.randrange(100)}.conf": text.encode()})
+
+
+def no_modules(random: Random, base: Base) -> Fault:
+    """Somebody hardens a node, and forgets that its driver is a module."""
+    text = random.choice(("kernel.modules_disabled = 1", "kernel/modules_disabled=1", "-kernel.modules_disabled=1"))
+    return Fault("driver-enabled", "modules_disabled", {f"/etc/sysctl.d/{random.randrange(10, 100)}-more.conf": text.encode()})
+
+
 def _file(random: Random, base: Base) -> str:
     return random.choice([path for path in sorted(base.data) if path.startswith(("/usr/bin/", "/usr/lib/systemd/", "/etc/modprobe.d"))])
 
@@ -271,7 +284,7 @@ def _file(random: Random, base: Base) -> str:
 def writable(random: Random, base: Base) -> Fault:
     path = _file(random, base)
     entry = Entry(path=path.lstrip("/"), mode=random.choice((0o666, 0o777, 0o622, 0o602)))
-    company = {"unit-programs", "driver-rivals", "driver-versions", "driver-enabled"}  # an entry has no content here
+    company = {"unit-programs", "driver-rivals", "driver-versions", "driver-enabled", "readable-binaries"}  # an entry has no content here
     return Fault("no-world-writable", path, {path: entry}, PACKAGE | company)
 
 
@@ -319,7 +332,8 @@ def edited_lock(random: Random, base: Base) -> Fault:
 def left_key(random: Random, base: Base) -> Fault:
     path = f"/etc/{random.choice(('tls', 'app', 'ssl/private'))}/{random.randrange(100)}.pem"
     key = b"-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
-    return Fault("no-identity", path, {path: key})
+    in_json = b'{"keys": [{"kty": "OKP", "crv": "Ed25519", "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}]}'
+    return Fault("no-identity", path, {path: random.choice((key, in_json))})
 
 
 def left_compiler(random: Random, base: Base) -> Fault:
@@ -330,7 +344,9 @@ def left_compiler(random: Random, base: Base) -> Fault:
 def cut_initramfs(random: Random, base: Base) -> Fault:
     path = f"{trees(base.files)[0].folder}/initramfs.img"
     data = base.data[path]
-    return Fault("readable-binaries", path, {path: data[: random.randrange(200, len(data) - 1)]}, frozenset({"initramfs-modules"}))
+    return Fault(
+        "readable-binaries", path, {path: data[: random.randrange(200, len(data) - 1)]}, frozenset({"initramfs-modules", "initramfs-start"})
+    )
 
 
 def older_initramfs(random: Random, base: Base) -> Fault:
@@ -342,11 +358,20 @@ def older_initramfs(random: Random, base: Base) -> Fault:
     return Fault("initramfs-modules", _short(path), _packed(path, raw + bytes(random.randrange(1, 9))), PACKAGE)
 
 
+def gutted_initramfs(random: Random, base: Base) -> Fault:
+    """Whoever made it had no module for this kind of system."""
+    path = f"{trees(base.files)[0].folder}/initramfs.img"
+    starts = {"init": b"#!/init\n", "usr/lib/ostree/ostree-prepare-root": elf_samples.binary()}
+    gone = random.choice(sorted(starts))
+    left = {name: data for name, data in starts.items() if name != gone}
+    return Fault("initramfs-start", gone.rpartition("/")[2], {path: elf_samples.initramfs(left)})
+
+
 KINDS: tuple[Kind, ...] = (
     flipped_module, cut_module, other_checksum, no_checksum, other_kernel, exchanged_modules, lost_module, foreign_module, rival,
     second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
-    helper_of_udev, lent_file, not_blacklisted, own_driver_off, writable, set_id, strange_owner, changed_package, lost_file, other_digest,
-    edited_lock, left_key, left_compiler, cut_initramfs, older_initramfs,
+    helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, changed_package,
+    lost_file, other_digest, edited_lock, left_key, left_compiler, cut_initramfs, older_initramfs, gutted_initramfs,
 )  # fmt: skip
 """Every kind of fault."""
 

@@ -236,6 +236,9 @@ def test_a_damaged_initramfs_is_told(damage: Callable[[bytes], bytes], tmp_path:
     assert f"{FOLDER}/initramfs.img" in contents(tmp_path, f"{FOLDER}/initramfs.img", made).damaged
 
 
+NUMBER = b"X4cTteJY_gn4FYPsXB8rdXix5vwsg1FLN5E3EaG6RJo"
+
+
 @pytest.mark.parametrize(
     ("data", "is_key"),
     [
@@ -244,6 +247,18 @@ def test_a_damaged_initramfs_is_told(damage: Callable[[bytes], bytes], tmp_path:
         (b'if b"-----BEGIN PRIVATE KEY-----" in head:\n', False),
         (b"-----BEGIN CERTIFICATE-----\nabc\n", False),
         (b"\x30\x82\x03\x45\x30\x82\x02\x2d\xa0\x03\x02\x01\x02", False),
+        (b'{"kty": "RSA", "n": "abc", "e": "AQAB", "d": "%s"}' % NUMBER, True),
+        (b'\n{"keys": [{"kty": "RSA", "n": "%s"}, {"d": "%s", "crv": "P-256", "kty": "EC"}]}' % (NUMBER, NUMBER), True),
+        (b'[{"a": {"b": {"kty": "OKP", "crv": "Ed25519", "d": "%s"}}}]' % NUMBER, True),
+        (b'{"kty": "oct", "k": "%s"}' % NUMBER, True),
+        (b'{"keys": [{"kty": "RSA", "n": "%s", "e": "AQAB"}], "d": "%s"}' % (NUMBER, NUMBER), False),
+        (b'{"kty": "EC", "d": "${PRIVATE_KEY_OF_THE_SERVICE}", "k": "%s"}' % NUMBER, False),
+        (b'{"kty": "RSA", "d": 1, "k": null}', False),
+        (b'{"kty": ["RSA"], "d": "abc"}', False),
+        (b'key = {"kty": "RSA", "d": "%s"}' % NUMBER, False),  # of a program, or of its tests
+        (b'{"kty": "RSA", "d": "%s"' % NUMBER, False),
+        (b'{"kty": ' + b"[" * 20000, False),
+        (b'{"kty": "\xff"}', False),
     ],
 )
 def test_private_keys_are_known_by_what_is_in_them(data: bytes, is_key: bool, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ EXPECTED = Expected(driver=DRIVER, pci_ids=("10de:27b8",))
 UDEV, UNIT, CDI = "/usr/lib/udev/rules.d/70-a.rules", "/usr/lib/systemd/system/a.service", "/etc/cdi/nvidia.json"
 UPDATE = FIRMWARE.replace("/firmware/", f"/firmware/updates/{KERNEL}/")
 OLDER = elf_samples.firmware("535.247.01")
+PTX = "libnvidia-ptxjitcompiler.so"
 AARCH64 = 183
 FOREIGN = elf_samples.binary(machine=AARCH64, behind=f"\0{DRIVER}\0".encode())
 SHARED = driver_module()[:16] + (3).to_bytes(2, "little") + driver_module()[18:]
@@ -157,6 +158,7 @@ FAULTS: list[tuple[str, Files, str]] = [
         at("initramfs.img", initramfs({JBD2: MODULES[JBD2]}, more={f"{FOLDER[1:]}/modules.dep": b""})),
         f"initramfs.img: {FOLDER}/modules.dep does not know {JBD2}",
     ),
+    ("initramfs-start", at("initramfs.img", initramfs({EXT4: MODULES[EXT4]}, starts={})), "initramfs.img: /init is not there"),
     ("driver-versions", at(NVIDIA, driver_module(more=[("version", "550.90.07"), ("alias", CLAIM)])), f"{NVIDIA} is of 550.90.07"),
     (
         "driver-versions",
@@ -165,6 +167,21 @@ FAULTS: list[tuple[str, Files, str]] = [
     ),
     ("driver-versions", {f"{LIBRARIES}/libcuda.so.{DRIVER}": elf_samples.binary(behind=b"\x00550.90.07\0")}, "but 550.90.07"),
     ("driver-versions", {f"{LIBRARIES}/libnvidia-ptxjitcompiler.so.550.90.07": elf_samples.binary()}, "is of 550.90.07, the driver is"),
+    (
+        "driver-versions",
+        {f"{LIBRARIES}/{PTX}.{DRIVER}": elf_samples.binary(), f"{LIBRARIES}/{PTX}.1": elf_samples.binary(soname=f"{PTX}.1")},
+        f"{LIBRARIES}/{PTX}.1 is a file of its own, and not {LIBRARIES}/{PTX}.{DRIVER}",
+    ),
+    (
+        "driver-versions",
+        {f"{LIBRARIES}/libcuda.so.1": elf_samples.binary(behind=f"\0{DRIVER}\0other".encode())},
+        f"{LIBRARIES}/libcuda.so.1 is a file of its own, and not {LIBRARIES}/libcuda.so.{DRIVER}",
+    ),
+    (
+        "driver-versions",
+        {f"{LIBRARIES}/{PTX}.1": elf_samples.binary(behind=b"\x00535.54.14\0")},
+        f"{LIBRARIES}/{PTX}.1 is of 535.54.14, the driver is {DRIVER}",
+    ),
     ("driver-versions", {f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b""}, f"there is no libcuda.so.{DRIVER}"),
     ("driver-versions", {f"{LIBRARIES}/.wh.libcuda.so.1": b""}, "libcuda.so.1, as programs load it, leads to no file"),
     ("driver-versions", {f"{LIBRARIES}/libnvidia-ml.so.1": "/etc/alternatives/gone"}, "libnvidia-ml.so.1, as programs load it, leads"),

@@ -325,14 +325,6 @@ def test_what_need_not_be_a_fault_is_none(check: str, what: Files, base: Filesys
     assert (finding.outcome, finding.message) == (Outcome.YES, finding.message)
 
 
-def test_a_driver_that_serves_no_cuda_needs_nothing_for_it(base: Filesystem, tmp_path: Path) -> None:
-    """Such as a virtualization host's, of an image that promises nothing: neither CUDA's library nor the module for its memory."""
-    without: Files = {f"{FOLDER}/updates/dkms/.wh.nvidia-current-uvm.ko": b"", f"{LIBRARIES}/.wh.libcuda.so.1": b""}
-    assert judged(base, tmp_path, without, expected=Expected())["driver-versions"].outcome is Outcome.NO
-    host: Files = {**without, f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b""}
-    assert judged(base, tmp_path, host, expected=Expected())["driver-versions"].outcome is Outcome.YES
-
-
 def test_a_containers_own_folders_of_libraries_are_searched(tmp_path: Path) -> None:
     """As images without a system lay them out, where /lib is a folder and nothing configures the loader; and as CUDA's and ROCm's do."""
     found = read(
@@ -414,7 +406,12 @@ def test_who_signed_the_modules_is_told(base: Filesystem, tmp_path: Path) -> Non
 
 def test_an_image_for_another_processor_is_held_to_that_one(base: Filesystem, tmp_path: Path) -> None:
     modules = {path: module(path.rpartition("/")[2].partition(".")[0], machine=AARCH64, needs={"printk": 0x11}) for path in (EXT4, JBD2)}
-    image = {**tree_of(modules, {}, aliases=[], inside=()), "/usr/bin/tool": FOREIGN, "/usr/bin/old": elf_samples.binary(machine=40)}
+    image = {
+        **tree_of(modules, {}, aliases=[]),
+        **at("initramfs.img", initramfs({}, starts={"init": FOREIGN})),
+        "/usr/bin/tool": FOREIGN,
+        "/usr/bin/old": elf_samples.binary(machine=40),
+    }
     for kernel in (
         elf_samples.zboot_kernel(gzip.compress(elf_samples.flat_kernel(KERNEL)), "gzip"),
         elf_samples.flat_kernel(KERNEL),
@@ -448,16 +445,3 @@ def test_what_is_not_read_to_its_end_is_unknown(base: Filesystem, tmp_path: Path
         assert told[check].outcome is Outcome.UNKNOWN
         assert f"{FOLDER}/initramfs.img: /root.img: it is a file system of its own (squashfs)" in told[check].message
     assert judged(base, tmp_path, {**image, "/usr/bin/nvidia-smi": b""})["readable-binaries"].outcome is Outcome.NO
-
-
-def test_what_a_containers_runtime_left_of_a_nodes_driver_is_no_damage(tmp_path: Path) -> None:
-    """Empty files, over which it mounts the node's own again."""
-    left: Files = {f"{LIBRARIES}/libcuda.so.{DRIVER}": b"", "/usr/bin/nvidia-smi": b""}
-
-    def wrong(*more: Files) -> bool:
-        found = verify_image(read(tmp_path, [left, *more]), bootable=False)
-        return any(finding.name == "readable-binaries" and finding.outcome is Outcome.NO for finding in found)
-
-    assert not wrong()
-    assert wrong({"/usr/bin/nvidia-smi": b"text"})
-    assert wrong(at("vmlinuz", elf_samples.kernel(KERNEL)))

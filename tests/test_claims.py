@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from images_read import Files, read
-from kernel_samples import FOLDER, at, driver_module, module, tree
+from kernel_samples import CLAIM, FOLDER, at, driver_module, initramfs, module, tree
 from test_checks import EXPECTED, base, judged
 
 from aistack.compose.checks import claims, cmdline
@@ -93,6 +93,20 @@ def without_lock(base: Filesystem) -> Filesystem:
     return replace(base, entries={path: entry for path, entry in base.entries.items() if path != LOCK_PATH})
 
 
+RULE, LOADS = "/etc/udev/rules.d/90-a.rules", "/etc/modules-load.d/9.conf"
+INSIDE = initramfs(
+    {"kernel/vfio-pci.ko": module("vfio_pci", packed=False)},
+    more={"etc/modprobe.d/a.conf": b"options vfio-pci ids=10de:27b8\n", "usr/lib/modules-load.d/a.conf": b"vfio-pci\n"},
+)
+
+
+def rule(driver: str, asked: str = "") -> Files:
+    """A rule of udev's that gives the vendor's devices to a driver."""
+    text = f'ACTION=="add", SUBSYSTEM=="pci", {asked}ATTR{{vendor}}=="0x10de", ATTR{{driver_override}}="{driver}"\n'
+    return {RULE: text.encode()}
+
+
+NVIDIA_CONF, DEVICE = "/etc/modprobe.d/nvidia.conf", "pci:v000010DEd000027B8sv00000000sd00000000bc03sc"
 NOT_LISTED = "nouveau is for the same devices, and not blacklisted"
 TAKEN = "vfio-pci is told to take 10de:27b8 before the driver can"
 
@@ -119,6 +133,24 @@ TAKEN = "vfio-pci is told to take 10de:27b8 before the driver can"
         ({**BUILT_IN, **told("pci-stub.ids=10de:27b8")}, "pci-stub is told to take 10de:27b8"),
         (told("pci-stub.ids=10de:27b8"), ""),  # of a driver that the image has not
         ({**BUILT_IN, **lines("options pci-stub ids=10de:27b8")}, ""),  # which nothing reads
+        ({**VFIO, **lines("options vfio-pci ids=10de:27b8"), "/etc/modules-load.d/a.conf": b"vfio-pci\n"}, TAKEN),
+        ({**VFIO, **lines("options vfio-pci ids=10de:27b8"), LOADS: "../modules", "/etc/modules": b"; ours\nvfio_pci\n"}, TAKEN),
+        ({**VFIO, **at("initramfs.img", INSIDE)}, TAKEN),
+        (rule("vfio-pci"), f"{RULE} gives 10de:27b8 to vfio-pci (driver_override)"),
+        (rule("none", 'ATTR{device}=="0x27b8|0x27b7", ATTR{class}=="0x03*", '), "to none (driver_override)"),
+        (rule("vfio-pci", 'ATTR{class}!="0x0403*", \\\n'), "to vfio-pci (driver_override)"),
+        (rule("nvidia"), ""),
+        (rule(""), ""),
+        (rule("vfio-pci", 'ATTR{device}=="0x2204", '), ""),
+        (rule("vfio-pci", 'ATTR{class}=="0x040300", '), ""),
+        (rule("vfio-pci", 'KERNEL=="0000:01:00.0", '), ""),
+        (rule("vfio-pci", 'ENV{MODE}!="pass", GOTO="end"\n'), ""),
+        ({"/usr/lib/udev/rules.d/90-a.rules": rule("vfio-pci")[RULE], RULE: "/dev/null"}, ""),
+        ({**VFIO, "/etc/driverctl.d/0000:01:00.0": b"vfio-pci\n"}, ""),
+        ({**VFIO, **lines("options vfio-pci ids=10de:27b8\nblacklist vfio-pci"), LOADS: b"vfio-pci\n"}, ""),
+        ({**VFIO, **lines("options vfio-pci ids=10de:27b8"), LOADS: b"#vfio-pci\nvfio\n"}, ""),
+        ({**VFIO, **lines("options vfio-pci ids=10de:27b8"), "/usr/lib/modules-load.d/9.conf": b"vfio-pci\n", LOADS: "/dev/null"}, ""),
+        ({**VFIO, **lines("options vfio-pci ids=8086:1"), LOADS: b"vfio-pci\n"}, ""),
         ({**VFIO, **lines("options vfio-pci ids=10de:27b8")}, ""),
         ({**VFIO, **lines("options vfio-pci ids=10de:27b8\nsoftdep nvidia post: vfio-pci")}, ""),
         ({**VFIO, **told("vfio-pci.ids=10de:1eb8")}, ""),
@@ -177,6 +209,38 @@ STOCK = (
             {GRUB: b"GRUB_CMDLINE_LINUX=a\n", f"{GRUB}.d/9.cfg": b'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX module_blacklist=nvidia"\n'},
             "nvidia is blacklisted",
         ),
+        (lines(f"alias {CLAIM} off"), f"modprobe's aliases give {DEVICE}02i00 to off, and not to the accelerator's driver"),
+        (lines("alias pci:v000010DEd000027B8sv*sd*bc*sc*i* nouveau\nalias pci:* vfio-pci"), "to nouveau and vfio_pci, and not to"),
+        (lines("alias pci:v000010de* off"), ""),  # it is not how the kernel writes it
+        (lines(f"alias {CLAIM} nvidia\nalias {CLAIM} off"), ""),  # every alias counts
+        (lines(f"alias {CLAIM} nvidia-current-uvm"), ""),  # which needs it
+        (lines("alias pci:v000010DEd*sv000010DEsd*bc03sc02i00* off\nalias pci:v000010DEd00002236sv*sd*bc03sc02i00* off"), ""),
+        (lines(f"alias {CLAIM} some\ninstall some /usr/local/bin/load"), ""),
+        ({NVIDIA_CONF: b"blacklist nouveau\n"}, "modprobe does not find updates/dkms/nvidia-current.ko as nvidia, which programs ask for"),
+        ({NVIDIA_CONF: b"install nvidia modprobe -i nvidia-current"}, "does not find updates/dkms/nvidia-current-uvm.ko as nvidia_uvm"),
+        (lines("alias nvidia off"), "does not find updates/dkms/nvidia-current.ko as nvidia"),
+        (lines("alias nvidia-current-uvm off"), "modprobe loads off in the place of nvidia_uvm"),
+        ({NVIDIA_CONF: b"alias nvidia nvidia-current\nalias nvidia-uvm nvidia-current-uvm\n"}, ""),
+        ({NVIDIA_CONF: b"", "/etc/modules-load.d/a.conf": b"# ours\nnvidia-current\n nvidia-current-uvm\n"}, ""),
+        ({NVIDIA_CONF: b"", LINE: b"modules-load=nvidia-current,nvidia-current-uvm\n"}, ""),
+        ({NVIDIA_CONF: b"", "/etc/modules": b"nvidia-current\n", "/usr/lib/modules-load.d/a.conf": "/etc/modules"}, "as nvidia_uvm"),
+        (
+            {
+                NVIDIA_CONF: b"",
+                "/usr/lib/modules-load.d/a.conf": b"nvidia-current\nnvidia-current-uvm\n",
+                "/etc/modules-load.d/a.conf": "/dev/null",
+            },
+            "as nvidia, which",
+        ),
+        (told("nomodule"), "the kernel loads no module at all (nomodule)"),
+        ({LINE: b"sysctl.kernel.modules_disabled=1\n"}, "the kernel loads no module at all (sysctl.kernel.modules_disabled)"),
+        (told("nomodule=0"), ""),
+        ({"/etc/sysctl.d/9.conf": b"# ours\nkernel.modules_disabled = 1\n"}, "no module can be loaded any more once settings are made"),
+        ({"/etc/sysctl.d/9.conf": b"kernel.modules_disabled=1\nkernel.modules_disabled=0\n"}, ""),
+        ({"/usr/lib/sysctl.d/9.conf": b"kernel.modules_disabled=1\n", "/etc/sysctl.d/9.conf": "/dev/null"}, ""),
+        ({"/etc/sysctl.d/9.conf": b"kernel.modules_disabled=1\n", LOADS: b"nvidia\n"}, ""),
+        ({"/etc/sysctl.d/9.conf": b"#kernel.modules_disabled=1\nkernel.dmesg_restrict=1\n"}, ""),
+        (lines("alias nouveau off\nalias lbm-nouveau off"), ""),
         (lines(STOCK), ""),
         (lines("install nvidia-current test -e /etc/off || modprobe -i nvidia-current"), ""),
         (lines("install nvidia-current modprobe -i nvidia-tesla || modprobe -i nvidia-current"), ""),

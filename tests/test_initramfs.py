@@ -1,4 +1,4 @@
-"""Initramfs files of several archives, read as the kernel reads them: all of them, or it is said why not."""
+"""Initramfs files of several archives, read as the kernel reads them, all of them, or it is said why not; and what starts a system."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from pathlib import Path
 
 import elf_samples
 import pytest
-from kernel_samples import FOLDER
+from images_read import Files, healthy
+from images_read import read as read_image
+from kernel_samples import EXT4, FOLDER, JBD2, LOADER, MODULES, STARTS, at, initramfs, module
 from test_binaries import contents
 from tools_needed import needs
 
+from aistack.compose.findings import Finding, Outcome
+from aistack.compose.verify import verify_image
 from aistack.facts.filesystem import Filesystem
 
 PATH = f"{FOLDER}/initramfs.img"
@@ -162,3 +166,89 @@ def test_a_file_system_inside_is_not_read_and_that_is_said(place: int, magic: by
 def test_what_nothing_here_decompresses_is_said_to_be_unread(tmp_path: Path) -> None:
     found = contents(tmp_path, PATH, plain(FIRST) + b"\x89LZO\0\r\n\x1a\n" + bytes(50))
     assert (found.damaged, found.unread) == ({}, {PATH: "it is compressed with LZO, which nothing here reads"})
+
+
+KEPT = {path: MODULES[path] for path in (EXT4, JBD2)}
+ROOT = "usr/lib/ostree/ostree-prepare-root"
+KARGS = "/usr/lib/bootc/kargs.d/20.toml"
+NVME: Files = at("kernel/nvme.ko", module("nvme", packed=False))
+
+
+def lost(*gone: str) -> dict[str, bytes]:
+    return {path: data for path, data in STARTS.items() if path not in gone}
+
+
+def linked(target: str) -> bytes:
+    """An initramfs whose init is a link, as dracut makes it."""
+    archive = elf_samples.initramfs(lost("init") | {f"{FOLDER[1:]}/a": b"", "usr/lib/own/init": STARTS["init"]}, packed=False)
+    return elf_samples.link("init", target) + archive
+
+
+def judged(base: Filesystem, tmp_path: Path, files: Files) -> Finding:
+    found = verify_image(read_image(tmp_path, [files], base), bootable=True)
+    return next(finding for finding in found if finding.name == "initramfs-start")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Filesystem:
+    return read_image(tmp_path_factory.mktemp("base"), [healthy()])
+
+
+@pytest.mark.parametrize(
+    ("image", "more", "said"),
+    [
+        (initramfs(KEPT, starts=lost("init")), {}, "/init is not there"),
+        (linked("usr/lib/systemd/systemd"), {}, "/init leads to no file (/usr/lib/systemd/systemd)"),
+        (initramfs(KEPT, mode=0o644), {}, "/init may not be executed"),
+        (initramfs(KEPT, starts=lost(LOADER[1:])), {}, f"/init asks for the loader {LOADER}, which is not there"),
+        (initramfs(KEPT, starts=lost("usr/lib/libinit.so.1")), {}, "/init needs libinit.so.1, which is nowhere"),
+        (initramfs(KEPT, starts=lost("usr/lib/libc.so.6")), {}, "/usr/lib/libinit.so.1 needs libc.so.6, which is nowhere"),
+        (initramfs(KEPT, more={"usr/lib/libc.so.6": elf_samples.binary(offered=["C_0"])}), {}, f"/{ROOT} needs C_1 of libc.so.6"),
+        (initramfs(KEPT, more={"init": b"#! /bin/sh -e\n"}), {}, "/init is for the interpreter /bin/sh, which is not there"),
+        (initramfs(KEPT, more={"init": b"#!/sh\n", "sh": elf_samples.binary(needed=["a.so"])}), {}, "/sh needs a.so, which is nowhere"),
+        (initramfs(KEPT, more={"init": b"\n"}), {}, "/init is neither a program nor a script"),
+        (initramfs(KEPT, starts=lost(ROOT)), {}, "nothing in it makes a root of what OSTree deploys"),
+        (initramfs(KEPT), {KARGS: b'kargs = ["rdinit=/sbin/own"]'}, "/sbin/own is not there"),
+        (initramfs({}), {}, "no driver of file systems is inside or built into the kernel, as"),
+        (initramfs(KEPT), at("modules.builtin.modinfo", b"loop.license=GPL\0"), "no driver of disks is inside or built into the kernel"),
+    ],
+)  # fmt: skip
+def test_an_initramfs_that_starts_no_system_is_named(image: bytes, more: Files, said: str, base: Filesystem, tmp_path: Path) -> None:
+    finding = judged(base, tmp_path, {**at("initramfs.img", image), **more})
+    assert finding.outcome is Outcome.NO
+    assert said in finding.message
+
+
+LOOP = at("modules.builtin.modinfo", b"loop.license=GPL\0")
+PLAIN: Files = {"/.wh.sysroot": b"", "/.wh.ostree": b""}
+
+
+@pytest.mark.parametrize(
+    ("image", "more"),
+    [
+        (linked("usr/lib/own/init"), at("modules.builtin.modinfo", b"nvme.license=GPL\0xfs.license=GPL\0")),
+        (initramfs(KEPT, more={"init": b"#!/bin/sh\n", "bin/sh": elf_samples.binary()}), {}),  # as initramfs-tools, with busybox
+        (initramfs(KEPT, starts=lost("init"), more={"sbin/own": STARTS["init"]}), {KARGS: b'kargs = ["rdinit=/a", "rdinit=/sbin/own"]'}),
+        (initramfs(KEPT, starts=lost(ROOT), more={"usr/lib/bootc/initramfs-setup": elf_samples.binary()}), {}),
+        (initramfs(KEPT, more={"usr/lib/liblone.so": elf_samples.binary(needed=["libgone.so"])}), {}),  # which nothing here loads
+        (initramfs({**KEPT, "kernel/nvme.ko": module("nvme", packed=False)}), {**NVME, **LOOP}),
+        (initramfs(KEPT), at("modules.builtin.modinfo", b"")),  # of a kernel that does not say what is built in
+        (initramfs(KEPT, starts=lost(ROOT)), {**PLAIN, **LOOP}),  # of a system that OSTree does not deploy, with what it needs of modules
+    ],
+)
+def test_an_initramfs_that_starts_a_system_in_another_way_is_good(image: bytes, more: Files, base: Filesystem, tmp_path: Path) -> None:
+    finding = judged(base, tmp_path, {**at("initramfs.img", image), **more})
+    assert (finding.outcome, finding.message) == (Outcome.YES, finding.message)
+
+
+def test_without_modules_a_system_starts_where_what_it_needs_is_built_in(base: Filesystem, tmp_path: Path) -> None:
+    none = at("initramfs.img", initramfs({}, starts=lost(ROOT)))
+    assert "no module is inside, and no driver of disks" in judged(base, tmp_path, {**none, **PLAIN, **LOOP}).message
+    for name in (b"virtio_blk", b"ext4", b"nfs"):
+        built_in = at("modules.builtin.modinfo", name + b".license=GPL\0")
+        assert judged(base, tmp_path, {**none, **PLAIN, **built_in}).outcome is Outcome.YES
+
+
+def test_an_initramfs_that_is_known_by_its_modules_alone_may_be_a_part(base: Filesystem, tmp_path: Path) -> None:
+    part: Files = {f"{FOLDER}/.wh.initramfs.img": b"", "/boot/initrd-modules": initramfs(KEPT, starts={})}
+    assert judged(base, tmp_path, part).outcome is Outcome.YES

@@ -18,8 +18,9 @@ from aistack.compose.verify import LOCK_PATH, is_bootable, verify_image
 from aistack.facts.filesystem import Filesystem
 
 KERNEL_CHECKS = {
-    "kernel-version", "vermagic", "module-symbols", "module-terms", "module-indexes", "initramfs-modules", "driver-versions",
-    "module-firmware", "driver-rivals", "driver-enabled", "module-signers", "library-needs", "readable-binaries", "package-files",
+    "kernel-version", "vermagic", "module-symbols", "module-terms", "module-indexes", "initramfs-modules", "initramfs-start",
+    "driver-versions", "module-firmware", "driver-rivals", "driver-enabled", "module-signers", "library-needs", "readable-binaries",
+    "package-files",
 }  # fmt: skip
 BOOTC = {"kernel", "one-kernel-tree", "baseimage-root", "nonempty-boot", "no-build-tools", "state-folders"}
 
@@ -121,7 +122,7 @@ def test_several_kernels_are_nobodys_fault(plain: Files, tmp_path: Path) -> None
     module = elf_samples.module("ext4", vermagic=f"{other} SMP", needs={"printk": 0x12})
     second |= {
         f"/boot/vmlinuz-{other}": elf_samples.kernel(other, {"printk": 0x12}, vermagic="SMP"),
-        f"/boot/initrd.img-{other}": elf_samples.initramfs({"etc/fstab": b""}),
+        f"/boot/initrd.img-{other}": elf_samples.initramfs({"init": b"#!/bin/busybox sh\n", "bin/busybox": elf_samples.binary()}),
         f"/usr/lib/modules/{other}/kernel/ext4.ko": module,
         f"/usr/lib/modules/{other}/modules.dep": b"kernel/ext4.ko:\n",
         f"/usr/lib/modules/{other}/modules.alias": b"",
@@ -149,7 +150,7 @@ def test_what_lies_in_a_file_that_cannot_be_read_is_unknown(plain: Files, tmp_pa
         assert told["readable-binaries"].outcome is Outcome.NO and f"{place}: " in told["readable-binaries"].message
         assert why in told["readable-binaries"].message
         unknown = {name for name, finding in told.items() if finding.outcome is Outcome.UNKNOWN}
-        assert unknown == {"kernel-version", "module-symbols", "module-terms", "initramfs-modules"}
+        assert unknown == {"kernel-version", "module-symbols", "module-terms", "initramfs-modules", "initramfs-start"}
         assert told["vermagic"].outcome is Outcome.YES  # modules are held against each other
     alone: Files = {path: content for path, content in whole.items() if path != place}
     alone |= {f"{FOLDER}/{NVIDIA}": driver_module(vermagic="6.1.0 SMP")}

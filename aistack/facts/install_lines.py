@@ -45,6 +45,7 @@ class Load(NamedTuple):
 def loaded(settings: Configuration, name: str) -> frozenset[str] | None:
     """The modules that may be loaded where that one is asked for, without what these depend on; None: any may be.
 
+    It is asked for as a device's module is: by its own name, whatever `alias` lines say of that. The names in commands are looked up.
     A line that asks for its own module again is taken to load it, though modprobe may give that up.
     """
     found, asked, left = set[str](), {name}, [name]
@@ -57,11 +58,21 @@ def loaded(settings: Configuration, name: str) -> frozenset[str] | None:
         loads = read(command, one)
         if loads is None:
             return None
-        found |= {load.module for load in loads if load.directly or load.module == name}
-        more = {load.module for load in loads if not load.directly} - asked
+        found |= {module for load in loads if load.directly or load.module == name for module in _meant(settings, load.module)}
+        more = {module for load in loads if not load.directly for module in _meant(settings, load.module)} - asked
         asked |= more
         left += more
     return frozenset(found)
+
+
+def called(settings: Configuration, name: str) -> frozenset[str] | None:
+    """The modules that `modprobe NAME` may load, as `loaded`."""
+    found = [loaded(settings, module) for module in _meant(settings, name)]
+    return None if None in found else frozenset().union(*(modules for modules in found if modules))
+
+
+def _meant(settings: Configuration, name: str) -> frozenset[str]:
+    return settings.aliased(name) or frozenset((name,))
 
 
 def read(command: str, module: str) -> frozenset[Load] | None:

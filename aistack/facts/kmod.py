@@ -27,17 +27,22 @@ class Configuration:
     """modprobe's lines: modules that are not loaded for a device (`blacklist`), and the commands that are run instead of loading.
 
     `options` are a module's, in order; `before` what is loaded before a module, if it can be (`softdep MODULE pre: ...`). The names in
-    `install` and `before` may be patterns of modules (`nvidia*`).
+    `install` and `before` may be patterns of modules (`nvidia*`). `aliases` are patterns of names and devices, each with its module.
     """
 
     blacklist: frozenset[str]
     install: Mapping[str, str]
     options: Mapping[str, tuple[str, ...]]
     before: Mapping[str, frozenset[str]]
+    aliases: tuple[tuple[str, str], ...] = ()
 
     def command(self, name: str) -> str | None:
         """What is run instead of loading that module."""
         return next((command for pattern, command in self.install.items() if fnmatchcase(name, pattern)), None)
+
+    def aliased(self, name: str) -> frozenset[str]:
+        """The modules that stand for a name or a device, all of them; none where no alias is for it, and the indexes count."""
+        return frozenset(module for pattern, module in self.aliases if fnmatchcase(name, pattern))
 
     def loaded_before(self, name: str) -> frozenset[str]:
         """What is loaded before that module."""
@@ -48,18 +53,21 @@ def configuration(texts: Iterable[str]) -> Configuration:
     """The lines of those files; of two `install` for a module the first counts."""
     blacklist, install = set[str](), dict[str, str]()
     options, before = dict[str, tuple[str, ...]](), dict[str, frozenset[str]]()
+    aliases: list[tuple[str, str]] = []
     for text in texts:
         for line in text.replace("\\\n", " ").splitlines():
             match line.split():
                 case ["blacklist", name, *_]:
                     blacklist.add(normal(name))
+                case ["alias", pattern, name, *_]:
+                    aliases.append((normal(pattern), normal(name)))
                 case ["install", name, first, *more]:
                     install.setdefault(normal(name), " ".join((first, *more)))
                 case ["options", name, *words]:
                     options[normal(name)] = (*options.get(normal(name), ()), *words)
                 case ["softdep", name, *words]:
                     before[normal(name)] = before.get(normal(name), frozenset()) | set(_before(words))
-    return Configuration(blacklist=frozenset(blacklist), install=install, options=options, before=before)
+    return Configuration(blacklist=frozenset(blacklist), install=install, options=options, before=before, aliases=tuple(aliases))
 
 
 def _before(words: Iterable[str]) -> Iterator[str]:

@@ -47,6 +47,12 @@ def product(identity: str, device_class: str) -> Pattern:
     return Pattern(vendor=vendor, device=device, device_class=device_class)
 
 
+def modalias(devices: Pattern) -> str:
+    """The alias of one of those devices, as the kernel tells it: of every field that may be any, the zero."""
+    fields = zip(("v", "d", "sv", "sd", "bc", "sc", "i"), devices, (8, 8, 8, 8, 2, 2, 2), strict=True)
+    return "pci:" + "".join(f"{field}{'0' * width if value == '*' else value}" for field, value, width in fields)
+
+
 def common(one: Pattern, other: Pattern) -> Pattern | None:
     """The devices that both mean; None where there can be none."""
     if any(a != b and "*" not in (a, b) for a, b in zip(one, other, strict=True)):

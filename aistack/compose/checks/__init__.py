@@ -27,13 +27,14 @@ from aistack.compose.findings import Check
 
 TEXTS = re.compile(
     r"(?:/etc|(?:/usr)?/lib|/usr/local/lib)/.*\.conf"
+    r"|/etc/modules"
     r"|(?:/usr)?/lib/modules/[^/]+/(?:config|modules\.(?:(?:dep|alias)(?:\.bin)?|order)|modules\.builtin\.modinfo)|/boot/config-.*"
 )
 
 
 def wanted(path: str) -> bool:
     """The files whose contents these checks read as text."""
-    return bool(TEXTS.fullmatch(path)) or cmdline.wanted(path) or references.wanted(path) or packages.wanted(path)
+    return path == initramfs.INIT or bool(TEXTS.fullmatch(path)) or cmdline.wanted(path) or references.wanted(path) or packages.wanted(path)
 
 
 def checks(expected: Expected) -> tuple[Check, ...]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Set
+from fnmatch import fnmatchcase
 
+from aistack.compose.checks import drop_ins
 from aistack.compose.checks.cmdline import arguments
 from aistack.compose.checks.expected import Expected
 from aistack.compose.checks.indexes import dependencies
@@ -12,6 +15,8 @@ from aistack.facts import install_lines, kmod, pci
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import module_name
 
+Needed = Mapping[str, frozenset[str]]
+"""Every module that a module needs, as `indexes.dependencies`."""
 CLASSES = ("03", "12")
 """Displays, and accelerators that show nothing; other functions of a product, such as its sound, are of other classes."""
 
@@ -26,6 +31,16 @@ TAKERS = ("vfio_pci", "pci_stub")
 EARLY = ("rd.driver.pre", "modules-load", "modules_load", "rd.modules-load", "rd.modules_load")
 """Arguments that name modules to load before any device has a driver: dracut.cmdline(7), systemd-modules-load.service(8)."""
 ANY_ID = 0xFFFFFFFF
+LOCKED = "kernel.modules_disabled"
+NO_MODULES, OFF = ("nomodule", f"sysctl.{LOCKED}"), ("0", "n", "no", "off")
+"""The arguments with which the kernel loads no module, the setting by which it loads no more, and what such an argument says to no avail:
+https://docs.kernel.org/admin-guide/sysctl/kernel.html#modules-disabled."""
+KEY = re.compile(r'([A-Z]+(?:\{[^}]*\})?)\s*([=!]=|[+:-]?=)\s*"([^"]*)"')
+OVERRIDE = "ATTR{driver_override}"
+"""What udev's rules say and ask, and the file by which a device is kept for one driver:
+https://docs.kernel.org/admin-guide/abi-testing.html#abi-sys-bus-pci-devices-driver-override."""
+ASKED = ("nvidia", "nvidia_uvm")
+"""Modules that programs ask for by these names, whatever a distribution calls their files: nvidia-modprobe(1)."""
 
 
 def patterns(aliases: Iterable[str], identity: str = "*:*") -> frozenset[pci.Pattern]:
@@ -66,7 +81,8 @@ def rivals(filesystem: Filesystem, expected: Expected) -> list[str] | str:
         first = _loaded_first(filesystem, own_names)
         for name in sorted(others - own_names):
             wrong += [f"{name} is for the same devices, and {why}" for why in _free(filesystem, tree, name, first)]
-        wrong += _taken(filesystem, tree, expected, first)
+        wrong += _taken(filesystem, tree, expected, own_names)
+        wrong += _overridden(filesystem, expected, own_names)
     return wrong
 
 
@@ -98,7 +114,7 @@ def _free(filesystem: Filesystem, tree: Tree, name: str, first: Set[str]) -> Ite
             yield "built into the kernel"
     elif not _is_kept_away(name, filesystem):
         yield "not blacklisted"
-    elif name in first and not _is_powerless(name, configuration(filesystem), arguments(filesystem)):
+    elif name in first and not _is_powerless(name, drop_ins.modprobe(filesystem), arguments(filesystem)):
         yield "loaded before it all the same"
     elif any(_is_free_inside(filesystem, filesystem.initramfs[image], name) for image in tree.images if image in filesystem.initramfs):
         yield "in the initramfs not blacklisted"
@@ -109,31 +125,70 @@ def _is_free_inside(filesystem: Filesystem, inside: Filesystem, name: str) -> bo
     return there and not _is_kept_away(name, inside, IN_INITRAMFS, filesystem)
 
 
-def _loaded_first(filesystem: Filesystem, names: Iterable[str]) -> frozenset[str]:
-    """What is loaded before modules of those names, as `softdep` and `install` lines or the kernel's arguments say."""
-    settings, told = configuration(filesystem), arguments(filesystem)
-    found = _named(told, EARLY)
+def _loaded_first(filesystem: Filesystem, names: Iterable[str], image: Filesystem | None = None) -> frozenset[str]:
+    """What is loaded before modules of those names, as `softdep` and `install` lines, `modules-load.d` or the kernel's arguments say.
+
+    Of a file system that is an initramfs, these are its image's.
+    """
+    settings, told = drop_ins.modprobe(filesystem), arguments(image or filesystem)
+    found = _named(told, EARLY) | (drop_ins.modules_load(filesystem) - _named(told, EVERYWHERE))
     for name in names:
         found |= settings.loaded_before(name) | (install_lines.loaded(settings, name) or frozenset())
     return found
 
 
-def _taken(filesystem: Filesystem, tree: Tree, expected: Expected, first: Set[str]) -> Iterator[str]:
+def _taken(filesystem: Filesystem, tree: Tree, expected: Expected, own_names: Set[str]) -> Iterator[str]:
     """Expected accelerators that a driver takes which takes whatever it is told to.
 
-    By an argument of the kernel's it is told so to be the first; by an option, when it is loaded, which a device alone never does.
+    By an argument of the kernel's it is told so to be the first; by an option, when it is loaded, which a device alone never does: here, or
+    in the initramfs.
     """
-    settings, told = configuration(filesystem), arguments(filesystem)
+    insides = [filesystem.initramfs[image] for image in tree.images if image in filesystem.initramfs]
+    first = _loaded_first(filesystem, own_names)
+    settings, told = drop_ins.modprobe(filesystem), arguments(filesystem)
     compiled_in = kmod.built_in(filesystem.texts.get(f"{tree.folder}/modules.builtin.modinfo", b""))
     for name in TAKERS:
         modules = any(module_name(path) == name for path in tree.modules)
         if not (name in compiled_in or (modules and not _is_powerless(name, settings, told))):
             continue
-        options = settings.options.get(name, ()) if modules and name in first else ()
-        ids = [word.removeprefix("ids=") for word in (*options, *_options(told, name)) if word.startswith("ids=")]
+        options = [settings.options.get(name, ()) if modules and name in first else ()]
+        options += [drop_ins.modprobe(inside).options.get(name, ()) for inside in insides if _loads(inside, name, own_names, filesystem)]
+        said = [[word for word in (*words, *_options(told, name)) if word.startswith("ids=")] for words in options]
+        ids = {one for words in said for one in "".join(words[-1:]).removeprefix("ids=").split(",")}
         for identity in expected.pci_ids:
-            if any(_means(one, identity) for one in "".join(ids[-1:]).split(",")):
+            if any(_means(one, identity) for one in ids):
                 yield f"{name.replace('_', '-')} is told to take {identity} before the driver can"
+
+
+def _loads(inside: Filesystem, name: str, own_names: Set[str], image: Filesystem) -> bool:
+    """Whether a module is loaded in an initramfs, where it has it."""
+    return any(module_name(path) == name for path in inside.modules) and name in _loaded_first(inside, own_names, image)
+
+
+def _overridden(filesystem: Filesystem, expected: Expected, own_names: Set[str]) -> Iterator[str]:
+    """Expected accelerators that a rule of udev's gives to another driver; of a file that jumps over rules it is not known what counts."""
+    for path, text in drop_ins.files(filesystem, drop_ins.RULES, ".rules"):
+        for line in [] if "GOTO" in text else text.replace("\\\n", " ").splitlines():
+            keys = [(key, sign, value) for key, sign, value in KEY.findall(line) if not line.lstrip().startswith("#")]
+            given = "".join([value for key, sign, value in keys if key == OVERRIDE and sign in ("=", ":=")][-1:])
+            matched = {key for key, sign, _ in keys if sign == "=="}
+            for identity in expected.pci_ids if given and "ATTR{vendor}" in matched and kmod.normal(given) not in own_names else ():
+                if all(_is_for(key, sign, value, identity) for key, sign, value in keys if sign in ("==", "!=")):
+                    yield f"{path} gives {identity} to {given} (driver_override)"
+
+
+def _is_for(key: str, sign: str, pattern: str, identity: str) -> bool:
+    """Whether a rule of udev's with that key is for every device with an identity; one for certain of them need not be for any."""
+    vendor, device = (f"0x{name.lower().zfill(4)}" for name in identity.split(":"))
+    values = {
+        "ACTION": ("add", "bind", "change"),
+        "SUBSYSTEM": ("pci",),
+        "ATTR{vendor}": (vendor,),
+        "ATTR{device}": (device,),
+        "ATTR{class}": tuple(f"0x{number}00" for number in pci.ACCELERATOR_CLASSES),
+    }
+    found = any(fnmatchcase(value, one) for value in values.get(key, ()) for one in pattern.split("|"))
+    return key in values and found is (sign == "==")
 
 
 def _means(said: str, identity: str) -> bool:
@@ -148,14 +203,14 @@ def _means(said: str, identity: str) -> bool:
 
 def kept_away(filesystem: Filesystem) -> frozenset[str]:
     """The modules that are said to get no device, by modprobe's configuration or by kernel arguments."""
-    settings, told = configuration(filesystem), arguments(filesystem)
+    settings, told = drop_ins.modprobe(filesystem), arguments(filesystem)
     nothing = {name for name in settings.install if install_lines.loaded(settings, name) == frozenset()}
     return settings.blacklist | _named(told, EVERYWHERE) | nothing | _unbound(settings.options, told)
 
 
 def _is_kept_away(name: str, filesystem: Filesystem, words: tuple[str, ...] = EVERYWHERE, image: Filesystem | None = None) -> bool:
     """Whether a module gets no device for which nobody asks for it, in a file system with the kernel arguments of its image."""
-    settings, told = configuration(filesystem), arguments(image or filesystem)
+    settings, told = drop_ins.modprobe(filesystem), arguments(image or filesystem)
     return name in settings.blacklist | _named(told, words) or _is_powerless(name, settings, told)
 
 
@@ -187,19 +242,9 @@ def _named(told: Iterable[str], words: tuple[str, ...]) -> frozenset[str]:
     return frozenset(kmod.normal(name) for word, _, names in pairs if word in words for name in names.split(",") if name)
 
 
-def configuration(filesystem: Filesystem) -> kmod.Configuration:
-    """modprobe's configuration: of files with one name, the first folder's counts."""
-    files: dict[str, str] = {}
-    for folder in kmod.CONFIGURATION:
-        for path in filesystem.below(folder):
-            if path.endswith(".conf"):
-                files.setdefault(path.rpartition("/")[2], filesystem.text(path) or "")
-    return kmod.configuration(text for _, text in sorted(files.items()))
-
-
 def disabled(filesystem: Filesystem, expected: Expected) -> list[str]:
     """What keeps an accelerator's own driver, or what it needs, from being loaded, or from devices once it is."""
-    settings, told = configuration(filesystem), arguments(filesystem)
+    settings, told = drop_ins.modprobe(filesystem), arguments(filesystem)
     wrong = []
     for tree in trees(filesystem):
         wanted = drivers(tree, expected)
@@ -232,4 +277,56 @@ def disabled(filesystem: Filesystem, expected: Expected) -> list[str]:
                 wrong.append(f"modprobe loads {' and '.join(others)} in the place of {name}, and that is not there")
             else:
                 wrong.append(f"{name} is never loaded: modprobe runs `{settings.command(name)}` instead")
+        wrong += _none_loaded(filesystem, tree, wanted.keys(), settings, needed)
+        wrong += _not_by_device(tree, wanted, expected, settings, needed)
+        wrong += _not_by_name(filesystem, tree, parts, settings, needed)
     return wrong
+
+
+def _none_loaded(filesystem: Filesystem, tree: Tree, wanted: Set[str], settings: kmod.Configuration, needed: Needed) -> Iterator[str]:
+    """What keeps the kernel from loading any module: from its start on, or from when settings are made, which is after modules-load.d."""
+    values = {word.partition("=")[0]: word.partition("=")[2] for word in arguments(filesystem)}
+    yield from (f"the kernel loads no module at all ({word})" for word in NO_MODULES if values.get(word, "0").lower() not in OFF)
+    inside = [path for image in tree.images if image in filesystem.initramfs for path in filesystem.initramfs[image].modules]
+    first = _named(arguments(filesystem), EARLY) | drop_ins.modules_load(filesystem) | {module_name(path) for path in inside}
+    if drop_ins.sysctl(filesystem, LOCKED) == "1" and not any(
+        _leads(tree, wanted, install_lines.called(settings, name), needed) for name in first
+    ):
+        yield f"no module can be loaded any more once settings are made ({LOCKED} in sysctl.d), and nothing loads the driver before"
+
+
+def _not_by_device(
+    tree: Tree, wanted: Mapping[str, Set[pci.Pattern]], expected: Expected, settings: kmod.Configuration, needed: Needed
+) -> Iterator[str]:
+    """Accelerators that modprobe's own aliases, which count before the indexes, give to other modules than to a driver's."""
+    claimed = frozenset().union(*wanted.values())
+    products = [pci.product(identity, number) for identity in expected.pci_ids for number in CLASSES]
+    devices = {found for one in claimed for product in products if (found := pci.common(one, product))} or claimed
+    for device in sorted(devices):
+        given = settings.aliased(kmod.normal(pci.modalias(device)))
+        own = {path for path, claims in wanted.items() if any(pci.common(claim, device) for claim in claims)}
+        if given and not any(_leads(tree, own, install_lines.loaded(settings, name), needed) for name in given):
+            yield f"modprobe's aliases give {pci.modalias(device)} to {' and '.join(sorted(given))}, and not to the accelerator's driver"
+
+
+def _not_by_name(filesystem: Filesystem, tree: Tree, parts: Set[str], settings: kmod.Configuration, needed: Needed) -> Iterator[str]:
+    """Modules that programs do not get by the name that they ask for, where nothing else loads them."""
+    first = _named(arguments(filesystem), EARLY) | drop_ins.modules_load(filesystem)
+    for name in ASKED:
+        own = {path for path in parts if kmod.normal(tree.modules[path].name) == name}
+        if not own or first & {module_name(path) for path in own} or (settings.command(name) and not settings.aliased(name)):
+            continue
+        found = install_lines.called(settings, name)
+        if found == frozenset((name,)):  # which may be what a module says in its aliases
+            found |= {module_name(path) for path, module in tree.modules.items() if name in map(kmod.normal, module.aliases)}
+        if not _leads(tree, own, found, needed):
+            short = sorted(map(tree.short, own))[0]
+            yield f"modprobe does not find {short} as {name}, which programs ask for"
+
+
+def _leads(tree: Tree, own: Set[str], loaded: Set[str] | None, needed: Needed) -> bool:
+    """Whether one of those modules is loaded where modules of these names are (None: any may be), or what they need is."""
+    if loaded is None:
+        return True
+    files = [path for path in tree.modules if module_name(path) in loaded]
+    return any(path in own or needed[tree.short(path)] & {tree.short(one) for one in own} for path in files)

@@ -6,6 +6,7 @@ Of NVIDIA's driver the parts work in one version only. Which modules are its, th
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,8 @@ NVIDIA = "000010DE"
 LIBRARY = re.compile(r".*/lib[^/]+\.so\.(?P<version>" + DRIVER_VERSION.pattern + ")")
 SAYING = re.compile(r".*/(?:libcuda\.so\.[^/]*|libnvidia-ml\.so\.[^/]*|nvidia-smi)")
 """What has its version in its bytes; of a library, the file's name says it, too."""
+PLAIN = re.compile(r".*/(?P<name>lib(?:cuda|cudadebugger|nvcuvid|nvidia-[\w-]+)\.so)\.\d+")
+"""A library of the driver's by the name that programs load: where it is no link, it has to be what the link would lead to."""
 PERSISTENCED = re.compile(r".*/bin/nvidia-persistenced")
 """Distributions build it from a source of its own: it is of the driver's branch, not always of its version."""
 REQUIRED = ("libcuda.so.", "libnvidia-ml.so.")
@@ -91,6 +94,25 @@ def _unlike(filesystem: Filesystem, parts: Mapping[str, str], wanted: str) -> It
             yield f"{path} does not hold the version {parts.get(path, wanted)}, but {', '.join(binary.versions) or 'none'}"
         elif PERSISTENCED.fullmatch(path) and _branch(wanted) not in map(_branch, binary.versions):
             yield f"{path} is of another branch: it holds {', '.join(binary.versions) or 'no version'}, the driver is {wanted}"
+        elif match := PLAIN.fullmatch(path):
+            yield from _other(filesystem, parts, path, match["name"], wanted)
+
+
+def _other(filesystem: Filesystem, parts: Mapping[str, str], path: str, name: str, wanted: str) -> Iterator[str]:
+    """A library that is a file where the driver has a link: it is not the driver's own or, where that is not there, says so."""
+    binary = filesystem.binaries[path]
+    own = [
+        other
+        for other in sorted(parts)
+        if other.endswith(f"/{name}.{wanted}") and (found := filesystem.binaries.get(other)) and found.machine == binary.machine
+    ]
+    folders = {filesystem.resolved(folder) for folder in searched_folders(filesystem)} | {posixpath.dirname(other) for other in own}
+    if posixpath.dirname(path) not in folders:
+        return
+    if own and filesystem.entries[path].md5 not in {filesystem.entries[other].md5 for other in own}:
+        yield f"{path} is a file of its own, and not {own[0]}"
+    elif not own and len(binary.versions) == 1 and wanted not in binary.versions and binary.versions[0].count(".") == 2:
+        yield f"{path} is of {binary.versions[0]}, the driver is {wanted}"
 
 
 def modules(filesystem: Filesystem) -> dict[str, Module]:

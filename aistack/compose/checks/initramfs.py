@@ -1,18 +1,39 @@
-"""The initramfs has the kernel's own modules and no others, and all that they need: inside, or built into the kernel."""
+"""The initramfs has the kernel's own modules and no others, with all that they need inside or built into the kernel, and starts a system.
+
+What is in a file system of its own inside is not read: of such an initramfs it cannot be told.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
+from aistack.compose.checks.cmdline import arguments
 from aistack.compose.checks.indexes import stale
+from aistack.compose.checks.libraries import lacking
 from aistack.compose.checks.tree import NO_KERNEL, Tree, folder_inside, tree, trees
 from aistack.compose.findings import Check, some
+from aistack.facts import kmod
 from aistack.facts.filesystem import Filesystem
-from aistack.facts.kernel_files import MODULE_FOLDER
+from aistack.facts.kernel_files import MODULE_FOLDER, initramfs_places, module_name
+
+INIT, OTHER_INIT = "/init", "rdinit="
+"""What the kernel starts, and the argument that names another: https://docs.kernel.org/admin-guide/kernel-parameters.html."""
+SCRIPT = "#!"
+FINDERS = re.compile(r".*/(?:ostree-prepare-root|bootc/initramfs-setup|bootc-initramfs-setup|composefs-setup-root)")
+"""What makes the root of a disk's deployment: OSTree's program, bootc's and composefs's."""
+DISKS = frozenset({"virtio_blk", "nvme", "sd_mod", "mmc_block", "xen_blkfront", "dasd_mod", "nbd"})
+ROOTS = frozenset({"ext4", "xfs", "btrfs", "f2fs", "bcachefs", "zfs"})
+"""Drivers of disks, and of the file systems on them that are a system's root."""
+OTHER_ROOTS = frozenset({"nfs", "9p", "virtiofs", "squashfs", "erofs"})
+"""Drivers of file systems that others than disks may have."""
+
+Problems = Callable[[Filesystem, Tree, str, Filesystem], Iterator[str]]
+"""What is wrong, by the image, a folder of its modules, the path of an initramfs and what is in it."""
 
 
-def _initramfs(filesystem: Filesystem) -> list[str] | str:
+def _asked(filesystem: Filesystem, problems: Problems) -> list[str] | str:
     found = trees(filesystem)
     wrong = []
     unread = [f"no initramfs was found for {one.version}" for one in found if not one.images]
@@ -21,11 +42,58 @@ def _initramfs(filesystem: Filesystem) -> list[str] | str:
         if inside is None:
             unread.append(f"{file} cannot be read")
             continue
-        own = tree(inside, folder_inside(inside, outside.version))
-        problems = (*_other_modules(outside, inside), *_lacking(outside, own), *stale(inside, own))
-        wrong += [f"{file}: {problem}" for problem in problems]
+        wrong += [f"{file}: {problem}" for problem in problems(filesystem, outside, file, inside)]
         unread += [f"{file}: {path}: {why}" for path, why in inside.unread.items()]
     return wrong or (some(unread) if unread else []) or ([] if found else NO_KERNEL)
+
+
+def _modules(filesystem: Filesystem, outside: Tree, file: str, inside: Filesystem) -> Iterator[str]:
+    own = tree(inside, folder_inside(inside, outside.version))
+    yield from _other_modules(outside, inside)
+    yield from _lacking(outside, own)
+    yield from stale(inside, own)
+
+
+def _start(filesystem: Filesystem, outside: Tree, file: str, inside: Filesystem) -> Iterator[str]:
+    """What an initramfs lacks to start a system, where it is its kernel's own; one that only has its modules may be a part of it."""
+    if inside.unread or file not in {*outside.files, *map(filesystem.resolved, initramfs_places(outside.folder))}:
+        return
+    others = [word.removeprefix(OTHER_INIT) for word in arguments(filesystem) if word.startswith(OTHER_INIT)]
+    yield from _not_run(inside, (INIT, *others)[-1])
+    deployed = filesystem.kind("/sysroot") == "directory" and filesystem.kind("/ostree") == "link"
+    if deployed:
+        finders = [path for path in sorted(inside.entries) if FINDERS.fullmatch(path)]
+        for path in finders:
+            yield from _not_run(inside, path)
+        if not finders:
+            yield "nothing in it makes a root of what OSTree deploys (ostree-prepare-root)"
+    built_in = kmod.built_in(filesystem.texts.get(f"{outside.folder}/modules.builtin.modinfo", b""))
+    known = built_in | {module_name(path) for path in inside.modules}
+    if outside.modules and built_in and deployed:
+        for what, drivers in (("disks", DISKS), ("file systems", ROOTS)):
+            if not known & drivers:
+                yield f"no driver of {what} is inside or built into the kernel, as {' or '.join(sorted(drivers))}"
+    elif outside.modules and built_in and not inside.modules and not known & (DISKS | ROOTS | OTHER_ROOTS):
+        yield "no module is inside, and no driver of disks or of their file systems is built into the kernel"
+
+
+def _not_run(inside: Filesystem, program: str) -> Iterator[str]:
+    """Why a program in an initramfs cannot be run."""
+    path = inside.resolved(program)
+    text = inside.text(program)
+    if inside.kind(path) != "file":
+        yield f"{program} leads to no file ({path})" if inside.kind(program) else f"{program} is not there"
+    elif not inside.entries[path].mode & 0o111:
+        yield f"{path} may not be executed"
+    elif text is not None and text.startswith(SCRIPT):
+        interpreter = next(iter(text.removeprefix(SCRIPT).split()), "")
+        if inside.kind(inside.resolved(interpreter)) != "file":
+            yield f"{path} is for the interpreter {interpreter}, which is not there"
+        yield from lacking(inside, inside.resolved(interpreter))
+    elif text is not None and path not in inside.binaries and path not in inside.damaged:
+        yield f"{path} is neither a program nor a script"
+    else:
+        yield from lacking(inside, path)
 
 
 def _other_modules(outside: Tree, inside: Filesystem) -> Iterator[str]:
@@ -68,7 +136,13 @@ CHECKS = (
     Check(
         name="initramfs-modules",
         description="the modules in the initramfs are the kernel's, with all that they need",
-        look=_initramfs,
+        look=partial(_asked, problems=_modules),
+        kernel=True,
+    ),
+    Check(
+        name="initramfs-start",
+        description="the initramfs starts the system: its init, what finds the root, and drivers of disks",
+        look=partial(_asked, problems=_start),
         kernel=True,
     ),
 )

@@ -66,6 +66,29 @@ def _needs(filesystem: Filesystem) -> list[str]:
     return wrong
 
 
+def lacking(filesystem: Filesystem, program: str) -> Iterator[str]:
+    """What a program, or a library that it loads, needs and a file system has nowhere.
+
+    It is asked of an initramfs: what makes one takes libraries along by their names, and not always all that these need in turn.
+    """
+    anywhere, seen, left = _names(filesystem), set[str](), [program]
+    while left:
+        path = left.pop(0)
+        binary = filesystem.binaries.get(path)
+        if binary is None or path in seen:
+            continue
+        seen.add(path)
+        if binary.interpreter and not filesystem.kind(filesystem.resolved(binary.interpreter)):
+            yield f"{path} asks for the loader {binary.interpreter}, which is not there"
+        for name in binary.needed:
+            places = sorted(anywhere.get((posixpath.basename(name), binary.machine, binary.bits), ()))
+            if places:
+                yield from _unmet(filesystem, path, name, places)
+            else:
+                yield f"{path} needs {name}, which is nowhere"
+            left += places[:1]
+
+
 def _unmet(filesystem: Filesystem, path: str, name: str, answers: Iterable[str]) -> Iterator[str]:
     """The first version of symbols that a binary asks of a library and no file offers that may answer to its name.
 

@@ -19,8 +19,8 @@ from aistack.values import dataclass
 MAGIC = b"\x7fELF"
 NO_BITS = 8
 CHUNK = 1 << 20
-SAYS_VERSION = re.compile(r".*/(lib(cuda|nvidia-ml)\.so[\d.]*|nvidia-smi|nvidia-persistenced)")
-"""Files of NVIDIA's driver in whose bytes its version stands."""
+SAYS_VERSION = re.compile(r".*/(lib(cuda|cudadebugger|nvcuvid|nvidia-[\w-]+)\.so[\d.]*|nvidia-smi|nvidia-persistenced)")
+"""Files of NVIDIA's driver in whose bytes its version stands, or may."""
 VERSION = re.compile(rb"(?<![\d.])\d{3}\.\d{2,3}(?:\.\d{2})?(?![\d.])")
 LONGEST_VERSION = 16
 VERSION_SECTION = ".fwversion"

@@ -1,8 +1,11 @@
-"""Which files are private keys, or hold one, by what is in them: PEM (RFC 7468), DER, PKCS#12 (RFC 7292), PGP's armour (RFC 9580)."""
+"""Which files are private keys, or hold one, by what is in them: PEM (RFC 7468), DER, PKCS#12 (RFC 7292), PGP's armour (RFC 9580),
+JSON (RFC 7517, 7518)."""
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 LARGEST = 64 << 10
 """Bytes: what is larger is asked for PEM and PGP alone, and where it is text."""
@@ -27,12 +30,37 @@ PKCS12 = b"\x02\x01\x03"
 KEY_BAG = b"\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02"
 """What in a PKCS#12 file is a key, and not a certificate alone."""
 
+KEY_TYPE = b'"kty"'
+PRIVATE_PART = {"RSA": "d", "EC": "d", "OKP": "d", "oct": "k"}
+"""What in a key in JSON is its secret, by its type: a private key's own number, or a key that both sides have."""
+NUMBER = re.compile(r"[A-Za-z0-9_-]{20,}")
+
 
 def is_private(data: bytes) -> bool:
     """Whether a file is a private key, or holds one."""
     if MARK in data and (len(data) <= LARGEST or b"\0" not in data) and PEM.search(data):
         return True
+    if KEY_TYPE in data and len(data) <= LARGEST and data.lstrip()[:1] in (b"{", b"[") and _holds_json_key(data):
+        return True
     head = DER.match(data) if len(data) <= LARGEST else None
     if head is None or len(data) != head.end() + (int.from_bytes(data[2 : head.end()]) if head.end() > 2 else data[1]):
         return False
     return bool(DER_KEY.match(data, head.end())) or (data.startswith(PKCS12, head.end()) and KEY_BAG in data)
+
+
+def _holds_json_key(data: bytes) -> bool:
+    """Whether a text in JSON is such a key or a set of them, or has one anywhere in it."""
+    try:
+        left: list[Any] = [json.loads(data)]
+    except (ValueError, RecursionError):
+        return False
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            number = part.get(PRIVATE_PART.get(str(part.get("kty")), ""))
+            if isinstance(number, str) and NUMBER.fullmatch(number):
+                return True
+            left += part.values()
+        elif isinstance(part, list):
+            left += part
+    return False

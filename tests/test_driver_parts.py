@@ -1,0 +1,56 @@
+"""The parts of NVIDIA's driver where nothing is wrong: copies in the place of links, a driver without CUDA, one that is mounted later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import elf_samples
+from images_read import Files, read
+from kernel_samples import DRIVER, FOLDER, KERNEL, LIBRARIES, at
+from test_checks import base, judged
+from test_checks_silent import CUDA, LIBRARY
+
+from aistack.compose.checks.expected import Expected
+from aistack.compose.findings import Outcome
+from aistack.compose.verify import verify_image
+from aistack.facts.filesystem import Filesystem
+
+__all__ = ["base"]
+
+PLAIN: Files = {
+    f"{LIBRARIES}/libcuda.so.1": CUDA,
+    f"{LIBRARIES}/libnvidia-api.so.1": LIBRARY,
+    f"{LIBRARIES}/libnvidia-cfg.so.1": elf_samples.binary(behind=b"\x00535.54.14\x00525.60.13\0"),
+    f"{LIBRARIES}/libnvidia-container.so.1": elf_samples.binary(behind=b"\x00418.30\0"),
+    f"{LIBRARIES}/libnvidia-nvvm.so.{DRIVER}": elf_samples.binary(behind=b"\x00535.54.14\0"),
+    f"/usr/lib/i386-linux-gnu/libnvidia-nvvm.so.{DRIVER}": elf_samples.binary(machine=3),
+    "/usr/lib/i386-linux-gnu/libnvidia-nvvm.so.4": elf_samples.binary(machine=3),
+    "/usr/lib/own/libnvidia-nvvm.so.4": LIBRARY,
+}
+
+
+def test_a_library_that_is_a_file_in_the_place_of_a_link_may_be_the_drivers_own(base: Filesystem, tmp_path: Path) -> None:
+    """And of what lies elsewhere, or says no version or several, it is not known that it is another driver's."""
+    finding = judged(base, tmp_path, PLAIN)["driver-versions"]
+    assert (finding.outcome, finding.message) == (Outcome.YES, finding.message)
+
+
+def test_a_driver_that_serves_no_cuda_needs_nothing_for_it(base: Filesystem, tmp_path: Path) -> None:
+    """Such as a virtualization host's, of an image that promises nothing: neither CUDA's library nor the module for its memory."""
+    without: Files = {f"{FOLDER}/updates/dkms/.wh.nvidia-current-uvm.ko": b"", f"{LIBRARIES}/.wh.libcuda.so.1": b""}
+    assert judged(base, tmp_path, without, expected=Expected())["driver-versions"].outcome is Outcome.NO
+    host: Files = {**without, f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b""}
+    assert judged(base, tmp_path, host, expected=Expected())["driver-versions"].outcome is Outcome.YES
+
+
+def test_what_a_containers_runtime_left_of_a_nodes_driver_is_no_damage(tmp_path: Path) -> None:
+    """Empty files, over which it mounts the node's own again."""
+    left: Files = {f"{LIBRARIES}/libcuda.so.{DRIVER}": b"", "/usr/bin/nvidia-smi": b""}
+
+    def wrong(*more: Files) -> bool:
+        found = verify_image(read(tmp_path, [left, *more]), bootable=False)
+        return any(finding.name == "readable-binaries" and finding.outcome is Outcome.NO for finding in found)
+
+    assert not wrong()
+    assert wrong({"/usr/bin/nvidia-smi": b"text"})
+    assert wrong(at("vmlinuz", elf_samples.kernel(KERNEL)))
