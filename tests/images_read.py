@@ -23,6 +23,7 @@ from aistack.host.store import Store
 Files = dict[str, bytes | Entry | str]
 """Contents by path: bytes are a file, text is a link's target, an entry is itself."""
 
+SYSTEMD_UNITS = "/usr/lib/systemd/system"
 DASH_BYTES = b"#!/bin/false\n"
 DIGEST = "sha256:" + "1" * 64
 STATUS = b"Package: dash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 0.5.12-12\n\n"
@@ -63,6 +64,12 @@ def healthy() -> Files:
     return {
         **{path: folder(path) for path in folders},
         "/tmp": folder("/tmp", 0o1777),
+        **{path: f"usr{path}" for path in ("/bin", "/sbin", "/lib")},
+        "/usr/sbin/init": "../lib/systemd/systemd",
+        "/usr/sbin/modprobe": "../bin/kmod",
+        **{path: Entry(path="", mode=0o755) for path in ("/usr/lib/systemd/systemd", "/usr/bin/kmod")},
+        f"{SYSTEMD_UNITS}/default.target": "multi-user.target",
+        f"{SYSTEMD_UNITS}/multi-user.target": b"[Unit]\nDescription=Multi-User System\n",
         "/ostree": "sysroot/ostree",
         "/home": "var/home",
         "/root": "var/roothome",
@@ -84,7 +91,9 @@ def healthy() -> Files:
         "/usr/bin/python3.13": Entry(path="usr/bin/python3.13", mode=0o755),
         "/usr/lib/modprobe.d/nouveau.conf": b"blacklist nouveau\n",
         "/usr/lib/sysimage/dpkg/info/dash.md5sums": f"{hashlib.md5(DASH_BYTES).hexdigest()}  usr/bin/dash\n".encode(),
+        "/usr/lib/sysimage/dpkg/info/dash.list": b"/.\n/bin\n/usr\n/usr/bin\n/usr/bin/dash\n/usr/bin/sh\n",
         "/usr/bin/dash": DASH_BYTES,
+        "/usr/bin/sh": "dash",
         **kernel_samples.tree(),
         LOCK_PATH: encode(LOCK),
         f"{QUADLETS}/web.container": QUADLET,

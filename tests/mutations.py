@@ -296,6 +296,14 @@ def lost_file(random: Random, base: Base) -> Fault:
     return Fault("package-files", path, gone(path), frozenset({"unit-programs"}))
 
 
+def lost_link(random: Random, base: Base) -> Fault:
+    """A link that a package brought, which no checksum tells."""
+    named = {line for path, data in base.data.items() if packages.NAMES.fullmatch(path) for line in data.decode().splitlines()}
+    links = [path for path in sorted(named) if path.startswith("/usr/") and base.files.kind(path) == "link"]
+    path = random.choice([path for path in links if not packages.LEFT_OUT.fullmatch(path)])
+    return Fault("package-files", path, gone(path), frozenset({"unit-programs", "library-needs"}))
+
+
 def _packaged(base: Base) -> list[str]:
     lists = (data.decode() for path, data in sorted(base.data.items()) if packages.LIST.fullmatch(path))
     return [f"/{line.partition('  ')[2]}" for text in lists for line in text.splitlines()]
@@ -345,8 +353,8 @@ def older_initramfs(random: Random, base: Base) -> Fault:
 KINDS: tuple[Kind, ...] = (
     flipped_module, cut_module, other_checksum, no_checksum, other_kernel, exchanged_modules, lost_module, foreign_module, rival,
     second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
-    helper_of_udev, lent_file, not_blacklisted, own_driver_off, writable, set_id, strange_owner, changed_package, lost_file, other_digest,
-    edited_lock, left_key, left_compiler, cut_initramfs, older_initramfs,
+    helper_of_udev, lent_file, not_blacklisted, own_driver_off, writable, set_id, strange_owner, changed_package, lost_file, lost_link,
+    other_digest, edited_lock, left_key, left_compiler, cut_initramfs, older_initramfs,
 )  # fmt: skip
 """Every kind of fault."""
 

@@ -43,6 +43,9 @@ EXPECTED = Expected(driver=DRIVER, pci_ids=("10de:27b8",))
 UDEV, UNIT, CDI = "/usr/lib/udev/rules.d/70-a.rules", "/usr/lib/systemd/system/a.service", "/etc/cdi/nvidia.json"
 UPDATE = FIRMWARE.replace("/firmware/", f"/firmware/updates/{KERNEL}/")
 OLDER = elf_samples.firmware("535.247.01")
+DPKG = "/usr/lib/sysimage/dpkg"
+TOOLS = b"auto\n/usr/bin/tools\nsmi\n/usr/bin/smi\nnobody\n/usr/bin/nobody\n\n/usr/lib/a/tools\n50\n/usr/lib/a/smi\n\n\n"
+"""What update-alternatives(1) writes."""
 AARCH64 = 183
 FOREIGN = elf_samples.binary(machine=AARCH64, behind=f"\0{DRIVER}\0".encode())
 SHARED = driver_module()[:16] + (3).to_bytes(2, "little") + driver_module()[18:]
@@ -122,6 +125,8 @@ FAULTS: list[tuple[str, Files, str]] = [
         "for GPL modules only: jbd2_start",
     ),
     ("module-terms", at(NVIDIA, driver_module(needs={"pin_pages": 0x44})), f"{NVIDIA} does not import the namespace PINNING"),
+    ("module-indexes", {"/.wh.lib": b""}, f"modprobe looks in /lib/modules, which does not lead to {FOLDER}"),
+    ("module-indexes", {"/lib": "usr/lib64"}, f"modprobe looks in /lib/modules, which does not lead to {FOLDER}"),
     ("module-indexes", at("modules.dep", b""), f"modules.dep does not know {EXT4}"),
     (
         "module-indexes",
@@ -319,12 +324,33 @@ FAULTS: list[tuple[str, Files, str]] = [
     ),
     ("package-files", {"/usr/bin/dash": b"#!/bin/true\n"}, "/usr/bin/dash is not what dash brought"),
     ("package-files", {"/usr/bin/.wh.dash": b""}, "/usr/bin/dash of dash is not there"),
+    ("package-files", {"/usr/bin/.wh.sh": b""}, "/usr/bin/sh of dash is not there"),
+    ("package-files", {"/.wh.bin": b""}, "/bin of dash is not there"),
+    ("package-files", {f"{DPKG}/info/a.list": b"/usr/share/a\n/usr/share/a/empty\n"}, "/usr/share/a/empty of a is not there"),
+    (
+        "package-files",
+        {
+            f"{DPKG}/info/a.list": b"/usr/share/doc/a/b\n/usr/lib/a\n",
+            "/etc/dpkg/dpkg.cfg.d/a": b"path-exclude /usr/*\npath-include=/usr/lib/*\n",
+        },
+        "/usr/lib/a of a is not there",
+    ),
+    (
+        "package-files",
+        {f"{DPKG}/info/b.list": b"/usr/bin/tool\n", f"{DPKG}/diversions": b"/usr/bin/tool\n/usr/bin/tool.a\na\n", "/usr/bin/tool": b""},
+        "/usr/bin/tool.a of b is not there",
+    ),
+    (
+        "package-files",
+        {f"{DPKG}/alternatives/tools": TOOLS, "/etc/alternatives/tools": "/usr/bin/dash", "/etc/alternatives/smi": "/usr/bin/dash"},
+        "/usr/bin/smi of the alternative smi is not there",
+    ),
 ]
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Filesystem:
-    files = {**healthy(), **driver(), **NAMES, "/bin": "usr/bin"}
+    files = {**healthy(), **driver(), **NAMES}
     return read(tmp_path_factory.mktemp("base"), [files])
 
 
