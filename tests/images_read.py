@@ -23,6 +23,8 @@ from aistack.host.store import Store
 Files = dict[str, bytes | Entry | str]
 """Contents by path: bytes are a file, text is a link's target, an entry is itself."""
 
+PROGRAMS = (b"\x7fELF", b"#!")
+"""How files begin that may be executed."""
 SYSTEMD_UNITS = "/usr/lib/systemd/system"
 DASH_BYTES = b"#!/bin/false\n"
 DIGEST = "sha256:" + "1" * 64
@@ -53,6 +55,20 @@ LOCK = Lock(
 QUADLET = f"[Container]\nImage=localhost/aistack/app-web@{DIGEST}\n".encode()
 
 
+class Owned(bytes):
+    """A file's content, with its mode and owner."""
+
+    mode = 0o644
+    uid = 0
+
+
+def owned(content: bytes, *, mode: int = 0o755, uid: int = 0) -> Owned:
+    """A file of that mode and owner."""
+    made = Owned(content)
+    made.mode, made.uid = mode, uid
+    return made
+
+
 def folder(path: str, mode: int = 0o755) -> Entry:
     """A folder's entry."""
     return Entry(path=path.strip("/"), kind=DIRECTORY, mode=mode)
@@ -67,7 +83,7 @@ def healthy() -> Files:
         **{path: f"usr{path}" for path in ("/bin", "/sbin", "/lib")},
         "/usr/sbin/init": "../lib/systemd/systemd",
         "/usr/sbin/modprobe": "../bin/kmod",
-        **{path: Entry(path="", mode=0o755) for path in ("/usr/lib/systemd/systemd", "/usr/bin/kmod")},
+        **{path: Entry(path="", mode=0o755) for path in ("/usr/lib/systemd/systemd", "/usr/bin/kmod", "/usr/bin/false")},
         f"{SYSTEMD_UNITS}/default.target": "multi-user.target",
         f"{SYSTEMD_UNITS}/multi-user.target": b"[Unit]\nDescription=Multi-User System\n",
         "/ostree": "sysroot/ostree",
@@ -78,7 +94,7 @@ def healthy() -> Files:
         "/mnt": "var/mnt",
         "/etc/passwd": b"root:x:0:0:root:/root:/bin/bash\n",
         "/etc/group": b"root:x:0:\n",
-        "/etc/shadow": b"root:*:18262:0:99999:7:::\n",
+        "/etc/shadow": owned(b"root:*:18262:0:99999:7:::\n", mode=0o640),
         "/etc/hosts": b"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
         "/etc/os-release": "../usr/lib/os-release",
         "/etc/resolv.conf": "../run/systemd/resolve/stub-resolv.conf",
@@ -108,8 +124,14 @@ def written(store: Store, files: Mapping[str, bytes | Entry | str], *, compress:
         if isinstance(content, Entry):
             entries.append((dataclasses.replace(content, path=path.lstrip("/")), b"" if content.kind != DIRECTORY else None))
         else:
-            entries.append(file_entry(path, content) if isinstance(content, bytes) else link_entry(path, content))
+            entries.append(_file(path, content) if isinstance(content, bytes) else link_entry(path, content))
     return write_layer(store, entries, compress=compress)
+
+
+def _file(path: str, content: bytes) -> tuple[Entry, bytes]:
+    if isinstance(content, Owned):
+        return dataclasses.replace(file_entry(path, content, mode=content.mode)[0], uid=content.uid), bytes(content)
+    return file_entry(path, content, mode=0o755 if content.startswith(PROGRAMS) else 0o644)
 
 
 def read(tmp_path: Path, layers: Iterable[Mapping[str, bytes | Entry | str]], lower: Filesystem | None = None) -> Filesystem:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from random import Random
 
 import elf_samples
-from images_read import Files
+from images_read import Files, owned
 from kernel_samples import CLAIM
 
+from aistack.compose import tidy
 from aistack.compose.checks import driver, packages, references
 from aistack.compose.checks.tree import trees
 from aistack.compose.render.system import QUADLETS
@@ -282,7 +283,17 @@ def set_id(random: Random, base: Base) -> Fault:
 
 def strange_owner(random: Random, base: Base) -> Fault:
     path = f"/usr/share/more{random.randrange(100)}"
-    return Fault("owners", path, {path: Entry(path=path.lstrip("/"), mode=0o644, uid=random.randrange(1000, 60000))})
+    return Fault(
+        "owners", path, {path: Entry(path=path.lstrip("/"), mode=0o644, uid=random.randrange(1000, 60000))}, frozenset({"system-owners"})
+    )
+
+
+def lost_mode(random: Random, base: Base) -> Fault:
+    """A program that was copied without its mode."""
+    programs = [path for path, binary in base.files.binaries.items() if binary.interpreter and tidy.PROGRAM.fullmatch(path)]
+    path = random.choice(sorted(base.data.keys() & programs))
+    changed = owned(base.data[path], mode=random.choice((0o644, 0o600, 0o640)))
+    return Fault("modes", path, {path: changed}, frozenset({"unit-programs"}))
 
 
 def changed_package(random: Random, base: Base) -> Fault:
@@ -353,8 +364,8 @@ def older_initramfs(random: Random, base: Base) -> Fault:
 KINDS: tuple[Kind, ...] = (
     flipped_module, cut_module, other_checksum, no_checksum, other_kernel, exchanged_modules, lost_module, foreign_module, rival,
     second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
-    helper_of_udev, lent_file, not_blacklisted, own_driver_off, writable, set_id, strange_owner, changed_package, lost_file, lost_link,
-    other_digest, edited_lock, left_key, left_compiler, cut_initramfs, older_initramfs,
+    helper_of_udev, lent_file, not_blacklisted, own_driver_off, writable, set_id, strange_owner, lost_mode, changed_package, lost_file,
+    lost_link, other_digest, edited_lock, left_key, left_compiler, cut_initramfs, older_initramfs,
 )  # fmt: skip
 """Every kind of fault."""
 

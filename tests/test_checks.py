@@ -7,7 +7,7 @@ from pathlib import Path
 
 import elf_samples
 import pytest
-from images_read import Files, healthy, read
+from images_read import Files, healthy, owned, read
 from kernel_samples import (
     CLAIM,
     DRIVER,
@@ -43,6 +43,7 @@ EXPECTED = Expected(driver=DRIVER, pci_ids=("10de:27b8",))
 UDEV, UNIT, CDI = "/usr/lib/udev/rules.d/70-a.rules", "/usr/lib/systemd/system/a.service", "/etc/cdi/nvidia.json"
 UPDATE = FIRMWARE.replace("/firmware/", f"/firmware/updates/{KERNEL}/")
 OLDER = elf_samples.firmware("535.247.01")
+START_TOOL = b"[Service]\nExecStart=tool\n[Install]\n"
 DPKG = "/usr/lib/sysimage/dpkg"
 TOOLS = b"auto\n/usr/bin/tools\nsmi\n/usr/bin/smi\nnobody\n/usr/bin/nobody\n\n/usr/lib/a/tools\n50\n/usr/lib/a/smi\n\n\n"
 """What update-alternatives(1) writes."""
@@ -285,6 +286,24 @@ FAULTS: list[tuple[str, Files, str]] = [
         "unit-programs",
         {UNIT: b"[Service]\nExecStart=/bin/dash\n[Install]\n", f"{UNIT}.d/a.conf": b"[Service]\nExecStartPost=/usr/sbin/gone\n"},
         f"{UNIT}.d/a.conf: ExecStartPost names /usr/sbin/gone",
+    ),
+    (
+        "unit-programs",
+        {UNIT: b"[Service]\n ExecStart = /usr/bin/gone\n[Install]\n"},
+        f"{UNIT}: ExecStart names /usr/bin/gone, which is not",
+    ),
+    (
+        "unit-programs",
+        {UNIT: b"[Service]\nExecStart=gone\n", "/usr/lib/systemd/system/b.service": b"[Unit]\nWants = a.service\n"},
+        "names gone, which is not there",
+    ),
+    ("unit-programs", {UNIT: b"[Service]\nExecStart=/usr/lib/\n[Install]\n"}, "ExecStart names /usr/lib/, which is no file"),
+    ("unit-programs", {UNIT: START_TOOL, "/usr/bin/tool": owned(program(), mode=0o644)}, "names tool, which may be executed by nobody"),
+    ("unit-programs", {UNIT: START_TOOL, "/usr/bin/tool": b"#! /usr/bin/perl -w\n"}, "tool, which is a script for /usr/bin/perl, which is"),
+    (
+        "udev-programs",
+        {UDEV: b'PROGRAM=="tool %k"\n', "/usr/lib/udev/tool": owned(b"", mode=0o644)},
+        "tool, which may be executed by nobody",
     ),
     ("udev-programs", {UDEV: b'KERNEL=="nvidia", \\\n  RUN+="/usr/bin/nvidia-modprobe -c0"\n'}, f"{UDEV} names /usr/bin/nvidia-modprobe"),
     ("udev-programs", {UDEV: b'PROGRAM=="helper %k", SYMLINK+="%c"\n'}, f"{UDEV} names helper"),

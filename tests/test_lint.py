@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from images_read import DIGEST, STATUS, SYSTEMD_UNITS, Files, folder, healthy, read
-from kernel_samples import KERNEL
+from images_read import DIGEST, STATUS, SYSTEMD_UNITS, Files, folder, healthy, owned, read
+from kernel_samples import KERNEL, program
 
 from aistack.compose import checks, lint, quadlets, tidy
 from aistack.compose.checks import signing
@@ -96,6 +96,19 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("set-id", {"/usr//bin/su": Entry(path="", mode=0o4755)}, "/usr/bin/su has set-user-id"),
     ("no-world-writable", {"/usr/share/open": folder("", 0o777)}, "/usr/share/open"),
     ("owners", {"/usr/bin/tool": Entry(path="", uid=1000)}, "/usr/bin/tool belongs to 1000:0"),
+    ("modes", {"/usr/bin/tool": owned(program(), mode=0o644)}, "/usr/bin/tool may be executed by nobody"),
+    ("modes", {"/usr/lib/systemd/tool": owned(program(), mode=0o600)}, "/usr/lib/systemd/tool may be executed by nobody"),
+    ("modes", {"/usr": folder("/usr", 0o700)}, "/usr may not be passed by everyone"),
+    ("modes", {"/usr/sbin": folder("/usr/sbin", 0o750)}, "/usr/sbin may not be passed by everyone"),
+    ("modes", {"/etc": folder("/etc", 0o711)}, "/etc may not be passed by everyone"),
+    ("modes", {"/usr/lib/x86_64-linux-gnu": folder("", 0o754)}, "/usr/lib/x86_64-linux-gnu may not be passed by everyone"),
+    ("modes", {"/etc/passwd": owned(b"root:x:0:0::/root:/bin/sh\n", mode=0o600)}, "/etc/passwd may not be read by everyone"),
+    ("modes", {"/etc/group": owned(b"root:x:0:\n", mode=0o640)}, "/etc/group may not be read by everyone"),
+    ("modes", {"/etc/shadow": owned(SHADOW, mode=0o644)}, "/etc/shadow may be read by everyone"),
+    ("modes", {"/etc/gshadow": owned(b"root:*::\n", mode=0o604)}, "/etc/gshadow may be read by everyone"),
+    ("system-owners", {"/usr/bin/tool": owned(b"", uid=65534)}, "/usr/bin/tool belongs to 65534:0, which is no account"),
+    ("system-owners", {"/usr/lib/a": Entry(path="", gid=1000)}, "/usr/lib/a belongs to 0:1000, which is no account"),
+    ("system-owners", {"/usr/lib/a": folder("/usr/lib/a"), "/usr/lib/a/b": owned(b"", uid=100_000)}, "/usr/lib/a/b belongs to 100000:0"),
     ("links", {"/etc/alternatives/editor": "/usr/bin/vim.basic"}, "/etc/alternatives/editor leads to nothing"),
     ("links", {"/usr/lib/systemd/system/a.service": "b.service"}, "/usr/lib/systemd/system/a.service"),
     ("links", {"/etc/one": "two", "/etc/two": "one"}, "/etc/one"),
@@ -134,7 +147,7 @@ def test_what_need_not_be_a_fault_is_none(tmp_path: Path) -> None:
         "/usr/sbin/modprobe": "../bin/modprobe",
         "/etc/mtab": "../proc/self/mounts",
         "/etc/default/locale": "../locale.conf",
-        "/etc/gshadow": b"root:*::\n",
+        "/etc/gshadow": owned(b"root:*::\n", mode=0o640),
         "/boot/EFI/Linux": folder("/boot/EFI/Linux"),
         "/run/systemd/resolve": folder("/run/systemd/resolve"),
         "/var/log": folder("/var/log"),
