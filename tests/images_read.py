@@ -11,9 +11,12 @@ import kernel_samples
 from kernel_samples import KERNEL
 
 from aistack.commands.verifying import wanted
+from aistack.compose import gates
 from aistack.compose.lock import Lock, encode
+from aistack.compose.render import render_node
 from aistack.compose.render.system import BOUND_IMAGES, QUADLETS
 from aistack.compose.verify import LOCK_PATH
+from aistack.facts.files import RenderedFile
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.pins import LockedPackage, LockedRoot
 from aistack.host.inspect import filesystem
@@ -83,7 +86,7 @@ def healthy() -> Files:
         **{path: f"usr{path}" for path in ("/bin", "/sbin", "/lib")},
         "/usr/sbin/init": "../lib/systemd/systemd",
         "/usr/sbin/modprobe": "../bin/kmod",
-        **{path: Entry(path="", mode=0o755) for path in ("/usr/lib/systemd/systemd", "/usr/bin/kmod", "/usr/bin/false")},
+        **{path: Entry(path="", mode=0o755) for path in ("/usr/lib/systemd/systemd", "/usr/bin/kmod", "/usr/bin/false", "/usr/bin/echo")},
         f"{SYSTEMD_UNITS}/default.target": "multi-user.target",
         f"{SYSTEMD_UNITS}/multi-user.target": b"[Unit]\nDescription=Multi-User System\n",
         "/ostree": "sysroot/ostree",
@@ -105,16 +108,24 @@ def healthy() -> Files:
         "/usr/lib/ostree/prepare-root.conf": b"[composefs]\nenabled = yes\n",
         "/usr/lib/sysimage/dpkg/status": STATUS,
         "/usr/bin/python3.13": Entry(path="usr/bin/python3.13", mode=0o755),
+        "/usr/bin/python3": "python3.13",
         "/usr/lib/modprobe.d/nouveau.conf": b"blacklist nouveau\n",
         "/usr/lib/sysimage/dpkg/info/dash.md5sums": f"{hashlib.md5(DASH_BYTES).hexdigest()}  usr/bin/dash\n".encode(),
         "/usr/lib/sysimage/dpkg/info/dash.list": b"/.\n/bin\n/usr\n/usr/bin\n/usr/bin/dash\n/usr/bin/sh\n",
         "/usr/bin/dash": DASH_BYTES,
         "/usr/bin/sh": "dash",
         **kernel_samples.tree(),
+        **gate_units(),
         LOCK_PATH: encode(LOCK),
         f"{QUADLETS}/web.container": QUADLET,
         f"{BOUND_IMAGES}/web.container": f"{QUADLETS}/web.container",
     }
+
+
+def gate_units() -> dict[str, bytes | str]:
+    """The units of the gates, and the links that start them, as a node has them."""
+    ours = (file for file in render_node() if file.path.startswith(SYSTEMD_UNITS) and file.path.endswith(gates.JUDGES))
+    return {file.path: file.content if isinstance(file, RenderedFile) else file.target for file in ours}
 
 
 def written(store: Store, files: Mapping[str, bytes | Entry | str], *, compress: bool = True) -> Layer:

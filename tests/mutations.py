@@ -16,7 +16,7 @@ import elf_samples
 from images_read import Files, owned
 from kernel_samples import CLAIM
 
-from aistack.compose import tidy
+from aistack.compose import gates, tidy
 from aistack.compose.checks import driver, packages, references
 from aistack.compose.checks.tree import trees
 from aistack.compose.render.system import QUADLETS
@@ -335,6 +335,19 @@ def edited_lock(random: Random, base: Base) -> Fault:
     return Fault("lock", LOCK_PATH, {LOCK_PATH: wrong.encode()})
 
 
+def gate_off(random: Random, base: Base) -> Fault:
+    """Whoever was in a hurry switched a gate off."""
+    unit = random.choice(gates.GATES)
+    here = f"/etc/systemd/system/{unit}"
+    return random.choice(
+        (
+            Fault("gates", here, {here: "/dev/null"}),
+            Fault("gates", here, {f"{here}.d/{random.randrange(100)}.conf": b"[Service]\nExecStart=\nExecStart=/bin/sh -c :\n"}),
+            Fault("gates", unit, {"/usr/lib/bootc/kargs.d/90-more.toml": f'kargs = ["systemd.mask={unit}"]\n'.encode()}),
+        )
+    )
+
+
 def left_key(random: Random, base: Base) -> Fault:
     path = f"/etc/{random.choice(('tls', 'app', 'ssl/private'))}/{random.randrange(100)}.pem"
     key = b"-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
@@ -365,7 +378,7 @@ KINDS: tuple[Kind, ...] = (
     flipped_module, cut_module, other_checksum, no_checksum, other_kernel, exchanged_modules, lost_module, foreign_module, rival,
     second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
     helper_of_udev, lent_file, not_blacklisted, own_driver_off, writable, set_id, strange_owner, lost_mode, changed_package, lost_file,
-    lost_link, other_digest, edited_lock, left_key, left_compiler, cut_initramfs, older_initramfs,
+    lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
 )  # fmt: skip
 """Every kind of fault."""
 
