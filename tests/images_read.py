@@ -11,9 +11,12 @@ import kernel_samples
 from kernel_samples import KERNEL
 
 from aistack.commands.verifying import wanted
+from aistack.compose import gates
 from aistack.compose.lock import Lock, encode
+from aistack.compose.render import render_node
 from aistack.compose.render.system import BOUND_IMAGES, QUADLETS
 from aistack.compose.verify import LOCK_PATH
+from aistack.facts.files import RenderedFile
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.pins import LockedPackage, LockedRoot
 from aistack.host.inspect import filesystem
@@ -23,6 +26,9 @@ from aistack.host.store import Store
 Files = dict[str, bytes | Entry | str]
 """Contents by path: bytes are a file, text is a link's target, an entry is itself."""
 
+PROGRAMS = (b"\x7fELF", b"#!")
+"""How files begin that may be executed."""
+SYSTEMD_UNITS = "/usr/lib/systemd/system"
 DASH_BYTES = b"#!/bin/false\n"
 DIGEST = "sha256:" + "1" * 64
 STATUS = b"Package: dash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 0.5.12-12\n\n"
@@ -52,6 +58,20 @@ LOCK = Lock(
 QUADLET = f"[Container]\nImage=localhost/aistack/app-web@{DIGEST}\n".encode()
 
 
+class Owned(bytes):
+    """A file's content, with its mode and owner."""
+
+    mode = 0o644
+    uid = 0
+
+
+def owned(content: bytes, *, mode: int = 0o755, uid: int = 0) -> Owned:
+    """A file of that mode and owner."""
+    made = Owned(content)
+    made.mode, made.uid = mode, uid
+    return made
+
+
 def folder(path: str, mode: int = 0o755) -> Entry:
     """A folder's entry."""
     return Entry(path=path.strip("/"), kind=DIRECTORY, mode=mode)
@@ -63,6 +83,12 @@ def healthy() -> Files:
     return {
         **{path: folder(path) for path in folders},
         "/tmp": folder("/tmp", 0o1777),
+        **{path: f"usr{path}" for path in ("/bin", "/sbin", "/lib")},
+        "/usr/sbin/init": "../lib/systemd/systemd",
+        "/usr/sbin/modprobe": "../bin/kmod",
+        **{path: Entry(path="", mode=0o755) for path in ("/usr/lib/systemd/systemd", "/usr/bin/kmod", "/usr/bin/false", "/usr/bin/echo")},
+        f"{SYSTEMD_UNITS}/default.target": "multi-user.target",
+        f"{SYSTEMD_UNITS}/multi-user.target": b"[Unit]\nDescription=Multi-User System\n",
         "/ostree": "sysroot/ostree",
         "/home": "var/home",
         "/root": "var/roothome",
@@ -71,7 +97,7 @@ def healthy() -> Files:
         "/mnt": "var/mnt",
         "/etc/passwd": b"root:x:0:0:root:/root:/bin/bash\n",
         "/etc/group": b"root:x:0:\n",
-        "/etc/shadow": b"root:*:18262:0:99999:7:::\n",
+        "/etc/shadow": owned(b"root:*:18262:0:99999:7:::\n", mode=0o640),
         "/etc/hosts": b"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
         "/etc/os-release": "../usr/lib/os-release",
         "/etc/resolv.conf": "../run/systemd/resolve/stub-resolv.conf",
@@ -82,14 +108,24 @@ def healthy() -> Files:
         "/usr/lib/ostree/prepare-root.conf": b"[composefs]\nenabled = yes\n",
         "/usr/lib/sysimage/dpkg/status": STATUS,
         "/usr/bin/python3.13": Entry(path="usr/bin/python3.13", mode=0o755),
+        "/usr/bin/python3": "python3.13",
         "/usr/lib/modprobe.d/nouveau.conf": b"blacklist nouveau\n",
         "/usr/lib/sysimage/dpkg/info/dash.md5sums": f"{hashlib.md5(DASH_BYTES).hexdigest()}  usr/bin/dash\n".encode(),
+        "/usr/lib/sysimage/dpkg/info/dash.list": b"/.\n/bin\n/usr\n/usr/bin\n/usr/bin/dash\n/usr/bin/sh\n",
         "/usr/bin/dash": DASH_BYTES,
+        "/usr/bin/sh": "dash",
         **kernel_samples.tree(),
+        **gate_units(),
         LOCK_PATH: encode(LOCK),
         f"{QUADLETS}/web.container": QUADLET,
         f"{BOUND_IMAGES}/web.container": f"{QUADLETS}/web.container",
     }
+
+
+def gate_units() -> dict[str, bytes | str]:
+    """The units of the gates, and the links that start them, as a node has them."""
+    ours = (file for file in render_node() if file.path.startswith(SYSTEMD_UNITS) and file.path.endswith(gates.JUDGES))
+    return {file.path: file.content if isinstance(file, RenderedFile) else file.target for file in ours}
 
 
 def written(store: Store, files: Mapping[str, bytes | Entry | str], *, compress: bool = True) -> Layer:
@@ -99,8 +135,14 @@ def written(store: Store, files: Mapping[str, bytes | Entry | str], *, compress:
         if isinstance(content, Entry):
             entries.append((dataclasses.replace(content, path=path.lstrip("/")), b"" if content.kind != DIRECTORY else None))
         else:
-            entries.append(file_entry(path, content) if isinstance(content, bytes) else link_entry(path, content))
+            entries.append(_file(path, content) if isinstance(content, bytes) else link_entry(path, content))
     return write_layer(store, entries, compress=compress)
+
+
+def _file(path: str, content: bytes) -> tuple[Entry, bytes]:
+    if isinstance(content, Owned):
+        return dataclasses.replace(file_entry(path, content, mode=content.mode)[0], uid=content.uid), bytes(content)
+    return file_entry(path, content, mode=0o755 if content.startswith(PROGRAMS) else 0o644)
 
 
 def read(tmp_path: Path, layers: Iterable[Mapping[str, bytes | Entry | str]], lower: Filesystem | None = None) -> Filesystem:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from random import Random
 
 import elf_samples
-from images_read import Files
+from images_read import Files, owned
 from kernel_samples import CLAIM
 
+from aistack.compose import gates, tidy
 from aistack.compose.checks import driver, packages, references
 from aistack.compose.checks.tree import trees
 from aistack.compose.render.system import QUADLETS
@@ -295,7 +296,17 @@ def set_id(random: Random, base: Base) -> Fault:
 
 def strange_owner(random: Random, base: Base) -> Fault:
     path = f"/usr/share/more{random.randrange(100)}"
-    return Fault("owners", path, {path: Entry(path=path.lstrip("/"), mode=0o644, uid=random.randrange(1000, 60000))})
+    return Fault(
+        "owners", path, {path: Entry(path=path.lstrip("/"), mode=0o644, uid=random.randrange(1000, 60000))}, frozenset({"system-owners"})
+    )
+
+
+def lost_mode(random: Random, base: Base) -> Fault:
+    """A program that was copied without its mode."""
+    programs = [path for path, binary in base.files.binaries.items() if binary.interpreter and tidy.PROGRAM.fullmatch(path)]
+    path = random.choice(sorted(base.data.keys() & programs))
+    changed = owned(base.data[path], mode=random.choice((0o644, 0o600, 0o640)))
+    return Fault("modes", path, {path: changed}, frozenset({"unit-programs"}))
 
 
 def changed_package(random: Random, base: Base) -> Fault:
@@ -307,6 +318,14 @@ def changed_package(random: Random, base: Base) -> Fault:
 def lost_file(random: Random, base: Base) -> Fault:
     path = random.choice([path for path in _packaged(base) if path in base.data and path not in base.files.binaries])
     return Fault("package-files", path, gone(path), frozenset({"unit-programs"}))
+
+
+def lost_link(random: Random, base: Base) -> Fault:
+    """A link that a package brought, which no checksum tells."""
+    named = {line for path, data in base.data.items() if packages.NAMES.fullmatch(path) for line in data.decode().splitlines()}
+    links = [path for path in sorted(named) if path.startswith("/usr/") and base.files.kind(path) == "link"]
+    path = random.choice([path for path in links if not packages.LEFT_OUT.fullmatch(path)])
+    return Fault("package-files", path, gone(path), frozenset({"unit-programs", "library-needs"}))
 
 
 def _packaged(base: Base) -> list[str]:
@@ -327,6 +346,19 @@ def edited_lock(random: Random, base: Base) -> Fault:
     text = base.data[LOCK_PATH].decode()
     wrong = text.replace('"memory_mib": ', f'"memory_mib": {random.randrange(1, 9)}')
     return Fault("lock", LOCK_PATH, {LOCK_PATH: wrong.encode()})
+
+
+def gate_off(random: Random, base: Base) -> Fault:
+    """Whoever was in a hurry switched a gate off."""
+    unit = random.choice(gates.GATES)
+    here = f"/etc/systemd/system/{unit}"
+    return random.choice(
+        (
+            Fault("gates", here, {here: "/dev/null"}),
+            Fault("gates", here, {f"{here}.d/{random.randrange(100)}.conf": b"[Service]\nExecStart=\nExecStart=/bin/sh -c :\n"}),
+            Fault("gates", unit, {"/usr/lib/bootc/kargs.d/90-more.toml": f'kargs = ["systemd.mask={unit}"]\n'.encode()}),
+        )
+    )
 
 
 def left_key(random: Random, base: Base) -> Fault:
@@ -370,8 +402,9 @@ def gutted_initramfs(random: Random, base: Base) -> Fault:
 KINDS: tuple[Kind, ...] = (
     flipped_module, cut_module, other_checksum, no_checksum, other_kernel, exchanged_modules, lost_module, foreign_module, rival,
     second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
-    helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, changed_package,
-    lost_file, other_digest, edited_lock, left_key, left_compiler, cut_initramfs, older_initramfs, gutted_initramfs,
+    helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, lost_mode,
+    changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
+    gutted_initramfs,
 )  # fmt: skip
 """Every kind of fault."""
 

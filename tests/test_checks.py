@@ -7,7 +7,7 @@ from pathlib import Path
 
 import elf_samples
 import pytest
-from images_read import Files, healthy, read
+from images_read import Files, healthy, owned, read
 from kernel_samples import (
     CLAIM,
     DRIVER,
@@ -44,6 +44,10 @@ UDEV, UNIT, CDI = "/usr/lib/udev/rules.d/70-a.rules", "/usr/lib/systemd/system/a
 UPDATE = FIRMWARE.replace("/firmware/", f"/firmware/updates/{KERNEL}/")
 OLDER = elf_samples.firmware("535.247.01")
 PTX = "libnvidia-ptxjitcompiler.so"
+START_TOOL = b"[Service]\nExecStart=tool\n[Install]\n"
+DPKG = "/usr/lib/sysimage/dpkg"
+TOOLS = b"auto\n/usr/bin/tools\nsmi\n/usr/bin/smi\nnobody\n/usr/bin/nobody\n\n/usr/lib/a/tools\n50\n/usr/lib/a/smi\n\n\n"
+"""What update-alternatives(1) writes."""
 AARCH64 = 183
 FOREIGN = elf_samples.binary(machine=AARCH64, behind=f"\0{DRIVER}\0".encode())
 SHARED = driver_module()[:16] + (3).to_bytes(2, "little") + driver_module()[18:]
@@ -123,6 +127,8 @@ FAULTS: list[tuple[str, Files, str]] = [
         "for GPL modules only: jbd2_start",
     ),
     ("module-terms", at(NVIDIA, driver_module(needs={"pin_pages": 0x44})), f"{NVIDIA} does not import the namespace PINNING"),
+    ("module-indexes", {"/.wh.lib": b""}, f"modprobe looks in /lib/modules, which does not lead to {FOLDER}"),
+    ("module-indexes", {"/lib": "usr/lib64"}, f"modprobe looks in /lib/modules, which does not lead to {FOLDER}"),
     ("module-indexes", at("modules.dep", b""), f"modules.dep does not know {EXT4}"),
     (
         "module-indexes",
@@ -298,6 +304,24 @@ FAULTS: list[tuple[str, Files, str]] = [
         {UNIT: b"[Service]\nExecStart=/bin/dash\n[Install]\n", f"{UNIT}.d/a.conf": b"[Service]\nExecStartPost=/usr/sbin/gone\n"},
         f"{UNIT}.d/a.conf: ExecStartPost names /usr/sbin/gone",
     ),
+    (
+        "unit-programs",
+        {UNIT: b"[Service]\n ExecStart = /usr/bin/gone\n[Install]\n"},
+        f"{UNIT}: ExecStart names /usr/bin/gone, which is not",
+    ),
+    (
+        "unit-programs",
+        {UNIT: b"[Service]\nExecStart=gone\n", "/usr/lib/systemd/system/b.service": b"[Unit]\nWants = a.service\n"},
+        "names gone, which is not there",
+    ),
+    ("unit-programs", {UNIT: b"[Service]\nExecStart=/usr/lib/\n[Install]\n"}, "ExecStart names /usr/lib/, which is no file"),
+    ("unit-programs", {UNIT: START_TOOL, "/usr/bin/tool": owned(program(), mode=0o644)}, "names tool, which may be executed by nobody"),
+    ("unit-programs", {UNIT: START_TOOL, "/usr/bin/tool": b"#! /usr/bin/perl -w\n"}, "tool, which is a script for /usr/bin/perl, which is"),
+    (
+        "udev-programs",
+        {UDEV: b'PROGRAM=="tool %k"\n', "/usr/lib/udev/tool": owned(b"", mode=0o644)},
+        "tool, which may be executed by nobody",
+    ),
     ("udev-programs", {UDEV: b'KERNEL=="nvidia", \\\n  RUN+="/usr/bin/nvidia-modprobe -c0"\n'}, f"{UDEV} names /usr/bin/nvidia-modprobe"),
     ("udev-programs", {UDEV: b'PROGRAM=="helper %k", SYMLINK+="%c"\n'}, f"{UDEV} names helper"),
     (
@@ -336,12 +360,33 @@ FAULTS: list[tuple[str, Files, str]] = [
     ),
     ("package-files", {"/usr/bin/dash": b"#!/bin/true\n"}, "/usr/bin/dash is not what dash brought"),
     ("package-files", {"/usr/bin/.wh.dash": b""}, "/usr/bin/dash of dash is not there"),
+    ("package-files", {"/usr/bin/.wh.sh": b""}, "/usr/bin/sh of dash is not there"),
+    ("package-files", {"/.wh.bin": b""}, "/bin of dash is not there"),
+    ("package-files", {f"{DPKG}/info/a.list": b"/usr/share/a\n/usr/share/a/empty\n"}, "/usr/share/a/empty of a is not there"),
+    (
+        "package-files",
+        {
+            f"{DPKG}/info/a.list": b"/usr/share/doc/a/b\n/usr/lib/a\n",
+            "/etc/dpkg/dpkg.cfg.d/a": b"path-exclude /usr/*\npath-include=/usr/lib/*\n",
+        },
+        "/usr/lib/a of a is not there",
+    ),
+    (
+        "package-files",
+        {f"{DPKG}/info/b.list": b"/usr/bin/tool\n", f"{DPKG}/diversions": b"/usr/bin/tool\n/usr/bin/tool.a\na\n", "/usr/bin/tool": b""},
+        "/usr/bin/tool.a of b is not there",
+    ),
+    (
+        "package-files",
+        {f"{DPKG}/alternatives/tools": TOOLS, "/etc/alternatives/tools": "/usr/bin/dash", "/etc/alternatives/smi": "/usr/bin/dash"},
+        "/usr/bin/smi of the alternative smi is not there",
+    ),
 ]
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Filesystem:
-    files = {**healthy(), **driver(), **NAMES, "/bin": "usr/bin"}
+    files = {**healthy(), **driver(), **NAMES}
     return read(tmp_path_factory.mktemp("base"), [files])
 
 

@@ -302,20 +302,6 @@ HARMLESS: list[tuple[str, str, Files]] = [
         "no-signing-key",
         {"/etc/dkms/framework.conf": b"# mok_signing_key=/usr/bin/dash\nmok_signing_key=/srv/gone.key\nmok_certificate=/usr/bin/dash\n"},
     ),
-    (
-        "documentation that was left out",
-        "package-files",
-        {"/usr/lib/sysimage/dpkg/info/a.md5sums": b"0  usr/share/doc/a\n1  usr/share/man/man1/a.1.gz\n"},
-    ),
-    (
-        "a file that another package moved",
-        "package-files",
-        {
-            "/usr/lib/sysimage/dpkg/info/a.md5sums": b"900150983cd24fb0d6963f7d28e17f72  usr/bin/dash\n",
-            "/usr/bin/dash.a": b"abc",
-            "/usr/lib/sysimage/dpkg/diversions": b"/usr/bin/dash\n/usr/bin/dash.a\ndash\n",
-        },
-    ),
 ]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from images_read import DIGEST, STATUS, Files, folder, healthy, read
-from kernel_samples import KERNEL
+from images_read import DIGEST, STATUS, SYSTEMD_UNITS, Files, folder, healthy, owned, read
+from kernel_samples import KERNEL, program
 
 from aistack.compose import checks, lint, quadlets, tidy
 from aistack.compose.checks import signing
@@ -56,6 +56,14 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("nonempty-run-tmp", {"/run/lock/pid": b"1\n"}, "/run/lock/pid"),
     ("nonempty-run-tmp", {"/tmp/build.log": b""}, "/tmp/build.log"),
     ("state-folders", {"/home": folder("/home")}, "/home does not lead into /var"),
+    ("init", {"/usr/sbin/.wh.init": b""}, "/sbin/init is not there, or leads to nothing"),
+    ("init", {"/.wh.sbin": b""}, "/sbin/init is not there"),
+    ("init", {"/usr/lib/systemd/.wh.systemd": b""}, "/sbin/init is not there, or leads to nothing"),
+    ("init", {"/usr/sbin/init": "/usr/bin/kmod"}, "/sbin/init leads to /usr/bin/kmod"),
+    ("init", {"/usr/sbin/modprobe": "/usr/bin/dash"}, "/sbin/modprobe leads to /usr/bin/dash"),
+    ("init", {f"{SYSTEMD_UNITS}/.wh.default.target": b""}, "there is no default.target"),
+    ("init", {f"{SYSTEMD_UNITS}/.wh.multi-user.target": b""}, "multi-user.target, which is no target"),
+    ("init", {"/etc/systemd/system/default.target": "/dev/null"}, "default.target leads to /dev/null, which is no target"),
     ("bound-links", {f"{BOUND_IMAGES}/gone.image": f"{QUADLETS}/gone.image"}, f"leads to nothing ({QUADLETS}/gone.image)"),
     ("bound-links", {f"{BOUND_IMAGES}/web.image": b"[Image]\nImage=a\n"}, f"{BOUND_IMAGES}/web.image is no link"),
     ("bound-links", {f"{BOUND_IMAGES}/web": f"{QUADLETS}/web.container"}, f"{BOUND_IMAGES}/web is no link to a .container"),
@@ -93,6 +101,19 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("set-id", {"/usr//bin/su": Entry(path="", mode=0o4755)}, "/usr/bin/su has set-user-id"),
     ("no-world-writable", {"/usr/share/open": folder("", 0o777)}, "/usr/share/open"),
     ("owners", {"/usr/bin/tool": Entry(path="", uid=1000)}, "/usr/bin/tool belongs to 1000:0"),
+    ("modes", {"/usr/bin/tool": owned(program(), mode=0o644)}, "/usr/bin/tool may be executed by nobody"),
+    ("modes", {"/usr/lib/systemd/tool": owned(program(), mode=0o600)}, "/usr/lib/systemd/tool may be executed by nobody"),
+    ("modes", {"/usr": folder("/usr", 0o700)}, "/usr may not be passed by everyone"),
+    ("modes", {"/usr/sbin": folder("/usr/sbin", 0o750)}, "/usr/sbin may not be passed by everyone"),
+    ("modes", {"/etc": folder("/etc", 0o711)}, "/etc may not be passed by everyone"),
+    ("modes", {"/usr/lib/x86_64-linux-gnu": folder("", 0o754)}, "/usr/lib/x86_64-linux-gnu may not be passed by everyone"),
+    ("modes", {"/etc/passwd": owned(b"root:x:0:0::/root:/bin/sh\n", mode=0o600)}, "/etc/passwd may not be read by everyone"),
+    ("modes", {"/etc/group": owned(b"root:x:0:\n", mode=0o640)}, "/etc/group may not be read by everyone"),
+    ("modes", {"/etc/shadow": owned(SHADOW, mode=0o644)}, "/etc/shadow may be read by everyone"),
+    ("modes", {"/etc/gshadow": owned(b"root:*::\n", mode=0o604)}, "/etc/gshadow may be read by everyone"),
+    ("system-owners", {"/usr/bin/tool": owned(b"", uid=65534)}, "/usr/bin/tool belongs to 65534:0, which is no account"),
+    ("system-owners", {"/usr/lib/a": Entry(path="", gid=1000)}, "/usr/lib/a belongs to 0:1000, which is no account"),
+    ("system-owners", {"/usr/lib/a": folder("/usr/lib/a"), "/usr/lib/a/b": owned(b"", uid=100_000)}, "/usr/lib/a/b belongs to 100000:0"),
     ("links", {"/etc/alternatives/editor": "/usr/bin/vim.basic"}, "/etc/alternatives/editor leads to nothing"),
     ("links", {"/usr/lib/systemd/system/a.service": "b.service"}, "/usr/lib/systemd/system/a.service"),
     ("links", {"/etc/one": "two", "/etc/two": "one"}, "/etc/one"),
@@ -126,9 +147,12 @@ def test_what_need_not_be_a_fault_is_none(tmp_path: Path) -> None:
         "/etc/hostname": b"localhost\n",
         "/etc/machine-id": b"uninitialized\n",
         "/etc/systemd/system/masked.service": "/dev/null",
+        "/etc/systemd/system/default.target": f"{SYSTEMD_UNITS}/multi-user.target",
+        "/usr/bin/modprobe": "kmod",
+        "/usr/sbin/modprobe": "../bin/modprobe",
         "/etc/mtab": "../proc/self/mounts",
         "/etc/default/locale": "../locale.conf",
-        "/etc/gshadow": b"root:*::\n",
+        "/etc/gshadow": owned(b"root:*::\n", mode=0o640),
         "/boot/EFI/Linux": folder("/boot/EFI/Linux"),
         "/run/systemd/resolve": folder("/run/systemd/resolve"),
         "/var/log": folder("/var/log"),
@@ -154,6 +178,19 @@ def test_composefs_is_excused_only_while_ostree_is_built_without_it(tmp_path: Pa
     built = {**plain, "/usr/lib/sysimage/dpkg/status": STATUS + OSTREE.replace(b"libc6,", b"libc6, libcomposefs1 (>= 1.0.8),")}
     assert findings(tmp_path, built)["baseimage-composefs"].accepted == ""
     assert findings(tmp_path, {PREPARE_ROOT: b""})["baseimage-composefs"].accepted == ""  # whose OSTree it is cannot be told
+
+
+def test_another_init_than_systemd_is_its_own_affair(tmp_path: Path) -> None:
+    other: Files = {
+        "/usr/lib/systemd/.wh.systemd": b"",
+        f"{SYSTEMD_UNITS}/.wh.default.target": b"",
+        "/usr/sbin/init": "openrc-init",
+        "/usr/sbin/openrc-init": b"",
+        "/usr/sbin/.wh.modprobe": b"",
+    }
+    assert findings(tmp_path, other)["init"].outcome is Outcome.YES
+    own: Files = {"/usr/sbin/init": b"#!/bin/sh\nexec /usr/lib/systemd/systemd\n"}
+    assert findings(tmp_path, own)["init"].outcome is Outcome.YES
 
 
 def test_an_image_that_does_not_boot_is_asked_what_makes_sense(tmp_path: Path) -> None:

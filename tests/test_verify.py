@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from images_read import DIGEST, LOCK, QUADLET, STATUS, Files, healthy, read
+from images_read import SYSTEMD_UNITS as UNITS
 from kernel_samples import KERNEL
 
 from aistack.compose.findings import Finding, Outcome
@@ -67,6 +68,41 @@ SAME: Files = {
 }
 """Quadlets that run nothing else."""
 
+OFF: Files = {
+    "/etc/systemd/system/aistack-check.service": "/dev/null",
+    "/usr/local/lib/systemd/system/aistack-confirm.service": b"[Service]\nExecStart=/usr/bin/echo\n",
+    f"{UNITS}/aistack-deadline.service": "/dev/null",
+    f"{UNITS}/aistack-check.service": b"[Service]\nExecStart=/usr/bin/echo\n",
+    f"{UNITS}/multi-user.target.wants/aistack-check.service": "../multi-user.target",
+    "/etc/systemd/system/aistack-check.service.d/x.conf": b"[Service]\nExecStart=\nExecStart=/bin/true\n",
+    f"{UNITS}/aistack-.service.d/x.conf": b"[Unit]\nConditionPathExists = /etc/gone\n",
+    "/etc/systemd/system/aistack-deadline.timer.d/x.conf": b"[Timer]\nOnBootSec=30d\n",
+    "/usr/lib/bootc/kargs.d/90.toml": b'kargs = ["systemd.mask=aistack-check.service"]\n',
+    "/usr/lib/bootc/kargs.d/91.toml": b'kargs = ["systemd.mask=aistack-confirm"]\n',
+}
+"""What switches the gates off."""
+STILL_ON: Files = {
+    "/etc/systemd/system/aistack-check.service.d/x.conf": b"[Service]\nTimeoutStartSec=1200\n#ExecStart=\n[Unit]\nAfter=a.service\n",
+    "/etc/systemd/system/aistack-confirm.service.d/x.conf": "/dev/null",
+    "/etc/systemd/system/aistack-update.timer.d/x.conf": b"[Timer]\nOnCalendar=daily\n",
+    "/etc/systemd/system/aistack-watch.timer": "/dev/null",
+    "/etc/systemd/system/aistack-che.service.d/x.conf": b"[Service]\nExecStart=/bin/true\n",
+    "/usr/lib/bootc/kargs.d/90.toml": b'kargs = ["systemd.mask=a.service", "rd.systemd.mask=aistack-check.service"]\n',
+}
+"""Settings of the gates, and of other units, that leave them on."""
+
+
+def test_what_leaves_the_gates_on_is_no_fault(tmp_path: Path) -> None:
+    assert verdict(read(tmp_path, [healthy(), STILL_ON]))["gates"] is Outcome.YES
+
+
+def test_what_switches_the_gates_off_is_named(tmp_path: Path) -> None:
+    found = read(tmp_path, [healthy(), {path: content for path, content in OFF.items() if "check" in path}])
+    (finding,) = (one for one in verify_system(found, LOCK, {"app-web": DIGEST}) if one.name == "gates")
+    assert f"{UNITS}/aistack-check.service does not start the gate" in finding.message
+    assert "/etc/systemd/system/aistack-check.service takes the place of the unit" in finding.message
+    assert "/etc/systemd/system/aistack-check.service.d/x.conf sets ExecStart" in finding.message
+
 
 def test_quadlets_that_run_what_is_bound_are_the_locks(tmp_path: Path) -> None:
     assert verdict(read(tmp_path, [healthy(), SAME]))["bound-images"] is Outcome.YES
@@ -98,6 +134,11 @@ def test_a_bound_quadlet_that_is_elsewhere_is_told_to_be_unread(tmp_path: Path) 
         ("bound-images", with_file(f"{QUADLETS}/web.container", QUADLET.replace(b"111@", b"")[:-10])),
         ("bound-images", with_file(f"{QUADLETS}/web.container", QUADLET.replace(b"1111", b"2222"))),
         ("bound-images", without(f"{BOUND_IMAGES}/web.container")),
+        *(("gates", with_file(path, content)) for path, content in OFF.items()),
+        ("gates", without(f"{UNITS}/aistack-check.service")),
+        ("gates", without(f"{UNITS}/multi-user.target.wants/aistack-confirm.service")),
+        ("gates", without(f"{UNITS}/boot-complete.target.requires/aistack-confirm.service")),
+        ("gates", without(f"{UNITS}/sysinit.target.wants/aistack-deadline.timer")),
         *(("bound-images", with_file(path, content)) for path, content in MORE.items()),
     ],
 )

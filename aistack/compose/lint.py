@@ -8,6 +8,7 @@ https://github.com/bootc-dev/bootc/blob/v1.16.9/crates/lib/src/lints.rs. Three a
 from __future__ import annotations
 
 import configparser
+import posixpath
 import re
 import shlex
 from collections.abc import Iterator
@@ -27,6 +28,12 @@ ACCOUNTS = ("/etc/passwd", "/etc/group")
 DPKG_STATUS = ("/usr/lib/sysimage/dpkg/status", "/var/lib/dpkg/status")
 INJECTED = ("/etc/hostname", "/etc/resolv.conf")
 STUB = "/run/systemd/resolve/stub-resolv.conf"
+
+SYSTEMD = "/usr/lib/systemd/systemd"
+INITS = re.compile(r"init|systemd")
+LOADERS = re.compile(r"modprobe|kmod|busybox.*|toybox")
+"""What programs are called that init and modprobe may be links to, where there is systemd."""
+UNIT_FOLDERS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
 
 
 def wanted(path: str) -> bool:
@@ -178,6 +185,22 @@ def _state(filesystem: Filesystem) -> list[str]:
     return [f"{path} does not lead into /var" for path in folders if not filesystem.resolved(path).startswith("/var/")]
 
 
+def _init(filesystem: Filesystem) -> list[str]:
+    """Whether what starts a system is there: only names tell what a program is, so a link to one of another name is wrong."""
+    wrong = []
+    for path, names in (("/sbin/init", INITS), ("/sbin/modprobe", LOADERS)):
+        end = filesystem.resolved(path)
+        if not filesystem.kind(end) and path == "/sbin/init":
+            wrong.append(f"{path} is not there, or leads to nothing")
+        elif filesystem.kind(end) and filesystem.kind(SYSTEMD) and not names.fullmatch(posixpath.basename(end)):
+            wrong.append(f"{path} leads to {end}")
+    target = next((path for folder in UNIT_FOLDERS if filesystem.kind(path := f"{folder}/default.target")), "")
+    end = filesystem.resolved(target) if target else ""
+    if filesystem.kind(SYSTEMD) and not (filesystem.kind(end) == "file" and end.endswith(".target")):
+        wrong.append(f"{target} leads to {end}, which is no target" if target else "there is no default.target")
+    return wrong
+
+
 LINTS = (
     Check(name="var-run", description="/var/run is a link, or absent", look=_var_run, bootable=True),
     Check(name="buildah-injected", description="nothing empty that a builder's runtime left", look=_injected, fatal=False),
@@ -201,6 +224,13 @@ OURS = (
         name="state-folders",
         description="folders that a node writes to are links into /var, as the rest is read-only",
         look=_state,
+        fatal=False,
+        bootable=True,
+    ),
+    Check(
+        name="init",
+        description="init, modprobe and the default target lead to what they stand for",
+        look=_init,
         fatal=False,
         bootable=True,
     ),

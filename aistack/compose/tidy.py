@@ -36,6 +36,19 @@ SECRETS = re.compile(
     r"|/.*/\.gnupg/(?:private-keys-v1\.d/.+|secring\.gpg)|/etc/krb5\.keytab"
 )
 NUMBER = re.compile("[0-9]{1,10}")
+PROGRAM = re.compile(r"(?:/usr(?:/local)?)?/s?bin/[^/]+|(?:/usr)?/lib/systemd/[^/]+")
+PASSED = re.compile(
+    r"/(?:etc|run|var|usr(?:/local)?)|(?:/usr(?:/local)?)?/(?:s?bin|lib\d*|lib/(?:systemd|[^/]+-linux-[^/]+)|libexec|share)"
+)
+"""Folders that every program passes on its way."""
+KNOWN_TO_ALL, KNOWN_TO_ROOT = ("/etc/passwd", "/etc/group"), ("/etc/shadow", "/etc/gshadow")
+PEOPLE = (range(1000, 60000), range(65534, 1 << 32))
+"""Numbers of no account of a system's: people's, nobody's, and those of other machines' namespaces.
+
+https://www.debian.org/doc/debian-policy/ch-opersys.html#uid-and-gid-classes
+"""
+FREE = ("/usr/local/", "/usr/src/")
+"""Folders below /usr that hold what an administrator puts there."""
 LINKS: Mapping[str, str] = {
     "/etc/default/locale": "Debian's link to /etc/locale.conf, which is written when somebody chooses a language",
 }
@@ -123,6 +136,27 @@ def _writable(filesystem: Filesystem) -> list[str]:
     return [f"{path} may be written by everyone" for path in sorted(writable)]
 
 
+def _modes(filesystem: Filesystem) -> list[str]:
+    programs = (path for path, binary in filesystem.binaries.items() if binary.interpreter and PROGRAM.fullmatch(path))
+    wrong = [f"{path} may be executed by nobody" for path in sorted(programs) if not filesystem.entries[path].mode & 0o111]
+    for path, entry in sorted(filesystem.entries.items()):
+        if entry.kind == "directory" and PASSED.fullmatch(path) and entry.mode & 0o555 != 0o555:
+            wrong.append(f"{path} may not be passed by everyone")
+        elif entry.kind == "file" and path in KNOWN_TO_ALL and entry.mode & 0o444 != 0o444:
+            wrong.append(f"{path} may not be read by everyone")
+        elif entry.kind == "file" and path in KNOWN_TO_ROOT and entry.mode & 0o007:
+            wrong.append(f"{path} may be read by everyone")
+    return wrong
+
+
+def _system_owners(filesystem: Filesystem) -> list[str]:
+    return [
+        f"{path} belongs to {entry.uid}:{entry.gid}, which is no account of the system's"
+        for path, entry in sorted(filesystem.entries.items())
+        if path.startswith("/usr/") and not path.startswith(FREE) and any(one in ids for one in (entry.uid, entry.gid) for ids in PEOPLE)
+    ]
+
+
 def _owners(filesystem: Filesystem) -> list[str] | str:
     known = []
     for path in ("/etc/passwd", "/etc/group"):
@@ -181,6 +215,14 @@ TIDY = (
     Check(name="no-password", description="no account with a password, or without the need of one", look=_passwords),
     Check(name="set-id", description="no program with more rights than are accounted for", look=_set_id, fatal=False),
     Check(name="no-world-writable", description="nothing that everyone may write", look=_writable),
+    Check(name="modes", description="programs may be executed, and what all programs need may be read", look=_modes, fatal=False),
+    Check(
+        name="system-owners",
+        description="what lies in /usr belongs to accounts of the system",
+        look=_system_owners,
+        fatal=False,
+        kernel=True,
+    ),
     Check(name="owners", description="every file belongs to a known user and group", look=_owners, fatal=False),
     Check(name="links", description="every link in /etc and in systemd's folders leads somewhere", look=_links, fatal=False),
     Check(name="os-release", description="os-release says which system it is", look=_os_release, fatal=False),

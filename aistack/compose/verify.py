@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from packaging.utils import canonicalize_name, canonicalize_version
 
-from aistack.compose import checks, lint, quadlets, tidy
+from aistack.compose import checks, gates, lint, quadlets, tidy
 from aistack.compose.checks import code as device_code
 from aistack.compose.checks.expected import Expected, Signed
 from aistack.compose.checks.signing import signers
@@ -128,6 +128,7 @@ def _content(filesystem: Filesystem, lock: Lock) -> Iterator[Finding]:
     """What a lock promises of a base, and so of what is built on it."""
     yield _packages(filesystem, lock.root("base"))
     yield _kernel(filesystem, lock.component("kernel"))
+    yield gates.undisturbed(filesystem)
     if lock.accelerator and lock.accelerator.firmware:
         yield _firmware(filesystem, lock.accelerator)
 

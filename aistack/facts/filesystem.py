@@ -19,7 +19,7 @@ class Entry:
     """One name in a file system: `kind` is `file`, `directory`, `link`, `device` or `other`; size in bytes.
 
     `capabilities` says whether it has file capabilities. `md5` is its checksum in hex, as Debian's packages have it; empty where none was
-    taken.
+    taken. `interpreter` is the program that a script's first line names (`#!/bin/sh -e`: `/bin/sh`).
     """
 
     kind: str
@@ -30,6 +30,7 @@ class Entry:
     target: str = ""
     capabilities: bool = False
     md5: str = ""
+    interpreter: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

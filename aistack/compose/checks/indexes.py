@@ -19,7 +19,7 @@ def _indexes(filesystem: Filesystem) -> list[str] | str:
     found = trees(filesystem)
     unmade = [tree.folder for tree in found if not tree.files and not any(filesystem.kind(f"{tree.folder}/{name}") for name in INDEXES)]
     wrong = [problem for tree in found if tree.folder not in unmade for problem in stale(filesystem, tree)]
-    if filesystem.kind("/lib") == "directory":  # and no link to /usr/lib
+    if filesystem.kind("/etc"):  # else it is no system's root, and nothing looks for modules in it
         wrong += [f"modprobe looks in {NOT_MERGED}, which does not lead to {tree.folder}" for tree in found if _missed(filesystem, tree)]
     return wrong or (f"for {', '.join(unmade)} there are no indexes and no kernel" if unmade else [] if found else NO_KERNEL)
 

@@ -17,10 +17,10 @@ from aistack.values import dataclass
 
 UNITS = tuple(f"{root}/systemd/{kind}/" for root in ("/etc", "/usr/lib", "/usr/local/lib") for kind in ("system", "user"))
 UNIT = re.compile(r".*\.(?:service|socket|mount|swap|conf)")
-SETTING = re.compile(r"^(\w+)=[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+SETTING = re.compile(r"^[ \t]*(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 EXEC = re.compile(r"Exec(?:Condition|StartPre|Start|StartPost|Reload|Stop|StopPre|StopPost)")
 CONDITIONS = ("ConditionPathExists", "ConditionFileIsExecutable", "ConditionPathIsDirectory", "ConditionFileNotEmpty")
-PULLS = re.compile(r"^(?:Also|BindsTo|OnFailure|OnSuccess|Requires|Requisite|Service|Sockets|Unit|Upholds|Wants)=(.*)$", re.MULTILINE)
+PULLS = {"Also", "BindsTo", "OnFailure", "OnSuccess", "Requires", "Requisite", "Service", "Sockets", "Unit", "Upholds", "Wants"}
 MASK = "/dev/null"
 SYSTEMD_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
@@ -67,9 +67,9 @@ def started_programs(filesystem: Filesystem) -> Iterator[Command]:
 
 def _units(filesystem: Filesystem) -> list[str]:
     return [
-        f"{command.path}: {command.setting} names {command.program}, which is not there"
+        f"{command.path}: {command.setting} names {command.program}, which {problem}"
         for command in started_programs(filesystem)
-        if "-" not in command.before and not _exists(filesystem, command.program, SYSTEMD_PATH)
+        if "-" not in command.before and (problem := _unfit(filesystem, command.program, SYSTEMD_PATH))
     ]
 
 
@@ -81,8 +81,8 @@ def _started(filesystem: Filesystem, texts: Mapping[str, str]) -> Iterator[str]:
     for path, text in texts.items():
         if "[Install]" in text:
             yield path
-        for value in PULLS.findall(text):
-            yield from value.split()
+        for key, value in SETTING.findall(text):
+            yield from value.split() if key in PULLS else ()
     for path in filesystem.texts:
         if path.startswith(RULES):
             yield from re.findall(r"[\w@.-]+\.service", filesystem.text(path) or "")
@@ -100,16 +100,34 @@ def _rules(filesystem: Filesystem) -> list[str]:
             if line.lstrip().startswith("#") or any(not _exists(filesystem, test, ()) for test in TEST.findall(line)):
                 continue
             programs = (value.split()[0].strip("'") for value in PROGRAM.findall(line) if value.split())
-            wrong += [f"{path} names {program}, which is not there" for program in programs if not _exists(filesystem, program, UDEV_PATH)]
+            wrong += [f"{path} names {one}, which {problem}" for one in programs if (problem := _unfit(filesystem, one, UDEV_PATH))]
     return wrong
 
 
 def _exists(filesystem: Filesystem, path: str, folders: Iterable[str]) -> bool:
     """Whether something is there, or may be: what is made later, or has variables in its name, cannot be told."""
-    if not path or re.search(r"[%$]", path) or path.startswith(MADE):
-        return True
-    places = [path] if path.startswith("/") else [f"{folder}/{path}" for folder in folders]
-    return any(filesystem.kind(filesystem.resolved(place)) for place in places)
+    return _untold(path) or any(filesystem.kind(place) for place in _places(filesystem, path, folders))
+
+
+def _unfit(filesystem: Filesystem, program: str, folders: Iterable[str]) -> str:
+    """Why a program cannot be run, wherever it is looked for; empty where it can, or where that cannot be told."""
+    if _untold(program):
+        return ""
+    found = [entry for place in _places(filesystem, program, folders) if (entry := filesystem.entries.get(place))]
+    files = [entry for entry in found if entry.kind == "file"]
+    whole = [entry for entry in files if entry.mode & 0o111]
+    if not whole:
+        return "may be executed by nobody" if files else "is no file" if found else "is not there"
+    missing = [entry.interpreter for entry in whole if not _exists(filesystem, entry.interpreter, ())]
+    return f"is a script for {missing[0]}, which is not there" if len(missing) == len(whole) else ""
+
+
+def _untold(path: str) -> bool:
+    return not path or bool(re.search(r"[%$]", path)) or path.startswith(MADE)
+
+
+def _places(filesystem: Filesystem, path: str, folders: Iterable[str]) -> list[str]:
+    return [filesystem.resolved(place) for place in ([path] if path.startswith("/") else [f"{folder}/{path}" for folder in folders])]
 
 
 def _cdi(filesystem: Filesystem) -> list[str]:
@@ -133,7 +151,15 @@ def _host_paths(specification: Any) -> Iterator[str]:
 
 
 CHECKS = (
-    Check(name="unit-programs", description="every program that a unit starts is there", look=_units, fatal=False, kernel=True),
-    Check(name="udev-programs", description="every program that a udev rule runs is there", look=_rules, fatal=False, kernel=True),
+    Check(
+        name="unit-programs", description="every program that a unit starts is there, and can be run", look=_units, fatal=False, kernel=True
+    ),
+    Check(
+        name="udev-programs",
+        description="every program that a udev rule runs is there, and can be run",
+        look=_rules,
+        fatal=False,
+        kernel=True,
+    ),
     Check(name="cdi-files", description="everything that CDI lends to containers is there", look=_cdi, kernel=True),
 )

@@ -132,6 +132,7 @@ class Contents:
     def take(self, path: str, entry: Entry, stream: Readable) -> Entry:
         """Reads a file; its entry comes back with the checksum."""
         head = stream.read(HEAD)
+        entry = replace(entry, interpreter=_interpreter(head))
         reader = _reader(path, head)
         if form := self._unread(path, entry, head, reader):
             self.values[path] = _kept(form)
@@ -315,6 +316,12 @@ def _reader(path: str, head: bytes) -> Reader | None:
     if DRIVER_FILE.fullmatch(path) and not head.startswith(SCRIPT):
         return _driver_file
     return _binary if head.startswith(elf.MAGIC) else None
+
+
+def _interpreter(head: bytes) -> str:
+    """The program that a script names in its first line: execve(2)."""
+    words = head.partition(b"\n")[0].removeprefix(SCRIPT).split() if head.startswith(SCRIPT) else []
+    return words[0].decode(errors="surrogateescape") if words else ""
 
 
 def _kept(value: Value | None) -> Promise:
