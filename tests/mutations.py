@@ -61,7 +61,6 @@ class Fault:
 
 
 Kind = Callable[[Random, Base], Fault]
-Neighbour = Callable[[Random, Base], Files]
 PACKAGE = frozenset({"package-files"})
 MODULE = PACKAGE | {"initramfs-modules"}
 WITHOUT = frozenset({"module-symbols", "module-indexes", "driver-rivals", "driver-versions", "driver-enabled"})
@@ -407,55 +406,3 @@ KINDS: tuple[Kind, ...] = (
     gutted_initramfs,
 )  # fmt: skip
 """Every kind of fault."""
-
-
-def again_packed(random: Random, base: Base) -> Files:
-    """A module that another compressor wrote: what is loaded is the same."""
-    path = base.module(random, packed=True)
-    return {path: lzma.compress(lzma.decompress(base.data[path]), preset=random.randrange(1, 6))}
-
-
-def remark(random: Random, base: Base) -> Files:
-    path = random.choice([path for path in sorted(base.data) if path.startswith("/etc/modprobe.d/")])
-    return {path: base.data[path] + f"# blacklist nvidia {random.randrange(100)}\n".encode()}
-
-
-def unused_unit(random: Random, base: Base) -> Files:
-    return {f"/usr/lib/systemd/system/more{random.randrange(100)}.service": b"[Service]\nExecStart=/usr/bin/gone\n"}
-
-
-def optional_program(random: Random, base: Base) -> Files:
-    text = b"[Service]\nExecStart=-/usr/bin/gone\n[Install]\nWantedBy=multi-user.target\n"
-    return {f"/usr/lib/systemd/system/more{random.randrange(100)}.service": text}
-
-
-def more_firmware(random: Random, base: Base) -> Files:
-    return {f"/usr/lib/firmware/more/{random.randrange(100)}.bin": random.randbytes(100)}
-
-
-def more_library(random: Random, base: Base) -> Files:
-    return {f"/usr/lib/x86_64-linux-gnu/libmore{random.randrange(100)}.so.1": elf_samples.binary(soname="libmore.so.1")}
-
-
-def other_folder(random: Random, base: Base) -> Files:
-    return {f"/usr/lib/modules/6.1.{random.randrange(99)}/modules.order": b"", "/usr/lib/modules/kabi-current/symvers.gz": b""}
-
-
-def public_key(random: Random, base: Base) -> Files:
-    return {f"/etc/ssl/certs/{random.randrange(100)}.pem": b"-----BEGIN CERTIFICATE-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n"}
-
-
-def own_service(random: Random, base: Base) -> Files:
-    path = f"/usr/lib/udev/rules.d/{random.randrange(10, 99)}-more.rules"
-    return {path: b'TEST=="/usr/bin/nvidia-gone", RUN+="/usr/bin/nvidia-gone"\n'}
-
-
-def readable(random: Random, base: Base) -> Files:
-    path = f"/usr/share/more{random.randrange(100)}"
-    return {path: Entry(path=path.lstrip("/"), mode=random.choice((0o644, 0o755, 0o600, 0o664)))}
-
-
-NEIGHBOURS: tuple[Neighbour, ...] = (
-    again_packed, remark, unused_unit, optional_program, more_firmware, more_library, other_folder, public_key, own_service, readable,
-)  # fmt: skip
-"""Changes that are near a fault and are none."""

@@ -24,7 +24,7 @@ from aistack.commands.node import node_status
 from aistack.diagnostics import DiagnosticError, ExitCode, unable
 from aistack.facts.following import is_open, latest, window_problem
 from aistack.facts.readings import Deployment
-from aistack.host import clock, layout_server, oci, room
+from aistack.host import clock, oci, room
 from aistack.host.store import Store
 from aistack.node import state, update
 from aistack.node.cleaning import kept
@@ -270,15 +270,6 @@ def test_room_is_asked_for_before_it_is_used(tmp_path: Path) -> None:
     free = os.statvfs(tmp_path)
     with pytest.raises(DiagnosticError, match="the update needs"):
         room.require(tmp_path, free.f_blocks * free.f_frsize + 1, "the update")
-
-
-@pytest.mark.parametrize("content", [None, b"", b"{}", b'{"manifests": [{}]}'])
-def test_what_is_no_layout_is_told(tmp_path: Path, content: bytes | None) -> None:
-    if content is not None:
-        (tmp_path / "index.json").write_bytes(content)
-        (tmp_path / "blobs/sha256").mkdir(parents=True)
-    with pytest.raises(DiagnosticError, match="cannot be read as an OCI layout"):
-        layout_server.read(tmp_path)
 
 
 @dataclass(slots=True)

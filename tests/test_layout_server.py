@@ -155,3 +155,12 @@ def test_an_index_of_another_form_is_told(carried: Carried) -> None:
     packed.write_bytes(packed.read_bytes()[:3000])
     with pytest.raises(DiagnosticError, match="cannot be read as an OCI layout"):
         layout_server.read(packed)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b'{"manifests": [{}]}'])
+def test_what_is_no_layout_is_told(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "index.json").write_bytes(content)
+        (tmp_path / "blobs/sha256").mkdir(parents=True)
+    with pytest.raises(DiagnosticError, match="cannot be read as an OCI layout"):
+        layout_server.read(tmp_path)
