@@ -2,29 +2,27 @@
 
     python tests/module_table.py [--kernels REGEX] [--drivers REGEX] [--minutes N] [--to NAME]
 
-Each pair is compiled as `aistack kernels --prove` does, in a root of the kernel's release with that driver package from its own suite.
-The most telling come first: the newest and the oldest kernel of each series, drivers of the same release, and of these the ones against
-which rules speak, since a refusal comes sooner than modules. What NAME.json tells already is kept, and what the store holds is not
-compiled again, so a run that was ended goes on where it stopped. The prediction is asked anew each time. NAME.md is for readers.
+Each pair is compiled with the tools of the kernel's release (`module_fields`). The most telling come first: drivers of the same release,
+the newest and the oldest kernel of each series. What NAME.json tells already is kept, so a run that was ended goes on where it stopped. The
+prediction is asked anew each time. NAME.md is for readers; what somebody wrote under its last heading stays.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from aistack.commands import judging, proving
-from aistack.commands.pinning import Places
-from aistack.compose.distros import debian
+from module_fields import Fields, Headers
+
+from aistack.commands import judging
 from aistack.compose.judge_snapshot import judge_snapshot
 from aistack.compose.kernels import upstream
 from aistack.compose.rules import rules
@@ -32,14 +30,13 @@ from aistack.diagnostics import DiagnosticError, Severity
 from aistack.facts.catalog import Catalog
 from aistack.facts.decode import decode
 from aistack.facts.document import parse, places
-from aistack.facts.pins import Archive
+from aistack.facts.pins import Archive, LockedPackage
 from aistack.facts.snapshot import Snapshot
 from aistack.facts.version import Scheme, newest_first
 from aistack.facts.version import upstream as release_of
-from aistack.host import apt
+from aistack.host import apt, durable
 from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store, default_path
-from aistack.report.progress import Progress
 
 SUITES = {
     "debian-11": ("bullseye", "bullseye-security"),
@@ -52,6 +49,8 @@ DRIVERS = r"nvidia-(?:[a-z0-9]+-)*kernel-dkms"
 META = 100_000
 """A package of headers is larger than this many bytes; one that only needs another is smaller."""
 TOPIC = "driver-kernel-build"
+NOTES = "\n## What it shows\n"
+"""The heading of the table under which somebody wrote; it stays, with what follows it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +59,17 @@ class Offer:
 
     os: str
     suite: str
-    package: str
-    version: str
+    locked: LockedPackage
+
+    @property
+    def package(self) -> str:
+        """Its name."""
+        return self.locked.name
+
+    @property
+    def version(self) -> str:
+        """As Debian numbers it."""
+        return self.locked.version
 
     @property
     def kernel(self) -> str:
@@ -105,6 +113,11 @@ class Row:
     why: str
 
     @property
+    def name(self) -> str:
+        """That of its pair."""
+        return f"{self.kernel} {self.driver} {self.version}"
+
+    @property
     def predicted(self) -> str:
         """The gravest that was said: `error`, `warning` or `nothing`."""
         return next((grade for grade in ("error", "warning") if any(one.endswith(grade) for one in self.said)), "nothing")
@@ -115,10 +128,10 @@ class Row:
         return (self.predicted, self.truth) in (("nothing", "refused"), ("error", "compiles"))
 
 
-def archive(suite: str, packages: tuple[str, ...] = ()) -> Archive:
-    """The suite with all components that a driver's packages may need, and what has to be taken from it."""
+def archive(suite: str) -> Archive:
+    """The suite with all components that hold a driver's packages."""
     components = ("main", "contrib", "non-free", *(() if suite.startswith("bullseye") else ("non-free-firmware",)))
-    return Archive(suite=suite, components=components, packages=packages)
+    return Archive(suite=suite, components=components)
 
 
 def offers(store: Store, pattern: str) -> list[Offer]:
@@ -127,7 +140,7 @@ def offers(store: Store, pattern: str) -> list[Offer]:
     for os_id, suites in SUITES.items():
         for found_in, package in apt.matching(store, [*map(archive, suites)], pattern, "amd64", environment=os.environ):
             if package.name.startswith("nvidia") or package.size > META:
-                offer = Offer(os=os_id, suite=found_in.suite, package=package.name, version=package.version)
+                offer = Offer(os=os_id, suite=found_in.suite, locked=package)
                 found.setdefault((package.name, package.version), offer)
     return list(found.values())
 
@@ -141,10 +154,11 @@ def pairs(kernels: Sequence[Offer], drivers: Sequence[Offer]) -> Iterator[Pair]:
         yield from (Pair(kernel=one, driver=driver, place=order.index(one.version)) for one in members for driver in drivers)
 
 
-def telling(pair: Pair, said: Sequence[str]) -> tuple[int, bool, bool, bool, int, str]:
-    """What pairs are sorted by, the most telling first."""
-    flavor = ("generic", "cloud", "rt").index(pair.kernel.series[2])
-    return flavor, pair.place > 1, pair.kernel.os != pair.driver.os, not said, pair.place, pair.name
+def telling(pair: Pair) -> tuple[int, str, str]:
+    """What pairs are sorted by, the most telling first; those of one root stay together."""
+    flavor = ("generic", "rt", "cloud").index(pair.kernel.series[2])
+    foreign = pair.kernel.os != pair.driver.os
+    return 4 * foreign + 2 * min(pair.place, 2) + flavor, pair.kernel.version, pair.name
 
 
 def predicted(pair: Pair, catalog: Catalog, about: Mapping[str, tuple[str, ...]], today: str) -> tuple[str, ...]:
@@ -164,22 +178,16 @@ def predicted(pair: Pair, catalog: Catalog, about: Mapping[str, tuple[str, ...]]
     return tuple(f"{found.rule} {found.severity}" for found in graded)
 
 
-def tried(pair: Pair, said: tuple[str, ...], store: Store) -> Row:
+def tried(pair: Pair, siblings: Sequence[str], said: tuple[str, ...], fields: Fields) -> Row:
     """What compiling comes to."""
     kernel, driver = pair.kernel, pair.driver
-    suites = dict.fromkeys((*SUITES[kernel.os], *SUITES[driver.os]))
-    taken = (f"{driver.package}={driver.version}",)
-    archives = [archive(one, taken if one == driver.suite else ()) for one in suites]
-    there = Places(store=store, environment=os.environ)
-    progress = Progress(stream=io.StringIO())
     row = Row(kernel=kernel.kernel, suite=kernel.suite, driver=driver.package, version=driver.version, said=said, truth="compiles", why="")
     try:
-        wanted = (debian.kernel_headers(kernel.kernel), driver.package)
-        root = apt.resolve(store, archives, wanted, "amd64", kernel.os, environment=os.environ)
-        output = proving.prove(root, kernel.kernel, release_of(driver.version), there, progress)[1]
+        root = Headers(kernels=tuple(siblings), os=kernel.os, archives=tuple(map(archive, SUITES[kernel.os])))
+        errors = fields.compile(kernel.kernel, root, driver.locked, archive(driver.suite))
     except DiagnosticError as error:
         return replace(row, truth="not tried", why=error.diagnostics[0].message)
-    return replace(row, truth="refused", why=output["errors"][0]) if output["errors"] else row
+    return replace(row, truth="refused", why=errors[0]) if errors else row
 
 
 def read(file: Path) -> dict[str, Row]:
@@ -187,40 +195,60 @@ def read(file: Path) -> dict[str, Row]:
     if not file.exists():
         return {}
     rows = [Row(**{**row, "said": tuple(row["said"])}) for row in json.loads(file.read_text())]
-    return {f"{row.kernel} {row.driver} {row.version}": row for row in rows if row.truth != "not tried"}
+    return {row.name: row for row in rows if row.truth != "not tried"}
 
 
 def document(rows: Sequence[Row], everything: Sequence[Pair], today: str) -> str:
-    """The table for readers."""
+    """The table for readers, without what somebody wrote under it."""
     known = [row for row in rows if row.truth != "not tried"]
     counts = Counter((row.predicted, row.truth) for row in known)
-    there = Counter(pair.kernel.series[2] for pair in everything)
+    names = {row.name for row in known}
+    said = ("nothing", "warning", "error")
+    kinds: dict[str, Callable[[Pair], bool]] = {
+        "generic": lambda pair: pair.kernel.series[2] == "generic",
+        "real-time": lambda pair: pair.kernel.series[2] == "rt",
+        "cloud": lambda pair: pair.kernel.series[2] == "cloud",
+        "kernel and driver of one release": lambda pair: pair.kernel.os == pair.driver.os,
+        "the same, the newest kernel of its series": lambda pair: pair.kernel.os == pair.driver.os and pair.place == 0,
+        "the newest kernel of each series, any driver": lambda pair: pair.place == 0,
+    }
     lines = [
         f"# Kernels and NVIDIA's drivers, predicted and compiled, {today}",
         "",
-        f"`python tests/module_table.py`: {len({one.kernel for one in everything})} kernels and {len({one.driver for one in everything})} "
-        f"driver packages that Debian's archives offer for amd64, {len(everything)} pairs "
-        f"({', '.join(f'{count} {flavor}' for flavor, count in there.items())}); {len(known)} were compiled, the most telling first. "
+        f"`python tests/module_table.py`: {len({one.kernel for one in everything})} kernels and "
+        f"{len({(one.driver.package, one.driver.version) for one in everything})} driver packages that Debian's archives offer for amd64, "
+        f"{len(everything)} pairs; {len(known)} were really compiled, or refused by the package itself, the most telling first. "
         "The prediction is what `aistack check` says of a machine with that kernel, driver and flavour of modules.",
         "",
-        "| `check` says | it compiles | the compiler refuses |",
+        "| pairs | there are | tried |",
         "| --- | ---: | ---: |",
-        *(f"| {said} | {counts[said, 'compiles']} | {counts[said, 'refused']} |" for said in ("nothing", "warning", "error")),
+        *(
+            f"| {kind} | {sum(map(among, everything))} | {sum(among(pair) and pair.name in names for pair in everything)} |"
+            for kind, among in kinds.items()
+        ),
+        "",
+        "| `check` says | it compiles | it is refused |",
+        "| --- | ---: | ---: |",
+        *(f"| {grade} | {counts[grade, 'compiles']} | {counts[grade, 'refused']} |" for grade in said),
         "",
         f"Sure and right: {counts['nothing', 'compiles'] + counts['error', 'refused']}; sure and wrong: {sum(row.wrong for row in known)}.",
         *(f"- {row.kernel}, {row.driver} {row.version}: said {row.predicted}, {row.truth} {row.why}" for row in known if row.wrong),
         "",
-        "| kernel | from | driver package | version | `check` says | truth |",
-        "| --- | --- | --- | --- | --- | --- |",
-        *(_line(row) for row in rows),
+        "| driver package | version | kernels | `check` says | truth |",
+        "| --- | --- | --- | --- | --- |",
+        *_lines(rows),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _line(row: Row) -> str:
-    truth = f"{row.truth}: `{row.why}`" if row.why else row.truth
-    said = ", ".join(row.said) or "nothing"
-    return f"| {row.kernel} | {row.suite} | {row.driver} | {row.version} | {said} | {truth.replace('|', '/')} |"
+def _lines(rows: Sequence[Row]) -> Iterator[str]:
+    """A line for all kernels of which the same is true."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        truth = f"{row.truth}: `{row.why.replace('|', '/')}`" if row.why else row.truth
+        alike.setdefault((row.driver, row.version, ", ".join(row.said) or "nothing", truth), []).append(row.kernel)
+    for (driver, version, said, truth), kernels in sorted(alike.items()):
+        yield f"| {driver} | {version} | {', '.join(newest_first(kernels, Scheme.KERNEL))} | {said} | {truth} |"
 
 
 def main() -> None:
@@ -244,20 +272,30 @@ def main() -> None:
         or (re.search(given.kernels, pair.kernel.kernel) and re.search(given.drivers, f"{pair.driver.package} {pair.driver.version}"))
     ]
     said = {pair.name: predicted(pair, catalog, about, today) for pair in chosen}
-    order = sorted(chosen, key=lambda pair: telling(pair, said[pair.name]))
+    order = sorted(chosen, key=telling)
     rows = {name: replace(row, said=said[name]) for name, row in earlier.items() if name in said}
+    siblings: dict[tuple[str, str], dict[str, None]] = {}
+    for pair in everything:
+        siblings.setdefault((pair.kernel.os, pair.kernel.version), {})[pair.kernel.kernel] = None
+    table = given.to.with_suffix(".md")
+    notes = table.read_text().partition(NOTES)[1:] if table.exists() else ()
 
     def write() -> None:
         found = [rows[pair.name] for pair in order if pair.name in rows]
-        given.to.with_suffix(".json").write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n")
-        given.to.with_suffix(".md").write_text(document(found, everything, today))
+        durable.write(given.to.with_suffix(".json"), json.dumps([asdict(row) for row in found], indent=1) + "\n")
+        durable.write(table, document(found, everything, today) + "".join(notes))
 
     write()
-    for pair in order:
-        if pair.name not in rows and time.monotonic() < until:
-            rows[pair.name] = row = tried(pair, said[pair.name], store)
-            print(f"{time.strftime('%H:%M:%S')} {pair.name}: {row.predicted}, {row.truth} {row.why}", file=sys.stderr)
-            write()
+    fields = Fields(store)
+    try:
+        for pair in order:
+            if pair.name not in rows and time.monotonic() < until:
+                together = siblings[pair.kernel.os, pair.kernel.version]
+                rows[pair.name] = row = tried(pair, [*together], said[pair.name], fields)
+                print(f"{time.strftime('%H:%M:%S')} {pair.name}: {row.predicted}, {row.truth} {row.why}", file=sys.stderr)
+                write()
+    finally:
+        fields.close()
 
 
 if __name__ == "__main__":
