@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -233,6 +234,22 @@ def test_a_package_that_the_mirror_replaced_is_told_with_its_successor(debian: D
     assert diagnostic.message == "the archive no longer has `library` 2.0-1"
     assert diagnostic.why[0] == f"now in {debian.uri} trixie/main: 2.0-2"
     assert "aistack lock RECIPE --upgrade library" in diagnostic.hints
+
+
+@pytest.mark.slow  # apt tries a silent mirror again
+def test_a_package_that_a_mirror_lists_and_lacks_is_no_matter_of_the_network(debian: DebianArchive, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    with debian.served() as uri:
+        archives = [replace(debian.archive(), uri=uri)]
+        root = apt.resolve(store, archives, ["tool"], "amd64", "debian-13", environment={})
+        debian.packages["library"].unlink()
+        with pytest.raises(DiagnosticError) as lacking:
+            apt.fetch(store, root, environment={})
+    with pytest.raises(DiagnosticError) as silent:
+        apt.fetch(store, root, environment={})
+    for caught, hint in ((lacking, "use another mirror"), (silent, "check the network")):
+        (diagnostic,) = caught.value.diagnostics
+        assert diagnostic.rule == "PKG011" and "could not be fetched" in diagnostic.message and hint in diagnostic.hints[0], diagnostic
 
 
 def test_changed_bytes_never_reach_the_store(debian: DebianArchive, tmp_path: Path) -> None:

@@ -419,6 +419,8 @@ def _fetch_failed(package: LockedPackage, said: str, apt: Apt) -> DiagnosticErro
         lines += tuple(diagnostic.message for diagnostic in error.diagnostics)
     if any(one.sha256 == package.sha256 for one in offered):
         hints = ("check the network and the proxy (`apt-config dump | grep -i proxy`)",)
+        if re.search(r"\b(404|410) ", said) or "File not found" in said:
+            hints = ("the archive lists this package and lacks its file: use another mirror of it, or wait until this one is whole",)
         return unable("PKG011", "package-unreachable", f"`{package.name}` {package.version} could not be fetched", why=lines, hints=hints)
     now = sorted({one.version for one in offered if one.origin == package.origin})
     return unable(
