@@ -31,6 +31,23 @@ CASES: Cases = {
         platform(os="debian-13", kernel="6.12.118+deb13-amd64") + driver("550.163.01", "flavor: open, install: dkms"),
         {"NV201": ERROR},
     ),
+    "open 535 on what Debian 12 calls 6.1.0-56": (
+        platform(os="debian-12", kernel="6.1.0-56-amd64") + driver("535.261.03", "flavor: open, install: dkms"),
+        {"NV201": ERROR},
+    ),
+    "open 535 on an elder one": (
+        platform(os="debian-12", kernel="6.1.0-50-cloud-amd64") + driver("535.261.03", "flavor: open, install: dkms"),
+        {},
+    ),
+    "open 535 on one between": (
+        platform(os="debian-12", kernel="6.1.0-52-amd64") + driver("535.261.03", "flavor: open, install: dkms"),
+        {"NV202": WARNING},
+    ),
+    "proprietary 535 on it": (platform(os="debian-12", kernel="6.1.0-56-amd64") + driver("535.261.03", "install: dkms"), {}),
+    "open 570 on another's 6.1": (
+        platform(os="amazon-linux-2023", kernel="6.1.190-200.amzn2023.x86_64") + driver("570.211.01", "flavor: open"),
+        {"NV201": ERROR},
+    ),
     "535.274 as Debian patches it": (
         platform(os="debian-14", kernel="7.2.13+deb14-amd64") + driver("535.274.02", "install: dkms"),
         {"NV201": WARNING},

@@ -4,7 +4,7 @@
 `gcc`, `clang`    the compiler on the machine
 `kernel-flavor`, `kernel-realtime`   also where only the kernel's name tells
 `kernel-preemptible`   `true` where the kernel's own code may be preempted; only assumed so where nothing tells
-`ubuntu-kernel`   Ubuntu's number of a kernel, `6.8.0.44` of `6.8.0-44-generic`
+`debian-kernel`, `ubuntu-kernel`   their number of a kernel, `6.8.0.44` of `6.8.0-44-generic`: upstream's release is not in such a name
 `amdgpu-release`  the ROCm release that amdgpu's out-of-tree modules are from; only where it is not known, `amdgpu-dkms`: their version
 """
 
@@ -51,7 +51,7 @@ def build_values(snapshot: Snapshot, catalog: Catalog, values: Mapping[str, Valu
         "kernel-flavor": _flavor(snapshot),
         "kernel-realtime": values.get("kernel-realtime") or _realtime(snapshot),
         "kernel-preemptible": _preemptible(snapshot, values.get("arch")),
-        "ubuntu-kernel": _ubuntu_kernel(snapshot),
+        **_numbered_kernel(snapshot),
         **_amdgpu(snapshot, values),
     }
     return {name: value for name, value in found.items() if value is not None}
@@ -119,10 +119,13 @@ def _preemptible(snapshot: Snapshot, arch: Value | None) -> Value | None:
     return Value(text="true", path=("platform", "kernel"), assumed=known is None, because=because)
 
 
-def _ubuntu_kernel(snapshot: Snapshot) -> Value | None:
+def _numbered_kernel(snapshot: Snapshot) -> dict[str, Value]:
     found = re.fullmatch(r"(\d+\.\d+\.\d+)-(\d{1,4})(?:-[a-z0-9-]+)?", snapshot.platform.kernel or "")
-    ubuntu = PATCHING.match(snapshot.platform.os or "") and not (snapshot.platform.os or "").startswith("debian")
-    return Value(text=f"{found[1]}.{found[2]}", path=("platform", "kernel")) if found and ubuntu else None
+    os = snapshot.platform.os or ""
+    if found is None or not PATCHING.match(os):
+        return {}
+    name = "debian-kernel" if os.startswith("debian") else "ubuntu-kernel"
+    return {name: Value(text=f"{found[1]}.{found[2]}", path=("platform", "kernel"))}
 
 
 def _amdgpu(snapshot: Snapshot, values: Mapping[str, Value]) -> dict[str, Value]:

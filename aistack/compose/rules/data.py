@@ -24,6 +24,7 @@ NODE = frozenset(
         "compute-capability",
         "driver",
         "clang",
+        "debian-kernel",
         "driver-flavor",
         "driver-sources",
         "gcc",
@@ -44,7 +45,9 @@ NODE = frozenset(
 )
 """The components of a node; every other component belongs to an app."""
 
-SEEN = frozenset({"amdgpu", "amdgpu-dkms", "amdgpu-release", "brand", "clang", "driver-sources", "gcc", "gfx", "ubuntu-kernel"})
+SEEN = frozenset(
+    {"amdgpu", "amdgpu-dkms", "amdgpu-release", "brand", "clang", "debian-kernel", "driver-sources", "gcc", "gfx", "ubuntu-kernel"}
+)
 """Components that only snapshots have, as those with a dot: for a recipe nothing will ever decide them."""
 
 UPPER = frozenset({"cuda", "rocm"})
