@@ -22,7 +22,7 @@ from aistack.host import journal
 from aistack.host.probes.reading import inside, read
 from aistack.node import gate
 from aistack.node.decide import MOST_ATTEMPTS
-from aistack.node.first_gate import look
+from aistack.node.first_gate import Looked, look
 from aistack.node.results import Outcome, Result, verdict
 
 RUN = "/run/aistack"
@@ -38,16 +38,22 @@ EXIT_CODES = {Outcome.HEALTHY: ExitCode.OK, Outcome.DEGRADED: ExitCode.OK, Outco
 
 
 def run_check(root: Path) -> int:
-    """The first gate: exit 0 lets the apps start, anything else does not. What could not be told is asked again before it counts."""
+    """The first gate: exit 0 lets the apps start, anything else does not."""
+    looked = look_until_told(root, LEVEL)
+    publish("check", looked.results, root, seen=looked.seen)
+    return int(EXIT_CODES[verdict(looked.results).outcome])
+
+
+def look_until_told(root: Path, level: str) -> Looked:
+    """A look at the machine, as deep as `level` says; what could not be told is asked again before it counts."""
     began = time.monotonic()
     for attempt in itertools.count(1):
-        looked = look(root, LEVEL)
+        looked = look(root, level)
         waits = any(JOINING in result.evidence for result in looked.results) and time.monotonic() - began < JOINING_SECONDS
         if verdict(looked.results).outcome is not Outcome.UNKNOWN or (attempt >= MOST_ATTEMPTS and not waits):
             break
         time.sleep(RETRY_SECONDS)
-    publish("check", looked.results, root, seen=looked.seen)
-    return int(EXIT_CODES[verdict(looked.results).outcome])
+    return looked
 
 
 def keep(phase: str, results: tuple[Result, ...], root: Path) -> None:
