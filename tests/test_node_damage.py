@@ -116,7 +116,7 @@ def full(tree: Path, *files: str) -> None:
     """No file below /run can be written any more."""
     for file in files:
         (tree / "run" / file).parent.mkdir(parents=True, exist_ok=True)
-        (tree / "run" / Path(file).with_name(f".{Path(file).name}.new")).symlink_to("/dev/full")
+        (tree / "run" / Path(file).with_name(f".{Path(file).name}.{os.getpid()}.new")).symlink_to("/dev/full")
 
 
 def test_a_first_gate_that_cannot_write_its_answer_says_it_and_lets_the_apps_start(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:

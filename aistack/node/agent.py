@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -86,9 +87,10 @@ def put(root: Path, texts: Mapping[str, str]) -> None:
     failed: dict[str, list[str]] = {}
     for path, content in texts.items():
         file = inside(root, path)
-        beside = file.with_name(f".{file.name}.new")
+        beside = file.with_name(f".{file.name}.{os.getpid()}.new")  # gates, watch and updates write beside each other
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
+            _remove_left(file)
             beside.write_text(content, encoding="utf-8", errors="backslashreplace")  # half a pair of UTF-16, as JSON too writes it
             beside.replace(file)
         except OSError as error:
@@ -99,6 +101,13 @@ def put(root: Path, texts: Mapping[str, str]) -> None:
     if failed:
         said = "; ".join(f"{why}: {', '.join(paths)}" for why, paths in failed.items())
         print(f"aistack: what this node tells could not be written: {said}", file=sys.stderr, flush=True)
+
+
+def _remove_left(file: Path) -> None:
+    """Remove what writers of this file who were killed left beside it."""
+    for left in file.parent.glob(f".{file.name}.*.new"):
+        if not Path("/proc", left.name.split(".")[-2]).exists():
+            left.unlink(missing_ok=True)
 
 
 def report(phase: str, results: tuple[Result, ...], root: Path, seen: Accelerators | None) -> dict[str, Any]:
