@@ -100,8 +100,8 @@ class Status:
 
 
 def document(status: Status) -> dict[str, Any]:
-    """The status as `node status --json` prints it."""
-    state = status.state
+    """The status as `node status --json` prints it; what cannot be read is None."""
+    state, listed = status.state, status.deployments.value
     return {
         "schema": SCHEMA,
         "is_node": True,
@@ -115,7 +115,7 @@ def document(status: Status) -> dict[str, Any]:
         "next_boot": status.next_boot.digest if status.next_boot else None,
         "rollback": status.rollback.digest if status.rollback else None,
         "confirmed": state.confirmed,
-        "quarantined": list(state.quarantined),
+        "quarantined": list(state.quarantined) if status.state_error is None else None,
         "experiment": asdict(state.experiment) if state.experiment else None,
         "unfit": state.unfit,
         "state_error": status.state_error,
@@ -129,7 +129,7 @@ def document(status: Status) -> dict[str, Any]:
         "confirm": status.outcome("confirm"),
         "watch": status.outcome("watch"),
         "findings": [gate.plain(found) for found in status.findings],
-        "deployments": [asdict(one) for one in status.deployments.value or ()],
+        "deployments": [asdict(one) for one in listed] if listed is not None else None,
         "deployments_error": status.deployments.error,
     }
 
