@@ -51,6 +51,18 @@ def test_a_damaged_lock_is_never_replaced_in_silence(recipe: Path, aistack: Aist
     assert lock.read_bytes() == content
 
 
+def test_a_lock_that_is_a_link_in_a_circle_is_told_before_anything_is_resolved(recipe: Path, aistack: Aistack) -> None:
+    lock = locking.lock_path(recipe)
+    lock.symlink_to(lock.name)
+    code, said = aistack("lock", recipe.name)
+    assert code == ExitCode.NO and said.startswith("error[LOCK004]") and "--anew" in said
+    code, said = aistack("lock", recipe.name, "--anew")
+    assert code == ExitCode.UNABLE
+    assert (
+        said.startswith("error[LOCK005]: web.lock.json cannot be written: Too many levels of symbolic links") and "rm web.lock.json" in said
+    )
+
+
 @pytest.mark.parametrize("options", [(), ("--dry-run",), ("--without-models",)])
 def test_there_is_nothing_to_upgrade_where_there_is_no_lock(recipe: Path, aistack: Aistack, options: tuple[str, ...]) -> None:
     code, said = aistack("lock", recipe.name, "--upgrade", "kernle", *options)

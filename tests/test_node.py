@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -104,12 +105,35 @@ def test_a_gate_that_cannot_be_told_acts_all_the_same(tree: Path, capsys: pytest
     (tree / "proc/sys/kernel/arch").write_text("aarch64\n")
     agent.run_check(tree)
     state.save(tree / "var/lib/aistack/state.json", State(confirmed="sha256:old"))
-    for folder, file in (("run/aistack", "confirm.json"), ("run/aistack", "metrics.prom"), ("var/lib/aistack", "change.json")):
-        (tree / folder / f".{file}.new").symlink_to("/dev/full")
+    for file in (f"run/aistack/.confirm.json.{os.getpid()}", f"run/aistack/.metrics.prom.{os.getpid()}", "var/lib/aistack/.change.json"):
+        (tree / f"{file}.new").symlink_to("/dev/full")
     bootloader = Bootloader(order=[MANIFEST, "sha256:old"])
     second_gate.run_confirm(tree, bootloader)
     assert bootloader.told == ["default sha256:old", "stop counting", "reboot"]
     assert capsys.readouterr().err.count("could not be written: [Errno 28]") == 3
+
+
+def test_who_writes_a_file_beside_another_takes_it_nothing_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The watch, and an update by hand; and one that was killed at it leaves nothing for ever."""
+    replace, path = Path.replace, "/run/aistack/metrics.prom"
+    killed = tmp_path / f"run/aistack/.metrics.prom.{2**22 + 1}.new"  # beyond every process's number
+    killed.parent.mkdir(parents=True)
+    killed.touch()
+
+    def late(self: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "replace", replace)
+        other = multiprocessing.get_context("fork").Process(target=agent.put, args=(tmp_path, {path: "other's"}))
+        other.start()
+        other.join(timeout=30)
+        assert (tmp_path / path.lstrip("/")).read_text() == "other's"
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", late)
+    agent.put(tmp_path, {path: "own"})
+    assert capfd.readouterr().err == ""
+    assert {one.name: one.read_text() for one in killed.parent.iterdir()} == {"metrics.prom": "own"}
 
 
 def test_a_bootloader_that_cannot_be_told_is_reported_and_nothing_reboots(tree: Path) -> None:

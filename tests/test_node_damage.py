@@ -21,10 +21,11 @@ from aistack.commands import node_update
 from aistack.commands.node import node_status
 from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.following import SEALED_LABEL
-from aistack.facts.readings import PromisedImage
+from aistack.facts.readings import PromisedImage, Reading
 from aistack.host import oci, ostree, registry, remote_image, room
 from aistack.host.blobs import UNPACKED_SIZE, LayoutFolder
 from aistack.host.ostree import VERSION_LABEL, Layer
+from aistack.host.probes import services
 from aistack.host.store import Store
 from aistack.node import agent, second_gate, state, telling, update, watch
 from aistack.node.cleaning import with_room
@@ -115,7 +116,7 @@ def full(tree: Path, *files: str) -> None:
     """No file below /run can be written any more."""
     for file in files:
         (tree / "run" / file).parent.mkdir(parents=True, exist_ok=True)
-        (tree / "run" / Path(file).with_name(f".{Path(file).name}.new")).symlink_to("/dev/full")
+        (tree / "run" / Path(file).with_name(f".{Path(file).name}.{os.getpid()}.new")).symlink_to("/dev/full")
 
 
 def test_a_first_gate_that_cannot_write_its_answer_says_it_and_lets_the_apps_start(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,6 +128,46 @@ def test_a_first_gate_that_cannot_write_its_answer_says_it_and_lets_the_apps_sta
         "aistack: what this node tells could not be written: [Errno 28] No space left on device:"
         " /run/aistack/check.json, /run/issue.d/50-aistack.issue"
     ]
+
+
+def says(tmp_path: Path, **units: str) -> None:
+    """A stand-in for `systemctl`: in which state each unit is."""
+    shown = "; echo; ".join(
+        f"printf 'Id={name}.service\\nLoadState=loaded\\nActiveState={state}\\nSubState=x\\n'" for name, state in units.items()
+    )
+    program = tmp_path / "bin/systemctl"
+    program.write_text(f"#!/bin/sh\ncase $1 in show) {shown.replace('_', '-')} ;; esac\n")
+    program.chmod(0o755)
+
+
+@pytest.mark.parametrize(("gate", "code", "told"), [("active", 0, []), ("failed", 3, ["default sha256:old"])])
+def test_a_first_gate_that_passed_and_could_not_write_it_undoes_nothing(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: str, code: int, told: list[str]
+) -> None:
+    """One that failed has held the apps back, however good the machine looks to another look."""
+    says(tmp_path, aistack_check=gate, app_embed="active")
+    monkeypatch.setattr(services, "answer", lambda port, path, timeout: Reading(source="HTTP", value=200))
+    state.save(tree / "var/lib/aistack/state.json", State(confirmed="sha256:old"))
+    full(tree, "aistack/check.json")
+    assert agent.run_check(tree) == 0
+    bootloader = Bootloader(order=[MANIFEST, "sha256:old"])
+    assert second_gate.run_confirm(tree, bootloader) == code
+    assert [one for one in bootloader.told if one.startswith("default")] == (told or [f"default {MANIFEST}"])
+    assert state.load(tree / "var/lib/aistack/state.json").confirmed == ("sha256:old" if told else MANIFEST)
+    assert ("left no answer" in json.dumps(written(tree, "confirm"))) == bool(told)
+
+
+def test_a_first_gate_that_failed_and_could_not_write_why_is_acted_on(tree: Path, tmp_path: Path) -> None:
+    says(tmp_path, aistack_check="failed", app_embed="inactive")
+    (tree / "proc/sys/kernel/osrelease").write_text("6.1.0-other\n")
+    modules = tree / "usr/lib/modules"
+    (modules / "6.1.0-other").symlink_to(next(modules.iterdir()).name)
+    state.save(tree / "var/lib/aistack/state.json", State(confirmed="sha256:old"))
+    full(tree, "aistack/check.json")
+    assert agent.run_check(tree) == 1
+    assert second_gate.run_confirm(tree, Bootloader(order=[MANIFEST, "sha256:old"])) == 1
+    assert written(tree, "confirm")["cause"] == "software"
+    assert state.load(tree / "var/lib/aistack/state.json").quarantined == (MANIFEST,)
 
 
 def test_an_answer_that_cannot_be_written_leaves_no_older_one(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -227,7 +268,8 @@ def test_a_node_that_remembers_nothing_readable_still_tells(tree: Path, capsys: 
     said = capsys.readouterr().out
     assert f"booted       {MANIFEST}" in said and "confirmed    nobody can tell" in said and "is not a node's state" in said
     assert node_status(as_json=True, root=tree, deployments=engine) == 3
-    assert json.loads(capsys.readouterr().out)["state_error"].startswith("`")
+    told = json.loads(capsys.readouterr().out)
+    assert told["state_error"].startswith("`") and {told[name] for name in ("confirmed", "quarantined", "experiment", "unfit")} == {None}
     path.unlink()
     telling.tell(tree, engine)
     assert "aistack_node_state_readable 1\n" in (tree / "run/aistack/metrics.prom").read_text()

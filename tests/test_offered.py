@@ -74,6 +74,39 @@ def test_a_push_takes_no_other_architecture_its_tag_away(monkeypatch: pytest.Mon
     push.require_later(Path("x.yaml"), replace(LOCK, arch="arm64", sealed=sealed), None)
 
 
+@pytest.mark.parametrize(
+    ("listed", "code"),
+    [
+        (("amd64",), None),
+        (("amd64", "arm64"), "PUSH007"),
+        (("amd64", "arm64", "unknown"), "PUSH007"),
+        (("amd64", "unknown"), None),
+        (("arm64",), "PUSH007"),
+        ((), "PUSH008"),
+    ],
+)
+def test_a_push_leaves_an_index_alone_that_has_other_architectures(
+    monkeypatch: pytest.MonkeyPatch, listed: tuple[str, ...], code: str | None
+) -> None:
+    """Attestations are of the architecture `unknown` (https://docs.docker.com/build/metadata/attestations/attestation-storage/)."""
+    serve(monkeypatch, "amd64")
+    one, below = registry.resolve(REFERENCE, "amd64")[0], registry.inspected
+    platforms = [{"os": arch if arch == "unknown" else "linux", "architecture": arch} for arch in listed]
+    index = json.dumps({"manifests": [{"digest": one, "platform": platform} for platform in platforms]}).encode()
+    monkeypatch.setattr(registry, "inspected", lambda *asked: index if asked[2] == "" else below(*asked))
+    with pytest.raises(DiagnosticError) if code else contextlib.nullcontext() as caught:
+        push.require_later(Path("x.yaml"), replace(LOCK, arch="amd64", sealed="2026-11-26T00:00:00Z"), REFERENCE)
+    assert caught is None or (rule(caught), caught.value.exit_code) == (code, ExitCode.NO)
+
+
+def test_a_push_over_what_is_no_image_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(monkeypatch, None)  # an artifact's config is `{}`
+    with pytest.raises(DiagnosticError, match="no image for any node") as caught:
+        push.require_later(Path("x.yaml"), LOCK, REFERENCE)
+    assert (rule(caught), caught.value.exit_code) == ("PUSH008", ExitCode.NO)
+    assert "--allow-downgrade" in caught.value.diagnostics[0].hints[1]
+
+
 @pytest.mark.parametrize("policy", [False, True])
 def test_a_look_asks_the_policy_that_a_download_is_held_to(policy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, asked = lay(tmp_path), list[tuple[str, Path | None]]()

@@ -17,12 +17,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from tools_needed import needs
 
 from aistack.facts import events
+from aistack.facts.device_readings import Device
 from aistack.facts.readings import Reading
 from aistack.host import grub, journal
-from aistack.node import metrics, state, status, telling, update
+from aistack.node import agent, metrics, state, status, telling, update
 from aistack.node.decide import Action, Decision, State
 from aistack.node.deployments import Listed
-from aistack.node.results import Cause, Outcome, Verdict
+from aistack.node.fleet_reading import NodeReport
+from aistack.node.results import Cause, Outcome, Result, Verdict, verdict
 from aistack.node.status import Status
 
 OLD, NEW = "sha256:" + "1" * 64, "sha256:" + "2" * 64
@@ -32,6 +34,14 @@ HERE = (
     Listed(digest=MANIFEST, reference=FOLLOWED, version="2", booted=True, default=True),
     Listed(digest=OLD, reference=FOLLOWED, version="1", pinned=True),
 )
+
+
+def gave(*results: Result, time: str | None = None, devices: tuple[Device, ...] = ()) -> NodeReport:
+    """What a gate, or the watch, wrote."""
+    judged = verdict(results) if results else Verdict(outcome=Outcome.HEALTHY, cause=None, failed=())
+    return NodeReport(file="x.json", outcome=judged.outcome, cause=judged.cause, results=results, time=time, devices=devices)
+
+
 STATUS = Status(
     lock_name="l4",
     lock="sha256:" + "3" * 64,
@@ -44,7 +54,7 @@ STATUS = Status(
     trial=grub.Trial(deployment=f"{COMMIT}.0", tries=2),
     follows=FOLLOWED,
     window="Sun 02:00..04:00",
-    gates={"check": {"outcome": "healthy", "results": []}},
+    gates={"check": gave()},
     last_update={"outcome": "staged", "because": "the tag names another image", "time": "2026-11-26T20:00:00Z"},
     last_change=None,
 )
@@ -86,20 +96,20 @@ def test_a_name_with_every_awkward_character_is_read_back() -> None:
     assert dict(labels)["name"] == name
 
 
-HOT: dict[str, Any] = {
-    "outcome": "degraded",
-    "time": "2026-11-26T20:00:00Z",
-    "results": [
-        {"name": "lock", "outcome": "healthy", "device": None, "message": "the lock is l4"},
-        *({"name": "accelerator-log", "outcome": "degraded", "device": "0000:18:00.0", "message": f"Xid {code}"} for code in (1, 2)),
-    ],
-    "accelerators": {
-        "devices": [
-            {"pci.address": {"value": "0000:18:00.0"}, "power.watts": {"value": 71.787}, "temperature.celsius": {"error": "not supported"}},
-            {"device": {"error": "lost"}},
-        ]
-    },
-}
+def read(**values: float | str) -> Device:
+    return Device(values={name.replace("_", "."): Reading(source="NVML", value=value) for name, value in values.items()})
+
+
+DEVICE = "0000:18:00.0"
+HOT = gave(
+    Result(name="lock", outcome=Outcome.HEALTHY, message="the lock is l4"),
+    *(Result(name="accelerator-log", outcome=Outcome.DEGRADED, device=DEVICE, message=f"Xid {code}") for code in (1, 2)),
+    time="2026-11-26T20:00:00Z",
+    devices=(
+        read(pci_address=DEVICE, power_watts=71.787, temperature_celsius="hot", links_up=4),
+        Device(values={"device": Reading(source="NVML", error="lost")}),
+    ),
+)
 
 
 def test_checks_numbers_and_times_of_the_last_look_are_told() -> None:
@@ -109,20 +119,21 @@ def test_checks_numbers_and_times_of_the_last_look_are_told() -> None:
         {"check": "accelerator-log", "device": "0000:18:00.0", "outcome": "degraded"},
         {"check": "lock", "device": "", "outcome": "healthy"},
     ]
-    assert told["device_power_watts"] == {(("device", "0000:18:00.0"),): 71.787} and "device_temperature_celsius" not in told
+    assert told["device_power_watts"] == {(("device", DEVICE),): 71.787} and told["device_links_up"] == {(("device", DEVICE),): 4}
+    assert "device_temperature_celsius" not in told, "it is no number"
     assert told["gate_timestamp_seconds"] == {(("gate", "watch"),): 1795723200}
     assert list(status.lines(watched))[-2:] == ["degraded     accelerator-log: Xid 1", "degraded     accelerator-log: Xid 2"]
     assert [found["message"] for found in status.document(watched)["findings"]] == ["Xid 1", "Xid 2"]
-    lock, app = ({"name": name, "outcome": "unhealthy", "device": None, "message": f"{name} was bad"} for name in ("lock", "app x"))
-    confirmed = dataclasses.replace(watched, gates={**watched.gates, "confirm": {"outcome": "unhealthy", "results": [lock, app]}})
-    assert [found["message"] for found in confirmed.findings] == ["Xid 1", "Xid 2", "app x was bad"]
+    lock, app = (Result(name=name, outcome=Outcome.UNHEALTHY, message=f"{name} was bad") for name in ("lock", "app x"))
+    confirmed = dataclasses.replace(watched, gates={**watched.gates, "confirm": gave(lock, app)})
+    assert [found.message for found in confirmed.findings] == ["Xid 1", "Xid 2", "app x was bad"]
 
 
 def test_what_is_not_known_is_left_out() -> None:
     told = samples(dataclasses.replace(STATUS, deployments=Reading(source="deployments", error="no libostree"), gates={}, last_update=None))
     assert not {"update_staged", "rollback_possible", "gate_outcome", "last_update_timestamp_seconds"} & set(told)
     said = status.document(dataclasses.replace(STATUS, deployments=Reading(source="deployments", error="no libostree")))
-    assert (said["deployments"], said["deployments_error"], said["staged"]) == ([], "no libostree", None)
+    assert (said["deployments"], said["deployments_error"], said["staged"]) == (None, "no libostree", None)
 
 
 def test_the_document_says_each_thing_that_a_node_knows() -> None:
@@ -153,7 +164,7 @@ def test_the_banner_says_what_matters_in_two_lines(change: dict[str, Any], first
 
 
 def test_a_failure_comes_first_on_the_banner() -> None:
-    failed = {"outcome": "unhealthy", "results": [{"outcome": "unhealthy", "message": "app chat answers 500"}]}
+    failed = gave(Result(name="app chat", outcome=Outcome.UNHEALTHY, message="app chat answers 500"))
     assert status.banner(dataclasses.replace(STATUS, gates={**STATUS.gates, "confirm": failed})) == (
         "l4 2 (sha256:999999999999): unhealthy, on trial, 2 more tries",
         "app chat answers 500",
@@ -274,6 +285,50 @@ def test_a_node_writes_metrics_and_banner(tmp_path: Path) -> None:
     assert 'aistack_node_info{name="example"' in told and "aistack_node_update_staged 1\n" in told
     assert len((root / "run/issue.d/50-aistack.issue").read_text().splitlines()) == 2
     assert [path.name for path in (root / "run/aistack").iterdir()] == ["metrics.prom"]
+
+
+NUMBERS = {"pci.address": {"source": "x", "value": DEVICE}, "power.watts": {"source": "x", "value": 71.5}}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"time": None}, False),
+        ({"accelerators": None}, False),
+        ({"accelerators": {"devices": None}}, False),
+        ({"accelerators": {"devices": [{**NUMBERS, "links.up": {"source": "x", "value": "many"}}]}}, True),
+        ({"results": [{"name": "kernel", "outcome": "healthy", "message": "m"}], "outcome": "healthy"}, False),
+    ],
+)
+def test_whatever_counts_as_a_report_is_told(tree: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], told: bool) -> None:
+    agent.run_check(tree)
+    written = tree / "run/aistack/check.json"
+    written.write_text(json.dumps({**json.loads(written.read_text()), **change}))
+    capsys.readouterr()
+    telling.tell(tree, Engine(HERE))  # type: ignore[arg-type]
+    assert capsys.readouterr().err == ""
+    found = (tree / "run/aistack/metrics.prom").read_text()
+    assert 'gate_outcome{gate="check",outcome="healthy"} 1' in found and ("device_power_watts{" in found) == told
+    assert "healthy" in (tree / "run/issue.d/50-aistack.issue").read_text()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_report_that_goes_while_it_is_read_is_told_once_or_is_none(tree: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """As the watch takes it away when it cannot write a newer one."""
+    agent.run_check(tree)
+    read_text = Path.read_text
+
+    def gone(self: Path, *options: Any) -> str:
+        if self.name == "check.json" and when == "before":
+            self.unlink()
+        text = read_text(self, *options)
+        if self.name == "check.json":
+            self.unlink()
+        return text
+
+    monkeypatch.setattr(Path, "read_text", gone)
+    looked = telling.look(tree, Engine(HERE))  # type: ignore[arg-type]
+    assert (looked.outcome("check"), looked.findings) == (None if when == "before" else "healthy", ())
 
 
 def test_ids_are_as_systemd_wants_them_and_each_has_one_kind() -> None:

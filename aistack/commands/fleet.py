@@ -32,7 +32,7 @@ def report(files: Sequence[Path], output: Path, *, catalog: Catalog, now: dateti
     if problems:
         sys.stderr.write(terminal.render(problems, lambda file: None, colour=False))
     older = f"; older reports of the same hosts, not counted: {len(found.older)}" if found.older else ""
-    ahead = f"; dated more than a day ahead, so their times are not counted: {len(found.ahead)}" if found.ahead else ""
+    ahead = f"; dated more than a day ahead, by clocks that are wrong: {len(found.ahead)}" if found.ahead else ""
     print(f"{shown.headline(found)}, written to {output}{older}{ahead}", file=sys.stderr)
     return exit_code
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import errno
+import os
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -80,15 +84,19 @@ def write(lock: Lock, path: Path) -> None:
 def require_room(path: Path) -> None:
     """Raises DiagnosticError (exit 3) when a lock cannot be written there: found before minutes of resolving, not after."""
     try:
-        with tempfile.TemporaryFile(dir=path.resolve().parent):
+        with contextlib.suppress(FileNotFoundError):
+            path.stat()  # links in a circle lead nowhere
+        with tempfile.TemporaryFile(dir=Path(os.path.realpath(path)).parent):
             pass
     except OSError as error:
         raise _not_written(path, error) from error
 
 
 def _not_written(path: Path, error: OSError) -> DiagnosticError:
-    hints = ("a lock lies beside its recipe: copy the recipe into a folder that can be written",)
-    return unable("LOCK005", "lock-not-written", f"{path} cannot be written: {error.strerror}", hints=hints)
+    hint = "a lock lies beside its recipe: copy the recipe into a folder that can be written"
+    if error.errno == errno.ELOOP:
+        hint = f"its link leads in a circle: rm {shlex.quote(str(path))}"
+    return unable("LOCK005", "lock-not-written", f"{path} cannot be written: {error.strerror}", hints=(hint,))
 
 
 def ensure(

@@ -52,9 +52,9 @@ def push(
 ) -> ExitCode:
     """Pushes what was built, the system image last: whoever follows its tag finds all that it binds, and its signature by each of `keys`.
 
-    `reference` is HOST/REPOSITORY:TAG. Exit 1 where something of the recipe is not built, the reference is none, or nodes would refuse it
-    as older than what is there or of another architecture; 3 where the registry could not be reached or does not take it, or a key does
-    not sign.
+    `reference` is HOST/REPOSITORY:TAG. Exit 1 where something of the recipe is not built, the reference is none, nodes would refuse it
+    as older than what is there, or others would lose what is there; 3 where the registry could not be reached or does not take it, or a
+    key does not sign.
     """
     if not re.fullmatch(REFERENCE, reference):
         message = f"`{reference}` does not say where to push"
@@ -109,10 +109,10 @@ def evidence(store: Store, built: building.Built) -> tuple[Document, ...]:
 
 
 def require_later(recipe: Path, locked: Lock, reference: str | None) -> None:
-    """Refuses what every node would refuse: a lock from the future, one that is older than what the reference names already, or one of
-    another architecture than that, whose nodes would lose what they follow.
+    """Refuses what every node would refuse: a lock from the future, or one that is older than what the reference names already. And what
+    takes others something away: the nodes of another architecture what they follow, or whoever put it there something that is no image.
 
-    Who may not see what it names, or finds nothing there, takes no node anything away.
+    Who may not see what it names, or finds nothing there, takes nobody anything away.
     """
     again = f"aistack lock {recipe} --reseal"
     if locked.sealed > latest(datetime.datetime.now(datetime.UTC)):
@@ -121,14 +121,21 @@ def require_later(recipe: Path, locked: Lock, reference: str | None) -> None:
     if reference is None:
         return
     try:
-        there = registry.labels(reference, locked.arch)[1].get(SEALED_LABEL, "")
-    except DiagnosticError as error:
-        if error.diagnostics[0].rule == "REG004":
+        found = registry.architectures(reference)
+        if found - {locked.arch}:
             message = f"{reference} names an image of another architecture than {locked.arch}, and its nodes would find theirs no more"
             problem = _problem("PUSH007", "push-other-architecture", message, "each architecture needs a tag of its own")
+            why = (f"it is built for: {', '.join(sorted(found))}",)
+            raise refuse(replace(problem, why=why, hints=(*problem.hints, "`--allow-downgrade` puts it there all the same")))
+        there = registry.labels(reference, locked.arch)[1].get(SEALED_LABEL, "")
+    except DiagnosticError as error:
+        first = error.diagnostics[0]
+        if first.rule in ("OCI003", "REG004"):
+            message = f"{reference} names something that is no image for any node, and would name it no more"
+            problem = _problem("PUSH008", "push-over-no-image", message, "push to another tag")
             hints = (*problem.hints, "`--allow-downgrade` puts it there all the same")
-            raise refuse(replace(problem, why=error.diagnostics[0].why, hints=hints)) from error
-        if error.diagnostics[0].rule not in ("REG002", "REG003"):
+            raise refuse(replace(problem, why=(first.message, *first.why), hints=hints)) from error
+        if first.rule not in ("REG002", "REG003"):
             raise
         return
     if locked.sealed < there <= latest(datetime.datetime.now(datetime.UTC)):

@@ -89,7 +89,14 @@ A lock that came back from a history has its old date. `aistack lock RECIPE --re
         "PUSH007",
         "push-other-architecture",
         """The tag names an image for another architecture than the recipe's. A push leaves one image below a tag, so nodes of the other
-architecture that follow it would be refused what it names (REG004). A tag of its own for each, or a repository, keeps them apart.""",
+architecture that follow it would be refused what it names (REG004). A tag of its own for each, or a repository, keeps them apart. An
+index that names an image for another architecture beside the recipe's is refused likewise: the push would put one image in its place.""",
+    ),
+    Page(
+        "PUSH008",
+        "push-over-no-image",
+        """The tag names something that is no image which a node could run: a chart, a signature or another artifact, or something damaged.
+The push would take its tag away.""",
     ),
     Page("PUSH002", "push-not-built", "The store lacks the recipe's system image, or an image that it binds: a node could not start it."),
     Page("STO003", "nothing-to-push", "The store holds nothing that the recipe's lock needs: build it, in this store, first."),

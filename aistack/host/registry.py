@@ -56,27 +56,41 @@ def pin(reference: str, *, arch: str, store: Store) -> LockedImage:
 
 def resolve(reference: str, arch: str) -> tuple[str, bytes]:
     """The digest and the manifest of the image that `HOST/REPOSITORY[:TAG][@DIGEST]` names today for an architecture; errors as `pin`'s."""
-    named, _, digest = reference.partition("@")
-    data = inspected(reference, f"{repository(reference)}@{digest}" if digest else named, digest)
-    document = _document(reference, data)
+    data, document = _named(reference)
     if "manifests" in document:
-        digest = _for_arch(reference, document["manifests"], arch)
-        data = inspected(reference, f"{repository(reference)}@{digest}", digest)
+        have = _by_arch(reference, document["manifests"])
+        if arch not in have:
+            raise _other_arch(reference, arch, sorted(have))
+        data = inspected(reference, f"{repository(reference)}@{have[arch]}", have[arch])
     return _digest(data), data
+
+
+def architectures(reference: str) -> frozenset[str]:
+    """Those of the image, or of an index's images, that `HOST/REPOSITORY[:TAG][@DIGEST]` names today; errors as `pin`'s."""
+    data, document = _named(reference)
+    if "manifests" in document:
+        return frozenset(_by_arch(reference, document["manifests"]))
+    return frozenset((_config(reference, _digest(data), data)[0],))
 
 
 def labels(reference: str, arch: str) -> tuple[str, dict[str, str]]:
     """The digest and the labels of the image that `HOST/REPOSITORY[:TAG][@DIGEST]` names today for an architecture; errors as `pin`'s."""
     digest, manifest = resolve(reference, arch)
+    built_for, found = _config(reference, digest, manifest)
+    if built_for != arch:
+        raise _other_arch(reference, arch, [built_for])
+    return digest, found
+
+
+def _config(reference: str, digest: str, manifest: bytes) -> tuple[str, dict[str, str]]:
+    """An image's architecture and its labels."""
     try:
         config = json.loads(manifest)["config"]["digest"]
         described = json.loads(inspected(reference, f"{repository(reference)}@{digest}", config, "--config"))
-        if (built_for := str(described["architecture"])) != arch:
-            raise _other_arch(reference, arch, [built_for])
         found = dict((described.get("config") or {}).get("Labels") or {})
         if not all(isinstance(text, str) for text in found.values()):
             raise TypeError("a label is no text")
-        return digest, found
+        return str(described["architecture"]), found
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise oci.not_an_image(reference, f"{type(error).__name__}: {error}") from error
 
@@ -151,17 +165,20 @@ def _document(reference: str, data: bytes) -> dict[str, Any]:
     return document
 
 
-def _for_arch(reference: str, manifests: list[dict[str, Any]], arch: str) -> str:
-    """The digest of the manifest for Linux on an architecture, out of an index's (a list in Docker's words)."""
+def _named(reference: str) -> tuple[bytes, dict[str, Any]]:
+    """What a reference names: the bytes of a manifest or an index, and what they say."""
+    named, _, digest = reference.partition("@")
+    data = inspected(reference, f"{repository(reference)}@{digest}" if digest else named, digest)
+    return data, _document(reference, data)
+
+
+def _by_arch(reference: str, manifests: list[dict[str, Any]]) -> dict[str, str]:
+    """The digests of the manifests for Linux, by architecture, out of an index's (a list in Docker's words)."""
     try:
-        have = {
-            one["platform"]["architecture"]: one["digest"] for one in reversed(manifests) if one.get("platform", {}).get("os") == "linux"
-        }
+        linux = [one for one in reversed(manifests) if one.get("platform", {}).get("os") == "linux"]
+        return {str(one["platform"]["architecture"]): str(one["digest"]) for one in linux}
     except (KeyError, TypeError, AttributeError) as error:
         raise oci.not_an_image(reference, f"its index lacks something: {type(error).__name__}: {error}") from error
-    if arch not in have:
-        raise _other_arch(reference, arch, sorted(have))
-    return str(have[arch])
 
 
 def _blob(digest: str, size: int, media_type: str) -> LockedBlob:

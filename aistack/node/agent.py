@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from aistack.host import journal
 from aistack.host.probes.reading import inside, read
 from aistack.node import gate
 from aistack.node.decide import MOST_ATTEMPTS
-from aistack.node.first_gate import look
+from aistack.node.first_gate import Looked, look
 from aistack.node.results import Outcome, Result, verdict
 
 RUN = "/run/aistack"
@@ -38,16 +39,22 @@ EXIT_CODES = {Outcome.HEALTHY: ExitCode.OK, Outcome.DEGRADED: ExitCode.OK, Outco
 
 
 def run_check(root: Path) -> int:
-    """The first gate: exit 0 lets the apps start, anything else does not. What could not be told is asked again before it counts."""
+    """The first gate: exit 0 lets the apps start, anything else does not."""
+    looked = look_until_told(root, LEVEL)
+    publish("check", looked.results, root, seen=looked.seen)
+    return int(EXIT_CODES[verdict(looked.results).outcome])
+
+
+def look_until_told(root: Path, level: str) -> Looked:
+    """A look at the machine, as deep as `level` says; what could not be told is asked again before it counts."""
     began = time.monotonic()
     for attempt in itertools.count(1):
-        looked = look(root, LEVEL)
+        looked = look(root, level)
         waits = any(JOINING in result.evidence for result in looked.results) and time.monotonic() - began < JOINING_SECONDS
         if verdict(looked.results).outcome is not Outcome.UNKNOWN or (attempt >= MOST_ATTEMPTS and not waits):
             break
         time.sleep(RETRY_SECONDS)
-    publish("check", looked.results, root, seen=looked.seen)
-    return int(EXIT_CODES[verdict(looked.results).outcome])
+    return looked
 
 
 def keep(phase: str, results: tuple[Result, ...], root: Path) -> None:
@@ -80,9 +87,10 @@ def put(root: Path, texts: Mapping[str, str]) -> None:
     failed: dict[str, list[str]] = {}
     for path, content in texts.items():
         file = inside(root, path)
-        beside = file.with_name(f".{file.name}.new")
+        beside = file.with_name(f".{file.name}.{os.getpid()}.new")  # gates, watch and updates write beside each other
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
+            _remove_left(file)
             beside.write_text(content, encoding="utf-8", errors="backslashreplace")  # half a pair of UTF-16, as JSON too writes it
             beside.replace(file)
         except OSError as error:
@@ -93,6 +101,13 @@ def put(root: Path, texts: Mapping[str, str]) -> None:
     if failed:
         said = "; ".join(f"{why}: {', '.join(paths)}" for why, paths in failed.items())
         print(f"aistack: what this node tells could not be written: {said}", file=sys.stderr, flush=True)
+
+
+def _remove_left(file: Path) -> None:
+    """Remove what writers of this file who were killed left beside it."""
+    for left in file.parent.glob(f".{file.name}.*.new"):
+        if not Path("/proc", left.name.split(".")[-2]).exists():
+            left.unlink(missing_ok=True)
 
 
 def report(phase: str, results: tuple[Result, ...], root: Path, seen: Accelerators | None) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class Older:
 class Fleet:
     """All nodes, those to look at first in front; `checks` has for each check how many nodes it found in which state.
 
-    `ahead` are the reports whose time is more than a day ahead of now, and counts for nothing.
+    `ahead` are the reports whose time is more than a day ahead of now, and counts among them alone.
     """
 
     nodes: tuple[Node, ...]
@@ -133,16 +133,24 @@ def _is_ahead(report: NodeReport, limit: str) -> bool:
 
 
 def _newest(given: Iterable[NodeReport], limit: str) -> tuple[tuple[NodeReport, ...], tuple[Older, ...]]:
-    """Each host's newest report, of equally old ones the worst, and the others; one without a time, or after `limit`, is the oldest."""
+    """Each host's newest report, of equally old ones the worst, and the others; one without a time is the oldest.
 
-    def rank(report: NodeReport) -> tuple[str, int, str]:
-        time = report.time if report.time is not None and not _is_ahead(report, limit) else ""
-        return time, STATES.index(report.outcome), report.file
+    Those after `limit` tell their own order alone: of the newest of them and the newest of the others the worse one counts.
+    """
+
+    def rank(report: NodeReport) -> tuple[bool, str, int, str]:
+        return _is_ahead(report, limit), report.time or "", STATES.index(report.outcome), report.file
 
     ordered = sorted(given, key=rank)
-    newest = {(report.host, None if report.host else report.file): report for report in ordered}
-    older = (Older(report=report, newer=newest[report.host, None]) for report in ordered if (report.host, None) in newest)
+    dated, ahead = ({_of(report): report for report in ordered if _is_ahead(report, limit) is which} for which in (False, True))
+    newest = {of: max(filter(None, (dated.get(of), ahead.get(of))), key=lambda one: STATES.index(one.outcome)) for of in dated | ahead}
+    older = (Older(report=report, newer=newest[_of(report)]) for report in ordered)
     return tuple(newest.values()), tuple(pair for pair in older if pair.report is not pair.newer)
+
+
+def _of(report: NodeReport) -> tuple[str | None, str | None]:
+    """What the report is about: its host, or where nobody gave that a name, what its file is of."""
+    return report.host, None if report.host else report.file
 
 
 def _rank(node: Node) -> tuple[object, ...]:

@@ -30,18 +30,7 @@ def document(
         "uptime_seconds": round(uptime_seconds, 2),
         "outcome": judged.outcome.value,
         "cause": judged.cause.value if judged.cause else None,
-        "results": [
-            {
-                "name": result.name,
-                "outcome": result.outcome.value,
-                "cause": result.cause.value if result.cause else None,
-                "message": result.message,
-                "device": result.device,
-                "evidence": dict(result.evidence),
-                "action": result.action,
-            }
-            for result in results
-        ],
+        "results": [plain(result) for result in results],
     }
     if seen is not None:
         devices = seen.devices
@@ -53,6 +42,19 @@ def document(
             "log": [event.told for event in seen.log.value or ()],
         }
     return report
+
+
+def plain(result: Result) -> dict[str, Any]:
+    """One result as a report has it."""
+    return {
+        "name": result.name,
+        "outcome": result.outcome.value,
+        "cause": result.cause.value if result.cause else None,
+        "message": result.message,
+        "device": result.device,
+        "evidence": dict(result.evidence),
+        "action": result.action,
+    }
 
 
 def lines(phase: str, results: tuple[Result, ...]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import datetime
 from collections.abc import Iterator
 
 from aistack.node.results import Outcome
-from aistack.node.status import Document, Status
+from aistack.node.status import Status
 
 Sample = tuple[dict[str, str], float]
 """Labels and a value."""
@@ -51,20 +51,18 @@ def _metrics(status: Status) -> Iterator[tuple[str, str, list[Sample]]]:
         ({"gate": gate, "outcome": one.value}, status.outcome(gate) == one.value) for gate in status.gates for one in Outcome
     ]
     yield "gate_outcome", "What each gate came to at this boot: 1 for the outcome that it had.", gates
-    times: list[Sample] = [({"gate": gate}, _seconds(said)) for gate, said in status.gates.items() if "time" in said]
+    times: list[Sample] = [({"gate": gate}, _seconds(said.time)) for gate, said in status.gates.items() if said.time is not None]
     yield "gate_timestamp_seconds", "When each gate, or the watch, last came to an end.", times
-    found = {(one["name"], one["device"] or "", one["outcome"]) for one in status.last_look.get("results", ())}
+    look = status.last_look
+    found = {(one.name, one.device or "", one.outcome.value) for one in look.results} if look else ()
     checks: list[Sample] = [({"check": check, "device": device, "outcome": outcome}, 1) for check, device, outcome in sorted(found)]
     yield "check", "What each check came to at the last look; with the device that it is about.", checks
-    devices = [
-        {name: reading.get("value") for name, reading in device.items()}
-        for device in status.last_look.get("accelerators", {}).get("devices", ())
-    ]
     for reading, name in READINGS.items():
-        told = [({"device": str(device.get("pci.address"))}, device[reading]) for device in devices if device.get(reading) is not None]
+        numbers = [(device.address, device.number(reading)) for device in look.devices] if look else []
+        told = [({"device": address}, number) for address, number in numbers if number is not None]
         yield name, f"An accelerator's reading `{reading}` at the last look.", told
     for key, said, label in (("update", status.last_update, "outcome"), ("change", status.last_change, "action")):
-        yield f"last_{key}_timestamp_seconds", f"When the last {key} was.", [({label: said[label]}, _seconds(said))] if said else []
+        yield f"last_{key}_timestamp_seconds", f"When the last {key} was.", [({label: said[label]}, _seconds(said["time"]))] if said else []
 
 
 def _metric(name: str, what: str, samples: list[Sample]) -> str:
@@ -79,5 +77,5 @@ def _labels(labels: dict[str, str]) -> str:
     return "{" + ",".join(f'{name}="{value}"' for name, value in escaped) + "}" if labels else ""
 
 
-def _seconds(said: Document) -> float:
-    return datetime.datetime.fromisoformat(said["time"]).timestamp()
+def _seconds(time: str) -> float:
+    return datetime.datetime.fromisoformat(time).timestamp()

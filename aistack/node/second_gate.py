@@ -17,7 +17,7 @@ from aistack.host.probes import services
 from aistack.host.probes.deployment import booted
 from aistack.host.probes.reading import inside, read
 from aistack.node import state, telling
-from aistack.node.agent import EXIT_CODES, RETRY_SECONDS, RUN, publish
+from aistack.node.agent import EXIT_CODES, RETRY_SECONDS, RUN, look_until_told, publish
 from aistack.node.decide import MOST_ATTEMPTS, Action, Decision, Situation, State, decide
 from aistack.node.deployments import Deployments
 from aistack.node.health import confirm
@@ -27,6 +27,10 @@ from aistack.values import dataclass
 ANSWER_SECONDS = 600.0
 PAUSE_SECONDS = 2.0
 MANY_RESTARTS = 3
+CHECK_UNIT = "aistack-check.service"
+PASSED = (Outcome.HEALTHY, Outcome.DEGRADED)
+AGAIN = "none"
+"""How deep another look is: apps may hold all of a device's memory by then."""
 CONFIRMED = f"{RUN}/confirmed"
 """There in a boot that confirmed its deployment, or came back to the confirmed one: what it took the place of, or what failed, may go."""
 
@@ -35,7 +39,7 @@ def run_confirm(root: Path, deployments: Deployments) -> int:
     """The second gate: judge the apps, remember, and do what the table says."""
     first = _read_first_gate(root)
     # With a bad first gate the apps were not started: asking them would only blame them, and the first gate has tried again already.
-    attempt, ask = (1, True) if verdict(first).outcome in (Outcome.HEALTHY, Outcome.DEGRADED) else (MOST_ATTEMPTS, False)
+    attempt, ask = (1, True) if verdict(first).outcome in PASSED else (MOST_ATTEMPTS, False)
     look = 1
     while True:
         results = (*first, *second_gate(decode(inside(root, LOCK_PATH).read_bytes()), seconds=ANSWER_SECONDS)) if ask else first
@@ -171,10 +175,17 @@ def _is_settled(app: AppState) -> bool:
 
 
 def _read_first_gate(root: Path) -> tuple[Result, ...]:
+    """What the first gate found; where its answer cannot be read, another look: good only where systemd says that the gate passed, too."""
     reading = telling.left(root, "check")
     if reading.value is not None:
         return reading.value.results
-    return (Result(name="check", outcome=Outcome.UNKNOWN, message=f"the first gate left no answer: {reading.error}"),)
+    print(f"aistack: the first gate left no answer, the machine is looked at again: {reading.error}", file=sys.stderr, flush=True)
+    results = look_until_told(root, AGAIN).results
+    unit = services.units([CHECK_UNIT])[CHECK_UNIT]
+    if verdict(results).outcome not in PASSED or (unit.value is not None and unit.value.active == "active"):
+        return results
+    said = unit.error or f"{CHECK_UNIT} is {unit.value.active if unit.value else 'unknown'}"
+    return (Result(name="check", outcome=Outcome.UNKNOWN, message=f"the first gate left no answer: {reading.error}; {said}"),)
 
 
 def _situation(root: Path, deployments: Deployments, remembered: State, attempt: int, look: int) -> Situation:

@@ -8,9 +8,12 @@ from typing import Any
 
 from aistack.facts.readings import Reading
 from aistack.host.grub import Trial
+from aistack.node import gate
 from aistack.node.decide import State
 from aistack.node.deployments import Listed
+from aistack.node.fleet_reading import NodeReport
 from aistack.node.following import to_go_back_to
+from aistack.node.results import Outcome, Result
 from aistack.values import dataclass
 
 SCHEMA = "aistack/node-status/v1"
@@ -44,7 +47,7 @@ class Status:
     follows: str | None
     follows_error: str | None = None
     window: str | None
-    gates: Mapping[str, Document]
+    gates: Mapping[str, NodeReport]
     last_update: Document | None
     last_change: Document | None
 
@@ -76,26 +79,29 @@ class Status:
         return self.trial is not None and self.trial.deployment == self.deployment
 
     @property
-    def last_look(self) -> Document:
-        """What the machine was last found to be: by the watch, or before it by the first gate; empty before that."""
-        return self.gates.get("watch") or self.gates.get("check") or {}
+    def last_look(self) -> NodeReport | None:
+        """What the machine was last found to be: by the watch, or before it by the first gate; None before that."""
+        return self.gates.get("watch") or self.gates.get("check")
 
     @property
-    def findings(self) -> tuple[Document, ...]:
+    def findings(self) -> tuple[Result, ...]:
         """What is not healthy of the last look, and of what the second gate found beside what the first had."""
-        looked = self.last_look.get("results", ())
-        first = {result["name"] for gate in (self.last_look, self.gates.get("check", {})) for result in gate.get("results", ())}
-        told = (*looked, *(result for result in self.gates.get("confirm", {}).get("results", ()) if result["name"] not in first))
-        return tuple(result for result in told if result["outcome"] != "healthy")
+        looked = self.last_look.results if self.last_look else ()
+        first = {result.name for result in (*looked, *self._results("check"))}
+        told = (*looked, *(result for result in self._results("confirm") if result.name not in first))
+        return tuple(result for result in told if result.outcome is not Outcome.HEALTHY)
+
+    def _results(self, phase: str) -> tuple[Result, ...]:
+        return self.gates[phase].results if phase in self.gates else ()
 
     def outcome(self, phase: str) -> str | None:
         """What a gate (`check`, `confirm`) came to at this boot."""
-        return self.gates[phase]["outcome"] if phase in self.gates else None
+        return self.gates[phase].outcome.value if phase in self.gates else None
 
 
 def document(status: Status) -> dict[str, Any]:
-    """The status as `node status --json` prints it."""
-    state = status.state
+    """The status as `node status --json` prints it; what cannot be read is None."""
+    state, listed = status.state, status.deployments.value
     return {
         "schema": SCHEMA,
         "is_node": True,
@@ -109,7 +115,7 @@ def document(status: Status) -> dict[str, Any]:
         "next_boot": status.next_boot.digest if status.next_boot else None,
         "rollback": status.rollback.digest if status.rollback else None,
         "confirmed": state.confirmed,
-        "quarantined": list(state.quarantined),
+        "quarantined": list(state.quarantined) if status.state_error is None else None,
         "experiment": asdict(state.experiment) if state.experiment else None,
         "unfit": state.unfit,
         "state_error": status.state_error,
@@ -122,8 +128,8 @@ def document(status: Status) -> dict[str, Any]:
         "check": status.outcome("check"),
         "confirm": status.outcome("confirm"),
         "watch": status.outcome("watch"),
-        "findings": list(status.findings),
-        "deployments": [asdict(one) for one in status.deployments.value or ()],
+        "findings": [gate.plain(found) for found in status.findings],
+        "deployments": [asdict(one) for one in listed] if listed is not None else None,
         "deployments_error": status.deployments.error,
     }
 
@@ -153,7 +159,7 @@ def lines(status: Status) -> Iterator[str]:
     if status.deployments.error:
         rows["deployments"] = f"cannot be read: {status.deployments.error}"
     yield from (f"{name:<12} {text}" for name, text in rows.items())
-    yield from (f"{found['outcome']:<12} {found['name']}: {found['message']}" for found in status.findings)
+    yield from (f"{found.outcome.value:<12} {found.name}: {found.message}" for found in status.findings)
 
 
 def banner(status: Status) -> tuple[str, str]:
@@ -161,7 +167,10 @@ def banner(status: Status) -> tuple[str, str]:
     doing = status.outcome("confirm") or status.outcome("check") or "starting"
     first = f"{status.lock_name} {status.version or ''} ({(status.booted or 'unknown')[:SHORT]}): {doing}, {_standing(status)}"
     failed = [
-        result["message"] for gate in status.gates.values() for result in gate["results"] if result["outcome"] in ("unhealthy", "unknown")
+        result.message
+        for report in status.gates.values()
+        for result in report.results
+        if result.outcome in (Outcome.UNHEALTHY, Outcome.UNKNOWN)
     ]
     if status.state_error or failed:
         second = status.state_error or failed[0]

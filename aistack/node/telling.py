@@ -26,7 +26,7 @@ from aistack.node.deployments import Deployments
 from aistack.node.first_gate import lock_text
 from aistack.node.fleet_reading import NodeReport
 from aistack.node.fleet_reading import decode as decode_report
-from aistack.node.results import Outcome, Verdict
+from aistack.node.results import Outcome, Result, Verdict
 from aistack.node.status import Status, banner
 
 METRICS = f"{RUN}/metrics.prom"
@@ -76,7 +76,7 @@ def look(root: Path, deployments: Deployments) -> Status:
     name, whole, settings = _lock(root)
     follows = read("held", lambda: update.followed(root, listed.value or ()))
     remembered = read(state.PATH, lambda: state.load(inside(root, state.PATH)))
-    gates = {phase: said for phase in ("check", "confirm", "watch") if (said := _gate(root, phase))}
+    gates = {phase: said for phase in ("check", "confirm", "watch") if (said := _gate(root, phase)) is not None}
     return Status(
         lock_name=name,
         lock=whole,
@@ -103,7 +103,7 @@ def tell(root: Path, deployments: Deployments, *, watched: dict[str, Any] | None
     with harmless():
         status = look(root, deployments)
         if watched is not None:
-            status = replace(status, gates={**status.gates, "watch": watched})
+            status = replace(status, gates={**status.gates, "watch": decode_report(text(watched), "watch.json")})
         texts |= {METRICS: metrics.text(status), BANNER: "".join(f"aistack: {line}\n" for line in banner(status))}
     put(root, texts)
 
@@ -123,15 +123,16 @@ def left(root: Path, phase: str) -> Reading[NodeReport]:
     return read(path, lambda: decode_report(inside(root, path).read_text(), path))
 
 
-def _gate(root: Path, phase: str) -> dict[str, Any] | None:
-    """A report as it was written, None where there is none; of one that is damaged, that nobody can tell what it found."""
+def _gate(root: Path, phase: str) -> NodeReport | None:
+    """A report, None where there is none; of one that is damaged, that nobody can tell what it found."""
     path = inside(root, f"{RUN}/{phase}.json")
-    if not path.exists():
+    try:
+        return decode_report(path.read_text(), str(path))
+    except FileNotFoundError:
         return None
-    if error := left(root, phase).error:
-        damaged = {"name": phase, "outcome": Outcome.UNKNOWN.value, "message": f"`{path}` is damaged: {error}", "device": None}
-        return {"outcome": Outcome.UNKNOWN.value, "results": [damaged]}
-    return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        damaged = Result(name=phase, outcome=Outcome.UNKNOWN, message=f"`{path}` is damaged: {error}")
+        return NodeReport(file=str(path), outcome=damaged.outcome, cause=None, results=(damaged,))
 
 
 def _event(root: Path, path: str, key: str) -> dict[str, Any] | None:

@@ -104,7 +104,8 @@ def _ahead(ahead: Sequence[NodeReport]) -> str:
     if not ahead:
         return ""
     rows = "".join(f"<li>{_written(report)}</li>" for report in ahead)
-    said = f"Times not counted: {_many(len(ahead), 'report')} dated more than a day ahead, by a clock that is wrong"
+    dated = f"{_many(len(ahead), 'report')} dated more than a day ahead, by a clock that is wrong"
+    said = f"{dated}. Of each host the newest of them counts where it is worse than its newest other one, or the only one"
     return f"<details><summary>{said}</summary><ul>{rows}</ul></details>"
 
 
