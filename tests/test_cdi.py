@@ -44,6 +44,16 @@ def test_devices_libraries_and_programs_that_are_there(root: Path) -> None:
     assert all((root / file.strip("/")).exists() for file in mounted.values())
 
 
+def test_a_link_that_leads_nowhere_takes_no_library_away(root: Path) -> None:
+    (root / "dev/nvidia0").touch()
+    folder = root / "usr/lib/x86_64-linux-gnu/nvidia/current"
+    (folder / "libcuda.so.9").symlink_to("libcuda.so.9")
+    (folder / "libcuda.so.8").symlink_to("libcuda.so.7")
+    assert cdi.main(root) == 0
+    mounts = json.loads((root / cdi.TARGET).read_text())["containerEdits"]["mounts"]
+    assert {mount["containerPath"].rpartition("/")[2] for mount in mounts if "libcuda" in mount["containerPath"]} == {"libcuda.so.1"}
+
+
 def test_a_node_whose_accelerators_went_away_names_none(root: Path) -> None:
     (root / "dev/nvidia0").touch()
     cdi.main(root)

@@ -64,7 +64,7 @@ def libraries(root: Path, version: str) -> Iterator[tuple[str, str]]:
         if DISPLAY.match(file.name):
             continue
         for link in sorted(file.parent.glob(f"{file.name.partition('.so')[0]}.so.*")):
-            if link.is_symlink() and link.resolve() == file.resolve():
+            if link.is_symlink() and link.exists() and link.samefile(file):
                 yield link.name, f"/{file.relative_to(root)}"
 
 
