@@ -67,6 +67,7 @@ def test_a_probe_is_given_all_of_a_device_whatever_its_surroundings_limit(tmp_pa
     for name in found | limits:
         monkeypatch.setenv(name, "1")
     said = ask("surroundings", [], source="a probe", timeout=60, environment={})
+    assert said.value is not None
     assert {name for name in said.value["seen"] if name.startswith("CUDA_")} == found
 
 
