@@ -58,13 +58,24 @@ def test_a_level_that_tries_no_memory_misses_none(bench: Bench) -> None:
     assert compute.outcome is Outcome.HEALTHY and "no memory" not in compute.message
 
 
-@pytest.mark.parametrize("counts", ["0 2 1 0", "0 1 2 0"])
-def test_a_program_that_comes_and_goes_beside_the_copies_is_seen(bench: Bench, counts: str) -> None:
+LISTED = {"under its own number": {}, "under the machine's": {"0.nvmlDeviceGetComputeRunningProcesses.own": "77"}}
+
+
+@pytest.mark.parametrize("listed", LISTED)
+@pytest.mark.parametrize(("counts", "others"), [("0 2 1 0", 1), ("0 1 2 0", 1), ("0 1 1 0", 0)])
+def test_a_program_that_comes_and_goes_beside_the_copies_is_seen(bench: Bench, counts: str, others: int, listed: str) -> None:
     """Before, beside (this one counted) and behind them; without it they would be held against a floor, and a second check was."""
-    (device,) = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": counts}, SMALL, level="quick").devices.value or ()
-    assert (device.number("compute.programs"), device.number("programs")) == (1, 0)
-    (alone,) = bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": "0 1 1 0"}, SMALL, level="quick").devices.value or ()
-    assert alone.number("compute.programs") == 0
+    changes = {"0.nvmlDeviceGetComputeRunningProcesses": counts, **LISTED[listed]}
+    (device,) = bench.look(L4, changes, SMALL, level="quick").devices.value or ()
+    assert (device.number("compute.programs"), device.number("programs")) == (others, 0)
+
+
+@pytest.mark.parametrize(("counts", "others"), [("0 0 1 0", 1), ("0 0 0 0", 0), ("1 1 2 0", 2)])
+def test_a_program_is_seen_where_this_one_is_not_listed(bench: Bench, counts: str, others: int) -> None:
+    """As in a container whose driver knows processes of the machine alone, or of that container."""
+    changes = {"0.nvmlDeviceGetComputeRunningProcesses": counts, "0.nvmlDeviceGetComputeRunningProcesses.own": "0"}
+    (device,) = bench.look(L4, changes, SMALL, level="quick").devices.value or ()
+    assert device.number("compute.programs") == others
 
 
 def test_a_job_that_ends_while_the_device_is_tried_is_no_fault(bench: Bench) -> None:

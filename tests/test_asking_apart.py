@@ -16,6 +16,7 @@ from accelerator_profiles import LIBRARY_MISMATCH
 from aistack.diagnostics import DiagnosticError
 from aistack.facts.device_readings import UNASKED
 from aistack.host import process
+from aistack.host.probes.apart import ask
 from aistack.node.results import Outcome, Result
 
 
@@ -55,6 +56,19 @@ def test_a_program_that_cannot_be_started_is_no_fault_of_its_device(bench: Bench
 
 def test_a_driver_that_fails_is_still_the_drivers_fault(bench: Bench) -> None:
     assert bad(bench.judge(L4, bench.look(L4, {"nvmlInitWithFlags": LIBRARY_MISMATCH})))["accelerator-driver"] == "unhealthy"
+
+
+def test_a_probe_is_given_all_of_a_device_whatever_its_surroundings_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of MPS it is told where the server is, and not what somebody leaves to their own programs."""
+    (tmp_path / "surroundings.py").write_text("import json, os; print(json.dumps({'seen': sorted(os.environ)}))")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = {"CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"}
+    limits = {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "CUDA_MPS_CLIENT_PRIORITY", "CUDA_VISIBLE_DEVICES"}
+    for name in found | limits:
+        monkeypatch.setenv(name, "1")
+    said = ask("surroundings", [], source="a probe", timeout=60, environment={})
+    assert said.value is not None
+    assert {name for name in said.value["seen"] if name.startswith("CUDA_")} == found
 
 
 def test_a_file_in_memory_is_no_full_disk() -> None:

@@ -16,6 +16,7 @@ from accelerator_bench import H100, L4, Bench
 from accelerator_profiles import MACHINES
 
 from aistack.facts.dcgm import diagnosed
+from aistack.facts.readings import PciDevice
 from aistack.host.probes.dcgm import diagnosis
 from aistack.node import asking
 from aistack.node.device_checks import Promise
@@ -197,3 +198,20 @@ def test_it_is_asked_at_the_products_level_and_only_where_it_disturbs_nobody(
     assert list(asking._diagnosis(consumer, seen)) and (folder / "asked").read_text() == "diag --run 1 --json\n"
     assert list(asking._diagnosis(wanted, bench.look(L4, {"0.nvmlDeviceGetComputeRunningProcesses": "2"}))) == []
     assert list(asking._diagnosis(wanted, bench.look(L4, {"0.nvmlDeviceGetMigMode": "1 1"}))) == []
+
+
+@pytest.mark.parametrize(
+    ("numbers", "level"),
+    [(("2330", "20b2"), 2), (("2330", "1fb1"), 2), (("2230", "1fb1"), 1)],
+    ids=["two for data centres", "a display beside one", "none of them"],
+)
+def test_of_several_products_the_best_supported_says_the_level(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: tuple[str, ...], level: int
+) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    seen = bench.look(L4)
+    bus = tuple(PciDevice(address=f"0000:{n}0:00.0", vendor="10de", device=one, device_class="030200") for n, one in enumerate(numbers))
+    installed(folder, monkeypatch, DCGM_3)
+    assert list(asking._diagnosis(asking._wanted(bench.catalog, "nvidia", bus, None, seen.driver), seen))
+    assert (folder / "asked").read_text() == f"diag --run {level} --json\n"

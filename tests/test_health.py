@@ -195,7 +195,7 @@ def test_other_products_are_not_counted_on_the_bus(
     taken = replace(readings(root, lock), pci=Reading(source="pci", value=devices), start=Reading(source="start", value="first"))
     found = result(check(taken, lock_text(lock), asking.numbers(lock)), "accelerator")
     assert found.cause is cause and words in found.message
-    assert asking._wanted(catalog, "nvidia", devices, lock).count == min(8, present.count("10de:2330"))
+    assert asking._wanted(catalog, "nvidia", devices, lock, {}).count == min(8, present.count("10de:2330"))
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,23 @@ from accelerator_bench import H100, L4, Bench
 from accelerator_profiles import DRIVER, MACHINES, MIB, UNKNOWN, Machine
 from amd_machines import ADDRESSES, device_folder, write
 from amd_machines import lay as lay_amd
+from node_samples import APP, LOCK
 
 from aistack.commands.node_snapshot import node_snapshot
-from aistack.diagnostics import ExitCode
+from aistack.compose.lock import LockedAccelerator, encode
+from aistack.compose.render.system import LOCK_PATH
+from aistack.diagnostics import DiagnosticError, ExitCode
+from aistack.node.admission import require_admitted
 from aistack.node.first_gate import look
 from aistack.node.results import Outcome, Result
 
 DISPLAY = Machine(name="NVIDIA T600", pci="1fb1", count=1, memory_mib=4096, capability="7.5", generation=3, watts=40, ecc=False)
+A6000 = Machine(name="NVIDIA RTX A6000", pci="2230", count=4, memory_mib=49140, capability="8.6", generation=4, watts=300, ecc=False)
+T4 = Machine(name="Tesla T4", pci="1eb8", count=1, memory_mib=15360, capability="7.5", generation=3, watts=70)
+PROHIBITED = "nvmlDeviceGetComputeMode"
+OLD = {"gt-1030": "1d01", "quadro-k6000": "103a"}
+"""Displays that no open module drives, and no driver of branch 580."""
+
 A10G = Machine(name="NVIDIA A10G", pci="2237", count=1, memory_mib=23028, capability="8.6", generation=4, watts=300)
 A100 = "nvidia/a100-sxm-80gb"
 BROKEN = {
@@ -69,7 +79,56 @@ def told(root: Path) -> dict[str, str]:
 
 def test_a_display_beside_accelerators_is_none(bench: Bench) -> None:
     root = beside(bench, MACHINES[H100], DISPLAY, changes={})
+    assert wrong(root) == [] and told(root)["accelerator-count"] == f"the driver knows 8 x {H100} and 1 x nvidia/t600"
+
+
+@pytest.mark.parametrize(("name", "openness"), [("gt-1030", "Open Kernel Module"), ("quadro-k6000", "Kernel Module")])
+def test_a_display_that_the_driver_does_not_drive_is_not_missing(bench: Bench, name: str, openness: str) -> None:
+    root = beside(bench, MACHINES[H100], changes={})
+    write(root, {"proc/driver/nvidia/version": f"NVRM version: NVIDIA UNIX {openness} for x86_64  {DRIVER}  Release Build"})
+    write(root / "sys/bus/pci/devices/0000:03:00.0", {"vendor": "0x10de", "device": f"0x{OLD[name]}", "class": "0x030000"})
     assert wrong(root) == [] and told(root)["accelerator-count"] == f"the driver knows 8 x {H100}"
+
+
+def test_a_display_that_the_driver_drives_is_missing(bench: Bench) -> None:
+    root = beside(bench, MACHINES[H100], DISPLAY, changes={"nvmlDeviceGetCount": "8"})
+    (found,) = wrong(root)
+    assert found.message == f"the driver knows 8 of 9 devices (8 x {H100} and 1 x nvidia/t600)"
+
+
+def test_a_display_that_lets_no_program_compute_is_as_somebody_wants_it(bench: Bench) -> None:
+    assert wrong(beside(bench, MACHINES[H100], DISPLAY, changes={f"8.{PROHIBITED}": "2"})) == []
+    (found,) = wrong(beside(bench, MACHINES[H100], DISPLAY, changes={f"3.{PROHIBITED}": "2"}))
+    assert (found.name, found.device) == ("accelerator-modes", MACHINES[H100].addresses()[3])
+
+
+def test_one_that_lets_no_program_compute_is_none_where_it_is_alone(bench: Bench) -> None:
+    assert [one.name for one in wrong(beside(bench, DISPLAY, changes={f"0.{PROHIBITED}": "2"}))] == ["accelerator-modes"]
+
+
+BOARDS = {
+    "rows": ({"2.nvmlDeviceGetRemappedRows": "0 3 0 1"}, "accelerator-rows", "a row of memory failed"),
+    "errors": ({"2.nvmlDeviceGetTotalEccErrors.1.0": "7"}, "accelerator-ecc", "7 errors"),
+    "memory": ({"2.nvmlDeviceGetMemoryInfo": f"{24000 * MIB} {480 * MIB}"}, "accelerator-memory", "24000 MiB of memory"),
+    "missing": ({"nvmlDeviceGetCount": "4"}, "accelerator-count", f"4 of 5 devices (1 x {L4} and 4 x nvidia/rtx-a6000)"),
+}
+
+
+@pytest.mark.parametrize("fault", BOARDS)
+def test_boards_beside_one_for_data_centres_are_judged_too(bench: Bench, fault: str) -> None:
+    changes, check, words = BOARDS[fault]
+    root = beside(bench, MACHINES[L4], A6000, changes={})
+    assert wrong(root) == [] and told(root)["accelerator-count"] == f"the driver knows 1 x {L4} and 4 x nvidia/rtx-a6000"
+    (found,) = wrong(beside(bench, MACHINES[L4], A6000, changes=changes))
+    assert found.name == check and words in found.message
+
+
+def test_boards_of_two_numbers_that_the_same_products_share_are_of_one(bench: Bench) -> None:
+    first = replace(A6000, name="Quadro RTX 6000", pci="1e30", count=1, memory_mib=24576, capability="7.5", generation=3, watts=260)
+    root = beside(bench, first, replace(first, name="Quadro RTX 8000", pci="1e78", memory_mib=49152), changes={})
+    both = "2 x nvidia/quadro-rtx-6000 or nvidia/quadro-rtx-8000"
+    assert wrong(root) == [] and told(root)["accelerator-count"] == f"the driver knows {both}"
+    assert wrong(beside(bench, first, replace(first, pci="1e78"), changes={"1.nvmlDeviceGetCurrPcieLinkWidth": "4"})) != []
 
 
 @pytest.mark.parametrize("fault", BROKEN)
@@ -107,6 +166,38 @@ def test_another_vendors_display_is_not_asked_in_the_place_of_accelerators(tmp_p
 def test_a_snapshot_is_of_what_the_machine_is_there_for(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     assert node_snapshot(root=beside(bench, MACHINES[H100], DISPLAY, changes={})) is ExitCode.OK
     assert f"product: {H100}\n  count: 8" in capsys.readouterr().out
+
+
+SERVING = replace(
+    APP,
+    framework="vllm",
+    version="0.19.1",
+    models=("Qwen/Qwen3-32B",),
+    command=("vllm", "serve", "--tensor-parallel-size", "4"),
+)
+
+
+def locked(product: str) -> bytes:
+    """A lock of four pieces of a product, which an app needs that does not fit into a T4."""
+    pieces = LockedAccelerator(product=product, count=4)
+    return encode(replace(LOCK, accelerator=pieces, apps=(SERVING,), models=(), components=(("driver", DRIVER),)))
+
+
+@pytest.mark.parametrize(("promised", "said"), [("nvidia/rtx-a6000", "nvidia/rtx-a6000\n  count: 4"), (H100, "nvidia/t4\n  count: 1")])
+def test_a_snapshot_is_of_what_the_lock_promises_where_it_is_there(
+    bench: Bench, capsys: pytest.CaptureFixture[str], promised: str, said: str
+) -> None:
+    root = beside(bench, T4, A6000, changes={})
+    write(root, {LOCK_PATH.lstrip("/"): locked(promised).decode()})
+    assert node_snapshot(root=root) is ExitCode.OK and f"product: {said}" in capsys.readouterr().out
+
+
+def test_an_image_is_admitted_by_the_product_that_its_lock_promises(bench: Bench) -> None:
+    root = beside(bench, T4, A6000, changes={})
+    require_admitted(root, locked("nvidia/rtx-a6000"))
+    with pytest.raises(DiagnosticError) as caught:
+        require_admitted(root, locked("nvidia/t4"))
+    assert caught.value.diagnostics[0].rule == "ME102"
 
 
 def test_products_that_share_a_number_are_held_against_what_they_have_in_common(tmp_path: Path) -> None:

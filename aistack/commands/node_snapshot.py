@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from aistack.compose.lock import Lock
 from aistack.diagnostics import ExitCode
 from aistack.facts.readings import PciDevice
 from aistack.host.catalog_files import load_catalog
@@ -19,18 +20,18 @@ from aistack.node.products import catalogued, product
 
 def node_snapshot(*, root: Path = Path("/")) -> ExitCode:
     """Print the snapshot; what could not be read is not in it, and is no failure."""
-    machine = take(root)
-    vendor, devices = _whose(root, machine.pci.value or ())
-    known = product(load_catalog(), devices) if devices else None
+    machine, lock = take(root), read_lock(lock_text(root))
+    vendor, devices = _whose(lock, machine.pci.value or ())
+    promised = lock.accelerator.product if lock is not None and lock.accelerator is not None else None
+    known = product(load_catalog(), devices, promised) if devices else None
     seen = take_accelerators(root, vendor, "none") if devices else None
     document = snapshot(machine, take_system(root, machine.kernel.value), known, vendor if devices else None, seen)
     print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), end="")
     return ExitCode.OK
 
 
-def _whose(root: Path, devices: tuple[PciDevice, ...]) -> tuple[str, tuple[PciDevice, ...]]:
+def _whose(lock: Lock | None, devices: tuple[PciDevice, ...]) -> tuple[str, tuple[PciDevice, ...]]:
     """Whose accelerators to ask, and theirs: what the lock promises, what the catalog knows, or whatever may be one."""
-    lock = read_lock(lock_text(root))
     if lock is not None and lock.accelerator is not None:
         return present(lock, devices)
     known = catalogued(load_catalog(), devices)

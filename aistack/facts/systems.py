@@ -148,6 +148,10 @@ class KernelSeries:
     checked: Checked
 
 
+GENERATIONS = ("Tesla", "Fermi", "Kepler", "Maxwell", "Pascal", "Volta", "Turing")
+"""NVIDIA's architectures in the order in which they came, and in which drivers drop them; what came after these no driver has dropped."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
     """A branch of NVIDIA's driver, named by the first number of its versions.
@@ -170,3 +174,9 @@ class Branch:
     debian: tuple[str, ...] = ()
     source: Source
     checked: Checked
+
+    def drives(self, architecture: str | None) -> bool:
+        """Whether it has not dropped an architecture, as far as is known."""
+        if not {architecture, self.oldest} <= set(GENERATIONS):
+            return True
+        return GENERATIONS.index(str(architecture)) >= GENERATIONS.index(str(self.oldest))

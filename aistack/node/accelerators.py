@@ -29,7 +29,7 @@ def judge(wanted: Promise, seen: Accelerators, faults: Mapping[str, Faults]) -> 
     if seen.devices.value is None:
         return (_no_driver(seen), *_log(seen, faults))
     devices = seen.devices.value
-    answering = [device for device in devices if device.lost is None and wanted.is_of_product(device)]
+    answering = [device for device in devices if device.lost is None and wanted.is_judged(device)]
     checked = (_about(device, check(wanted.of(device), device)) for check in CHECKS for device in answering)
     found = (result for result in checked if result is not None)
     return (_count(wanted, devices), _driver(wanted, seen), *_together(found), *_log(seen, faults))

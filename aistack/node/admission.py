@@ -71,7 +71,7 @@ def _accelerator(root: Path, lock: Lock) -> dict[str, object]:
     vendor, devices = present(lock, machine.pci.value or ())
     if not devices:
         return {}
-    known = product(load_catalog(), devices)
+    known = product(load_catalog(), devices, lock.accelerator.product if lock.accelerator is not None else None)
     seen = take_accelerators(root, vendor, "none")
     document = snapshot(machine, take_system(root, machine.kernel.value), known, vendor, seen)
     found: dict[str, object] = document.get("accelerator", {})

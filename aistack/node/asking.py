@@ -9,7 +9,7 @@ from pathlib import Path
 from aistack.compose.lock import Lock
 from aistack.facts.catalog import Catalog
 from aistack.facts.dcgm import LEVELS
-from aistack.facts.device_readings import Accelerators
+from aistack.facts.device_readings import Accelerators, Values
 from aistack.facts.faults import Faults
 from aistack.facts.readings import PciDevice
 from aistack.host.catalog_files import load_catalog
@@ -23,7 +23,7 @@ from aistack.node.accelerators import judge
 from aistack.node.device_checks import Promise
 from aistack.node.diagnosis import judge_diagnosis
 from aistack.node.driver_services import judge_containers, judge_nodes, judge_services
-from aistack.node.products import computing
+from aistack.node.products import judged
 from aistack.node.results import Result
 
 FAULTS = {"xid": "nvidia/xids", "sxid": "nvidia/sxids", "amdgpu": "amd/messages"}
@@ -40,7 +40,7 @@ def asked(
     serials = lock is not None and ("serial-numbers", "reported") in lock.node
     seen = take_accelerators(root, vendor, level, serials=serials)
     catalog = load_catalog()  # a driver's process has gone by now, and its memory with it
-    wanted = _wanted(catalog, vendor, present, lock)
+    wanted = _wanted(catalog, vendor, present, lock, seen.driver)
     found = judge(wanted, seen, known_faults(catalog))
     if lock is not None:
         found = (*found, *_around(root, wanted, seen))
@@ -64,12 +64,13 @@ def _around(root: Path, wanted: Promise, seen: Accelerators) -> Iterator[Result]
 def _diagnosis(wanted: Promise, seen: Accelerators) -> Iterator[Result]:
     """What the vendor's own diagnosis finds, where it is installed, no program would be disturbed by it, and no device is split.
 
-    DCGM refuses all devices where one is split (https://github.com/NVIDIA/DCGM/issues/70).
+    DCGM refuses all devices where one is split (https://github.com/NVIDIA/DCGM/issues/70). Of several products the highest level counts:
+    what DCGM does not allow on a board it skips there (its plugins' parameter `is_allowed`).
     """
     devices = seen.devices.value or ()
     if not devices or any(device.get("programs") or device.get("mig") for device in devices):
         return
-    found = diagnosis(LEVELS.get(wanted.product.kind, 1) if wanted.product else 1)
+    found = diagnosis(max((LEVELS.get(product.kind, 1) for product in wanted.products), default=1))
     if found is not None:
         yield from judge_diagnosis(found, [device.address for device in devices])
 
@@ -79,11 +80,12 @@ def known_faults(catalog: Catalog) -> dict[str, Faults]:
     return {kind: catalog.faults[name] for kind, name in FAULTS.items()}
 
 
-def _wanted(catalog: Catalog, vendor: str, present: tuple[PciDevice, ...], lock: Lock | None) -> Promise:
-    """What the driver has to know: the lock's accelerators as far as they are on the bus, or all that are there to compute."""
+def _wanted(catalog: Catalog, vendor: str, present: tuple[PciDevice, ...], lock: Lock | None, driver: Values) -> Promise:
+    """What the driver has to know: the lock's accelerators as far as they are on the bus, or all that the catalog knows."""
     limits = catalog.limits_of(vendor)
     if lock is None or lock.accelerator is None:
-        there = computing(catalog, present)
+        version, flavour = (reading.value if (reading := driver.get(name)) else None for name in ("version", "flavour"))
+        there = judged(catalog, present, str(version or ""), str(flavour or ""))
         counts = Counter(there[device.identity].id for device in present if device.identity in there)
         products = {product.id: product for product in there.values()}
         only = next(iter(products.values())) if len(products) == 1 else None

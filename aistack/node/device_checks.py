@@ -16,6 +16,7 @@ from aistack.facts.catalog import Accelerator
 from aistack.facts.device_readings import UNSUPPORTED, Device
 from aistack.facts.limits import Limits
 from aistack.facts.readings import Reading
+from aistack.node.products import is_display
 from aistack.node.results import Cause, Result, bad, good, several, untold, worse
 from aistack.values import dataclass
 
@@ -85,6 +86,11 @@ class Promise:
         return self.product is not None and self.product.interconnect in ("nvswitch", "nvl72") and many
 
     @property
+    def products(self) -> tuple[Accelerator, ...]:
+        """All that its devices are held against."""
+        return tuple(product for product, _ in self.each.values()) or ((self.product,) if self.product else ())
+
+    @property
     def is_of_lock(self) -> bool:
         """Whether a lock says how the devices are to be set up."""
         return self.mig is not None
@@ -94,6 +100,10 @@ class Promise:
         if self.each:
             return device.get("pci.id") in self.each
         return self.product is None or not self.product.pci_ids or device.get("pci.id") in self.product.pci_ids
+
+    def is_judged(self, device: Device) -> bool:
+        """Whether more is asked of a device than that it is there."""
+        return self.is_of_product(device) and not is_display(device, self.of(device).product, self.products)
 
     def of(self, device: Device) -> Promise:
         """What one device is held against."""

@@ -14,9 +14,6 @@ from aistack.facts.version import Scheme, key, newest_first
 FOLLOWING = re.compile(r"(arch|archlinux|artix|cachyos|endeavouros|manjaro|nixos|gentoo|void|fedora|opensuse-tumbleweed|tumbleweed)\b")
 """Distributions that take their kernels from upstream and go on to the next series when one ends; others mend theirs themselves."""
 
-GENERATIONS = ("Tesla", "Fermi", "Kepler", "Maxwell", "Pascal", "Volta", "Turing")
-"""NVIDIA's architectures in the order in which they came, and in which drivers drop them."""
-
 
 def _branch_ended(situation: Situation) -> Iterator[Finding]:
     """A driver branch past its end of life gets no fixes any more, for security neither.
@@ -44,8 +41,7 @@ def _branch_ended(situation: Situation) -> Iterator[Finding]:
 
 def _goes_on(branch: Branch, situation: Situation) -> bool:
     """Whether a branch is mended for long, and drives the accelerator as far as is known."""
-    product = situation.accelerator.architecture if situation.accelerator else None
-    drives = not {product, branch.oldest} <= set(GENERATIONS) or GENERATIONS.index(str(product)) >= GENERATIONS.index(str(branch.oldest))
+    drives = branch.drives(situation.accelerator.architecture if situation.accelerator else None)
     return branch.kind == "long-term" and branch.eol is not None and branch.eol >= situation.today and drives
 
 

@@ -19,10 +19,11 @@ from aistack.host.process import run, talk
 PACKAGE = Path(__file__).resolve().parents[3]
 
 
-SOMEBODYS = re.compile(r"CUDA_(?!MPS_)|HIP_VISIBLE_DEVICES|ROCR_VISIBLE_DEVICES")
+SOMEBODYS = re.compile(r"CUDA_(?!MPS_(PIPE|LOG)_DIRECTORY$)|HIP_VISIBLE_DEVICES|ROCR_VISIBLE_DEVICES")
 """Variables by which somebody hides devices from their own programs, or changes how these run: a probe sees all, and runs as it is.
 
-Where a device is shared by CUDA's MPS, its variables say where the server is to be found.
+Where a device is shared by CUDA's MPS, two say where its server is to be found; the others give a client less memory or fewer processors
+(https://docs.nvidia.com/deploy/mps/latest/appendix-environment-variables.html).
 """
 
 

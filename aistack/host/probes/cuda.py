@@ -36,9 +36,6 @@ LEVELS = {"quick": 0.0, "standard": 0.1, "thorough": 0.9}
 LINK = {"pcie.generation": "compute.pcie-generation", "pcie.lanes": "compute.pcie-lanes"}
 """What the device's link to the host is read as while it works and the link cannot sleep."""
 
-PROGRAMS = {"programs": "compute.programs"}
-"""Whoever else is on the device, before and while this program is: they may come and go while it tries."""
-
 PATTERNS = (0x00000000, 0xFFFFFFFF, 0xA5A5A5A5)
 
 WALK = b"""\
@@ -266,21 +263,39 @@ def _best(driver: Driver, call: str, target: ctypes.c_void_p, source: ctypes.c_v
     return COPIES * size.value / min(seconds) / 1e9
 
 
-def told(address: str, names: Mapping[str, str], part: str | None = None) -> dict[str, Any]:
-    """What NVML tells of a device, or a part of it, beside this program, under these names by its own; nothing where it does not."""
+def told(address: str, names: Mapping[str, str]) -> dict[str, Any]:
+    """What NVML tells of a device, beside this program, under these names by its own; nothing where it does not."""
     try:
         from aistack.host.probes import nvidia  # without NVML everything else can be tried
     except ImportError:
         return {}
-    found = nvidia.reading("NVML", partial(nvidia.some, address, list(names), part)).get("value", {})
+    found = nvidia.reading("NVML", partial(nvidia.some, address, list(names))).get("value", {})
     return {names[name]: value for name, value in found.items()}
 
 
-def count_others(found: dict[str, Any], part: str | None, *, ours: int) -> None:
-    """Keep the most other programs that were seen on the device, or the part; `ours` of those that are there now are this one."""
-    seen = told(found["pci.address"], PROGRAMS, part).get("compute.programs")
+def programs(address: str, part: str | None) -> Any:
+    """The numbers of the programs that NVML lists on a device, or a part of it; None where it does not tell."""
+    try:
+        from aistack.host.probes import nvidia
+    except ImportError:
+        return None
+    return nvidia.reading("NVML", partial(nvidia.processes, address, part)).get("value")
+
+
+def count_others(found: dict[str, Any], seen: Sequence[int] | None, ours: int | None = None) -> None:
+    """Keep the most other programs that were seen, as they may come and go; `ours` is the number of this one, where it is among them."""
     if seen is not None:
-        found["compute.programs"] = max(found.get("compute.programs", 0), seen - ours)
+        found["compute.programs"] = max(found.get("compute.programs", 0), sum(number != ours for number in seen))
+
+
+def number_of_ours(before: Sequence[int] | None, beside: Sequence[int] | None) -> int | None:
+    """Under which number NVML lists this program, of those that came when its context did; None where it does not list it.
+
+    In a container some drivers tell the number that it has there and some the machine's, and some list nothing
+    (https://github.com/NVIDIA/nvidia-docker/issues/1483, https://github.com/NVIDIA/open-gpu-kernel-modules/pull/614).
+    """
+    came = [number for number in beside or () if number not in (before or ())]
+    return os.getpid() if os.getpid() in came else next(iter(came), None)
 
 
 def apart() -> Any:
@@ -319,15 +334,18 @@ def examine(driver: Driver, ordinal: int, level: str, part: str | None = None) -
         device = driver.number("cuDeviceGet", ordinal)
         found["pci.address"] = driver.text("cuDeviceGetPCIBusId", device).lower()
         say({"asking": found["pci.address"]})
-        count_others(found, part, ours=0)
+        before = programs(found["pci.address"], part)
+        count_others(found, before)
         with context(driver, device):
             found["compute.context-seconds"] = round(time.perf_counter() - start, 3)
             kernels = functions(driver)
             found["compute.free-mib"] = free_bytes(driver) // MIB
             found["compute.wrong-answers"] = small_answer(driver, kernels[0])
-            count_others(found, part, ours=1)
+            beside = programs(found["pci.address"], part)
+            ours = number_of_ours(before, beside)
+            count_others(found, beside, ours)
             found |= copies(driver)
-            count_others(found, part, ours=1)
+            count_others(found, programs(found["pci.address"], part), ours)
             found |= told(found["pci.address"], LINK)
             size = int(free_bytes(driver) * LEVELS[level]) // MIB * MIB
             if size:
@@ -337,7 +355,7 @@ def examine(driver: Driver, ordinal: int, level: str, part: str | None = None) -
     except CudaError as error:
         found["compute.error"] = str(error)
         if "pci.address" in found:
-            count_others(found, part, ours=0)  # the context is gone, or there was none
+            count_others(found, programs(found["pci.address"], part))  # the context is gone, or there was none
     found["compute.seconds"] = round(time.perf_counter() - start, 3)
     return found
 

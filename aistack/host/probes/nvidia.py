@@ -346,9 +346,14 @@ def apart() -> list[dict[str, Any]]:
     return found if is_any_split else []
 
 
-def some(address: str, names: Sequence[str], part: str | None = None) -> dict[str, Any]:
-    """The readings of those names, of one device or a part of it, that it tells."""
-    device = handle(address, part)
+def processes(address: str, part: str | None = None) -> list[int]:
+    """The number of each process that computes on a device or a part of it."""
+    return [process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle(address, part))]
+
+
+def some(address: str, names: Sequence[str]) -> dict[str, Any]:
+    """The readings of those names, of one device, that it tells."""
+    device = handle(address)
     asked = {name: reading(DEVICE[name][0], partial(DEVICE[name][1], device)) for name in names}
     return {name: one["value"] for name, one in asked.items() if "value" in one}
 
