@@ -36,9 +36,25 @@ def test_conftests_and_warnings_are_no_errors() -> None:
     assert modules.errors(" CONFTEST: dma_fence_set_error\nwarning: x\ngcc -Werror=return-type -o a.o a.c\nmake: *** Error 2\n") == ()
 
 
-def test_sources_that_exclude_a_kernel_are_heard() -> None:
-    said = "Error! The /dkms.conf\nfor module x/1 includes a BUILD_EXCLUSIVE directive\nwhich does not match this kernel.\n"
-    assert modules.errors(said) == ("x/1 says itself that it is not for this kernel (BUILD_EXCLUSIVE in its dkms.conf)",)
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("Error! The /dkms.conf\nfor module x/1 includes a BUILD_EXCLUSIVE directive\nwhich does not match this kernel.\n", "x/1"),
+        (
+            "Error! The /var/lib/dkms/x/1/2/dkms.conf for module x includes a BUILD_EXCLUSIVE directive which does not match this "
+            "kernel/arch/config.\nThis indicates that it should not be built.\n",
+            "x",
+        ),
+        (
+            "Error!  The /var/lib/dkms/x/1/dkms.conf for module x includes a BUILD_EXCLUSIVE directive which\n"
+            "does not match this kernel/arch.  This indicates that it should not be built.\n",
+            "x",
+        ),
+    ],
+    ids=["Debian 13", "Debian 12", "Debian 11"],
+)
+def test_sources_that_exclude_a_kernel_are_heard(said: str, name: str) -> None:
+    assert modules.errors(said) == (f"{name} says itself that it is not for this kernel (BUILD_EXCLUSIVE in its dkms.conf)",)
 
 
 def test_the_linker_of_modules_is_heard() -> None:

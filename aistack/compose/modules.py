@@ -24,7 +24,8 @@ _KERNEL = re.compile(r"linux-(headers|kbuild|compiler)-")
 _TOOLS = re.compile(r"gcc-\d+|binutils|make-dfsg|dkms|kmod|dwarves|xz-utils")
 _ERROR = re.compile(r"^(?:[^\s:]*/)?(?P<file>[\w.+-]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<said>.+)$")
 _MODPOST = re.compile(r"^(?:ERROR: modpost: |ERROR: )(?P<said>.+)$")
-_EXCLUDED = re.compile(r"^for module (?P<name>\S+) includes a BUILD_EXCLUSIVE directive")
+_EXCLUDED = re.compile(r"\bfor module (?P<name>\S+) includes a BUILD_EXCLUSIVE directive")
+"""DKMS 3.2 begins a line with it; 3.0 and 2.8, of Debian 12 and 11, name the file before, and the module without its version."""
 MOST = 5
 
 
@@ -85,5 +86,5 @@ def _errors(log: str) -> Iterator[str]:
             yield f"{match['file']}:{match['line']}: {match['said']}"
         elif match := _MODPOST.match(line):
             yield match["said"]
-        elif match := _EXCLUDED.match(line):
+        elif match := _EXCLUDED.search(line):
             yield f"{match['name']} says itself that it is not for this kernel (BUILD_EXCLUSIVE in its dkms.conf)"
