@@ -73,7 +73,8 @@ class Fields:
         wanted = (*map(debian.kernel_headers, headers.kernels), "dkms")
         locked = apt.resolve(self._store, headers.archives, wanted, "amd64", headers.os, environment=os.environ)
         fetched(locked, Places(store=self._store, environment=os.environ), (), Progress(stream=io.StringIO()))
-        root = rootfs.make_root(self._store, locked, files=debian.module_files(), stand_ins=debian.MODULE_STAND_INS)
+        name = f"field-{os.getpid()}-{'-'.join(headers.kernels)}"  # what a killed run left may hold a driver's sources
+        root = rootfs.make_root(self._store, locked, name, files=debian.module_files(), stand_ins=debian.MODULE_STAND_INS)
         self._roots[headers] = root
         return root
 

@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import sys
 import time
 from collections import Counter
@@ -286,6 +287,7 @@ def main() -> None:
         durable.write(table, document(found, everything, today) + "".join(notes))
 
     write()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the roots are removed
     fields = Fields(store)
     try:
         for pair in order:
