@@ -18,6 +18,7 @@ from aistack.commands.fetching import fetched
 from aistack.commands.pinning import Places
 from aistack.compose import modules as texts
 from aistack.compose.distros import debian
+from aistack.diagnostics import DiagnosticError
 from aistack.facts.pins import Archive, LockedPackage, LockedRoot
 from aistack.host import apt, modules, process, rootfs
 from aistack.host.store import Store
@@ -43,6 +44,7 @@ class Fields:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._roots: dict[Headers, Path] = {}
+        self._lacking: dict[Headers, DiagnosticError] = {}
 
     def close(self) -> None:
         """Remove what was unpacked."""
@@ -68,11 +70,17 @@ class Fields:
         if headers in self._roots:
             self._roots[headers] = self._roots.pop(headers)
             return self._roots[headers]
+        if headers in self._lacking:
+            raise self._lacking[headers]
         if len(self._roots) == KEPT:
             rootfs.remove_root(self._roots.pop(next(iter(self._roots))))
         wanted = (*map(debian.kernel_headers, headers.kernels), "dkms")
-        locked = apt.resolve(self._store, headers.archives, wanted, "amd64", headers.os, environment=os.environ)
-        fetched(locked, Places(store=self._store, environment=os.environ), (), Progress(stream=io.StringIO()))
+        try:
+            locked = apt.resolve(self._store, headers.archives, wanted, "amd64", headers.os, environment=os.environ)
+            fetched(locked, Places(store=self._store, environment=os.environ), (), Progress(stream=io.StringIO()))
+        except DiagnosticError as error:
+            self._lacking[headers] = error
+            raise
         name = f"field-{os.getpid()}-{'-'.join(headers.kernels)}"  # what a killed run left may hold a driver's sources
         root = rootfs.make_root(self._store, locked, name, files=debian.module_files(), stand_ins=debian.MODULE_STAND_INS)
         self._roots[headers] = root
