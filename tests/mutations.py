@@ -171,6 +171,17 @@ def second_kernel(random: Random, base: Base) -> Fault:
     return Fault("one-kernel-tree", version, files, frozenset({"locked-kernel", "kernel-version"}))
 
 
+def kernel_ahead(random: Random, base: Base) -> Fault:
+    """A newer kernel beside the one that the driver was compiled for."""
+    version = f"9.{random.randrange(1, 9)}.0"
+    files: Files = {
+        f"/usr/lib/modules/{version}/vmlinuz": elf_samples.kernel(version),
+        f"/usr/lib/modules/{version}/kernel/more.ko": elf_samples.module("more", vermagic=f"{version} SMP mod_unload modversions"),
+    }
+    company = {"kernel", "one-kernel-tree", "locked-kernel", "module-indexes", "initramfs-modules", "initramfs-start", "driver-rivals"}
+    return Fault("driver-versions", f"/usr/lib/modules/{version} has a kernel, and no module", files, frozenset(company))
+
+
 def broken_index(random: Random, base: Base) -> Fault:
     tree = trees(base.files)[0]
     path = f"{tree.folder}/modules.dep"
@@ -403,6 +414,6 @@ KINDS: tuple[Kind, ...] = (
     second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
     helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, lost_mode,
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
-    gutted_initramfs,
+    gutted_initramfs, kernel_ahead,
 )  # fmt: skip
 """Every kind of fault."""

@@ -52,6 +52,12 @@ AARCH64 = 183
 FOREIGN = elf_samples.binary(machine=AARCH64, behind=f"\0{DRIVER}\0".encode())
 SHARED = driver_module()[:16] + (3).to_bytes(2, "little") + driver_module()[18:]
 
+AHEAD: Files = {
+    "/usr/lib/modules/7.3.4/vmlinuz": elf_samples.kernel("7.3.4"),
+    "/usr/lib/modules/7.3.4/kernel/a.ko": module("a", packed=False, vermagic="7.3.4 SMP"),
+}
+"""A newer kernel beside the one that has the driver, as DKMS leaves it where the driver does not compile."""
+
 FAULTS: list[tuple[str, Files, str]] = [
     ("readable-binaries", at(EXT4, MODULES[EXT4][:-40]), f"{FOLDER}/{EXT4}: it ends before what is compressed in it does"),
     ("readable-binaries", at(EXT4, lzma.compress(b"no module")), f"{FOLDER}/{EXT4}: what it holds is not what its name says"),
@@ -192,6 +198,7 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("driver-versions", {f"{LIBRARIES}/.wh.libcuda.so.1": b""}, "libcuda.so.1, as programs load it, leads to no file"),
     ("driver-versions", {f"{LIBRARIES}/libnvidia-ml.so.1": "/etc/alternatives/gone"}, "libnvidia-ml.so.1, as programs load it, leads"),
     ("driver-versions", {f"{FOLDER}/updates/dkms/.wh.nvidia-current-uvm.ko": b""}, f"{FOLDER} has no nvidia-uvm, without which no"),
+    ("driver-versions", AHEAD, "/usr/lib/modules/7.3.4 has a kernel, and no module of the driver"),
     ("driver-versions", {"/usr/bin/nvidia-smi": program(behind=b"\x00535.247.01\0")}, "/usr/bin/nvidia-smi does not hold"),
     ("driver-versions", {"/usr/bin/nvidia-persistenced": program(behind=b"\x00535.247.01\0")}, "nvidia-persistenced is of another branch"),
     ("driver-versions", {FIRMWARE: elf_samples.firmware("550.90.07")}, f"{FIRMWARE} does not hold the version {DRIVER}, but 550.90.07"),

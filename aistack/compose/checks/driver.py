@@ -60,21 +60,25 @@ def versions(filesystem: Filesystem, expected: Expected) -> list[str]:
 
 def _lacking(filesystem: Filesystem, expected: Expected, parts: Mapping[str, str], wanted: str) -> Iterator[str]:
     """Parts without which a driver of that version, which a lock promises or which is installed for programs, does not serve them."""
-    kernels = {tree.folder: _of_nvidia(tree.modules) for tree in trees(filesystem)}
+    kernels = [(tree, _of_nvidia(tree.modules)) for tree in trees(filesystem)]
+    own = modules(filesystem)
     installed = [path for path in sorted(parts) if INSTALLED.fullmatch(path)]
+    serves = bool(expected.driver) or all(any(f"/{name}" in path for path in installed) for name in REQUIRED)
     if expected.driver:
-        yield from [] if modules(filesystem) else [f"there is no module of the driver {wanted}"]
+        yield from [] if own else [f"there is no module of the driver {wanted}"]
         yield from (f"there is no {name}{wanted}" for name in REQUIRED if not any(path.endswith(f"/{name}{wanted}") for path in parts))
-    elif not all(any(f"/{name}" in path for path in installed) for name in REQUIRED):
-        return
-    elif boots(filesystem) and not modules(filesystem):
+    elif serves and not own and boots(filesystem):
         yield from (f"{path} is of the driver, of which there is no module" for path in installed)
         return
-    for folder, found in kernels.items():
+    if any(DRIVER_VERSION.fullmatch(module.version) for module in own.values()):
+        yield from (f"{tree.folder} has a kernel, and no module of the driver" for tree, found in kernels if tree.files and not found)
+    if not serves:
+        return
+    for tree, found in kernels:
         if found and not any(
             UVM.fullmatch(name) for path, module in found.items() for name in (module_name(path), kmod.normal(module.name))
         ):
-            yield f"{folder} has no nvidia-uvm, without which no program can use CUDA"
+            yield f"{tree.folder} has no nvidia-uvm, without which no program can use CUDA"
     folders = [*searched_folders(filesystem)]
     for name in REQUIRED:
         found_by_programs = any(filesystem.kind(filesystem.resolved(f"{folder}/{name}1")) == "file" for folder in folders)
