@@ -60,7 +60,7 @@ def versions(filesystem: Filesystem, expected: Expected) -> list[str]:
 
 def _lacking(filesystem: Filesystem, expected: Expected, parts: Mapping[str, str], wanted: str) -> Iterator[str]:
     """Parts without which a driver of that version, which a lock promises or which is installed for programs, does not serve them."""
-    kernels = [(tree, _of_nvidia(tree.modules)) for tree in trees(filesystem)]
+    kernels = [(tree, of_nvidia(tree.modules)) for tree in trees(filesystem)]
     own = modules(filesystem)
     installed = [path for path in sorted(parts) if INSTALLED.fullmatch(path)]
     serves = bool(expected.driver) or all(any(f"/{name}" in path for path in installed) for name in REQUIRED)
@@ -121,10 +121,11 @@ def _other(filesystem: Filesystem, parts: Mapping[str, str], path: str, name: st
 
 def modules(filesystem: Filesystem) -> dict[str, Module]:
     """NVIDIA's modules, wherever they lie: those that claim its displays, did not come with the kernel, and what is built on them."""
-    return _of_nvidia(settled(filesystem, filesystem.modules))
+    return of_nvidia(settled(filesystem, filesystem.modules))
 
 
-def _of_nvidia(modules: Mapping[str, Module]) -> dict[str, Module]:
+def of_nvidia(modules: Mapping[str, Module]) -> dict[str, Module]:
+    """Those of some modules, by their paths, that are NVIDIA's."""
     others = {path: module for path, module in modules.items() if not module.in_tree}
     found = {path: module for path, module in others.items() if any(pattern.vendor == NVIDIA for pattern in patterns(module.aliases))}
     for _ in range(len(others)):
