@@ -228,8 +228,8 @@ def other_library(random: Random, base: Base) -> Fault:
 
 
 def lost_library(random: Random, base: Base) -> Fault:
-    """A library that something needs is not there."""
-    needed = {name for binary in base.files.binaries.values() for name in binary.needed}
+    """A library that a program needs is not there; of one that plugins alone need it would not be told."""
+    needed = {name for binary in base.files.binaries.values() if binary.interpreter for name in binary.needed}
     path = random.choice([path for path in sorted(base.data) if path.rpartition("/")[2] in needed])
     return Fault("library-needs", path.rpartition("/")[2], gone(path), PACKAGE)
 

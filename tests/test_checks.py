@@ -254,48 +254,7 @@ FAULTS: list[tuple[str, Files, str]] = [
         {"/etc/modprobe.d/a.conf": b"install nvidia modprobe -i nvidia-tesla\n"},
         "modprobe loads nvidia_tesla in the place of nvidia",
     ),
-    (
-        "library-needs",
-        {"/usr/lib/own/bin/tool": program(needed=["liba.so"]), "/usr/lib/other/lib/liba.so": elf_samples.binary()},
-        "/usr/lib/own/bin/tool needs liba.so",
-    ),
-    (
-        "library-needs",
-        {"/usr/bin/tool": program(needed=["liba.so"], runpath="/usr/own/$LIBRARY"), "/usr/own/lib/liba.so": elf_samples.binary()},
-        "/usr/bin/tool needs liba.so",
-    ),
-    (
-        "library-needs",
-        {
-            "/usr/bin/tool": program(needed=["liba.so", "libb.so"], asked={"libb.so": ["B_1"], "liba.so": ["A_1", "A_1.2"]}),
-            f"{LIBRARIES}/liba.so": elf_samples.binary(soname="liba.so", offered=["A_1", "A_1.1"]),
-            f"{LIBRARIES}/libb.so": elf_samples.binary(offered=["B_0", "B_1"]),
-        },
-        f"/usr/bin/tool needs A_1.2 of liba.so, which {LIBRARIES}/liba.so does not offer",
-    ),
-    (
-        "library-needs",
-        {"/opt/bin/tool": program(needed=["$ORIGIN/../lib/liba.so.1"]), "/usr/lib/liba.so.1": elf_samples.binary()},
-        "/opt/bin/tool needs $ORIGIN/../lib/liba.so.1",
-    ),
     ("library-needs", {"/usr/bin/tool": program(needed=["libgone.so.1"])}, "/usr/bin/tool needs libgone.so.1"),
-    ("library-needs", {"/usr/bin/tool": elf_samples.binary(interpreter="/lib/ld-musl.so.1")}, "asks for the loader /lib/ld-musl.so.1"),
-    ("library-needs", {"/usr/lib/x86_64-linux-gnu/liba.so.1": elf_samples.binary(needed=["libb.so.2"])}, "liba.so.1 needs libb.so.2"),
-    (
-        "library-needs",
-        {"/usr/lib/plugins/a.so": elf_samples.binary(needed=["libb.so.2"])},
-        "/usr/lib/plugins/a.so needs libb.so.2, which is nowhere",
-    ),
-    (
-        "library-needs",
-        {"/usr/bin/tool": program(needed=["liba.so"]), "/usr/lib/x86_64-linux-gnu/liba.so": elf_samples.binary(machine=183)},
-        "/usr/bin/tool needs liba.so",
-    ),
-    (
-        "library-needs",
-        {"/usr/bin/tool": program(needed=["liba.so"]), "/usr/lib/own/liba.so": elf_samples.binary()},
-        "/usr/bin/tool needs liba.so",
-    ),
     (
         "unit-programs",
         {UNIT: b"[Service]\nExecStart=@/usr/bin/gone a b\n[Install]\nWantedBy=a.target\n"},

@@ -2,8 +2,9 @@
 ld.so(8), https://man7.org/linux/man-pages/man8/ld.so.8.html.
 
 What lies in a folder of its own, such as a plugin, is loaded by a program that has loaded others before: there it is enough that the image
-has such a library at all. A program in a folder of its own may be started by a script that says where its libraries are: there it is enough
-that they lie in that folder, or beside it where it is called `bin`.
+has such a library at all. Where it has none, a distribution's plugin is not broken for that: packages only recommend what few of their
+plugins need, and whether anybody asks for one, files do not say. A program in a folder of its own may be started by a script that says
+where its libraries are: there it is enough that they lie in that folder, or beside it where it is called `bin`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from aistack.compose.checks.tree import boots
-from aistack.compose.findings import Check
+from aistack.compose.findings import Check, some
 from aistack.facts.binary import Binary
 from aistack.facts.filesystem import Filesystem
 
@@ -25,11 +26,13 @@ MULTIARCH = re.compile(r"(?:/usr)?/lib/\w+-linux-(?:gnu|musl)\w*|.*/glibc-hwcaps
 SYSTEM = re.compile(r"(?:/usr(?:/local)?)?/s?bin")
 """Folders of everybody's programs."""
 PROCESSORS = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}
+DISTRIBUTED = re.compile(r"(?:/usr)?/lib(?:32|64|x32)?/.+")
+"""Where distributions have their plugins, in folders of their own."""
 INJECTED = re.compile(r"lib(?:cuda|cudadebugger|nvcuvid|nvoptix|nvidia-[\w-]+)\.so\.1")
 """What a node's driver lends to containers: an image that does not boot need not have it."""
 
 
-def _needs(filesystem: Filesystem) -> list[str]:
+def _needs(filesystem: Filesystem) -> list[str] | str:
     searched = {filesystem.resolved(folder) for folder in searched_folders(filesystem)}
     anywhere = _names(filesystem)
     booted = boots(filesystem)
@@ -42,7 +45,9 @@ def _needs(filesystem: Filesystem) -> list[str]:
             if there is not None and (there.machine, there.bits) == (binary.machine, binary.bits):
                 yield place
 
-    wrong = []
+    links = (path for path, entry in filesystem.entries.items() if entry.kind == "link" and posixpath.dirname(path) in searched)
+    linked = {filesystem.resolved(path) for path in links}
+    wrong, untold = list[str](), list[str]()
     for path, binary in sorted(filesystem.binaries.items()):
         here = posixpath.dirname(path)
         own = (folder for said in binary.runpath or binary.rpath for folder in sorted(_own(said, here, binary)))
@@ -59,11 +64,12 @@ def _needs(filesystem: Filesystem) -> list[str]:
             first = next(answers, None)
             if first is not None:
                 wrong += _unmet(filesystem, path, name, itertools.chain((first,), answers))
+            elif strict and (booted or not INJECTED.fullmatch(name)):
+                wrong.append(f"{path} needs {name}, which is not where it is looked for")
             elif booted or not INJECTED.fullmatch(name):
-                wrong.append(
-                    f"{path} needs {name}, which is not where it is looked for" if strict else f"{path} needs {name}, which is nowhere"
-                )
-    return wrong
+                plugin = path not in linked and DISTRIBUTED.fullmatch(path) is not None
+                (untold if plugin else wrong).append(f"{path} needs {name}, which is nowhere")
+    return wrong or (f"whether a program asks for what cannot be loaded: {some(untold)}" if untold else [])
 
 
 def lacking(filesystem: Filesystem, program: str) -> Iterator[str]:
