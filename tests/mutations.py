@@ -14,7 +14,7 @@ from random import Random
 
 import elf_samples
 from images_read import Files, owned
-from kernel_samples import CLAIM
+from kernel_samples import CLAIM, LOADER
 
 from aistack.compose import gates, tidy
 from aistack.compose.checks import driver, packages, references
@@ -234,6 +234,17 @@ def lost_library(random: Random, base: Base) -> Fault:
     return Fault("library-needs", path.rpartition("/")[2], gone(path), PACKAGE)
 
 
+def uncached_library(random: Random, base: Base) -> Fault:
+    """A library that somebody put into a folder of its own and told ldconfig of, without running that."""
+    name, folder = f"libmore{random.randrange(100)}.so.1", random.choice(("/usr/local/lib", "/usr/lib/more", "/usr/share/more/lib"))
+    files: Files = {
+        f"{folder}/{name}": elf_samples.binary(soname=name),
+        "/etc/ld.so.conf.d/more.conf": f"{folder}\n".encode(),
+        "/usr/bin/more-tool": elf_samples.binary(interpreter=LOADER, needed=[name]),
+    }
+    return Fault("library-needs", f"/usr/bin/more-tool needs {name}", files)
+
+
 def cut_program(random: Random, base: Base) -> Fault:
     path = random.choice([path for path, binary in sorted(base.files.binaries.items()) if path in base.data and binary.interpreter])
     data = base.data[path]
@@ -414,6 +425,6 @@ KINDS: tuple[Kind, ...] = (
     second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
     helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, lost_mode,
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
-    gutted_initramfs, kernel_ahead,
+    gutted_initramfs, kernel_ahead, uncached_library,
 )  # fmt: skip
 """Every kind of fault."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import subprocess
 from pathlib import Path
 
 import elf_samples
@@ -11,6 +13,7 @@ from kernel_samples import LIBRARIES, program
 from test_checks import base, judged
 
 from aistack.compose.findings import Outcome
+from aistack.facts import loader_cache
 from aistack.facts.filesystem import Filesystem
 
 __all__ = ["base"]
@@ -72,3 +75,97 @@ def test_a_plugin_whose_library_nobody_installed_may_never_be_asked_for(base: Fi
     assert f"{LIBRARIES}/tc/q_atm.so needs libatm.so.1, which is nowhere" in finding.message
     told = judged(base, tmp_path, plugin, {"/usr/bin/tool": program(needed=["libgone.so.1"])})["library-needs"]
     assert (told.outcome, "q_atm" in told.message) == (Outcome.NO, False)
+
+
+def cache(*names: tuple[str, str], older: bool = False, cut: int = 0) -> bytes:
+    """What ldconfig writes of those names and paths; an `older` one has the form of libc5 before it."""
+    texts = b"".join(name.encode() + b"\0" + path.encode() + b"\0" for name, path in names)
+    table, place = b"", 48 + 24 * len(names)
+    for name, path in names:
+        table += struct.pack("<iIIIQ", 0x303, place, place + len(name) + 1, 0, 0)
+        place += len(name) + len(path) + 2
+    head = struct.pack("<20sII20x", loader_cache.MAGIC, len(names), len(texts))
+    before = struct.pack("<12sI", b"ld.so-1.7.0", 0) if older else b""
+    return before + (head + table + texts)[: -cut or None]
+
+
+GLIBC: Files = {f"{LIBRARIES}/libc.so.6": elf_samples.binary(soname="libc.so.6")}
+OWN: Files = {"/usr/own/liba.so.1": elf_samples.binary(soname="liba.so.1"), "/usr/bin/tool": program(needed=["liba.so.1", "libc.so.6"])}
+TOLD: Files = {"/etc/ld.so.conf": b"/usr/own\n"}
+AT_BOOT: Files = {
+    "/usr/lib/systemd/system/ldconfig.service": b"[Service]\nExecStart=/sbin/ldconfig -X\n",
+    "/usr/lib/systemd/system/sysinit.target.wants/ldconfig.service": "../ldconfig.service",
+}
+MASKED: Files = {"/etc/systemd/system/ldconfig.service": "/dev/null"}
+
+
+def at_cache(data: bytes) -> Files:
+    return {"/etc/ld.so.cache": data}
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [TOLD],
+        [TOLD, at_cache(b"")],
+        [TOLD, at_cache(cache(("libb.so.1", "/usr/own/liba.so.1")))],
+        [TOLD, at_cache(cache(("liba.so.1", "/usr/gone/liba.so.1")))],
+        [TOLD, at_cache(cache(("liba.so.1", "/usr/own/liba.so.1"), cut=40))],
+        [TOLD, AT_BOOT, MASKED],
+    ],
+)
+def test_what_glibcs_loader_is_told_of_it_knows_from_its_cache(layers: list[Files], base: Filesystem, tmp_path: Path) -> None:
+    finding = judged(base, tmp_path, GLIBC, OWN, *layers)["library-needs"]
+    assert finding.outcome is Outcome.NO
+    assert "/usr/bin/tool needs liba.so.1, which is not where it is looked for" in finding.message
+    assert ": /etc/ld.so.cache does not name /usr/own/liba.so.1" in finding.message
+
+
+@pytest.mark.parametrize("folder", ["/usr/local/lib", "/usr/lib64", "/usr/lib32", "/usr/lib/aarch64-linux-gnu", "/usr/lib/own"])
+def test_what_lies_in_no_folder_of_the_images_own_loader_is_not_found(folder: str, base: Filesystem, tmp_path: Path) -> None:
+    files: Files = {f"{folder}/liba.so.1": elf_samples.binary(), "/usr/bin/tool": program(needed=["liba.so.1"])}
+    assert judged(base, tmp_path, GLIBC, files)["library-needs"].outcome is Outcome.NO
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [at_cache(cache(("libb.so.1", "/usr/own/b"), ("liba.so.1", "/usr/gone/liba.so.1"), ("liba.so.1", "/usr/own/liba.so.1")))],
+        [at_cache(cache(("liba.so.1", "/usr/own/liba.so.1"), older=True))],
+        [TOLD, AT_BOOT],
+    ],
+)
+def test_what_the_cache_names_or_will_name_is_found(layers: list[Files], base: Filesystem, tmp_path: Path) -> None:
+    """Made at the first start, by systemd's ldconfig.service, it names what lies in the folders that ld.so.conf names."""
+    assert judged(base, tmp_path, GLIBC, OWN, *layers)["library-needs"].outcome is Outcome.YES
+
+
+@pytest.mark.parametrize(
+    ("home", "folder"),
+    [
+        (LIBRARIES, LIBRARIES),
+        (LIBRARIES, f"{LIBRARIES}/glibc-hwcaps/x86-64-v3"),
+        (LIBRARIES, "/usr/lib"),
+        ("/usr/lib64", "/usr/lib64"),
+        ("/usr/lib64", "/usr/lib64/glibc-hwcaps/x86-64-v2"),
+        ("/usr/lib", "/usr/lib"),
+        ("/usr/own", "/usr/local/lib"),
+    ],
+)
+def test_a_loader_looks_of_itself_where_its_c_library_lies(home: str, folder: str, base: Filesystem, tmp_path: Path) -> None:
+    """Debian's in a folder for the processor and the plain one, others in one; where there is no glibc, anywhere."""
+    files: Files = {f"{folder}/liba.so.1": elf_samples.binary(), "/usr/bin/tool": program(needed=["liba.so.1"])}
+    libc: Files = {f"{home}/libc-2.31.so": elf_samples.binary(soname="libc.so.6")}
+    assert judged(base, tmp_path, libc, files)["library-needs"].outcome is Outcome.YES
+
+
+@pytest.mark.system
+def test_a_cache_is_read_as_ldconfig_reads_it() -> None:
+    file = Path("/etc/ld.so.cache")
+    if not file.is_file():
+        pytest.skip("this machine has no cache of its loader")
+    said = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
+    known = [line.split() for line in said.splitlines() if " => " in line]
+    assert loader_cache.places(file.read_bytes()) == {
+        words[0]: tuple(other[-1] for other in known if other[0] == words[0]) for words in known
+    }
