@@ -54,7 +54,9 @@ def test_a_kernel_without_the_driver_is_named_whoever_made_the_image(base: Files
 
 
 def test_a_kernel_that_needs_no_driver_is_none_without_it(base: Filesystem, tmp_path: Path) -> None:
-    """One whose folder has nothing left but links, one that has the driver too, and any beside which nobody put a driver."""
+    """One whose folder has nothing left but links, one to fall back on, one that has the driver too, and any where nobody put a driver."""
+    older = {path.replace("7.3.4", "6.1.0-50-amd64"): data for path, data in AHEAD.items()}
+    assert judged(base, tmp_path, older)["driver-versions"].outcome is Outcome.YES
     left: Files = {"/usr/lib/modules/7.3.4/build": "/usr/src", "/usr/lib/modules/7.3.4/kernel": folder("/")}
     assert judged(base, tmp_path, left)["driver-versions"].outcome is Outcome.YES
     both = {path.replace(FOLDER, "/usr/lib/modules/7.3.4"): data for path, data in driver().items() if path.startswith(FOLDER)}

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from aistack.compose.checks import driver
 from aistack.compose.checks.claims import kept_away
 from aistack.compose.checks.cmdline import arguments
-from aistack.compose.checks.tree import Tree, boots, setting, trees
+from aistack.compose.checks.tree import Tree, boots, newest_first, setting, trees
 from aistack.compose.lint import DPKG_STATUS
 from aistack.compose.lock import Lock
 from aistack.compose.verify import installed
@@ -24,7 +24,7 @@ from aistack.facts.catalog import Catalog, Component, Framework
 from aistack.facts.files import APP
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import Module, module_name
-from aistack.facts.version import Scheme, VersionFormatError, key
+from aistack.facts.version import in_numbers
 
 SCHEMA = "aistack/snapshot/v1"
 TORCH_VERSION = re.compile(r".*/(?:site|dist)-packages/torch/version\.py")
@@ -70,20 +70,8 @@ def snapshot(
 
 
 def kernels(filesystem: Filesystem) -> tuple[Tree, ...]:
-    """The kernels, newest first, as boot loaders have them start without being asked; a snapshot is of the first."""
-
-    def age(tree: Tree) -> tuple[Any, ...]:
-        try:
-            return key(tree.version, Scheme.KERNEL), _in_numbers(tree.version)
-        except VersionFormatError:
-            return (), _in_numbers(tree.version)
-
-    return tuple(sorted(trees(filesystem), key=age, reverse=True))
-
-
-def _in_numbers(version: str) -> list[str | int]:
-    """What sorts as a version does: its numbers as numbers, what stands between them as text."""
-    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", version))]
+    """The kernels, newest first; a snapshot is of the first."""
+    return newest_first(trees(filesystem))
 
 
 def _upstream(version: str) -> str:
@@ -122,15 +110,15 @@ def _driver(filesystem: Filesystem, packages: Mapping[str, str], tree: Tree | No
     if not modules and not libraries:
         own = next((module for path, module in (tree.modules if tree else {}).items() if module_name(path) == "amdgpu"), None)
         return {"driver": {"module": {"name": "amdgpu", "flavor": "in-tree"}}} if own else {}
-    found: dict[str, Any] = {"version": max(libraries, key=_in_numbers)} if libraries else {}
+    found: dict[str, Any] = {"version": max(libraries, key=in_numbers)} if libraries else {}
     if modules:
         module = next((one for one in modules.values() if one.name == "nvidia"), next(iter(modules.values())))
         found["module"] = _module(module)
         firmware = {match["version"] for path in filesystem.entries if (match := GSP_FIRMWARE.fullmatch(path))}
-        found["gsp_firmware"] = module.version if module.version in firmware else max(firmware, default="absent", key=_in_numbers)
+        found["gsp_firmware"] = module.version if module.version in firmware else max(firmware, default="absent", key=in_numbers)
     images = [filesystem.initramfs[path] for path in tree.images if path in filesystem.initramfs] if tree else []
     if inside := {module.version for image in images for module in driver.modules(image).values()}:
-        found["initramfs_version"] = max(inside, key=_in_numbers)
+        found["initramfs_version"] = max(inside, key=in_numbers)
     manager = next((version for name, version in packages.items() if MANAGER.fullmatch(name)), None)
     fabric = {"manager": {"version": manager, "state": "installed"} if manager else {"state": "absent"}} if packages else {}
     return {"driver": found, "fabric": fabric}
@@ -142,7 +130,7 @@ def _module(module: Module) -> dict[str, str]:
 
 
 def _container(filesystem: Filesystem, environment: Mapping[str, str], reference: str) -> dict[str, str]:
-    compat = max((match[1] for path in filesystem.entries if (match := COMPAT.fullmatch(path))), default="", key=_in_numbers)
+    compat = max((match[1] for path in filesystem.entries if (match := COMPAT.fullmatch(path))), default="", key=in_numbers)
     words = {
         "ref": reference,
         "cuda": environment.get("CUDA_VERSION", ""),

@@ -6,6 +6,7 @@ Of NVIDIA's driver the parts work in one version only. Which modules are its, th
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 from collections import Counter
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from aistack.compose.checks.claims import drivers, patterns
 from aistack.compose.checks.expected import Expected
 from aistack.compose.checks.libraries import searched_folders
-from aistack.compose.checks.tree import Tree, boots, settled, trees
+from aistack.compose.checks.tree import Tree, boots, newest_first, settled, trees
 from aistack.facts import kmod
 from aistack.facts.binary import DRIVER_VERSION, GSP_FIRMWARE
 from aistack.facts.filesystem import Filesystem
@@ -60,7 +61,7 @@ def versions(filesystem: Filesystem, expected: Expected) -> list[str]:
 
 def _lacking(filesystem: Filesystem, expected: Expected, parts: Mapping[str, str], wanted: str) -> Iterator[str]:
     """Parts without which a driver of that version, which a lock promises or which is installed for programs, does not serve them."""
-    kernels = [(tree, of_nvidia(tree.modules)) for tree in trees(filesystem)]
+    kernels = [(tree, of_nvidia(tree.modules)) for tree in newest_first(trees(filesystem))]
     own = modules(filesystem)
     installed = [path for path in sorted(parts) if INSTALLED.fullmatch(path)]
     serves = bool(expected.driver) or all(any(f"/{name}" in path for path in installed) for name in REQUIRED)
@@ -71,7 +72,8 @@ def _lacking(filesystem: Filesystem, expected: Expected, parts: Mapping[str, str
         yield from (f"{path} is of the driver, of which there is no module" for path in installed)
         return
     if any(DRIVER_VERSION.fullmatch(module.version) for module in own.values()):
-        yield from (f"{tree.folder} has a kernel, and no module of the driver" for tree, found in kernels if tree.files and not found)
+        ahead = itertools.takewhile(lambda kernel: not kernel[1], kernels)  # an older one may be there to fall back on
+        yield from (f"{tree.folder} has a kernel, and no module of the driver" for tree, _ in ahead if tree.files)
     if not serves:
         return
     for tree, found in kernels:
