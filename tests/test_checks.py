@@ -191,9 +191,11 @@ FAULTS: list[tuple[str, Files, str]] = [
     ),
     (
         "driver-versions",
-        {f"{LIBRARIES}/{PTX}.1": elf_samples.binary(behind=b"\x00535.54.14\0")},
-        f"{LIBRARIES}/{PTX}.1 is of 535.54.14, the driver is {DRIVER}",
+        {f"{LIBRARIES}/libnvidia-nvvm.so.4": elf_samples.binary(behind=b"\x00535.54.14\0")},
+        f"{LIBRARIES}/libnvidia-nvvm.so.4 is of 535.54.14, the driver is {DRIVER}",
     ),
+    ("driver-versions", {f"{LIBRARIES}/.wh.{PTX}.{DRIVER}": b""}, f"there is no {PTX}.{DRIVER}"),
+    ("driver-versions", {f"{LIBRARIES}/.wh.{PTX}.1": b""}, f"{PTX}.1, as programs load it, leads to no file"),
     ("driver-versions", {f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b""}, f"there is no libcuda.so.{DRIVER}"),
     ("driver-versions", {f"{LIBRARIES}/.wh.libcuda.so.1": b""}, "libcuda.so.1, as programs load it, leads to no file"),
     ("driver-versions", {f"{LIBRARIES}/libnvidia-ml.so.1": "/etc/alternatives/gone"}, "libnvidia-ml.so.1, as programs load it, leads"),

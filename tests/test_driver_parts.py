@@ -35,6 +35,15 @@ def test_a_library_that_is_a_file_in_the_place_of_a_link_may_be_the_drivers_own(
     assert (finding.outcome, finding.message) == (Outcome.YES, finding.message)
 
 
+def test_a_driver_without_its_compiler_of_ptx_is_named_though_no_lock_wants_it(base: Filesystem, tmp_path: Path) -> None:
+    """Where there are CUDA's library and that for readings; a driver that serves no CUDA has none."""
+    without: Files = {f"{LIBRARIES}/.wh.libnvidia-ptxjitcompiler.so.{DRIVER}": b""}
+    finding = judged(base, tmp_path, without, expected=Expected())["driver-versions"]
+    assert (finding.outcome, finding.message) == (Outcome.NO, f"there is no libnvidia-ptxjitcompiler.so.{DRIVER}")
+    host: Files = {**without, f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b"", f"{LIBRARIES}/.wh.libcuda.so.1": b""}
+    assert judged(base, tmp_path, host, expected=Expected())["driver-versions"].outcome is Outcome.YES
+
+
 def test_a_driver_that_serves_no_cuda_needs_nothing_for_it(base: Filesystem, tmp_path: Path) -> None:
     """Such as a virtualization host's, of an image that promises nothing: neither CUDA's library nor the module for its memory."""
     without: Files = {f"{FOLDER}/updates/dkms/.wh.nvidia-current-uvm.ko": b"", f"{LIBRARIES}/.wh.libcuda.so.1": b""}
