@@ -20,7 +20,7 @@ DRIVER = "550.163.01"
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 FIRMWARE = f"/usr/lib/firmware/nvidia/{DRIVER}/gsp_ga10x.bin"
 NVIDIA, UVM = "updates/dkms/nvidia-current.ko", "updates/dkms/nvidia-current-uvm.ko"
-NAMES = {f"{LIBRARIES}/{name}.so.1": f"{name}.so.{DRIVER}" for name in ("libcuda", "libnvidia-ml")}
+NAMES = {f"{LIBRARIES}/{name}.so.1": f"{name}.so.{DRIVER}" for name in ("libcuda", "libnvidia-ml", "libnvidia-ptxjitcompiler")}
 """The links by which programs load the driver's libraries."""
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 CLAIM = "pci:v000010DEd*sv*sd*bc03sc02i00*"
@@ -137,6 +137,7 @@ def driver() -> dict[str, bytes]:
         FIRMWARE: elf_samples.firmware(DRIVER),
         f"{LIBRARIES}/libcuda.so.{DRIVER}": elf_samples.binary(soname="libcuda.so.1", behind=said),
         f"{LIBRARIES}/libnvidia-ml.so.{DRIVER}": elf_samples.binary(soname="libnvidia-ml.so.1", behind=said),
+        f"{LIBRARIES}/libnvidia-ptxjitcompiler.so.{DRIVER}": elf_samples.binary(soname="libnvidia-ptxjitcompiler.so.1", behind=said),
         "/usr/bin/nvidia-smi": program(behind=said),
         "/usr/bin/nvidia-persistenced": program(behind=b"\0version 550.54.14\0"),
     }

@@ -14,7 +14,7 @@ from random import Random
 
 import elf_samples
 from images_read import Files, owned
-from kernel_samples import CLAIM
+from kernel_samples import CLAIM, LOADER
 
 from aistack.compose import gates, tidy
 from aistack.compose.checks import driver, packages, references
@@ -171,6 +171,17 @@ def second_kernel(random: Random, base: Base) -> Fault:
     return Fault("one-kernel-tree", version, files, frozenset({"locked-kernel", "kernel-version"}))
 
 
+def kernel_ahead(random: Random, base: Base) -> Fault:
+    """A newer kernel beside the one that the driver was compiled for."""
+    version = f"9.{random.randrange(1, 9)}.0"
+    files: Files = {
+        f"/usr/lib/modules/{version}/vmlinuz": elf_samples.kernel(version),
+        f"/usr/lib/modules/{version}/kernel/more.ko": elf_samples.module("more", vermagic=f"{version} SMP mod_unload modversions"),
+    }
+    company = {"kernel", "one-kernel-tree", "locked-kernel", "module-indexes", "initramfs-modules", "initramfs-start", "driver-rivals"}
+    return Fault("driver-versions", f"/usr/lib/modules/{version} has a kernel, and no module", files, frozenset(company))
+
+
 def broken_index(random: Random, base: Base) -> Fault:
     tree = trees(base.files)[0]
     path = f"{tree.folder}/modules.dep"
@@ -217,10 +228,21 @@ def other_library(random: Random, base: Base) -> Fault:
 
 
 def lost_library(random: Random, base: Base) -> Fault:
-    """A library that something needs is not there."""
-    needed = {name for binary in base.files.binaries.values() for name in binary.needed}
+    """A library that a program needs is not there; of one that plugins alone need it would not be told."""
+    needed = {name for binary in base.files.binaries.values() if binary.interpreter for name in binary.needed}
     path = random.choice([path for path in sorted(base.data) if path.rpartition("/")[2] in needed])
     return Fault("library-needs", path.rpartition("/")[2], gone(path), PACKAGE)
+
+
+def uncached_library(random: Random, base: Base) -> Fault:
+    """A library that somebody put into a folder of its own and told ldconfig of, without running that."""
+    name, folder = f"libmore{random.randrange(100)}.so.1", random.choice(("/usr/local/lib", "/usr/lib/more", "/usr/share/more/lib"))
+    files: Files = {
+        f"{folder}/{name}": elf_samples.binary(soname=name),
+        "/etc/ld.so.conf.d/more.conf": f"{folder}\n".encode(),
+        "/usr/bin/more-tool": elf_samples.binary(interpreter=LOADER, needed=[name]),
+    }
+    return Fault("library-needs", f"/usr/bin/more-tool needs {name}", files)
 
 
 def cut_program(random: Random, base: Base) -> Fault:
@@ -403,6 +425,6 @@ KINDS: tuple[Kind, ...] = (
     second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
     helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, lost_mode,
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
-    gutted_initramfs,
+    gutted_initramfs, kernel_ahead, uncached_library,
 )  # fmt: skip
 """Every kind of fault."""

@@ -8,6 +8,7 @@ from random import Random
 
 import elf_samples
 from images_read import Files
+from kernel_samples import LOADER
 from mutations import Base
 
 from aistack.host.layers import Entry
@@ -43,6 +44,13 @@ def more_library(random: Random, base: Base) -> Files:
     return {f"/usr/lib/x86_64-linux-gnu/libmore{random.randrange(100)}.so.1": elf_samples.binary(soname="libmore.so.1")}
 
 
+def library_of_ones_own(random: Random, base: Base) -> Files:
+    """A library that no loader knows, for a program that says itself where it is."""
+    folder, name = random.choice(("/usr/local/lib", "/usr/lib/more")), f"libmore{random.randrange(100)}.so.1"
+    tool = elf_samples.binary(interpreter=LOADER, needed=[name], runpath=folder)
+    return {f"{folder}/{name}": elf_samples.binary(soname=name), "/usr/bin/more-tool": tool}
+
+
 def other_folder(random: Random, base: Base) -> Files:
     return {f"/usr/lib/modules/6.1.{random.randrange(99)}/modules.order": b"", "/usr/lib/modules/kabi-current/symvers.gz": b""}
 
@@ -63,5 +71,6 @@ def readable(random: Random, base: Base) -> Files:
 
 NEIGHBOURS: tuple[Neighbour, ...] = (
     again_packed, remark, unused_unit, optional_program, more_firmware, more_library, other_folder, public_key, own_service, readable,
+    library_of_ones_own,
 )  # fmt: skip
 """Changes that are near a fault and are none."""

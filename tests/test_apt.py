@@ -214,6 +214,34 @@ def test_an_unknown_package_is_named(debian: DebianArchive, tmp_path: Path) -> N
     assert caught.value.diagnostics[0].hints == ("tool is there in 1:3.0",)
 
 
+def test_an_archive_that_was_mended_is_asked_again_where_its_older_lists_give_no_answer(debian: DebianArchive, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+
+    def resolved(*wanted: str) -> set[str]:
+        return {package.name for package in apt.resolve(store, archives, wanted, "amd64", "debian-13", environment={}).packages}
+
+    with debian.served() as uri:
+        archives = [replace(debian.archive(), uri=uri)]
+        lists = apt.isolated(store, archives, "amd64", environment={})
+        assert apt.update(lists) is True
+        debian.mend("vendor")
+        assert "tool" in resolved("tool")
+        assert apt.versions(store, archives, ["vendor"], "amd64", environment={}) == {}  # nobody asked again
+        assert "vendor" in resolved("vendor")
+        assert apt.update(lists) is False
+
+
+def test_an_archive_that_is_gone_by_then_leaves_what_its_lists_said(debian: DebianArchive, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    with debian.served() as uri:
+        archives = [replace(debian.archive(), uri=uri)]
+        apt.resolve(store, archives, ["tool"], "amd64", "debian-13", environment={})
+        shutil.rmtree(debian.folder / "dists")
+        with pytest.raises(DiagnosticError) as caught:
+            apt.resolve(store, archives, ["vendor"], "amd64", "debian-13", environment={})
+    assert caught.value.diagnostics[0].message == f"`vendor` is not in {uri} trixie"
+
+
 def test_packages_that_cannot_be_together_are_told_in_apts_words(debian: DebianArchive, tmp_path: Path) -> None:
     debian.add("rival", "1.0", fields="Conflicts: library\n")
     debian.publish()

@@ -66,6 +66,15 @@ def newer(debian: DebianArchive) -> None:
     debian.publish()
 
 
+def test_a_package_that_an_archive_has_by_now_is_found(debian: DebianArchive, store: Store) -> None:
+    with debian.served() as uri:
+        archives = [dataclasses.replace(debian.archive(), uri=uri)]
+        root = apt.resolve(store, archives, WANTED, "amd64", "debian-13", environment={})
+        debian.mend("more")
+        found = apt_upgrade.upgrade(store, archives, root, [*WANTED, "more"], (), environment={})
+    assert {package.name: package.version for package in found.packages}["more"] == "1.0"
+
+
 def test_only_what_is_named_moves_and_the_older_kernel_goes(debian: DebianArchive, store: Store) -> None:
     root = locked(debian, store)
     apt.fetch(store, root, environment={})

@@ -52,6 +52,12 @@ AARCH64 = 183
 FOREIGN = elf_samples.binary(machine=AARCH64, behind=f"\0{DRIVER}\0".encode())
 SHARED = driver_module()[:16] + (3).to_bytes(2, "little") + driver_module()[18:]
 
+AHEAD: Files = {
+    "/usr/lib/modules/7.3.4/vmlinuz": elf_samples.kernel("7.3.4"),
+    "/usr/lib/modules/7.3.4/kernel/a.ko": module("a", packed=False, vermagic="7.3.4 SMP"),
+}
+"""A newer kernel beside the one that has the driver, as DKMS leaves it where the driver does not compile."""
+
 FAULTS: list[tuple[str, Files, str]] = [
     ("readable-binaries", at(EXT4, MODULES[EXT4][:-40]), f"{FOLDER}/{EXT4}: it ends before what is compressed in it does"),
     ("readable-binaries", at(EXT4, lzma.compress(b"no module")), f"{FOLDER}/{EXT4}: what it holds is not what its name says"),
@@ -185,13 +191,16 @@ FAULTS: list[tuple[str, Files, str]] = [
     ),
     (
         "driver-versions",
-        {f"{LIBRARIES}/{PTX}.1": elf_samples.binary(behind=b"\x00535.54.14\0")},
-        f"{LIBRARIES}/{PTX}.1 is of 535.54.14, the driver is {DRIVER}",
+        {f"{LIBRARIES}/libnvidia-nvvm.so.4": elf_samples.binary(behind=b"\x00535.54.14\0")},
+        f"{LIBRARIES}/libnvidia-nvvm.so.4 is of 535.54.14, the driver is {DRIVER}",
     ),
+    ("driver-versions", {f"{LIBRARIES}/.wh.{PTX}.{DRIVER}": b""}, f"there is no {PTX}.{DRIVER}"),
+    ("driver-versions", {f"{LIBRARIES}/.wh.{PTX}.1": b""}, f"{PTX}.1, as programs load it, leads to no file"),
     ("driver-versions", {f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b""}, f"there is no libcuda.so.{DRIVER}"),
     ("driver-versions", {f"{LIBRARIES}/.wh.libcuda.so.1": b""}, "libcuda.so.1, as programs load it, leads to no file"),
     ("driver-versions", {f"{LIBRARIES}/libnvidia-ml.so.1": "/etc/alternatives/gone"}, "libnvidia-ml.so.1, as programs load it, leads"),
     ("driver-versions", {f"{FOLDER}/updates/dkms/.wh.nvidia-current-uvm.ko": b""}, f"{FOLDER} has no nvidia-uvm, without which no"),
+    ("driver-versions", AHEAD, "/usr/lib/modules/7.3.4 has a kernel, and no module of the driver"),
     ("driver-versions", {"/usr/bin/nvidia-smi": program(behind=b"\x00535.247.01\0")}, "/usr/bin/nvidia-smi does not hold"),
     ("driver-versions", {"/usr/bin/nvidia-persistenced": program(behind=b"\x00535.247.01\0")}, "nvidia-persistenced is of another branch"),
     ("driver-versions", {FIRMWARE: elf_samples.firmware("550.90.07")}, f"{FIRMWARE} does not hold the version {DRIVER}, but 550.90.07"),
@@ -247,48 +256,7 @@ FAULTS: list[tuple[str, Files, str]] = [
         {"/etc/modprobe.d/a.conf": b"install nvidia modprobe -i nvidia-tesla\n"},
         "modprobe loads nvidia_tesla in the place of nvidia",
     ),
-    (
-        "library-needs",
-        {"/usr/lib/own/bin/tool": program(needed=["liba.so"]), "/usr/lib/other/lib/liba.so": elf_samples.binary()},
-        "/usr/lib/own/bin/tool needs liba.so",
-    ),
-    (
-        "library-needs",
-        {"/usr/bin/tool": program(needed=["liba.so"], runpath="/usr/own/$LIBRARY"), "/usr/own/lib/liba.so": elf_samples.binary()},
-        "/usr/bin/tool needs liba.so",
-    ),
-    (
-        "library-needs",
-        {
-            "/usr/bin/tool": program(needed=["liba.so", "libb.so"], asked={"libb.so": ["B_1"], "liba.so": ["A_1", "A_1.2"]}),
-            f"{LIBRARIES}/liba.so": elf_samples.binary(soname="liba.so", offered=["A_1", "A_1.1"]),
-            f"{LIBRARIES}/libb.so": elf_samples.binary(offered=["B_0", "B_1"]),
-        },
-        f"/usr/bin/tool needs A_1.2 of liba.so, which {LIBRARIES}/liba.so does not offer",
-    ),
-    (
-        "library-needs",
-        {"/opt/bin/tool": program(needed=["$ORIGIN/../lib/liba.so.1"]), "/usr/lib/liba.so.1": elf_samples.binary()},
-        "/opt/bin/tool needs $ORIGIN/../lib/liba.so.1",
-    ),
     ("library-needs", {"/usr/bin/tool": program(needed=["libgone.so.1"])}, "/usr/bin/tool needs libgone.so.1"),
-    ("library-needs", {"/usr/bin/tool": elf_samples.binary(interpreter="/lib/ld-musl.so.1")}, "asks for the loader /lib/ld-musl.so.1"),
-    ("library-needs", {"/usr/lib/x86_64-linux-gnu/liba.so.1": elf_samples.binary(needed=["libb.so.2"])}, "liba.so.1 needs libb.so.2"),
-    (
-        "library-needs",
-        {"/usr/lib/plugins/a.so": elf_samples.binary(needed=["libb.so.2"])},
-        "/usr/lib/plugins/a.so needs libb.so.2, which is nowhere",
-    ),
-    (
-        "library-needs",
-        {"/usr/bin/tool": program(needed=["liba.so"]), "/usr/lib/x86_64-linux-gnu/liba.so": elf_samples.binary(machine=183)},
-        "/usr/bin/tool needs liba.so",
-    ),
-    (
-        "library-needs",
-        {"/usr/bin/tool": program(needed=["liba.so"]), "/usr/lib/own/liba.so": elf_samples.binary()},
-        "/usr/bin/tool needs liba.so",
-    ),
     (
         "unit-programs",
         {UNIT: b"[Service]\nExecStart=@/usr/bin/gone a b\n[Install]\nWantedBy=a.target\n"},

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import elf_samples
-from images_read import Files, read
-from kernel_samples import DRIVER, FOLDER, KERNEL, LIBRARIES, at
-from test_checks import base, judged
+from images_read import Files, folder, healthy, read
+from kernel_samples import DRIVER, FOLDER, KERNEL, LIBRARIES, at, driver
+from test_checks import AHEAD, base, judged
 from test_checks_silent import CUDA, LIBRARY
 
 from aistack.compose.checks.expected import Expected
@@ -35,12 +35,43 @@ def test_a_library_that_is_a_file_in_the_place_of_a_link_may_be_the_drivers_own(
     assert (finding.outcome, finding.message) == (Outcome.YES, finding.message)
 
 
+def test_a_driver_without_its_compiler_of_ptx_is_named_though_no_lock_wants_it(base: Filesystem, tmp_path: Path) -> None:
+    """Where there are CUDA's library and that for readings; a driver that serves no CUDA has none."""
+    without: Files = {f"{LIBRARIES}/.wh.libnvidia-ptxjitcompiler.so.{DRIVER}": b""}
+    finding = judged(base, tmp_path, without, expected=Expected())["driver-versions"]
+    assert (finding.outcome, finding.message) == (Outcome.NO, f"there is no libnvidia-ptxjitcompiler.so.{DRIVER}")
+    host: Files = {**without, f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b"", f"{LIBRARIES}/.wh.libcuda.so.1": b""}
+    assert judged(base, tmp_path, host, expected=Expected())["driver-versions"].outcome is Outcome.YES
+
+
 def test_a_driver_that_serves_no_cuda_needs_nothing_for_it(base: Filesystem, tmp_path: Path) -> None:
     """Such as a virtualization host's, of an image that promises nothing: neither CUDA's library nor the module for its memory."""
     without: Files = {f"{FOLDER}/updates/dkms/.wh.nvidia-current-uvm.ko": b"", f"{LIBRARIES}/.wh.libcuda.so.1": b""}
     assert judged(base, tmp_path, without, expected=Expected())["driver-versions"].outcome is Outcome.NO
     host: Files = {**without, f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b""}
     assert judged(base, tmp_path, host, expected=Expected())["driver-versions"].outcome is Outcome.YES
+
+
+def test_a_kernel_without_the_driver_is_named_whoever_made_the_image(base: Filesystem, tmp_path: Path) -> None:
+    """Whether programs have libraries or not, and also where the modules are those of a kernel that is not there any more."""
+    unserved: Files = {f"{LIBRARIES}/.wh.{name}.so.{DRIVER}": b"" for name in ("libcuda", "libnvidia-ml")}
+    for more in ({}, unserved):
+        finding = judged(base, tmp_path, AHEAD, more, expected=Expected())["driver-versions"]
+        assert (finding.outcome, finding.message) == (Outcome.NO, "/usr/lib/modules/7.3.4 has a kernel, and no module of the driver")
+    gone: Files = {**AHEAD, f"{FOLDER}/.wh.vmlinuz": b""}
+    assert "7.3.4 has a kernel, and no module of the driver" in judged(base, tmp_path, gone, expected=Expected())["driver-versions"].message
+
+
+def test_a_kernel_that_needs_no_driver_is_none_without_it(base: Filesystem, tmp_path: Path) -> None:
+    """One whose folder has nothing left but links, one to fall back on, one that has the driver too, and any where nobody put a driver."""
+    older = {path.replace("7.3.4", "6.1.0-50-amd64"): data for path, data in AHEAD.items()}
+    assert judged(base, tmp_path, older)["driver-versions"].outcome is Outcome.YES
+    left: Files = {"/usr/lib/modules/7.3.4/build": "/usr/src", "/usr/lib/modules/7.3.4/kernel": folder("/")}
+    assert judged(base, tmp_path, left)["driver-versions"].outcome is Outcome.YES
+    both = {path.replace(FOLDER, "/usr/lib/modules/7.3.4"): data for path, data in driver().items() if path.startswith(FOLDER)}
+    assert judged(base, tmp_path, {**both})["driver-versions"].outcome is Outcome.YES
+    found = verify_image(read(tmp_path, [healthy(), AHEAD]), bootable=True)
+    assert [one.outcome for one in found if one.name == "driver-versions"] == [Outcome.YES]
 
 
 def test_what_a_containers_runtime_left_of_a_nodes_driver_is_no_damage(tmp_path: Path) -> None:

@@ -10,18 +10,23 @@ from typing import Any
 import elf_samples
 import pytest
 import yaml
-from images_read import DIGEST, LOCK, Files, healthy, read
+from images_read import DIGEST, LOCK, Files, healthy, read, written
 from judged_snapshots import judged
 from kernel_samples import DRIVER, FOLDER, KERNEL, LIBRARIES, NVIDIA, OTHER_CLAIM, at, driver, driver_module, initramfs
 from test_accelerator_code import SITE, TORCH, library, nvidia
+from test_verifying import own_store
 
+from aistack.commands import verify as verb
 from aistack.compose import image_snapshot
 from aistack.compose.findings import Finding, Outcome
 from aistack.compose.lock import LockedAccelerator
 from aistack.compose.statement import FINDINGS, statement
-from aistack.diagnostics import Severity
+from aistack.diagnostics import ExitCode, Severity
 from aistack.facts.catalog import Catalog
+from aistack.host import oci
+from aistack.host.store import Store
 
+__all__ = ["own_store"]
 STATUS = "Package: {}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {}\n\n"
 PACKAGES = {"libc6": "2.41-12+deb13u1", "podman": "5.4.2+ds1-2+b1", "nvidia-container-toolkit": "1.18.0-1", "dash": "0.5.12-12"}
 ON_L4 = dataclasses.replace(LOCK, accelerator=LockedAccelerator(product="nvidia/l4", count=2))
@@ -72,6 +77,53 @@ def test_a_node_of_another_maker_says_the_same(tmp_path: Path, catalog: Catalog)
     compat: Files = {"/usr/local/cuda-12.8/compat/libcuda.so.570.124.06": elf_samples.binary(behind=b"\x00570.124.06\0")}
     told = shown(tmp_path, moved, compat, catalog=catalog, bootable=False, lock=None)
     assert told == shown(tmp_path, node(), catalog=catalog, lock=None)
+
+
+def beside(version: str, *, modules: bool = True) -> Files:
+    """The node's kernel again, of another version; without `modules` only what says that it is one."""
+    kept = {path: data for path, data in node().items() if path.startswith(FOLDER) and path != f"{FOLDER}/vmlinuz"}
+    magic = f"{version} SMP mod_unload modversions"
+    return {
+        f"/usr/lib/modules/{version}/vmlinuz": elf_samples.kernel(version),
+        **({path.replace(FOLDER, f"/usr/lib/modules/{version}"): data for path, data in kept.items()} if modules else {}),
+        **({f"/usr/lib/modules/{version}/{NVIDIA}": driver_module(more=PROPRIETARY, vermagic=magic)} if modules else {}),
+    }
+
+
+def test_of_several_kernels_the_newest_is_told_with_its_own_modules(tmp_path: Path, catalog: Catalog) -> None:
+    """Newest by its numbers, not by its letters: 6.1 comes before 6.12, and -50 after -9."""
+    document = shown(tmp_path, node(), beside("6.1.0-50-amd64"), beside("6.1.0-9-amd64"), catalog=catalog)
+    assert document == shown(tmp_path, node(), catalog=catalog)
+    found = image_snapshot.kernels(read(tmp_path, [node(), beside("6.1.0-50-amd64"), beside("6.1.0-9-amd64"), beside("own")]))
+    assert [tree.version for tree in found] == [KERNEL, "6.1.0-50-amd64", "6.1.0-9-amd64", "own"]
+    ahead = shown(tmp_path, node(), beside("6.120.1", modules=False), catalog=catalog)
+    assert ahead["platform"]["kernel"] == "6.120.1"
+    assert "MO103" in rules(ahead, catalog)  # the modules that there are were built for the other
+
+
+@pytest.mark.system
+def test_that_there_are_other_kernels_is_told_beside_the_snapshot(
+    tmp_path: Path, own_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = Store(tmp_path / "elsewhere")
+    made = oci.write_image(elsewhere, [written(elsewhere, files) for files in (node(), beside("6.1.0-50-amd64"))], arch="amd64")
+    layout = oci.export_layout(elsewhere, {"one": made}, tmp_path / "layout")
+    assert verb.snapshot(f"oci:{layout}:one", as_json=False) is ExitCode.OK
+    out, err = capsys.readouterr()
+    assert yaml.safe_load(out)["platform"]["kernel"] == KERNEL
+    assert f"there are several kernels: {KERNEL}, 6.1.0-50-amd64; the snapshot is of the first" in err
+
+
+def test_parts_of_a_driver_are_compared_by_their_numbers(tmp_path: Path, catalog: Catalog) -> None:
+    """550.163.01 is newer than 550.90.07; firmware counts that the module asks for."""
+    older = "550.90.07"
+    files: Files = {
+        f"{LIBRARIES}/libcuda.so.{older}": elf_samples.binary(soname="libcuda.so.1", behind=f"\0{older}\0".encode()),
+        f"/usr/lib/firmware/nvidia/{older}/gsp_ga10x.bin": elf_samples.firmware(older),
+        "/usr/lib/firmware/nvidia/570.124.06/gsp_ga10x.bin": elf_samples.firmware("570.124.06"),
+    }
+    told = shown(tmp_path, node(), files, catalog=catalog)["driver"]
+    assert (told["version"], told["gsp_firmware"]) == (DRIVER, DRIVER)
 
 
 def test_the_judge_finds_what_does_not_fit(tmp_path: Path, catalog: Catalog) -> None:

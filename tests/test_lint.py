@@ -90,6 +90,8 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("no-identity", {"/var/lib/systemd/credential.secret": b"\x01"}, "credential.secret"),
     ("no-identity", {"/var/roothome/.docker/config.json": b'{"auths": {"a.example": {"auth": "dTpw"}}}'}, ".docker/config.json"),
     ("no-password", {"/etc/shadow": SHADOW + b"ada:$y$j9T$abc:1::::::\n"}, "ada has a password"),
+    ("no-password", {"/etc/shadow": b"root:!$6$abc$def:1::::::\n"}, "root has a password"),
+    ("no-password", {"/etc/shadow": b"root:!*ab01FAX.bQRSU:1::::::\n"}, "root has a password"),
     ("no-password", {"/etc/shadow": SHADOW + b"ada::1::::::\n"}, "ada needs no password"),
     ("no-password", {"/etc/passwd": b"root::0:0:root:/root:/bin/bash\n"}, "/etc/passwd: root needs no password"),
     ("set-id", {"/usr/bin/su": Entry(path="", mode=0o4755)}, "/usr/bin/su has set-user-id"),
@@ -168,6 +170,13 @@ def test_what_need_not_be_a_fault_is_none(tmp_path: Path) -> None:
     }
     wrong = {name for name, finding in findings(tmp_path, harmless).items() if finding.outcome is Outcome.NO}
     assert wrong == {"var-tmpfiles"}  # a file below /var, though an empty one that tmpfiles.d makes
+
+
+@pytest.mark.parametrize("mark", ["*", "!", "!!", "!*", "!locked", "!unset", "*LOCK*", "*NP*", "x"])
+def test_what_no_password_becomes_is_none(mark: str, tmp_path: Path) -> None:
+    """As distributions write it: Amazon Linux has `*LOCK*`."""
+    files: Files = {"/etc/shadow": owned(f"root:{mark}:18262:0:99999:7:::\n".encode(), mode=0o640)}
+    assert findings(tmp_path, files)["no-password"].outcome is Outcome.YES
 
 
 def test_composefs_is_excused_only_while_ostree_is_built_without_it(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def node() -> Files:
         f"{LIBRARIES}/liba.so.1": elf_samples.binary(soname="liba.so.1", needed=["libb.so.1", "libc.so.1"]),
         f"{LIBRARIES}/libb.so.1": elf_samples.binary(soname="libb.so.1", needed=["libc.so.1"]),
         f"{LIBRARIES}/libc.so.1": elf_samples.binary(soname="libc.so.1"),
+        f"{LIBRARIES}/libc.so.6": elf_samples.binary(soname="libc.so.6"),
         **{
             f"/usr/lib/systemd/system/tool{number}.service": f"[Service]\nExecStart=/usr/bin/tool{number} --now\n[Install]\n".encode()
             for number in range(3)

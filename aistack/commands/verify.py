@@ -81,6 +81,8 @@ def snapshot(subject: str, *, without_models: bool = False, as_json: bool) -> Ex
         environment=dict(image.settings.environment),
         reference=subject.removeprefix("docker://") if subject.startswith("docker://") else "",
     )
+    if len(names := [tree.version for tree in image_snapshot.kernels(filesystem)]) > 1 and "platform" in document:
+        progress_on_stderr().say(f"there are several kernels: {', '.join(names)}; the snapshot is of the first, which is the newest")
     print(json.dumps(document, indent=2) if as_json else yaml.safe_dump(document, sort_keys=False).rstrip())
     return ExitCode.OK
 

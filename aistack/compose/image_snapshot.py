@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from aistack.compose.checks import driver
 from aistack.compose.checks.claims import kept_away
 from aistack.compose.checks.cmdline import arguments
-from aistack.compose.checks.tree import Tree, boots, setting, trees
+from aistack.compose.checks.tree import Tree, boots, newest_first, setting, trees
 from aistack.compose.lint import DPKG_STATUS
 from aistack.compose.lock import Lock
 from aistack.compose.verify import installed
@@ -24,6 +24,7 @@ from aistack.facts.catalog import Catalog, Component, Framework
 from aistack.facts.files import APP
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import Module, module_name
+from aistack.facts.version import in_numbers
 
 SCHEMA = "aistack/snapshot/v1"
 TORCH_VERSION = re.compile(r".*/(?:site|dist)-packages/torch/version\.py")
@@ -58,14 +59,19 @@ def snapshot(
     if bootable or boots(filesystem):
         if lock and lock.accelerator and lock.accelerator.vendor != "cpu":
             found["accelerator"] = {"product": lock.accelerator.product, "count": lock.accelerator.count}
-        kernels = trees(filesystem)
-        found["platform"] = {**_platform(filesystem, packages, kernels[0] if kernels else None), "arch": arch}
-        found |= _driver(filesystem, packages, kernels[0] if kernels else None)
+        kernel = next(iter(kernels(filesystem)), None)
+        found["platform"] = {**_platform(filesystem, packages, kernel), "arch": arch}
+        found |= _driver(filesystem, packages, kernel)
         found["runtime"] = {part: packages[name] for part, name in RUNTIME.items() if name in packages}
     else:
         found["image"] = {"arch": arch, **_container(filesystem, environment, reference)}
     found["frameworks"] = {**_packaged(packages, catalog), **_programs(filesystem, catalog)}
     return {name: block for name, block in found.items() if block}
+
+
+def kernels(filesystem: Filesystem) -> tuple[Tree, ...]:
+    """The kernels, newest first; a snapshot is of the first."""
+    return newest_first(trees(filesystem))
 
 
 def _upstream(version: str) -> str:
@@ -98,20 +104,21 @@ def _platform(filesystem: Filesystem, packages: Mapping[str, str], tree: Tree | 
 
 def _driver(filesystem: Filesystem, packages: Mapping[str, str], tree: Tree | None) -> dict[str, Any]:
     """NVIDIA's driver with its fabric manager, or the kernel's own for AMD's accelerators."""
-    modules = driver.modules(filesystem)
+    modules = (driver.of_nvidia(tree.modules) if tree else {}) or driver.modules(filesystem)
     named = (match for path in filesystem.binaries if "/libcuda.so." in path and (match := driver.LIBRARY.fullmatch(path)))
     libraries = {match["version"] for match in named if not driver.FOR_OLDER.fullmatch(match[0])}
     if not modules and not libraries:
         own = next((module for path, module in (tree.modules if tree else {}).items() if module_name(path) == "amdgpu"), None)
         return {"driver": {"module": {"name": "amdgpu", "flavor": "in-tree"}}} if own else {}
-    found: dict[str, Any] = {"version": max(libraries)} if libraries else {}
+    found: dict[str, Any] = {"version": max(libraries, key=in_numbers)} if libraries else {}
     if modules:
-        found["module"] = _module(next((one for path, one in modules.items() if one.name == "nvidia"), next(iter(modules.values()))))
+        module = next((one for one in modules.values() if one.name == "nvidia"), next(iter(modules.values())))
+        found["module"] = _module(module)
         firmware = {match["version"] for path in filesystem.entries if (match := GSP_FIRMWARE.fullmatch(path))}
-        found["gsp_firmware"] = max(firmware, default="absent")
-    inside = {module.version for one in filesystem.initramfs.values() for module in driver.modules(one).values()}
-    if inside:
-        found["initramfs_version"] = max(inside)
+        found["gsp_firmware"] = module.version if module.version in firmware else max(firmware, default="absent", key=in_numbers)
+    images = [filesystem.initramfs[path] for path in tree.images if path in filesystem.initramfs] if tree else []
+    if inside := {module.version for image in images for module in driver.modules(image).values()}:
+        found["initramfs_version"] = max(inside, key=in_numbers)
     manager = next((version for name, version in packages.items() if MANAGER.fullmatch(name)), None)
     fabric = {"manager": {"version": manager, "state": "installed"} if manager else {"state": "absent"}} if packages else {}
     return {"driver": found, "fabric": fabric}
@@ -123,7 +130,7 @@ def _module(module: Module) -> dict[str, str]:
 
 
 def _container(filesystem: Filesystem, environment: Mapping[str, str], reference: str) -> dict[str, str]:
-    compat = max((match[1] for path in filesystem.entries if (match := COMPAT.fullmatch(path))), default="")
+    compat = max((match[1] for path in filesystem.entries if (match := COMPAT.fullmatch(path))), default="", key=in_numbers)
     words = {
         "ref": reference,
         "cuda": environment.get("CUDA_VERSION", ""),

@@ -35,6 +35,8 @@ SECRETS = re.compile(
     r"/etc/ssh/ssh_host_\w+_key(\.pub)?|/.*/dkms/mok\.(?:key|priv)|/var/lib/systemd/(random-seed|credential\.secret)|/boot/.*/random-seed"
     r"|/.*/\.gnupg/(?:private-keys-v1\.d/.+|secring\.gpg)|/etc/krb5\.keytab"
 )
+NO_PASSWORD = re.compile(r"x|[!*](?![!*]*(?:\$.*|_[./0-9A-Za-z]{19}|[./0-9A-Za-z]{13})$).*")
+"""What no password becomes, as `*`, `!!`, `!locked` or `*LOCK*`: crypt(5). A hash behind the mark is that of an account that is locked."""
 NUMBER = re.compile("[0-9]{1,10}")
 PROGRAM = re.compile(r"(?:/usr(?:/local)?)?/s?bin/[^/]+|(?:/usr)?/lib/systemd/[^/]+")
 PASSED = re.compile(
@@ -116,7 +118,8 @@ def _passwords(filesystem: Filesystem) -> list[str]:
         for line in (filesystem.text(path) or "").splitlines():
             name, _, rest = line.partition(":")
             password = rest.partition(":")[0]
-            if not re.fullmatch(r"x|[!*]+|!locked" if path != "/etc/gshadow" else r"x?|[!*]*", password):
+            locked = NO_PASSWORD.fullmatch(password) or (not password and path == "/etc/gshadow")
+            if not locked:
                 wrong.append(f"{path}: {name} {'needs no password' if not password else 'has a password'}")
     return wrong
 

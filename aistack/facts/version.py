@@ -154,6 +154,11 @@ def agree(one: str, other: str) -> bool | None:
     return True if len(left) == len(right) else None
 
 
+def in_numbers(text: str) -> list[str | int]:
+    """What sorts as versions of no scheme do: the numbers of a text as numbers, what stands between them as text."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", text))]
+
+
 def newest_first(versions: Iterable[str], scheme: Scheme) -> tuple[str, ...]:
     """Versions in falling order; equal ones in the order of their texts."""
     return tuple(sorted(sorted(versions), key=lambda text: key(text, scheme), reverse=True))

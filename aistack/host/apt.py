@@ -137,18 +137,34 @@ def _inherited(environment: Mapping[str, str]) -> Iterator[str]:
                     yield f'Acquire::{scheme}::Proxy::{host.lstrip(".")} "DIRECT";'
 
 
-def update(apt: Apt, *, fresh_seconds: float = FRESH_SECONDS) -> None:
-    """Fetch the package lists, signatures checked, unless that was done less than `fresh_seconds` ago."""
+def update(apt: Apt, *, fresh_seconds: float = FRESH_SECONDS) -> bool:
+    """Fetch the package lists, signatures checked, unless that was done less than `fresh_seconds` ago; whether they were fetched."""
     stamp = apt.folder / "updated"
     with (apt.folder / "lock").open("w") as alone:
         fcntl.flock(alone, fcntl.LOCK_EX)  # another process may be at it: wait, then find the lists fresh
         if stamp.exists() and 0 <= time.time() - stamp.stat().st_mtime < fresh_seconds:
-            return
+            return False
         stamp.unlink(missing_ok=True)
         done = process.run(["apt-get", "update", "--error-on=any", "-q"], check=False, env=apt.environment, timeout=900)
         if done.returncode != 0:
             raise update_failed(done.stdout + done.stderr, apt)
         stamp.touch()
+    return True
+
+
+def of_lists(apt: Apt, ask: Callable[[], LockedRoot]) -> LockedRoot:
+    """The answer of the package lists; where older ones give none (DiagnosticError), that of new ones: an archive may have been mended."""
+    fetched = update(apt)
+    try:
+        return ask()
+    except DiagnosticError as error:
+        if fetched:
+            raise
+        try:
+            update(apt, fresh_seconds=0)
+        except DiagnosticError:
+            raise error from None
+    return ask()
 
 
 def update_failed(said: str, apt: Apt) -> DiagnosticError:
@@ -203,13 +219,15 @@ def resolve(
     Sorted by name; raises DiagnosticError (exit 3) with apt's own words where there is no answer.
     """
     apt = isolated(store, archives, arch, environment=environment)
-    update(apt)
-    specs = {re.split("[=/]", spec)[0]: spec for spec in (*wanted, *taken(apt))}
-    argv = [*PRINT, "?essential", *specs.values()]
-    done = process.run(argv, check=False, env=apt.environment, timeout=300)
-    if done.returncode != 0:
-        raise resolve_failed(done.stdout + done.stderr, apt, tuple(specs.values()))
-    return LockedRoot(arch=arch, os=os, packages=chosen(apt, done.stdout), wanted=tuple(wanted), archives=tuple(archives))
+
+    def ask() -> LockedRoot:
+        specs = {re.split("[=/]", spec)[0]: spec for spec in (*wanted, *taken(apt))}
+        done = process.run([*PRINT, "?essential", *specs.values()], check=False, env=apt.environment, timeout=300)
+        if done.returncode != 0:
+            raise resolve_failed(done.stdout + done.stderr, apt, tuple(specs.values()))
+        return LockedRoot(arch=arch, os=os, packages=chosen(apt, done.stdout), wanted=tuple(wanted), archives=tuple(archives))
+
+    return of_lists(apt, ask)
 
 
 def chosen(apt: Apt, said: str) -> tuple[LockedPackage, ...]:

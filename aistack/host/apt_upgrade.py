@@ -34,7 +34,10 @@ def upgrade(
     origins = {origin for archive in archives for origin in archive.origins}
     root = replace(root, packages=tuple(package for package in root.packages if package.origin in origins))
     isolated = apt.isolated(store, archives, root.arch, environment=environment)
-    apt.update(isolated)
+    return apt.of_lists(isolated, lambda: _moved(store, isolated, root, wanted, names))
+
+
+def _moved(store: Store, isolated: Apt, root: LockedRoot, wanted: Sequence[str], names: Collection[str]) -> LockedRoot:
     texts = _texts(store, isolated, root)
     _require_known(root, texts, names, isolated)
     there = [package for package in root.packages if package.sha256 in texts]
@@ -52,7 +55,7 @@ def upgrade(
     packages = {package.name: package for package in there if package.name not in gone}
     packages |= {package.name: package for package in apt.chosen(isolated, done.stdout)}
     chosen = tuple(packages[name] for name in sorted(packages))
-    return LockedRoot(arch=root.arch, os=root.os, packages=chosen, wanted=tuple(wanted), archives=tuple(archives))
+    return LockedRoot(arch=root.arch, os=root.os, packages=chosen, wanted=tuple(wanted), archives=isolated.archives)
 
 
 def _asked(

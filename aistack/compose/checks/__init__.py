@@ -27,7 +27,7 @@ from aistack.compose.findings import Check
 
 TEXTS = re.compile(
     r"(?:/etc|(?:/usr)?/lib|/usr/local/lib)/.*\.conf"
-    r"|/etc/modules"
+    r"|/etc/modules|/etc/ld\.so\.cache"
     r"|(?:/usr)?/lib/modules/[^/]+/(?:config|modules\.(?:(?:dep|alias)(?:\.bin)?|order)|modules\.builtin\.modinfo)|/boot/config-.*"
 )
 
@@ -46,7 +46,7 @@ def checks(expected: Expected) -> tuple[Check, ...]:
         *initramfs.CHECKS,
         Check(
             name="driver-versions",
-            description="every part of the accelerator's driver is there, and of one version",
+            description="what programs need of the accelerator's driver is there, and every part of it of one version",
             look=partial(driver.versions, expected=expected),
             kernel=True,
         ),

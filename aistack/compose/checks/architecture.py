@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from aistack.compose.checks.driver import LIBRARY, REQUIRED
+from aistack.compose.checks.driver import LIBRARY, MAIN
 from aistack.compose.checks.expected import Expected
 from aistack.compose.checks.references import started_programs
 from aistack.compose.findings import Check
@@ -88,7 +88,7 @@ def _programs(filesystem: Filesystem) -> dict[str, Binary]:
 
 def _lacking(filesystem: Filesystem, own: str, version: str) -> Iterator[str]:
     """Libraries of the driver that are there for other processors alone."""
-    for name in REQUIRED:
+    for name in MAIN:
         there = [one.machine for path, one in filesystem.binaries.items() if posixpath.basename(path) == f"{name}{version}"]
         if there and own not in there:
             yield f"{name}{version} is for {', '.join(sorted(map(_said, there)))} alone"

@@ -6,6 +6,7 @@ Of NVIDIA's driver the parts work in one version only. Which modules are its, th
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 from collections import Counter
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from aistack.compose.checks.claims import drivers, patterns
 from aistack.compose.checks.expected import Expected
 from aistack.compose.checks.libraries import searched_folders
-from aistack.compose.checks.tree import Tree, boots, settled, trees
+from aistack.compose.checks.tree import Tree, boots, newest_first, settled, trees
 from aistack.facts import kmod
 from aistack.facts.binary import DRIVER_VERSION, GSP_FIRMWARE
 from aistack.facts.filesystem import Filesystem
@@ -28,14 +29,18 @@ PLAIN = re.compile(r".*/(?P<name>lib(?:cuda|cudadebugger|nvcuvid|nvidia-[\w-]+)\
 """A library of the driver's by the name that programs load: where it is no link, it has to be what the link would lead to."""
 PERSISTENCED = re.compile(r".*/bin/nvidia-persistenced")
 """Distributions build it from a source of its own: it is of the driver's branch, not always of its version."""
-REQUIRED = ("libcuda.so.", "libnvidia-ml.so.")
+MAIN = ("libcuda.so.", "libnvidia-ml.so.")
 """What every driver has for programs, who load it as `libcuda.so.1`; one of them alone is there for what links it, and is no driver."""
+COMPILER, WITHOUT_COMPILER = "libnvidia-ptxjitcompiler.so.", re.compile(r"(?:[12]\d|3[0-8])\d\..*")
+"""What `libcuda` loads, as `libnvidia-ptxjitcompiler.so.1`, for a program that brings PTX; drivers that may have none yet."""
 FOR_OLDER = re.compile(r".*/cuda[^/]*/compat/.+")
 """CUDA's own libraries for drivers that are older than it, and so of another version."""
 UVM = re.compile(r"nvidia(?:_\w+)?_uvm")
 """The module that CUDA cannot do without: https://download.nvidia.com/XFree86/Linux-x86_64/550.163.01/README/installedcomponents.html."""
 INSTALLED = re.compile(
-    r"/usr/lib(?:64)?/(?:[^/]+-linux-[^/]+/)?(?:nvidia/(?:[^/]+/)?)?lib(?:cuda|nvidia-ml)\.so\.(?P<version>" + DRIVER_VERSION.pattern + ")"
+    r"/usr/lib(?:64)?/(?:[^/]+-linux-[^/]+/)?(?:nvidia/(?:[^/]+/)?)?lib(?:cuda|nvidia-ml|nvidia-ptxjitcompiler)\.so\.(?P<version>"
+    + DRIVER_VERSION.pattern
+    + ")"
 )
 """The driver's libraries where distributions have them; those of containers, and CUDA's own for older drivers, lie elsewhere."""
 
@@ -60,23 +65,29 @@ def versions(filesystem: Filesystem, expected: Expected) -> list[str]:
 
 def _lacking(filesystem: Filesystem, expected: Expected, parts: Mapping[str, str], wanted: str) -> Iterator[str]:
     """Parts without which a driver of that version, which a lock promises or which is installed for programs, does not serve them."""
-    kernels = {tree.folder: _of_nvidia(tree.modules) for tree in trees(filesystem)}
+    kernels = [(tree, of_nvidia(tree.modules)) for tree in newest_first(trees(filesystem))]
+    own = modules(filesystem)
     installed = [path for path in sorted(parts) if INSTALLED.fullmatch(path)]
+    serves = bool(expected.driver) or all(any(f"/{name}" in path for path in installed) for name in MAIN)
     if expected.driver:
-        yield from [] if modules(filesystem) else [f"there is no module of the driver {wanted}"]
-        yield from (f"there is no {name}{wanted}" for name in REQUIRED if not any(path.endswith(f"/{name}{wanted}") for path in parts))
-    elif not all(any(f"/{name}" in path for path in installed) for name in REQUIRED):
-        return
-    elif boots(filesystem) and not modules(filesystem):
+        yield from [] if own else [f"there is no module of the driver {wanted}"]
+    elif serves and not own and boots(filesystem):
         yield from (f"{path} is of the driver, of which there is no module" for path in installed)
         return
-    for folder, found in kernels.items():
+    if any(DRIVER_VERSION.fullmatch(module.version) for module in own.values()):
+        ahead = itertools.takewhile(lambda kernel: not kernel[1], kernels)  # an older one may be there to fall back on
+        yield from (f"{tree.folder} has a kernel, and no module of the driver" for tree, _ in ahead if tree.files)
+    if not serves:
+        return
+    required = MAIN if WITHOUT_COMPILER.fullmatch(wanted) else (*MAIN, COMPILER)
+    yield from (f"there is no {name}{wanted}" for name in required if not any(path.endswith(f"/{name}{wanted}") for path in parts))
+    for tree, found in kernels:
         if found and not any(
             UVM.fullmatch(name) for path, module in found.items() for name in (module_name(path), kmod.normal(module.name))
         ):
-            yield f"{folder} has no nvidia-uvm, without which no program can use CUDA"
+            yield f"{tree.folder} has no nvidia-uvm, without which no program can use CUDA"
     folders = [*searched_folders(filesystem)]
-    for name in REQUIRED:
+    for name in required:
         found_by_programs = any(filesystem.kind(filesystem.resolved(f"{folder}/{name}1")) == "file" for folder in folders)
         if any(f"/{name}" in path for path in installed) and not found_by_programs:
             yield f"{name}1, as programs load it, leads to no file where they look for libraries"
@@ -117,10 +128,11 @@ def _other(filesystem: Filesystem, parts: Mapping[str, str], path: str, name: st
 
 def modules(filesystem: Filesystem) -> dict[str, Module]:
     """NVIDIA's modules, wherever they lie: those that claim its displays, did not come with the kernel, and what is built on them."""
-    return _of_nvidia(settled(filesystem, filesystem.modules))
+    return of_nvidia(settled(filesystem, filesystem.modules))
 
 
-def _of_nvidia(modules: Mapping[str, Module]) -> dict[str, Module]:
+def of_nvidia(modules: Mapping[str, Module]) -> dict[str, Module]:
+    """Those of some modules, by their paths, that are NVIDIA's."""
     others = {path: module for path, module in modules.items() if not module.in_tree}
     found = {path: module for path, module in others.items() if any(pattern.vendor == NVIDIA for pattern in patterns(module.aliases))}
     for _ in range(len(others)):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from aistack.facts import kmod
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import MODULE_FOLDER, Export, Kernel, Module, initramfs_places, kernel_places, module_name
+from aistack.facts.version import Scheme, VersionFormatError, in_numbers, key
 from aistack.values import dataclass
 
 MODULES, NOT_MERGED = "/usr/lib/modules", "/lib/modules"
@@ -57,6 +59,18 @@ def trees(filesystem: Filesystem) -> tuple[Tree, ...]:
     folders = {match["folder"] for match in found if match["rest"] == "vmlinuz" or module_name(match["rest"])}
     kernels = tuple(folder for folder in sorted(folders) if _kernels(filesystem, folder))
     return tuple(tree(filesystem, folder) for folder in kernels or sorted(alone(filesystem)))
+
+
+def newest_first(found: Iterable[Tree]) -> tuple[Tree, ...]:
+    """Kernels as boot loaders try them where nobody chooses: by their versions, then by what the distribution counts behind these."""
+
+    def age(tree: Tree) -> tuple[Any, ...]:
+        try:
+            return key(tree.version, Scheme.KERNEL), in_numbers(tree.version)
+        except VersionFormatError:
+            return (), in_numbers(tree.version)
+
+    return tuple(sorted(found, key=age, reverse=True))
 
 
 def alone(filesystem: Filesystem) -> dict[str, int]:
