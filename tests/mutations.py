@@ -284,7 +284,15 @@ def _file(random: Random, base: Base) -> str:
 def writable(random: Random, base: Base) -> Fault:
     path = _file(random, base)
     entry = Entry(path=path.lstrip("/"), mode=random.choice((0o666, 0o777, 0o622, 0o602)))
-    company = {"unit-programs", "driver-rivals", "driver-versions", "driver-enabled", "readable-binaries"}  # an entry has no content here
+    company = {
+        "unit-programs",
+        "driver-rivals",
+        "driver-versions",
+        "driver-enabled",
+        "readable-binaries",
+        "gates",
+        "init",
+    }  # an entry has no content here
     return Fault("no-world-writable", path, {path: entry}, PACKAGE | company)
 
 
@@ -351,11 +359,14 @@ def gate_off(random: Random, base: Base) -> Fault:
     """Whoever was in a hurry switched a gate off."""
     unit = random.choice(gates.GATES)
     here = f"/etc/systemd/system/{unit}"
+    target = random.choice(("multi-user.target", "sysinit.target", "boot-complete.target"))
     return random.choice(
         (
             Fault("gates", here, {here: "/dev/null"}),
             Fault("gates", here, {f"{here}.d/{random.randrange(100)}.conf": b"[Service]\nExecStart=\nExecStart=/bin/sh -c :\n"}),
             Fault("gates", unit, {"/usr/lib/bootc/kargs.d/90-more.toml": f'kargs = ["systemd.mask={unit}"]\n'.encode()}),
+            Fault("gates", target, {f"/etc/systemd/system/{target}": "/dev/null"}, frozenset({"init"})),
+            Fault("gates", "service.d", {"/etc/systemd/system/service.d/9.conf": b"[Unit]\nConditionPathExists=/etc/gone\n"}),
         )
     )
 

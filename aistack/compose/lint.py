@@ -13,6 +13,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
+from aistack.compose.checks.systemd import DEFAULT, SHELLS, Units
 from aistack.compose.findings import Check, Exemption
 from aistack.facts import kargs
 from aistack.facts.filesystem import Filesystem
@@ -33,7 +34,6 @@ SYSTEMD = "/usr/lib/systemd/systemd"
 INITS = re.compile(r"init|systemd")
 LOADERS = re.compile(r"modprobe|kmod|busybox.*|toybox")
 """What programs are called that init and modprobe may be links to, where there is systemd."""
-UNIT_FOLDERS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
 
 
 def wanted(path: str) -> bool:
@@ -194,11 +194,23 @@ def _init(filesystem: Filesystem) -> list[str]:
             wrong.append(f"{path} is not there, or leads to nothing")
         elif filesystem.kind(end) and filesystem.kind(SYSTEMD) and not names.fullmatch(posixpath.basename(end)):
             wrong.append(f"{path} leads to {end}")
-    target = next((path for folder in UNIT_FOLDERS if filesystem.kind(path := f"{folder}/default.target")), "")
-    end = filesystem.resolved(target) if target else ""
-    if filesystem.kind(SYSTEMD) and not (filesystem.kind(end) == "file" and end.endswith(".target")):
-        wrong.append(f"{target} leads to {end}, which is no target" if target else "there is no default.target")
+    if filesystem.kind(SYSTEMD):
+        wrong += _first(filesystem, Units(filesystem=filesystem))
     return wrong
+
+
+def _first(filesystem: Filesystem, units: Units) -> Iterator[str]:
+    """Why what systemd starts first starts no system."""
+    name, path = units.first, units.file(units.first)
+    end = filesystem.resolved(path) if path else ""
+    if not path:
+        yield f"there is no {name}"
+    elif why := units.why_not(name):
+        yield why
+    elif filesystem.kind(end) != "file" or (name == DEFAULT and not end.endswith(".target")):
+        yield f"{path} leads to {end}, which is no target"
+    elif units.called(name) in SHELLS:
+        yield f"{name} is a shell, and starts no system"
 
 
 LINTS = (

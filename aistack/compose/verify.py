@@ -37,7 +37,8 @@ def wanted(path: str) -> bool:
     """The files whose contents the checks read."""
     if path.startswith(APP + "/"):
         return path.endswith(".dist-info/RECORD")
-    return path == LOCK_PATH or quadlets.wanted(path) or lint.wanted(path) or tidy.wanted(path) or checks.wanted(path)
+    own = path == LOCK_PATH or gates.wanted(path) or quadlets.wanted(path)
+    return own or lint.wanted(path) or tidy.wanted(path) or checks.wanted(path)
 
 
 NOTHING = Expected()
@@ -128,7 +129,7 @@ def _content(filesystem: Filesystem, lock: Lock) -> Iterator[Finding]:
     """What a lock promises of a base, and so of what is built on it."""
     yield _packages(filesystem, lock.root("base"))
     yield _kernel(filesystem, lock.component("kernel"))
-    yield gates.undisturbed(filesystem)
+    yield gates.undisturbed(filesystem, lock)
     if lock.accelerator and lock.accelerator.firmware:
         yield _firmware(filesystem, lock.accelerator)
 

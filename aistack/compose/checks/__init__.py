@@ -21,6 +21,7 @@ from aistack.compose.checks import (
     libraries,
     packages,
     references,
+    systemd,
 )
 from aistack.compose.checks.expected import Expected
 from aistack.compose.findings import Check
@@ -34,7 +35,8 @@ TEXTS = re.compile(
 
 def wanted(path: str) -> bool:
     """The files whose contents these checks read as text."""
-    return path == initramfs.INIT or bool(TEXTS.fullmatch(path)) or cmdline.wanted(path) or references.wanted(path) or packages.wanted(path)
+    settings = bool(TEXTS.fullmatch(path)) or cmdline.wanted(path) or systemd.wanted(path)
+    return path == initramfs.INIT or settings or references.wanted(path) or packages.wanted(path)
 
 
 def checks(expected: Expected) -> tuple[Check, ...]:
