@@ -67,6 +67,14 @@ PROGRAM = {
 }
 """A node's program, as small as one can be that has the parts of the real one."""
 
+UDEV: Files = {
+    f"{SYSTEMD_UNITS}/systemd-udevd.service": b"[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/usr/bin/echo\n",
+    f"{SYSTEMD_UNITS}/systemd-udev-trigger.service": b"[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/usr/bin/echo\n",
+    f"{SYSTEMD_UNITS}/sysinit.target.wants/systemd-udev-trigger.service": "../systemd-udev-trigger.service",
+    "/usr/lib/udev/rules.d/80-drivers.rules": b'ENV{MODALIAS}=="?*", RUN{builtin}+="kmod load"\n',
+}
+"""What gives devices their drivers, as Debian has it."""
+
 
 class Owned(bytes):
     """A file's content, with its mode and owner."""
@@ -128,6 +136,9 @@ def healthy() -> Files:
         "/usr/bin/sh": "dash",
         **kernel_samples.tree(),
         **gate_units(),
+        **UDEV,
+        "/usr/lib/systemd/system-generators/podman-system-generator": "../../../libexec/podman/quadlet",
+        "/usr/libexec/podman/quadlet": b"#!/usr/bin/false\n",
         LOCK_PATH: encode(LOCK),
         f"{QUADLETS}/web.container": QUADLET,
         f"{BOUND_IMAGES}/web.container": f"{QUADLETS}/web.container",

@@ -371,6 +371,26 @@ def gate_off(random: Random, base: Base) -> Fault:
     )
 
 
+def silenced_udev(random: Random, base: Base) -> Fault:
+    """Whoever masked it wanted quiet, and no device gets its driver."""
+    unit = random.choice(("systemd-udevd.service", "systemd-udev-trigger.service"))
+    kargs = f'kargs = ["systemd.mask={unit}"]\n'.encode()
+    return random.choice(
+        (
+            Fault("driver-enabled", unit, {f"/etc/systemd/system/{unit}": "/dev/null"}),
+            Fault("driver-enabled", unit, {"/usr/lib/bootc/kargs.d/90-more.toml": kargs}),
+            Fault("driver-enabled", "no rule of udev's", {"/etc/udev/rules.d/80-drivers.rules": "/dev/null"}),
+        )
+    )
+
+
+def start_of_something_else(random: Random, base: Base) -> Fault:
+    """An argument from an evening of looking for what was wrong."""
+    word = random.choice(("rd.break", "init=/bin/false", "rd.systemd.unit=emergency.target", "rdinit=/bin/none"))
+    said = "/none" if "none" in word else "/false" if "false" in word else word
+    return Fault("initramfs-start", said, {"/usr/lib/bootc/kargs.d/90-more.toml": f'kargs = ["{word}"]\n'.encode()})
+
+
 def left_key(random: Random, base: Base) -> Fault:
     path = f"/etc/{random.choice(('tls', 'app', 'ssl/private'))}/{random.randrange(100)}.pem"
     key = b"-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
@@ -414,6 +434,6 @@ KINDS: tuple[Kind, ...] = (
     second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
     helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, lost_mode,
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
-    gutted_initramfs,
+    gutted_initramfs, silenced_udev, start_of_something_else,
 )  # fmt: skip
 """Every kind of fault."""

@@ -13,6 +13,7 @@ from kernel_samples import KERNEL
 
 from aistack.compose.findings import Finding, Outcome
 from aistack.compose.lock import Lock, LockedApp, encode, identity
+from aistack.compose.quadlets import GENERATOR, GENERATORS
 from aistack.compose.render.system import BOUND_IMAGES, QUADLETS
 from aistack.compose.verify import (
     LOCK_LABEL,
@@ -62,6 +63,7 @@ SAME: Files = {
     f"{QUADLETS}/web.image": QUADLET,
     f"{QUADLETS}/web.container.d/memory.conf": b"[Container]\nPodmanArgs=--memory 1g\n#Image=docker.io/theirs/x\n",
     f"{QUADLETS}/more.network": b"[Network]\n",
+    "/etc/systemd/system-generators/systemd-sysv-generator": "/dev/null",
     f"{QUADLETS}/README": b"Image=docker.io/theirs/x\n",
     "/etc/containers/systemd/gone.container": "/dev/null",
     "/etc/containers/systemd/linked.container": f"{QUADLETS}/web.container",
@@ -176,6 +178,9 @@ def test_a_bound_quadlet_that_is_elsewhere_is_told_to_be_unread(tmp_path: Path) 
         ("bound-images", with_file(f"{QUADLETS}/web.container", QUADLET.replace(b"1111", b"2222"))),
         ("bound-images", without(f"{BOUND_IMAGES}/web.container")),
         *(("gates", with_file(path, content)) for path, content in OFF.items()),
+        *(("bound-images", with_file(f"{folder}/{GENERATOR}", "/dev/null")) for folder in GENERATORS),
+        ("bound-images", without(f"/usr/lib/systemd/system-generators/{GENERATOR}")),
+        ("bound-images", without("/usr/libexec/podman/quadlet")),
         ("gates", without(f"{UNITS}/aistack-check.service")),
         ("gates", without(f"{UNITS}/multi-user.target.wants/aistack-confirm.service")),
         ("gates", without(f"{UNITS}/boot-complete.target.requires/aistack-confirm.service")),

@@ -30,6 +30,10 @@ DPKG_STATUS = ("/usr/lib/sysimage/dpkg/status", "/var/lib/dpkg/status")
 INJECTED = ("/etc/hostname", "/etc/resolv.conf")
 STUB = "/run/systemd/resolve/stub-resolv.conf"
 
+FSTAB, ON_DISK = "/etc/fstab", re.compile(r"(?:/dev/|(?:PART)?(?:UUID|LABEL)=).*")
+NOT_NEEDED = ("noauto", "nofail", "x-systemd.automount")
+"""What fstab(5) calls a file system on a disk, and by which option a start does without: systemd.mount(5)."""
+
 SYSTEMD = "/usr/lib/systemd/systemd"
 INITS = re.compile(r"init|systemd")
 LOADERS = re.compile(r"modprobe|kmod|busybox.*|toybox")
@@ -38,7 +42,7 @@ LOADERS = re.compile(r"modprobe|kmod|busybox.*|toybox")
 
 def wanted(path: str) -> bool:
     """The files whose contents the lints read."""
-    return path in (*ACCOUNTS, *PREPARE_ROOT, *DPKG_STATUS) or path.startswith((SYSUSERS, TMPFILES, kargs.FOLDER + "/"))
+    return path in (*ACCOUNTS, *PREPARE_ROOT, *DPKG_STATUS, FSTAB) or path.startswith((SYSUSERS, TMPFILES, kargs.FOLDER + "/"))
 
 
 def _var_run(filesystem: Filesystem) -> list[str]:
@@ -213,6 +217,16 @@ def _first(filesystem: Filesystem, units: Units) -> Iterator[str]:
         yield f"{name} is a shell, and starts no system"
 
 
+def _mounts(filesystem: Filesystem) -> list[str]:
+    """Disks without which a start ends as an emergency's shell; the root is the boot menu's to say."""
+    lines = [line.split() for line in (filesystem.text(FSTAB) or "").splitlines() if not line.lstrip().startswith("#")]
+    return [
+        f"{FSTAB}: no start without {source} on {place}"
+        for source, place, *more in (fields for fields in lines if len(fields) > 1)
+        if ON_DISK.fullmatch(source) and place.startswith("/") and place != "/" and not {*"".join(more[1:2]).split(",")} & {*NOT_NEEDED}
+    ]
+
+
 LINTS = (
     Check(name="var-run", description="/var/run is a link, or absent", look=_var_run, bootable=True),
     Check(name="buildah-injected", description="nothing empty that a builder's runtime left", look=_injected, fatal=False),
@@ -246,6 +260,7 @@ OURS = (
         fatal=False,
         bootable=True,
     ),
+    Check(name="mounts", description="a start needs no disk but its own", look=_mounts, fatal=False, bootable=True),
 )
 """What we ask of a bootable image beside them."""
 
