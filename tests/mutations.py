@@ -26,6 +26,7 @@ from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import module_name
 from aistack.host.layers import Entry
 
+MORE_ARGUMENTS = "/usr/lib/bootc/kargs.d/90-more.toml"
 OTHER = "111.22.33"
 """A version of no driver, as long as some and different from all."""
 
@@ -364,7 +365,7 @@ def gate_off(random: Random, base: Base) -> Fault:
         (
             Fault("gates", here, {here: "/dev/null"}),
             Fault("gates", here, {f"{here}.d/{random.randrange(100)}.conf": b"[Service]\nExecStart=\nExecStart=/bin/sh -c :\n"}),
-            Fault("gates", unit, {"/usr/lib/bootc/kargs.d/90-more.toml": f'kargs = ["systemd.mask={unit}"]\n'.encode()}),
+            Fault("gates", unit, {MORE_ARGUMENTS: f'kargs = ["systemd.mask={unit}"]\n'.encode()}),
             Fault("gates", target, {f"/etc/systemd/system/{target}": "/dev/null"}, frozenset({"init"})),
             Fault("gates", "service.d", {"/etc/systemd/system/service.d/9.conf": b"[Unit]\nConditionPathExists=/etc/gone\n"}),
         )
@@ -373,22 +374,17 @@ def gate_off(random: Random, base: Base) -> Fault:
 
 def silenced_udev(random: Random, base: Base) -> Fault:
     """Whoever masked it wanted quiet, and no device gets its driver."""
-    unit = random.choice(("systemd-udevd.service", "systemd-udev-trigger.service"))
-    kargs = f'kargs = ["systemd.mask={unit}"]\n'.encode()
-    return random.choice(
-        (
-            Fault("driver-enabled", unit, {f"/etc/systemd/system/{unit}": "/dev/null"}),
-            Fault("driver-enabled", unit, {"/usr/lib/bootc/kargs.d/90-more.toml": kargs}),
-            Fault("driver-enabled", "no rule of udev's", {"/etc/udev/rules.d/80-drivers.rules": "/dev/null"}),
-        )
-    )
+    unit, rule = random.choice(("systemd-udevd.service", "systemd-udev-trigger.service")), "/etc/udev/rules.d/80-drivers.rules"
+    argument: Files = {MORE_ARGUMENTS: f'kargs = ["systemd.mask={unit}"]\n'.encode()}
+    named, files = random.choice(((unit, {f"/etc/systemd/system/{unit}": "/dev/null"}), (unit, argument), ("no rule", {rule: "/dev/null"})))
+    return Fault("driver-enabled", named, files)
 
 
 def start_of_something_else(random: Random, base: Base) -> Fault:
     """An argument from an evening of looking for what was wrong."""
     word = random.choice(("rd.break", "init=/bin/false", "rd.systemd.unit=emergency.target", "rdinit=/bin/none"))
     said = "/none" if "none" in word else "/false" if "false" in word else word
-    return Fault("initramfs-start", said, {"/usr/lib/bootc/kargs.d/90-more.toml": f'kargs = ["{word}"]\n'.encode()})
+    return Fault("initramfs-start", said, {MORE_ARGUMENTS: f'kargs = ["{word}"]\n'.encode()})
 
 
 def left_key(random: Random, base: Base) -> Fault:
@@ -396,6 +392,19 @@ def left_key(random: Random, base: Base) -> Fault:
     key = b"-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
     in_json = b'{"keys": [{"kty": "OKP", "crv": "Ed25519", "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}]}'
     return Fault("no-identity", path, {path: random.choice((key, in_json))})
+
+
+def left_credential(random: Random, base: Base) -> Fault:
+    """What a service or an account is to get when the node starts, in a place that everybody with the image reads."""
+    token = f"hf_{random.getrandbits(160):040x}"
+    check, path, text = random.choice(
+        (
+            ("no-identity", MORE_ARGUMENTS, f'kargs = ["systemd.set_credential=app:{token}"]\n'),
+            ("no-identity", "/etc/credstore/hub-token", token),
+            ("no-password", "/usr/lib/credstore/passwd.hashed-password.root", "$6$abc$defghijklmnopq"),
+        )
+    )
+    return Fault(check, path, {path: text.encode()})
 
 
 def left_compiler(random: Random, base: Base) -> Fault:
@@ -434,6 +443,6 @@ KINDS: tuple[Kind, ...] = (
     second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
     helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, lost_mode,
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
-    gutted_initramfs, silenced_udev, start_of_something_else,
+    gutted_initramfs, silenced_udev, start_of_something_else, left_credential,
 )  # fmt: skip
 """Every kind of fault."""

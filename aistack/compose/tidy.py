@@ -118,6 +118,7 @@ def _passwords(filesystem: Filesystem) -> list[str]:
             password = rest.partition(":")[0]
             if not re.fullmatch(r"x|[!*]+|!locked" if path != "/etc/gshadow" else r"x?|[!*]*", password):
                 wrong.append(f"{path}: {name} {'needs no password' if not password else 'has a password'}")
+    wrong += credentials.for_accounts(filesystem)
     return wrong
 
 
