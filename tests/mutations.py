@@ -366,7 +366,7 @@ def gate_off(random: Random, base: Base) -> Fault:
             Fault("gates", here, {here: "/dev/null"}),
             Fault("gates", here, {f"{here}.d/{random.randrange(100)}.conf": b"[Service]\nExecStart=\nExecStart=/bin/sh -c :\n"}),
             Fault("gates", unit, {MORE_ARGUMENTS: f'kargs = ["systemd.mask={unit}"]\n'.encode()}),
-            Fault("gates", target, {f"/etc/systemd/system/{target}": "/dev/null"}, frozenset({"init"})),
+            Fault("gates", target, {f"/etc/systemd/system/{target}": "/dev/null"}, frozenset({"init", "driver-enabled"})),
             Fault("gates", "service.d", {"/etc/systemd/system/service.d/9.conf": b"[Unit]\nConditionPathExists=/etc/gone\n"}),
         )
     )
@@ -375,9 +375,10 @@ def gate_off(random: Random, base: Base) -> Fault:
 def silenced_udev(random: Random, base: Base) -> Fault:
     """Whoever masked it wanted quiet, and no device gets its driver."""
     unit, rule = random.choice(("systemd-udevd.service", "systemd-udev-trigger.service")), "/etc/udev/rules.d/80-drivers.rules"
-    argument: Files = {MORE_ARGUMENTS: f'kargs = ["systemd.mask={unit}"]\n'.encode()}
-    named, files = random.choice(((unit, {f"/etc/systemd/system/{unit}": "/dev/null"}), (unit, argument), ("no rule", {rule: "/dev/null"})))
-    return Fault("driver-enabled", named, files)
+    argument = f'kargs = ["systemd.mask={unit}"]\n'.encode()
+    files: tuple[Files, ...] = ({f"/etc/systemd/system/{unit}": "/dev/null"}, {MORE_ARGUMENTS: argument}, {rule: "/dev/null"})
+    planted = random.choice(files)
+    return Fault("driver-enabled", "no rule of udev's" if rule in planted else unit, planted)
 
 
 def start_of_something_else(random: Random, base: Base) -> Fault:

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from packaging.utils import canonicalize_name, canonicalize_version
 
-from aistack.compose import checks, gates, lint, quadlets, tidy
+from aistack.compose import boot_programs, checks, gates, lint, quadlets, tidy
 from aistack.compose.checks import code as device_code
 from aistack.compose.checks.expected import Expected, Signed
 from aistack.compose.checks.signing import signers
@@ -37,7 +37,7 @@ def wanted(path: str) -> bool:
     """The files whose contents the checks read."""
     if path.startswith(APP + "/"):
         return path.endswith(".dist-info/RECORD")
-    own = path == LOCK_PATH or gates.wanted(path) or quadlets.wanted(path)
+    own = path == LOCK_PATH or gates.wanted(path) or boot_programs.wanted(path) or quadlets.wanted(path)
     return own or lint.wanted(path) or tidy.wanted(path) or checks.wanted(path)
 
 
@@ -123,6 +123,7 @@ def _promised(filesystem: Filesystem, lock: Lock, named: str, bound: Mapping[str
     yield from _content(filesystem, lock)
     yield _lock(filesystem, named)
     yield quadlets.held(filesystem, bound)
+    yield from boot_programs.whole(filesystem, lock)
 
 
 def _content(filesystem: Filesystem, lock: Lock) -> Iterator[Finding]:
