@@ -206,6 +206,24 @@ def test_what_lies_on_the_disk_needs_no_transport(tmp_path: Path, own_store: Sto
         assert yaml.safe_load(capsys.readouterr().out)["image"] == {"arch": "amd64"}
 
 
+@pytest.mark.parametrize("tag", ["", ":one"])
+def test_a_statement_never_takes_the_place_of_what_it_is_about(tag: str, tmp_path: Path) -> None:
+    """Nothing of the image is read before: what lies there need not even be one."""
+    for transport, file in (("oci:", "index.json"), ("dir:", "deep/blob"), ("oci-archive:", ""), ("docker-archive:", "")):
+        place = tmp_path / transport.rstrip(":")
+        path = place / file if file else place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"kept")
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(path)
+        for statement in (path, tmp_path / "link"):
+            with pytest.raises(DiagnosticError) as caught:
+                verb.verify(f"{transport}{place}{tag}", statement=statement, without_models=False, as_json=True)
+            assert (caught.value.exit_code, caught.value.diagnostics[0].rule) == (ExitCode.NO, "CLI008")
+            assert path.read_bytes() == b"kept"
+    assert list(skopeo.files(f"docker://{tmp_path}")) == []
+
+
 @pytest.mark.parametrize(("name", "said"), [("localhost/os:1", "containers-storage:localhost/os:1"), (".", "name a recipe, or an image")])
 def test_what_is_no_image_is_exit_3_and_says_how_one_is_named(name: str, said: str) -> None:
     with pytest.raises(DiagnosticError) as caught:

@@ -7,6 +7,7 @@ import lzma
 import re
 import tarfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,16 @@ def named(text: str) -> str | None:
         return None
     layout, manifest = ("oci:", "dir:") if path.is_dir() else ("oci-archive:", "docker-archive:")
     return f"{layout}{text}" if inside[LAYOUT] else f"{manifest}{text}" if inside[MANIFEST] else None
+
+
+def files(name: str) -> Iterator[Path]:
+    """The files on this machine that an image of that name is read from; none where it lies elsewhere, or in a store of its own."""
+    transport, _, rest = name.partition(":")
+    for place in dict.fromkeys(map(Path, (rest, rest.partition(":")[0]))):  # with a tag behind it, or without
+        if transport in ("oci", "dir") and place.is_dir():
+            yield from (path for path in place.rglob("*") if path.is_file())
+        elif transport.endswith("-archive") and place.is_file():
+            yield place
 
 
 def _archived(path: Path) -> set[str] | None:
