@@ -27,6 +27,7 @@ from aistack.facts.kernel_files import module_name
 from aistack.host.layers import Entry
 
 MORE_ARGUMENTS = "/usr/lib/bootc/kargs.d/90-more.toml"
+CDI = b'{"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": [{"name": "all"}], "containerEdits": {"mounts": [{"hostPath": "%s"}]}}'
 OTHER = "111.22.33"
 """A version of no driver, as long as some and different from all."""
 
@@ -244,7 +245,7 @@ def helper_of_udev(random: Random, base: Base) -> Fault:
 
 def lent_file(random: Random, base: Base) -> Fault:
     path, lent = "/etc/cdi/nvidia.json", f"/usr/lib/libgone.so.{random.randrange(9)}"
-    return Fault("cdi-files", f"{path} lends {lent}", {path: f'{{"containerEdits": {{"mounts": [{{"hostPath": "{lent}"}}]}}}}'.encode()})
+    return Fault("cdi-files", f"{path} lends {lent}", {path: CDI % lent.encode()})
 
 
 def not_blacklisted(random: Random, base: Base) -> Fault:

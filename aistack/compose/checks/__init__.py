@@ -12,6 +12,7 @@ from aistack.compose.checks import (
     architecture,
     claims,
     cmdline,
+    containers,
     driver,
     indexes,
     initramfs,
@@ -36,6 +37,7 @@ TEXTS = re.compile(
 def wanted(path: str) -> bool:
     """The files whose contents these checks read as text."""
     settings = bool(TEXTS.fullmatch(path)) or cmdline.wanted(path) or systemd.wanted(path)
+    settings = settings or containers.wanted(path)
     return path == initramfs.INIT or settings or references.wanted(path) or packages.wanted(path)
 
 
@@ -72,6 +74,7 @@ def checks(expected: Expected) -> tuple[Check, ...]:
         ),
         *libraries.CHECKS,
         *references.CHECKS,
+        *containers.CHECKS,
         *leftovers.CHECKS,
         *packages.CHECKS,
         *layers.CHECKS,
