@@ -12,12 +12,13 @@ from images_read import SYSTEMD_UNITS as UNITS
 from kernel_samples import KERNEL
 
 from aistack.compose.findings import Finding, Outcome
-from aistack.compose.lock import Lock, LockedApp, encode, identity
+from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, encode, identity
 from aistack.compose.quadlets import GENERATOR, GENERATORS
 from aistack.compose.render.system import BOUND_IMAGES, QUADLETS
 from aistack.compose.verify import (
     LOCK_LABEL,
     LOCK_PATH,
+    described,
     verify_app,
     verify_base,
     verify_carried,
@@ -203,6 +204,14 @@ def test_a_base_is_held_to_all_but_what_a_system_image_adds(tmp_path: Path) -> N
     )
     said = {finding.name: finding.message for finding in verify_base(found, other) if finding.outcome is Outcome.NO}
     assert said == {"packages": "dash 0.5.12-12 is in the image only", "locked-kernel": f"kernels: {KERNEL}; the lock says 6.1.0"}
+
+
+def test_every_check_is_described(tmp_path: Path) -> None:
+    found = read(tmp_path, [healthy()])
+    accelerated = dataclasses.replace(LOCK, accelerator=LockedAccelerator(product="nvidia/l4", count=1, firmware=("a",)))
+    said = [*verify_system(found, accelerated, {"app-web": DIGEST}), *verify_app(found, LOCK, APP), *verify_upstream(found, THEIRS, "", "")]
+    assert {finding.name for finding in said} <= described().keys()
+    assert all(text for text, _ in described().values())
 
 
 def test_without_a_package_database_it_cannot_tell(tmp_path: Path) -> None:
