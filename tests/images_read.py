@@ -14,6 +14,7 @@ from aistack.commands.verifying import wanted
 from aistack.compose import gates
 from aistack.compose.lock import Lock, encode
 from aistack.compose.render import render_node
+from aistack.compose.render.node import PYTHON_PATH
 from aistack.compose.render.system import BOUND_IMAGES, QUADLETS
 from aistack.compose.verify import LOCK_PATH
 from aistack.facts.files import RenderedFile
@@ -58,6 +59,23 @@ LOCK = Lock(
 QUADLET = f"[Container]\nImage=localhost/aistack/app-web@{DIGEST}\n".encode()
 
 
+NODE = f"{PYTHON_PATH}/aistack/node"
+PROGRAM = {
+    f"{NODE}/__init__.py": b'"""What a node runs: gate, agent."""\n',
+    f"{NODE}/agent.py": b"import json\nfrom aistack.node import gate\nfrom aistack.node.gate import ONE as one\n",
+    f"{NODE}/gate.py": b"ONE, TWO = 1, 2\ndef look(): ...\n",
+}
+"""A node's program, as small as one can be that has the parts of the real one."""
+
+UDEV: Files = {
+    f"{SYSTEMD_UNITS}/systemd-udevd.service": b"[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/usr/bin/echo\n",
+    f"{SYSTEMD_UNITS}/systemd-udev-trigger.service": b"[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/usr/bin/echo\n",
+    f"{SYSTEMD_UNITS}/sysinit.target.wants/systemd-udev-trigger.service": "../systemd-udev-trigger.service",
+    "/usr/lib/udev/rules.d/80-drivers.rules": b'ENV{MODALIAS}=="?*", RUN{builtin}+="kmod load"\n',
+}
+"""What gives devices their drivers, as Debian has it."""
+
+
 class Owned(bytes):
     """A file's content, with its mode and owner."""
 
@@ -88,7 +106,9 @@ def healthy() -> Files:
         "/usr/sbin/modprobe": "../bin/kmod",
         **{path: Entry(path="", mode=0o755) for path in ("/usr/lib/systemd/systemd", "/usr/bin/kmod", "/usr/bin/false", "/usr/bin/echo")},
         f"{SYSTEMD_UNITS}/default.target": "multi-user.target",
-        f"{SYSTEMD_UNITS}/multi-user.target": b"[Unit]\nDescription=Multi-User System\n",
+        f"{SYSTEMD_UNITS}/multi-user.target": b"[Unit]\nDescription=Multi-User System\nRequires=basic.target\n",
+        f"{SYSTEMD_UNITS}/basic.target": b"[Unit]\nRequires=sysinit.target\nWants=timers.target\n",
+        **{f"{SYSTEMD_UNITS}/{name}.target": f"[Unit]\nDescription={name}\n".encode() for name in ("sysinit", "boot-complete", "rescue")},
         "/ostree": "sysroot/ostree",
         "/home": "var/home",
         "/root": "var/roothome",
@@ -116,6 +136,9 @@ def healthy() -> Files:
         "/usr/bin/sh": "dash",
         **kernel_samples.tree(),
         **gate_units(),
+        **UDEV,
+        "/usr/lib/systemd/system-generators/podman-system-generator": "../../../libexec/podman/quadlet",
+        "/usr/libexec/podman/quadlet": b"#!/usr/bin/false\n",
         LOCK_PATH: encode(LOCK),
         f"{QUADLETS}/web.container": QUADLET,
         f"{BOUND_IMAGES}/web.container": f"{QUADLETS}/web.container",
@@ -123,9 +146,13 @@ def healthy() -> Files:
 
 
 def gate_units() -> dict[str, bytes | str]:
-    """The units of the gates, and the links that start them, as a node has them."""
-    ours = (file for file in render_node() if file.path.startswith(SYSTEMD_UNITS) and file.path.endswith(gates.JUDGES))
-    return {file.path: file.content if isinstance(file, RenderedFile) else file.target for file in ours}
+    """The units of the gates, the links that start them, and a program for them, as a node has them."""
+    ours = (
+        file
+        for file in render_node()
+        if file.path.startswith(SYSTEMD_UNITS) and file.path.endswith((*gates.JUDGES, "boot-complete.target"))
+    )
+    return {**{file.path: file.content if isinstance(file, RenderedFile) else file.target for file in ours}, **PROGRAM}
 
 
 def written(store: Store, files: Mapping[str, bytes | Entry | str], *, compress: bool = True) -> Layer:

@@ -26,6 +26,8 @@ from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import module_name
 from aistack.host.layers import Entry
 
+MORE_ARGUMENTS = "/usr/lib/bootc/kargs.d/90-more.toml"
+CDI = b'{"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": [{"name": "all"}], "containerEdits": {"mounts": [{"hostPath": "%s"}]}}'
 OTHER = "111.22.33"
 """A version of no driver, as long as some and different from all."""
 
@@ -265,7 +267,7 @@ def helper_of_udev(random: Random, base: Base) -> Fault:
 
 def lent_file(random: Random, base: Base) -> Fault:
     path, lent = "/etc/cdi/nvidia.json", f"/usr/lib/libgone.so.{random.randrange(9)}"
-    return Fault("cdi-files", f"{path} lends {lent}", {path: f'{{"containerEdits": {{"mounts": [{{"hostPath": "{lent}"}}]}}}}'.encode()})
+    return Fault("cdi-files", f"{path} lends {lent}", {path: CDI % lent.encode()})
 
 
 def not_blacklisted(random: Random, base: Base) -> Fault:
@@ -306,7 +308,15 @@ def _file(random: Random, base: Base) -> str:
 def writable(random: Random, base: Base) -> Fault:
     path = _file(random, base)
     entry = Entry(path=path.lstrip("/"), mode=random.choice((0o666, 0o777, 0o622, 0o602)))
-    company = {"unit-programs", "driver-rivals", "driver-versions", "driver-enabled", "readable-binaries"}  # an entry has no content here
+    company = {
+        "unit-programs",
+        "driver-rivals",
+        "driver-versions",
+        "driver-enabled",
+        "readable-binaries",
+        "gates",
+        "init",
+    }  # an entry has no content here
     return Fault("no-world-writable", path, {path: entry}, PACKAGE | company)
 
 
@@ -373,13 +383,32 @@ def gate_off(random: Random, base: Base) -> Fault:
     """Whoever was in a hurry switched a gate off."""
     unit = random.choice(gates.GATES)
     here = f"/etc/systemd/system/{unit}"
+    target = random.choice(("multi-user.target", "sysinit.target", "boot-complete.target"))
     return random.choice(
         (
             Fault("gates", here, {here: "/dev/null"}),
             Fault("gates", here, {f"{here}.d/{random.randrange(100)}.conf": b"[Service]\nExecStart=\nExecStart=/bin/sh -c :\n"}),
-            Fault("gates", unit, {"/usr/lib/bootc/kargs.d/90-more.toml": f'kargs = ["systemd.mask={unit}"]\n'.encode()}),
+            Fault("gates", unit, {MORE_ARGUMENTS: f'kargs = ["systemd.mask={unit}"]\n'.encode()}),
+            Fault("gates", target, {f"/etc/systemd/system/{target}": "/dev/null"}, frozenset({"init", "driver-enabled"})),
+            Fault("gates", "service.d", {"/etc/systemd/system/service.d/9.conf": b"[Unit]\nConditionPathExists=/etc/gone\n"}),
         )
     )
+
+
+def silenced_udev(random: Random, base: Base) -> Fault:
+    """Whoever masked it wanted quiet, and no device gets its driver."""
+    unit, rule = random.choice(("systemd-udevd.service", "systemd-udev-trigger.service")), "/etc/udev/rules.d/80-drivers.rules"
+    argument = f'kargs = ["systemd.mask={unit}"]\n'.encode()
+    files: tuple[Files, ...] = ({f"/etc/systemd/system/{unit}": "/dev/null"}, {MORE_ARGUMENTS: argument}, {rule: "/dev/null"})
+    planted = random.choice(files)
+    return Fault("driver-enabled", "no rule of udev's" if rule in planted else unit, planted)
+
+
+def start_of_something_else(random: Random, base: Base) -> Fault:
+    """An argument from an evening of looking for what was wrong."""
+    word = random.choice(("rd.break", "init=/bin/false", "rd.systemd.unit=emergency.target", "rdinit=/bin/none"))
+    said = "/none" if "none" in word else "/false" if "false" in word else word
+    return Fault("initramfs-start", said, {MORE_ARGUMENTS: f'kargs = ["{word}"]\n'.encode()})
 
 
 def left_key(random: Random, base: Base) -> Fault:
@@ -387,6 +416,19 @@ def left_key(random: Random, base: Base) -> Fault:
     key = b"-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
     in_json = b'{"keys": [{"kty": "OKP", "crv": "Ed25519", "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}]}'
     return Fault("no-identity", path, {path: random.choice((key, in_json))})
+
+
+def left_credential(random: Random, base: Base) -> Fault:
+    """What a service or an account is to get when the node starts, in a place that everybody with the image reads."""
+    token = f"hf_{random.getrandbits(160):040x}"
+    check, path, text = random.choice(
+        (
+            ("no-identity", MORE_ARGUMENTS, f'kargs = ["systemd.set_credential=app:{token}"]\n'),
+            ("no-identity", "/etc/credstore/hub-token", token),
+            ("no-password", "/usr/lib/credstore/passwd.hashed-password.root", "$6$abc$defghijklmnopq"),
+        )
+    )
+    return Fault(check, path, {path: text.encode()})
 
 
 def left_compiler(random: Random, base: Base) -> Fault:
@@ -425,6 +467,6 @@ KINDS: tuple[Kind, ...] = (
     second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
     helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, lost_mode,
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
-    gutted_initramfs, kernel_ahead, uncached_library,
+    gutted_initramfs, kernel_ahead, uncached_library, silenced_udev, start_of_something_else, left_credential,
 )  # fmt: skip
 """Every kind of fault."""

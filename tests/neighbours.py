@@ -69,8 +69,18 @@ def readable(random: Random, base: Base) -> Files:
     return {path: Entry(path=path.lstrip("/"), mode=random.choice((0o644, 0o755, 0o600, 0o664)))}
 
 
+def other_settings_of_units(random: Random, base: Base) -> Files:
+    """What an administrator sets for all services, or starts beside what a node starts."""
+    own: Files = {
+        "/usr/lib/bootc/kargs.d/90-more.toml": b'kargs = ["systemd.unit=kiosk.target", "systemd.mask=more.service"]\n',
+        "/etc/systemd/system/kiosk.target": b"[Unit]\nRequires=multi-user.target\nWants=kiosk.service more.service\n",
+    }
+    proxy: Files = {"/etc/systemd/system/service.d/9.conf": b"[Service]\nEnvironment=HTTPS_PROXY=http://proxy:1\nTimeoutStopSec=9\n"}
+    return random.choice((own, proxy))
+
+
 NEIGHBOURS: tuple[Neighbour, ...] = (
     again_packed, remark, unused_unit, optional_program, more_firmware, more_library, other_folder, public_key, own_service, readable,
-    library_of_ones_own,
+    library_of_ones_own, other_settings_of_units,
 )  # fmt: skip
 """Changes that are near a fault and are none."""

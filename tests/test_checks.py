@@ -40,6 +40,7 @@ from aistack.compose.verify import verify_image
 from aistack.facts.filesystem import Filesystem
 
 EXPECTED = Expected(driver=DRIVER, pci_ids=("10de:27b8",))
+CONTAINERS = "/etc/containers"
 UDEV, UNIT, CDI = "/usr/lib/udev/rules.d/70-a.rules", "/usr/lib/systemd/system/a.service", "/etc/cdi/nvidia.json"
 UPDATE = FIRMWARE.replace("/firmware/", f"/firmware/updates/{KERNEL}/")
 OLDER = elf_samples.firmware("535.247.01")
@@ -298,6 +299,7 @@ FAULTS: list[tuple[str, Files, str]] = [
         "lends /usr/lib/libx.so",
     ),
     ("cdi-files", {CDI: b'{"containerEdits": {"hooks": [{"path": "/usr/bin/nvidia-cdi-hook"}]}}'}, "lends /usr/bin/nvidia-cdi-hook"),
+    ("container-settings", {f"{CONTAINERS}/storage.conf": b"[storage"}, "storage.conf is no TOML"),
     ("cdi-files", {CDI: b"[1"}, f"{CDI} is no specification of CDI"),
     ("cdi-files", {CDI: b"[1]"}, f"{CDI} is no specification of CDI"),
     ("cdi-files", {CDI: b"kind: 2026-99-99\n"}, f"{CDI} is no specification of CDI"),

@@ -274,7 +274,10 @@ HARMLESS: list[tuple[str, str, Files]] = [
     (
         "what a machine makes",
         "cdi-files",
-        {CDI: b"containerEdits:\n  mounts: [{hostPath: /run/nvidia-persistenced/socket}]\n  deviceNodes: [{path: /dev/nvidiactl}]\n"},
+        {
+            CDI: b"cdiVersion: 1.1.0\nkind: nvidia.com/gpu\ndevices: [{name: all}]\n"
+            b"containerEdits:\n  mounts: [{hostPath: /run/nvidia-persistenced/socket}]\n  deviceNodes: [{path: /dev/nvidiactl}]\n"
+        },
     ),
     (
         "a link to headers that are not there",

@@ -260,6 +260,41 @@ def test_what_keeps_the_accelerators_own_driver_from_it(files: Files, said: str,
     assert said in "".join(found)
 
 
+MASK = "/dev/null"
+SILENCED: list[tuple[Files, str]] = [
+    ({"/etc/systemd/system/systemd-udevd.service": MASK}, "/etc/systemd/system/systemd-udevd.service masks systemd-udevd.service"),
+    ({"/etc/systemd/system/systemd-udev-trigger.service": MASK}, "masks systemd-udev-trigger.service"),
+    (told("systemd.mask=systemd-udevd.service"), "no device gets its driver: the kernel's arguments mask systemd-udevd.service"),
+    ({"/etc/systemd/system/sysinit.target.wants/systemd-udev-trigger.service": MASK}, "sysinit.target does not start systemd-udev-trigger"),
+    ({"/etc/udev/rules.d/80-drivers.rules": MASK}, "no rule of udev's loads a device's module"),
+    (
+        {"/etc/udev/rules.d/80-drivers.rules": b'# RUN{builtin}+="kmod load"\nSUBSYSTEM=="scsi", RUN{builtin}+="kmod load sg"\n'},
+        "no rule of udev's loads a device's module",
+    ),
+]
+
+
+@pytest.mark.parametrize(("files", "said"), SILENCED)
+def test_what_keeps_udev_from_giving_devices_their_drivers(files: Files, said: str, base: Filesystem, tmp_path: Path) -> None:
+    finding = judged(base, tmp_path, files)["driver-enabled"]
+    assert (finding.outcome, said in finding.message) == (Outcome.NO, True)
+    by_name: Files = {"/etc/modules-load.d/own.conf": b"nvidia-current\n"}
+    assert judged(base, tmp_path / "named", files, by_name)["driver-enabled"].outcome is Outcome.YES
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"/etc/udev/rules.d/70-own.rules": MASK, "/etc/systemd/system/systemd-udev-settle.service": MASK},
+        {"/etc/udev/rules.d/80-drivers.rules": b'ACTION!="remove", ENV{MODALIAS}=="?*", RUN{builtin}+="kmod load $env{MODALIAS}"\n'},
+        {"/etc/systemd/system/systemd-udevd.service.d/own.conf": b"[Service]\nTimeoutSec=9\n"},
+        {f"/usr/lib/systemd/system/.wh.systemd-{name}.service": b"" for name in ("udevd", "udev-trigger")},  # an image with another udev
+    ],
+)
+def test_udev_gives_drivers_all_the_same(files: Files, base: Filesystem, tmp_path: Path) -> None:
+    assert judged(base, tmp_path, files)["driver-enabled"].outcome is Outcome.YES
+
+
 def test_two_drivers_that_call_themselves_alike_may_each_be_chosen(base: Filesystem, tmp_path: Path) -> None:
     other = {**at("updates/dkms/nvidia-tesla.ko", driver_module()), **lines("install nvidia modprobe -i nvidia-tesla")}
     assert claims.disabled(read(tmp_path, [other], base), EXPECTED) == []

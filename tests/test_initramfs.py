@@ -219,6 +219,55 @@ def test_an_initramfs_that_starts_no_system_is_named(image: bytes, more: Files, 
     assert said in finding.message
 
 
+DISKS = {f"kernel/{name}.ko": module(name, packed=False) for name in ("nvme", "sd_mod", "nbd", "xfs")}
+WITH_DISKS: Files = {**{f"{FOLDER}/{path}": data for path, data in DISKS.items()}, **at("modules.builtin.modinfo", b"loop.license=GPL\0")}
+WITH_DISKS |= at("initramfs.img", initramfs({**KEPT, **DISKS}, more={"usr/lib/systemd/system/rescue.target": b"[Unit]\n"}))
+THEIRS: Files = {"/usr/lib/aistack/.wh.lock.json": b""}
+SHELL: Files = {"/usr/bin/bash": b"#!/usr/bin/false\n", "/usr/sbin/own-init": b"#!/usr/bin/bash\n", "/usr/bin/text": b"\n"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("module_blacklist=nvme,sd-mod", "blacklisted: nvme, sd_mod; no other usual driver of disks is inside"),
+        ("modprobe.blacklist=nvme rd.driver.blacklist=sd_mod", "blacklisted: nvme, sd_mod;"),
+        ("module_blacklist=ext4", "blacklisted: ext4; no other usual driver of file systems"),
+        ("init=/bin/false", "start /usr/bin/false, which is no init"),
+        ("init=/sbin/init init=/usr/bin/bash", "start /usr/bin/bash, which is no init"),
+        ("init=/gone", "start /gone, which leads to no file"),
+        ("init=/usr/bin/text", "start /usr/bin/text, which may not be executed"),
+        ("rd.systemd.unit=rescue.target", "start a shell (rd.systemd.unit=rescue.target)"),
+        ("rd.systemd.unit=gone.target", "start gone.target, which is not inside"),
+        ("rd.break", "stop it for a shell (rd.break)"),
+        ("rd.break=pre-mount", "stop it for a shell (rd.break=pre-mount)"),
+        ("rd.emergency", "stop it for a shell (rd.emergency)"),
+    ],
+)
+def test_arguments_with_which_an_initramfs_starts_no_system_are_named(words: str, said: str, base: Filesystem, tmp_path: Path) -> None:
+    told: Files = {KARGS: f"kargs = {words.split()!r}\n".encode()}
+    assert judged(base, tmp_path / "without", {**WITH_DISKS, **SHELL}).outcome is Outcome.YES
+    finding = judged(base, tmp_path, {**WITH_DISKS, **SHELL, **told})
+    assert (finding.outcome, said in finding.message) == (Outcome.NO, True), finding.message
+
+
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [
+        ("module_blacklist=nvme,nbd modprobe.blacklist=ext4 rd.driver.blacklist=nouveau", {}),
+        ("module_blacklist=ext4", THEIRS),  # whose root may be on xfs
+        ("module_blacklist=nvme,sd_mod", at("modules.builtin.modinfo", b"virtio_blk.license=GPL\0")),
+        ("init=/bin/bash init=/sbin/init rd.systemd.unit=rescue.target rd.systemd.unit=own.target", {}),
+        ("init=/usr/sbin/own-init", {}),
+        ("systemd.unit=rescue.target rescue break=mount rd.break.is.no=1 emergency", {}),  # the system's own affair
+    ],
+)
+def test_other_arguments_are_the_administrators(words: str, more: Files, base: Filesystem, tmp_path: Path) -> None:
+    told: Files = {KARGS: f"kargs = {words.split()!r}\n".encode()}
+    inside = initramfs({**KEPT, **DISKS}, more={f"usr/lib/systemd/system/{name}.target": b"[Unit]\n" for name in ("rescue", "own")})
+    finding = judged(base, tmp_path, {**WITH_DISKS, **SHELL, **at("initramfs.img", inside), **told, **more})
+    assert (finding.outcome, finding.message) == (Outcome.YES, finding.message)
+
+
 LOOP = at("modules.builtin.modinfo", b"loop.license=GPL\0")
 PLAIN: Files = {"/.wh.sysroot": b"", "/.wh.ostree": b""}
 

@@ -22,6 +22,7 @@ from neighbours import NEIGHBOURS, Neighbour
 from aistack.commands import verifying
 from aistack.compose.findings import Finding, Outcome
 from aistack.compose.lock import LockedAccelerator, encode
+from aistack.compose.render import RenderedFile, render_driver
 from aistack.compose.verify import LOCK_PATH, verify_system
 from aistack.facts.filesystem import Filesystem
 from aistack.host import oci, skopeo
@@ -53,7 +54,12 @@ def node() -> Files:
     }
     sums = "".join(f"{hashlib.md5(data).hexdigest()}  {path[1:]}\n" for path, data in brought.items())
     lists = {"/usr/lib/sysimage/dpkg/info/tools.md5sums": sums.encode()}
-    return {**healthy(), **driver(), **NAMES, "/usr/lib/modprobe.d/nouveau.conf": b"", **brought, **lists, LOCK_PATH: encode(NODE)}
+    units: Files = {
+        file.path: file.content if isinstance(file, RenderedFile) else file.target
+        for file in render_driver("nvidia")
+        if re.search(r"/aistack-[^/]+$", file.path)
+    }
+    return {**healthy(), **units, **driver(), **NAMES, "/usr/lib/modprobe.d/nouveau.conf": b"", **brought, **lists, LOCK_PATH: encode(NODE)}
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from aistack.commands.explain import explain
 from aistack.commands.judging import judge_source
 from aistack.commands.list import list_kind
 from aistack.commands.reading import read_recipe
@@ -32,6 +33,16 @@ app `chat`: vllm 0.33.0 needs torch 2.14.0, whose wheel carries CUDA 13.0
 def tell(component: str, *, as_json: bool = False, recipe: str = "l4-vllm-qwen3-8b") -> ExitCode:
     source = read_recipe(ROOT / f"recipes/{recipe}.yaml")
     return why(component, judge_source(source.recipe, source.root, DAY), as_json=as_json)
+
+
+def test_a_check_of_images_is_explained_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    catalog = load_catalog()
+    for name, words in (("driver-versions", "A no condemns the image."), ("Set-ID", "A no is a warning"), ("gates", "condemns the image.")):
+        assert explain(name, catalog=catalog, as_json=False, environment={}) is ExitCode.OK
+        shown = capsys.readouterr().out
+        assert words in shown and "allow:" not in shown
+    with pytest.raises(DiagnosticError):
+        explain("driver-versionz", catalog=catalog, as_json=False, environment={})
 
 
 def test_why_tells_the_story(capsys: pytest.CaptureFixture[str]) -> None:

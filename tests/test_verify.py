@@ -7,16 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from images_read import DIGEST, LOCK, QUADLET, STATUS, Files, healthy, read
+from images_read import DIGEST, LOCK, NODE, QUADLET, STATUS, Files, healthy, read
 from images_read import SYSTEMD_UNITS as UNITS
 from kernel_samples import KERNEL
 
 from aistack.compose.findings import Finding, Outcome
-from aistack.compose.lock import Lock, LockedApp, encode, identity
+from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, encode, identity
+from aistack.compose.quadlets import GENERATOR, GENERATORS
 from aistack.compose.render.system import BOUND_IMAGES, QUADLETS
 from aistack.compose.verify import (
     LOCK_LABEL,
     LOCK_PATH,
+    described,
     verify_app,
     verify_base,
     verify_carried,
@@ -62,6 +64,7 @@ SAME: Files = {
     f"{QUADLETS}/web.image": QUADLET,
     f"{QUADLETS}/web.container.d/memory.conf": b"[Container]\nPodmanArgs=--memory 1g\n#Image=docker.io/theirs/x\n",
     f"{QUADLETS}/more.network": b"[Network]\n",
+    "/etc/systemd/system-generators/systemd-sysv-generator": "/dev/null",
     f"{QUADLETS}/README": b"Image=docker.io/theirs/x\n",
     "/etc/containers/systemd/gone.container": "/dev/null",
     "/etc/containers/systemd/linked.container": f"{QUADLETS}/web.container",
@@ -79,6 +82,19 @@ OFF: Files = {
     "/etc/systemd/system/aistack-deadline.timer.d/x.conf": b"[Timer]\nOnBootSec=30d\n",
     "/usr/lib/bootc/kargs.d/90.toml": b'kargs = ["systemd.mask=aistack-check.service"]\n',
     "/usr/lib/bootc/kargs.d/91.toml": b'kargs = ["systemd.mask=aistack-confirm"]\n',
+    **{f"/etc/systemd/system/{name}.target": "/dev/null" for name in ("multi-user", "boot-complete", "sysinit", "basic", "emergency")},
+    "/etc/systemd/system/default.target": f"{UNITS}/rescue.target",
+    "/etc/systemd/system/multi-user.target.wants/aistack-check.service": "/dev/null",
+    "/etc/systemd/system/service.d/10.conf": b"[Unit]\nConditionPathExists=/nowhere\n",
+    "/usr/lib/systemd/system/timer.d/10.conf": b"[Timer]\nOnBootSec=\n",
+    "/etc/systemd/system/service.d/11.conf": b"[Service]\nEnvironment=\n",
+    "/etc/systemd/system/service.d/12.conf": b'[Service]\nEnvironment="A=b" "PYTHONPATH=/opt"\n',
+    "/usr/lib/bootc/kargs.d/92.toml": b'kargs = ["systemd.unit=emergency.target"]\n',
+    "/usr/lib/bootc/kargs.d/93.toml": b'kargs = ["single"]\n',
+    "/usr/lib/bootc/kargs.d/94.toml": b'kargs = ["systemd.unit=own.target"]\n',
+    "/usr/lib/bootc/kargs.d/95.toml": b'kargs = ["systemd.mask=sysinit.target"]\n',
+    f"{NODE}/agent.py": b"",
+    f"{NODE}/gate.py": b"def look(: ...\n",
 }
 """What switches the gates off."""
 STILL_ON: Files = {
@@ -88,6 +104,13 @@ STILL_ON: Files = {
     "/etc/systemd/system/aistack-watch.timer": "/dev/null",
     "/etc/systemd/system/aistack-che.service.d/x.conf": b"[Service]\nExecStart=/bin/true\n",
     "/usr/lib/bootc/kargs.d/90.toml": b'kargs = ["systemd.mask=a.service", "rd.systemd.mask=aistack-check.service"]\n',
+    "/usr/lib/bootc/kargs.d/91.toml": b'kargs = ["single", "systemd.unit=kiosk.target", "rd.systemd.unit=emergency.target"]\n',
+    "/etc/systemd/system/kiosk.target": b"[Unit]\nBindsTo=kiosk.service\nWants=\\\n masked.service multi-user.target\n",
+    "/etc/systemd/system/masked.service": "/dev/null",
+    "/etc/systemd/system/service.d/10.conf": b"[Service]\nEnvironment=HTTPS_PROXY=http://proxy:1\nEnvironmentFile=-/etc/proxy\n",
+    "/usr/lib/systemd/system/service.d/10-timeout-abort.conf": b"[Service]\nTimeoutStopFailureMode=abort\n",
+    "/usr/lib/systemd/system/multi-user.target.wants/masked.service": "../masked.service",
+    f"{NODE}/beside.py": b"import aistack.gone\n",
 }
 """Settings of the gates, and of other units, that leave them on."""
 
@@ -102,6 +125,27 @@ def test_what_switches_the_gates_off_is_named(tmp_path: Path) -> None:
     assert f"{UNITS}/aistack-check.service does not start the gate" in finding.message
     assert "/etc/systemd/system/aistack-check.service takes the place of the unit" in finding.message
     assert "/etc/systemd/system/aistack-check.service.d/x.conf sets ExecStart" in finding.message
+
+
+@pytest.mark.parametrize("masked", ["/dev/null", b""])
+def test_what_needs_a_masked_unit_is_not_started(masked: bytes | str, tmp_path: Path) -> None:
+    needs: Files = {"/usr/lib/systemd/system/multi-.target.d/x.conf": b"[Unit]\nBindsTo=disk.mount\n"}
+    assert verdict(read(tmp_path, [healthy(), needs]))["gates"] is Outcome.YES  # what a generator may make
+    found = read(tmp_path, [healthy(), needs, {"/etc/systemd/system/disk.mount": masked}])
+    (finding,) = (one for one in verify_system(found, LOCK, {"app-web": DIGEST}) if one.name == "gates")
+    assert finding.message.endswith("multi-user.target, sysinit.target: /etc/systemd/system/disk.mount masks disk.mount")
+
+
+def test_a_lost_part_of_the_gates_program_is_named(tmp_path: Path) -> None:
+    for lost in ("agent", "gate"):
+        found = read(tmp_path / lost, [healthy(), {f"{NODE}/.wh.{lost}.py": b""}])
+        (finding,) = (one for one in verify_system(found, LOCK, {"app-web": DIGEST}) if one.name == "gates")
+        assert f"aistack.node.{lost} is not there" in finding.message
+        assert {one.name: one.outcome for one in verify_base(without_lock(found), LOCK)}["gates"] is Outcome.YES
+
+
+def without_lock(found: Filesystem) -> Filesystem:
+    return dataclasses.replace(found, entries={path: entry for path, entry in found.entries.items() if path != LOCK_PATH})
 
 
 def test_quadlets_that_run_what_is_bound_are_the_locks(tmp_path: Path) -> None:
@@ -135,6 +179,9 @@ def test_a_bound_quadlet_that_is_elsewhere_is_told_to_be_unread(tmp_path: Path) 
         ("bound-images", with_file(f"{QUADLETS}/web.container", QUADLET.replace(b"1111", b"2222"))),
         ("bound-images", without(f"{BOUND_IMAGES}/web.container")),
         *(("gates", with_file(path, content)) for path, content in OFF.items()),
+        *(("bound-images", with_file(f"{folder}/{GENERATOR}", "/dev/null")) for folder in GENERATORS),
+        ("bound-images", without(f"/usr/lib/systemd/system-generators/{GENERATOR}")),
+        ("bound-images", without("/usr/libexec/podman/quadlet")),
         ("gates", without(f"{UNITS}/aistack-check.service")),
         ("gates", without(f"{UNITS}/multi-user.target.wants/aistack-confirm.service")),
         ("gates", without(f"{UNITS}/boot-complete.target.requires/aistack-confirm.service")),
@@ -157,6 +204,14 @@ def test_a_base_is_held_to_all_but_what_a_system_image_adds(tmp_path: Path) -> N
     )
     said = {finding.name: finding.message for finding in verify_base(found, other) if finding.outcome is Outcome.NO}
     assert said == {"packages": "dash 0.5.12-12 is in the image only", "locked-kernel": f"kernels: {KERNEL}; the lock says 6.1.0"}
+
+
+def test_every_check_is_described(tmp_path: Path) -> None:
+    found = read(tmp_path, [healthy()])
+    accelerated = dataclasses.replace(LOCK, accelerator=LockedAccelerator(product="nvidia/l4", count=1, firmware=("a",)))
+    said = [*verify_system(found, accelerated, {"app-web": DIGEST}), *verify_app(found, LOCK, APP), *verify_upstream(found, THEIRS, "", "")]
+    assert {finding.name for finding in said} <= described().keys()
+    assert all(text for text, _ in described().values())
 
 
 def test_without_a_package_database_it_cannot_tell(tmp_path: Path) -> None:

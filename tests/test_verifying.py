@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import subprocess
@@ -204,6 +205,40 @@ def test_what_lies_on_the_disk_needs_no_transport(tmp_path: Path, own_store: Sto
         assert len(stated["predicate"]["passedTests"]) + len(stated["predicate"]["warnedTests"]) == len(shown["findings"]["image"])
         assert verb.snapshot(path, as_json=False) is ExitCode.OK
         assert yaml.safe_load(capsys.readouterr().out)["image"] == {"arch": "amd64"}
+
+
+@pytest.mark.parametrize("tag", ["", ":one"])
+def test_a_statement_never_takes_the_place_of_what_it_is_about(tag: str, tmp_path: Path) -> None:
+    """Nothing of the image is read before: what lies there need not even be one."""
+    for transport, file in (("oci:", "index.json"), ("dir:", "deep/blob"), ("oci-archive:", ""), ("docker-archive:", "")):
+        place = tmp_path / transport.rstrip(":")
+        path = place / file if file else place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"kept")
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(path)
+        for statement in (path, tmp_path / "link"):
+            with pytest.raises(DiagnosticError) as caught:
+                verb.verify(f"{transport}{place}{tag}", statement=statement, without_models=False, as_json=True)
+            assert (caught.value.exit_code, caught.value.diagnostics[0].rule) == (ExitCode.NO, "CLI008")
+            assert path.read_bytes() == b"kept"
+    assert list(skopeo.files(f"docker://{tmp_path}")) == []
+
+
+@pytest.mark.system
+def test_a_compressed_archive_says_how_it_is_unpacked(tmp_path: Path, own_store: Store) -> None:
+    """Whatever is in it: the form alone tells."""
+    whole, packed = tmp_path / "os.oci.tar.zst", tmp_path / "docker.tar.gz"
+    whole.write_bytes(b"\x28\xb5\x2f\xfd" + bytes(99))
+    packed.write_bytes(gzip.compress(b"no archive"))
+    for name, tool in ((str(whole), "zstd"), (f"docker-archive:{packed}", "gzip")):
+        with pytest.raises(DiagnosticError) as caught:
+            verb.verify(name, statement=None, without_models=False, as_json=True)
+        (said,) = caught.value.diagnostics
+        assert (caught.value.exit_code, f"`{tool} -d {whole if tool == 'zstd' else packed}`" in " ".join((*said.why, *said.hints))) == (
+            ExitCode.UNABLE,
+            True,
+        )
 
 
 @pytest.mark.parametrize(("name", "said"), [("localhost/os:1", "containers-storage:localhost/os:1"), (".", "name a recipe, or an image")])

@@ -23,11 +23,14 @@ COLUMNS = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """One page. `kind`: `code` rules are functions, `data` rules come from a catalog file, `message` is any other code."""
+    """One page. `kind`: `code` rules are functions, `data` rules come from a catalog file, `message` is any other code.
+
+    A `check` is one that `aistack verify` asks of images; it has no code but its name.
+    """
 
     code: str
     name: str
-    kind: Literal["code", "data", "message"]
+    kind: Literal["code", "data", "message", "check"]
     severity: Severity
     text: str
     allowable: bool = False
@@ -84,7 +87,7 @@ def page_text(page: Explanation, paint: Paint) -> str:
     facts = [f"source: {source}" for source in page.source]
     facts += [f"checked: {page.checked}"] if page.checked else []
     facts += [f"written in: {page.place}"] if page.place else []
-    if page.kind != "message":
+    if page.kind in ("code", "data"):
         can = (
             "can be accepted in a recipe's `allow:`, with a reason and an end date"
             if page.allowable
@@ -101,10 +104,24 @@ def _summary(text: str, columns: int) -> str:
     return textwrap.shorten(sentence, columns, placeholder=" …").removesuffix(".")
 
 
+def _check(name: str) -> Explanation | None:
+    """The page of a check of images; None where none has that name."""
+    from aistack.compose.verify import described
+
+    if (known := described().get(name)) is None:
+        return None
+    text = f"`aistack verify` asks it of images. The answer is yes where this holds: {known[0]}.\n"
+    text += "A no condemns the image." if known[1] else "A no is a warning, which condemns what a recipe builds alone."
+    severity = Severity.ERROR if known[1] else Severity.WARNING
+    return Explanation(code=name, name="check", kind="check", severity=severity, text=f"{text}\ndocs/images.md says how it is told.")
+
+
 def _find(wanted: str, found: tuple[Explanation, ...]) -> Explanation:
     for page in found:
         if wanted.upper() == page.code or wanted.lower() == page.name:
             return page
+    if (check := _check(wanted.lower())) is not None:
+        return check
     guess = closest(wanted, [name for page in found for name in (page.code, page.name)])
     hints = (f"did you mean `{guess}`?",) if guess else ("`aistack explain` lists all",)
     message = f"there is no rule `{wanted}`"

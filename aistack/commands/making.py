@@ -17,7 +17,7 @@ from aistack.compose import modules as module_text
 from aistack.compose.distros import debian as debian_text
 from aistack.compose.lock import Lock, LockedApp, LockedModel, identity
 from aistack.compose.plan import Step, Surroundings
-from aistack.facts import fatbin
+from aistack.facts import efi, fatbin
 from aistack.facts.files import Rendered, RenderedFile
 from aistack.facts.following import SEALED_LABEL
 from aistack.facts.pins import LockedFile, LockedRoot
@@ -301,8 +301,7 @@ class Maker:
 
     def _node_part(self, step: Step) -> tuple[layers.Layer, ...]:
         store, tools, compressor, arch = self.places.store, self._tools(step), self._compressor(step), self.lock.arch
-        packages = ("shim-signed", f"shim-helpers-{arch}-signed", f"grub-efi-{arch}-signed")
-        versions = {package.name: package.version for package in self.lock.root("tools").packages if package.name in packages}
+        versions = {package.name: package.version for package in self.lock.root("tools").packages if package.name in efi.packages(arch)}
         return (
             own_files.esp_layer(store, tools, disk.KERNEL_ARCH[arch], versions, compressor=compressor),
             own_files.node_layer(store, tools, compressor=compressor),

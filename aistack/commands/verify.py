@@ -36,9 +36,10 @@ def verify(subject: str, *, statement: Path | None, without_models: bool, as_jso
     The `statement` is a file into which the result goes as an in-toto statement too. `without_models`: a recipe's base and apps alone.
     """
     image = _image(subject)
-    if statement is not None and not image:
+    if statement is not None:
         recipe = Path(subject)
-        writing.require_other(statement, (recipe, *(lock_path(recipe, with_models=whole) for whole in (True, False))))
+        locks = (lock_path(recipe, with_models=whole) for whole in (True, False))
+        writing.require_other(statement, skopeo.files(image) if image else (recipe, *locks))
     held, images, lock, kind = _of_image(image) if image else _of_recipe(Path(subject), without_models=without_models)
     if statement is not None:
         writing.write(statement, verifying.statement(images, held, lock).encode())

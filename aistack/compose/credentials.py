@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from aistack.compose.checks.cmdline import arguments
 from aistack.compose.findings import Finding, answer, some
 from aistack.facts.filesystem import Filesystem
 
@@ -25,9 +26,17 @@ ASSIGNED = (
 )
 """A variable that is called like a secret, with a value that looks like one: letters and digits, 16 characters, of a password 8."""
 KEY = r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----(?:\s|\\n)*(?P<value>[A-Za-z0-9+/]{16})"
-FORMS = tuple(re.compile(form) for form in (IN_ADDRESS, TOKEN, BEARER, ASSIGNED, KEY))
+CREDENTIAL = (
+    r"\b(?i:set_?credential(?:_binary)?)=[\"']?(?!passwd\.)[\w.-]*(?i:token|secret|passw|passphrase|api[-_.]?key|private)[\w.-]*:"
+    r"(?P<value>[^\s\"',]{8,})"
+)
+"""A credential for units that is called like a secret, in a unit or among the kernel's arguments: systemd.exec(5), systemd(1)."""
+FORMS = tuple(re.compile(form) for form in (IN_ADDRESS, TOKEN, BEARER, ASSIGNED, KEY, CREDENTIAL))
 
+HASH = r"\$(?:[1256y]|2[abxy]|7|gy|sha1|argon2\w*)\$"
+"""How what crypt(5) makes of a password begins."""
 NONE = re.compile(
+    rf"(?!{HASH})"
     r"[$<{%`].*|[~.]{0,2}/.*|\[.*\]|@\w+@|__\w+__|\w+://.*|(?:arn|env|file|vault):.*|.*/secrets?/.*|.*\.(?:crt|json|key|p12|pem|txt)"
     r"|.*(?:change[-_]?(?:it|me|this)|default|dummy|example|insert|placeholder|redacted|replace|sample|your[-_]|12345678|([\w*])\1{4}).*"
     r"|(?:admin|demo|guest|none|null|pass|passwd|p[a@]ssw[o0]rd|root|secret|test|token|user)[-_]?\d{0,4}!?|x{3,}|[*.-]+",
@@ -64,10 +73,15 @@ ADDRESSES = re.compile(
     r"|/etc/uv/uv\.toml|.*/\.config/uv/uv\.toml"
 )
 """Where programs have the addresses of what they fetch, and of the proxies that they ask."""
+ARGUMENTS = r"/usr/lib/bootc/kargs\.d/.+|/(?:etc|usr/lib)/kernel/cmdline"
+CREDSTORE = r"/(?:etc|usr/lib|usr/local/lib)/credstore/"
+"""Where the kernel's arguments are, which every program may read on a node, and credentials for units: systemd.exec(5)."""
+CLOUD = r"/etc/cloud/cloud\.cfg(?:\.d/.+)?|/var/lib/cloud/seed/.+"
 COMMENT = re.compile(r"^[ \t]*(?:[#;]|//[ \t]*Acquire\b).*$", re.MULTILINE)
 
 KEPT: tuple[tuple[re.Pattern[str], tuple[re.Pattern[str], ...]], ...] = (
     (ENVIRONMENTS, FORMS),
+    (re.compile(f"{ARGUMENTS}|{CREDSTORE}.+"), FORMS),
     (ADDRESSES, tuple(re.compile(form) for form in (IN_ADDRESS, TOKEN))),
     *(
         (re.compile(path), (re.compile(content, re.MULTILINE),))
@@ -88,6 +102,30 @@ KEPT: tuple[tuple[re.Pattern[str], tuple[re.Pattern[str], ...]], ...] = (
                 r"\b(?:token|password|client-key-data)[\"']?:[ \t]*[\"']?(?P<value>[^\s\"',}]+)",
             ),
             (r".*/\.?huggingface/(?:token|stored_tokens)", r"\b(?P<value>hf_\w+)"),
+            (r"/etc/rancher/(?:k3s|rke2)/config\.yaml(?:\.d/.+)?", r"^[ \t]*(?:agent-)?token[\"']?:[ \t]*[\"']?(?P<value>[^\s\"'#]+)"),
+            (r"/var/lib/rancher/(?:k3s|rke2)/server/(?:agent-|node-)?token", r"(?P<value>\S+)"),
+            (
+                r"/(?:etc|usr/lib)/NetworkManager/system-connections/.+",
+                r"^[ \t]*(?:psk|pin|wep-key\d|(?:\w+-)*password)[ \t]*=[ \t]*(?P<value>\S+)",
+            ),
+            (r"/etc/netplan/.+|/(?:usr/)?lib/netplan/.+", r"\b(?:password|private-key-password)[\"']?:[ \t]*[\"']?(?P<value>[^\s\"'#,}]+)"),
+            (r"/etc/wpa_supplicant/.+", r"^[ \t]*(?:psk|password|private_key_passwd)=\"?(?P<value>[^\s\"]+)"),
+            (r"/var/lib/iwd/.+", r"^[ \t]*(?:Passphrase|PreSharedKey)[ \t]*=[ \t]*(?P<value>\S+)"),
+            (r"/etc/ppp/(?:chap|pap)-secrets", r"^[ \t]*[^\s#]\S*[ \t]+\S+[ \t]+\"?(?P<value>[^\s\"]+)"),
+            (CLOUD, r"\b(?:(?:hashed_|plain_text_)?passwd|password)[\"']?:[ \t]+[\"']?(?!R(?:ANDOM)?\b)(?P<value>[^\s\"'#,}]+)"),
+            (CLOUD, r"\bchpasswd:(?:[ \t]*\n[ \t]+.*)*?\n[ \t]+(?:- +)?[a-z_][\w.-]*:(?!R(?:ANDOM)?\b)(?P<value>[^\s:]\S*)"),
+            (r"/etc/sssd/(?:sssd\.conf|conf\.d/.+)", r"^[ \t]*ldap_default_authtok[ \t]*=[ \t]*(?P<value>\S+)"),
+            (r"/etc/(?:nslcd|ldap|pam_ldap|libnss-ldap)\.conf|/etc/ldap/ldap\.conf", r"^[ \t]*(?:root)?bindpw[ \t]+(?P<value>\S+)"),
+            (r".*/\.ngc/config", r"^[ \t]*apikey[ \t]*=[ \t]*(?P<value>\S+)"),
+            (
+                r".*/\.?rclone\.conf",
+                r"(?:^[ \t]*(?:\w*pass\w*|\w*secret\w*|\w*key)[ \t]*=[ \t]*|\"(?:access|refresh)_token\"\s*:\s*\")(?P<value>[^\s\"]+)",
+            ),
+            (r".*/\.?kaggle/kaggle\.json", r'"key"\s*:\s*"(?P<value>[^"]+)'),
+            (r".*/\.config/gh/hosts\.yml", r"\boauth_token:[ \t]*(?P<value>\S+)"),
+            (r".*/\.azure/(?:msal_token_cache|accessTokens)\.json", r'"(?:secret|accessToken|refreshToken)"\s*:\s*"(?P<value>[^"]+)'),
+            (ARGUMENTS, r"\brd\.iscsi\.(?:in\.)?password=(?P<value>[^\s\"',]+)"),
+            (rf"{CREDSTORE}(?!passwd\.)[^/]*(?i:token|secret|passw|passphrase|api[-_.]?key|private)[^/]*", r"(?P<value>\S+)"),
             (r"/etc/wireguard/.+|/etc/systemd/network/.+", r"^[ \t]*(?:PrivateKey|PresharedKey)[ \t]*=[ \t]*(?P<value>[A-Za-z0-9+/]{43}=)"),
             (r"/etc/wireguard/.*priv[^/]*", r"^(?P<value>[A-Za-z0-9+/]{43}=)$"),
             (r"/etc/munge/munge\.key|/(?:etc|var)/(?:.*/)?slurm[^/]*/(?:.*/)?(?:jwt(?:_hs256)?|slurm)\.key", r"(?P<value>[\S\s]+)"),
@@ -114,6 +152,24 @@ def kept(filesystem: Filesystem) -> Iterator[str]:
             yield f"{path} holds a password or a token"
         elif not MADE_ANEW.fullmatch(path) and any(_holds(path, content) for content in filesystem.texts_below.get(path, ())):
             yield f"{path} holds a password or a token, in a lower layer"
+
+
+ACCOUNT = re.compile(r"passwd\.(?:hashed|plaintext)-password\.(?P<name>[^/:]+)")
+SET = re.compile(r"^systemd\.set_credential(?:_binary)?=(?P<name>[^:]+):(?P<value>.+)$")
+
+
+def for_accounts(filesystem: Filesystem) -> Iterator[str]:
+    """Accounts that get a password by a credential when the system starts first: systemd.system-credentials(7)."""
+    said = [
+        (path, path.rpartition("/")[2], content.decode(errors="replace"))
+        for path, content in sorted(filesystem.texts.items())
+        if re.match(CREDSTORE, path)
+    ]
+    told = (SET.fullmatch(word.strip('"')) for word in arguments(filesystem))
+    said += [("a kernel argument", found["name"], found["value"]) for found in told if found]
+    for where, name, value in said:
+        if (account := ACCOUNT.fullmatch(name)) and not re.match(r"\s*(?:[!*]|$)", value):
+            yield f"{where} gives {account['name']} a password"
 
 
 def _holds(path: str, content: bytes) -> bool:

@@ -13,6 +13,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
+from aistack.compose.checks.systemd import DEFAULT, SHELLS, Units
 from aistack.compose.findings import Check, Exemption
 from aistack.facts import kargs
 from aistack.facts.filesystem import Filesystem
@@ -29,16 +30,19 @@ DPKG_STATUS = ("/usr/lib/sysimage/dpkg/status", "/var/lib/dpkg/status")
 INJECTED = ("/etc/hostname", "/etc/resolv.conf")
 STUB = "/run/systemd/resolve/stub-resolv.conf"
 
+FSTAB, ON_DISK = "/etc/fstab", re.compile(r"(?:/dev/|(?:PART)?(?:UUID|LABEL)=).*")
+NOT_NEEDED = ("noauto", "nofail", "x-systemd.automount")
+"""What fstab(5) calls a file system on a disk, and by which option a start does without: systemd.mount(5)."""
+
 SYSTEMD = "/usr/lib/systemd/systemd"
 INITS = re.compile(r"init|systemd")
 LOADERS = re.compile(r"modprobe|kmod|busybox.*|toybox")
 """What programs are called that init and modprobe may be links to, where there is systemd."""
-UNIT_FOLDERS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
 
 
 def wanted(path: str) -> bool:
     """The files whose contents the lints read."""
-    return path in (*ACCOUNTS, *PREPARE_ROOT, *DPKG_STATUS) or path.startswith((SYSUSERS, TMPFILES, kargs.FOLDER + "/"))
+    return path in (*ACCOUNTS, *PREPARE_ROOT, *DPKG_STATUS, FSTAB) or path.startswith((SYSUSERS, TMPFILES, kargs.FOLDER + "/"))
 
 
 def _var_run(filesystem: Filesystem) -> list[str]:
@@ -194,11 +198,33 @@ def _init(filesystem: Filesystem) -> list[str]:
             wrong.append(f"{path} is not there, or leads to nothing")
         elif filesystem.kind(end) and filesystem.kind(SYSTEMD) and not names.fullmatch(posixpath.basename(end)):
             wrong.append(f"{path} leads to {end}")
-    target = next((path for folder in UNIT_FOLDERS if filesystem.kind(path := f"{folder}/default.target")), "")
-    end = filesystem.resolved(target) if target else ""
-    if filesystem.kind(SYSTEMD) and not (filesystem.kind(end) == "file" and end.endswith(".target")):
-        wrong.append(f"{target} leads to {end}, which is no target" if target else "there is no default.target")
+    if filesystem.kind(SYSTEMD):
+        wrong += _first(filesystem, Units(filesystem=filesystem))
     return wrong
+
+
+def _first(filesystem: Filesystem, units: Units) -> Iterator[str]:
+    """Why what systemd starts first starts no system."""
+    name, path = units.first, units.file(units.first)
+    end = filesystem.resolved(path) if path else ""
+    if not path:
+        yield f"there is no {name}"
+    elif why := units.why_not(name):
+        yield why
+    elif filesystem.kind(end) != "file" or (name == DEFAULT and not end.endswith(".target")):
+        yield f"{path} leads to {end}, which is no target"
+    elif units.called(name) in SHELLS:
+        yield f"{name} is a shell, and starts no system"
+
+
+def _mounts(filesystem: Filesystem) -> list[str]:
+    """Disks without which a start ends as an emergency's shell; the root is the boot menu's to say."""
+    lines = [line.split() for line in (filesystem.text(FSTAB) or "").splitlines() if not line.lstrip().startswith("#")]
+    return [
+        f"{FSTAB}: no start without {source} on {place}"
+        for source, place, *more in (fields for fields in lines if len(fields) > 1)
+        if ON_DISK.fullmatch(source) and place.startswith("/") and place != "/" and not {*"".join(more[1:2]).split(",")} & {*NOT_NEEDED}
+    ]
 
 
 LINTS = (
@@ -234,6 +260,7 @@ OURS = (
         fatal=False,
         bootable=True,
     ),
+    Check(name="mounts", description="a start needs no disk but its own", look=_mounts, fatal=False, bootable=True),
 )
 """What we ask of a bootable image beside them."""
 

@@ -20,6 +20,9 @@ MADE_THERE = (".build", ".kube")
 """Quadlets that name no image, though they run what is in one."""
 BOUND_KINDS = (".container", ".image")
 MASK = "/dev/null"
+GENERATOR = "podman-system-generator"
+GENERATORS = tuple(f"{root}/systemd/system-generators" for root in ("/etc", "/usr/local/lib", "/usr/lib"))
+"""What makes units of quadlets, and where systemd looks for it, the first counting: systemd.generator(7)."""
 
 IMAGE = re.compile(r"^[ \t]*Image[ \t]*=[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 BY_DIGEST = re.compile(r"(\S+)@(sha256:[0-9a-f]{64})")
@@ -79,7 +82,7 @@ def held(filesystem: Filesystem, bound: Mapping[str, str | None]) -> Finding:
         elif digest not in (None, named[name]):
             problems.append(f"{name} is bound as {named[name]}, built as {digest}")
     problems += [f"{name} is bound but not in the lock" for name in sorted(named.keys() - bound.keys())]
-    problems += _strange(filesystem, named)
+    problems += [*_strange(filesystem, named), *_not_made(filesystem)]
     return answer("bound-images", not problems, f"{len(bound)} images bound by digest", some(problems))
 
 
@@ -96,6 +99,18 @@ def _strange(filesystem: Filesystem, named: Mapping[str, str]) -> Iterator[str]:
             ours = match[2] == named.get(_short(match[1])) if match else image.endswith(KINDS[1])  # the name of another quadlet
             if not ours:
                 yield f"{path} runs {image}, which the lock does not bind"
+
+
+def _not_made(filesystem: Filesystem) -> Iterator[str]:
+    """Why no quadlet of an image that has some to run becomes a unit."""
+    if not any(PLACES.fullmatch(path) and path.endswith(".container") for path in filesystem.entries):
+        return
+    path = next((path for folder in GENERATORS if filesystem.kind(path := f"{folder}/{GENERATOR}")), "")
+    end = filesystem.resolved(path) if path else ""
+    if not path:
+        yield f"no quadlet is started: there is no {GENERATOR}"
+    elif filesystem.kind(end) != "file" or not filesystem.entries[end].mode & 0o111:
+        yield f"no quadlet is started: {path} leads to {end}, which is no program"
 
 
 def _short(name: str) -> str:

@@ -15,7 +15,19 @@ NAMES = ("/etc/hostname", "/etc/hosts", "/etc/mailname")
 LOCAL = re.compile(r"localhost[46]?(\.localdomain[46]?)?|ip6-(localhost|loopback|localnet|mcastprefix|all(nodes|routers|hosts))")
 """Names that every machine has."""
 
-READ = (*OS_RELEASE, *NAMES, "/etc/resolv.conf", "/etc/machine-id", "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow")
+ALTERNATIVES = {"/etc/passwd": "/usr/lib/passwd", "/etc/group": "/usr/lib/group"}
+"""Accounts, and where nss-altfiles has those of the system, as in Fedora's bootable containers: https://github.com/aperezdc/nss-altfiles."""
+READ = (
+    *ALTERNATIVES.values(),
+    *OS_RELEASE,
+    *NAMES,
+    "/etc/resolv.conf",
+    "/etc/machine-id",
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/shadow",
+    "/etc/gshadow",
+)
 
 SET_ID: Mapping[str, str] = {
     "/usr/lib/dbus-1.0/dbus-daemon-launch-helper": "the bus, which is no root, starts services that run as others",
@@ -121,6 +133,7 @@ def _passwords(filesystem: Filesystem) -> list[str]:
             locked = NO_PASSWORD.fullmatch(password) or (not password and path == "/etc/gshadow")
             if not locked:
                 wrong.append(f"{path}: {name} {'needs no password' if not password else 'has a password'}")
+    wrong += credentials.for_accounts(filesystem)
     return wrong
 
 
@@ -162,11 +175,12 @@ def _system_owners(filesystem: Filesystem) -> list[str]:
 
 def _owners(filesystem: Filesystem) -> list[str] | str:
     known = []
-    for path in ("/etc/passwd", "/etc/group"):
-        text = filesystem.text(path)
-        if text is None:
+    for path, more in ALTERNATIVES.items():
+        texts = [text for one in (path, more) if (text := filesystem.text(one)) is not None]
+        if not texts:
             return f"there is no {path} to tell owners by"
-        known.append({int(fields[2]) for line in text.splitlines() if len(fields := line.split(":")) > 2 and NUMBER.fullmatch(fields[2])})
+        lines = (line.split(":") for text in texts for line in text.splitlines())
+        known.append({int(fields[2]) for fields in lines if len(fields) > 2 and NUMBER.fullmatch(fields[2])})
     users, groups = known
     strange = (path for path, entry in sorted(filesystem.entries.items()) if entry.uid not in users or entry.gid not in groups)
     return [f"{path} belongs to {filesystem.entries[path].uid}:{filesystem.entries[path].gid}, whom nobody knows" for path in strange]

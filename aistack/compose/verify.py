@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from packaging.utils import canonicalize_name, canonicalize_version
 
-from aistack.compose import checks, gates, lint, quadlets, tidy
+from aistack.compose import boot_programs, checks, gates, lint, quadlets, tidy
 from aistack.compose.checks import code as device_code
 from aistack.compose.checks.expected import Expected, Signed
 from aistack.compose.checks.signing import signers
@@ -37,11 +37,38 @@ def wanted(path: str) -> bool:
     """The files whose contents the checks read."""
     if path.startswith(APP + "/"):
         return path.endswith(".dist-info/RECORD")
-    return path == LOCK_PATH or quadlets.wanted(path) or lint.wanted(path) or tidy.wanted(path) or checks.wanted(path)
+    own = path == LOCK_PATH or gates.wanted(path) or boot_programs.wanted(path) or quadlets.wanted(path)
+    return own or lint.wanted(path) or tidy.wanted(path) or checks.wanted(path)
 
 
 NOTHING = Expected()
 """What an image without a lock promises."""
+IMAGE_CHECKS = (*lint.LINTS, *lint.OURS, *quadlets.CHECKS, *tidy.TIDY)
+OF_LOCK = {
+    "packages": "the packages are those of the lock, each at its version",
+    "wheels": "the wheels are those of the lock, and no file is of none",
+    "lock": "the image carries the lock that its label names",
+    "locked-kernel": "the kernel is the lock's, and the only one",
+    "gates": "the gates are started, and nothing is in their place",
+    "boot-programs": "shim and GRUB for the EFI system partition are whole, signed, and the lock's",
+    "accelerator-firmware": "the firmware that the kernel's driver asks for is there",
+    "bound-images": "the lock's images, and no others, are bound by digest and run",
+    "image": "an image that others built has the lock's digest",
+    "command": "the program that the app starts is there",
+    "no-cuda-library": "an app for an accelerator without CUDA holds no library of it",
+    device_code.NAME: "the app's libraries hold code for the accelerator",
+    device_code.BESIDE: "other libraries that hold code for the vendor hold some for the accelerator",
+    "module-signers": "every module is signed as it has to be",
+    "no-secret-settings": "no password and no token in the image's settings and its history",
+    "sbom-complete": "the bill of materials names all that is in the image",
+}
+"""Checks that need more than an image's files, each with the sentence that is true when the answer is yes."""
+
+
+def described() -> dict[str, tuple[str, bool]]:
+    """Every check by its name: the sentence that is true when the answer is yes, and whether a no condemns."""
+    found = {check.name: (check.description, check.fatal) for check in (*IMAGE_CHECKS, *checks.checks(NOTHING))}
+    return found | {name: (text, name != device_code.BESIDE) for name, text in OF_LOCK.items()}
 
 
 def verify_image(filesystem: Filesystem, *, bootable: bool, expected: Expected = NOTHING) -> tuple[Finding, ...]:
@@ -51,7 +78,7 @@ def verify_image(filesystem: Filesystem, *, bootable: bool, expected: Expected =
     have kernels, too, anywhere and as many as it likes.
     """
     kernel = bootable or bool(trees(filesystem))
-    asked = (*lint.LINTS, *lint.OURS, *quadlets.CHECKS, *tidy.TIDY, *checks.checks(expected))
+    asked = (*IMAGE_CHECKS, *checks.checks(expected))
     asked = tuple(check for check in asked if (bootable or not check.bootable) and (kernel or not check.kernel))
     found = tuple(ask(filesystem, asked, lint.EXEMPTIONS))
     return (*found, signers(filesystem, expected)) if kernel else found
@@ -122,13 +149,14 @@ def _promised(filesystem: Filesystem, lock: Lock, named: str, bound: Mapping[str
     yield from _content(filesystem, lock)
     yield _lock(filesystem, named)
     yield quadlets.held(filesystem, bound)
+    yield from boot_programs.whole(filesystem, lock)
 
 
 def _content(filesystem: Filesystem, lock: Lock) -> Iterator[Finding]:
     """What a lock promises of a base, and so of what is built on it."""
     yield _packages(filesystem, lock.root("base"))
     yield _kernel(filesystem, lock.component("kernel"))
-    yield gates.undisturbed(filesystem)
+    yield gates.undisturbed(filesystem, lock)
     if lock.accelerator and lock.accelerator.firmware:
         yield _firmware(filesystem, lock.accelerator)
 

@@ -359,6 +359,12 @@ The layout counts before every registries.conf and drop-in as long as skopeo rea
     Page(
         "ESP002", "exchange-failed", "A program on the EFI system partition could not be exchanged in one step; the old one is still there."
     ),
+    Page(
+        "ESP003",
+        "program-broken",
+        """A program for UEFI in this system's image is cut off, empty, or for another processor: firmware would find nothing to start.
+The EFI system partition keeps the programs that it has.""",
+    ),
 )
 
 

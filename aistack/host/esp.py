@@ -8,12 +8,10 @@ import shutil
 from pathlib import Path
 
 from aistack.diagnostics import unable
+from aistack.facts import efi
+from aistack.facts.efi import FOLDER, VERSIONS
 from aistack.facts.version import Scheme, key
 
-IMAGE = "/usr/lib/aistack/esp"
-FOLDER = "EFI/BOOT"
-VERSIONS = "aistack-versions"
-"""Beside the programs in an image, and at the top of the partition: a line each, package and version."""
 RENAME_EXCHANGE = 2  # renameat2(2); vfat has it since Linux 6.0
 
 
@@ -40,12 +38,18 @@ def is_older(image: Path, esp: Path) -> bool:
 def refresh(image: Path, esp: Path) -> tuple[str, ...]:
     """Bring the programs of an image (a folder) onto the mounted partition; returns the names of those that were not there already.
 
-    GRUB goes first and shim last: an older shim starts a newer GRUB, while a newer shim may refuse an older one.
+    GRUB goes first and shim last: an older shim starts a newer GRUB, while a newer shim may refuse an older one. Raises DiagnosticError
+    (exit 3), with nothing changed, where one of the image's is no program.
     """
+    programs = sorted((image / FOLDER).iterdir(), key=lambda path: (not path.name.startswith("grub"), path.name.startswith("BOOT")))
+    if broken := [f"{path.name}: {why}" for path in programs for why in efi.problems(path.name, path.read_bytes(), signed=False)]:
+        raise unable(
+            "ESP003", "program-broken", "this system's programs for UEFI are broken; the partition keeps its own", why=tuple(broken)
+        )
     for left in (esp / FOLDER).glob("*.new"):
         left.unlink()
     changed = []
-    for program in sorted((image / FOLDER).iterdir(), key=lambda path: (not path.name.startswith("grub"), path.name.startswith("BOOT"))):
+    for program in programs:
         target = esp / FOLDER / program.name
         if not target.exists() or target.read_bytes() != program.read_bytes():
             exchange(program, target)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from aistack.facts import efi
 from aistack.facts.files import RenderedFile
-from aistack.host import catalog_files, disk_layout, esp, layers, rootfs
+from aistack.host import catalog_files, disk_layout, layers, rootfs
 from aistack.host.layers import Layer
 from aistack.host.rootfs import Bind
 from aistack.host.store import Store
@@ -49,9 +50,9 @@ def esp_layer(store: Store, root: Path, arch: str, versions: Mapping[str, str], 
 
     `arch` is as the kernel spells it, `versions` are those of the packages that the programs are from.
     """
-    text = "".join(f"{package} {version}\n" for package, version in sorted(versions.items())).encode()
-    entries: list[tuple[layers.Entry, layers.Content]] = [layers.file_entry(f"{esp.IMAGE}/{esp.VERSIONS}", text)]
+    listed = layers.file_entry(f"{efi.IMAGE}/{efi.VERSIONS}", efi.versions_text(versions))
+    entries: list[tuple[layers.Entry, layers.Content]] = [listed]
     for name, source in disk_layout.efi_programs(arch).items():
         file = root / source.lstrip("/")
-        entries.append((layers.Entry(path=f"{esp.IMAGE}/{esp.FOLDER}/{name}".lstrip("/"), size=file.stat().st_size), file))
+        entries.append((layers.Entry(path=f"{efi.IMAGE}/{efi.FOLDER}/{name}".lstrip("/"), size=file.stat().st_size), file))
     return layers.write_layer(store, entries, compressor=compressor, annotations=((layers.GROUP, "esp"),))

@@ -7,6 +7,7 @@ import lzma
 import re
 import tarfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ TRANSPORTS = ("containers-storage:", "dir:", "docker://", "docker-archive:", "do
 LAYOUT, MANIFEST = "oci-layout", "manifest.json"
 """Files that an OCI layout, and an image as Docker or skopeo save it, have at their top."""
 
+PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zX": "xz"}
+"""How compressed files begin, and what unpacks them."""
+
 STORAGE = "containers-storage:"
 """podman's store keeps layers unpacked: what they were compressed to, and so the manifest's digest, is gone."""
 
@@ -32,6 +36,8 @@ def named(text: str) -> str | None:
     path = Path(text)
     if text.startswith(TRANSPORTS):
         return text
+    if path.is_file() and _packer(path) == "zstd":
+        raise oci.not_an_image(text, f"it is compressed with zstd, as no archive of an image may be; unpack it first: `zstd -d {text}`")
     if path.is_dir():
         inside = {name: (path / name).is_file() for name in (LAYOUT, MANIFEST)}
     elif path.is_file() and (names := _archived(path)) is not None:
@@ -40,6 +46,23 @@ def named(text: str) -> str | None:
         return None
     layout, manifest = ("oci:", "dir:") if path.is_dir() else ("oci-archive:", "docker-archive:")
     return f"{layout}{text}" if inside[LAYOUT] else f"{manifest}{text}" if inside[MANIFEST] else None
+
+
+def files(name: str) -> Iterator[Path]:
+    """The files on this machine that an image of that name is read from; none where it lies elsewhere, or in a store of its own."""
+    transport, _, rest = name.partition(":")
+    for place in dict.fromkeys(map(Path, (rest, rest.partition(":")[0]))):  # with a tag behind it, or without
+        if transport in ("oci", "dir") and place.is_dir():
+            yield from (path for path in place.rglob("*") if path.is_file())
+        elif transport.endswith("-archive") and place.is_file():
+            yield place
+
+
+def _packer(path: Path) -> str:
+    """The program that unpacks a compressed file; empty where it is not compressed."""
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    return next((tool for magic, tool in PACKED.items() if head.startswith(magic)), "")
 
 
 def _archived(path: Path) -> set[str] | None:
@@ -67,7 +90,9 @@ def bring(store: Store, name: str) -> str:
         if done.returncode != 0:
             why = tuple(line.partition("msg=")[2] or line for line in done.stderr.splitlines())[-process.LINES_THAT_MATTER :]
             others = _others(name)
-            hints = (f"name one of {', '.join(others)}",) if others else (f"try `skopeo inspect {name}`",)
+            hints: tuple[str, ...] = (f"name one of {', '.join(others)}",) if others else (f"try `skopeo inspect {name}`",)
+            packed = ((path, tool) for path in files(name) if name.partition(":")[0].endswith("-archive") and (tool := _packer(path)))
+            hints = tuple(f"unpack it first: `{tool} -d {path}`" for path, tool in packed) or hints
             raise unable("OCI007", "image-not-brought", f"`{name}` cannot be read as an image", why=why, hints=hints)
         manifest = digest(folder / "manifest.json")
         if (listed := _named(name)) and manifest not in listed:

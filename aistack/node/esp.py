@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from aistack.diagnostics import DiagnosticError, ExitCode
+from aistack.facts import efi
 from aistack.host import esp
 from aistack.host.probes.deployment import booted
 from aistack.host.probes.reading import inside
@@ -21,7 +22,7 @@ def main(root: Path = Path("/")) -> int:
 
     Nothing is done for a system that is not the confirmed one: what a person started that was undone passes the gates, too.
     """
-    image = inside(root, esp.IMAGE)
+    image = inside(root, efi.IMAGE)
     try:
         if not is_confirmed(root):
             print("this is not known to be the confirmed system; the EFI system partition stays as it is")

@@ -12,6 +12,7 @@ from aistack.compose.checks import (
     architecture,
     claims,
     cmdline,
+    containers,
     driver,
     indexes,
     initramfs,
@@ -21,6 +22,7 @@ from aistack.compose.checks import (
     libraries,
     packages,
     references,
+    systemd,
 )
 from aistack.compose.checks.expected import Expected
 from aistack.compose.findings import Check
@@ -34,7 +36,9 @@ TEXTS = re.compile(
 
 def wanted(path: str) -> bool:
     """The files whose contents these checks read as text."""
-    return path == initramfs.INIT or bool(TEXTS.fullmatch(path)) or cmdline.wanted(path) or references.wanted(path) or packages.wanted(path)
+    settings = bool(TEXTS.fullmatch(path)) or cmdline.wanted(path) or systemd.wanted(path)
+    settings = settings or containers.wanted(path)
+    return path == initramfs.INIT or settings or references.wanted(path) or packages.wanted(path)
 
 
 def checks(expected: Expected) -> tuple[Check, ...]:
@@ -70,6 +74,7 @@ def checks(expected: Expected) -> tuple[Check, ...]:
         ),
         *libraries.CHECKS,
         *references.CHECKS,
+        *containers.CHECKS,
         *leftovers.CHECKS,
         *packages.CHECKS,
         *layers.CHECKS,

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from fnmatch import fnmatchcase
 
-from aistack.compose.checks import drop_ins
-from aistack.compose.checks.cmdline import arguments
+from aistack.compose.checks import drop_ins, udev
+from aistack.compose.checks.cmdline import EVERYWHERE, IN_INITRAMFS, arguments, named
 from aistack.compose.checks.expected import Expected
 from aistack.compose.checks.indexes import dependencies
 from aistack.compose.checks.tree import Tree, trees
@@ -20,8 +20,6 @@ Needed = Mapping[str, frozenset[str]]
 CLASSES = ("03", "12")
 """Displays, and accelerators that show nothing; other functions of a product, such as its sound, are of other classes."""
 
-EVERYWHERE = ("modprobe.blacklist", "module_blacklist")
-IN_INITRAMFS = (*EVERYWHERE, "rd.driver.blacklist")
 SETTING_MODES = ("nouveau", "radeon", "i915", "xe", "amdgpu")
 """Drivers that take no device where the kernel is told `nomodeset`: `drm_firmware_drivers_only` in their sources."""
 TURNED_OFF = SETTING_MODES[:3]
@@ -131,7 +129,7 @@ def _loaded_first(filesystem: Filesystem, names: Iterable[str], image: Filesyste
     Of a file system that is an initramfs, these are its image's.
     """
     settings, told = drop_ins.modprobe(filesystem), arguments(image or filesystem)
-    found = _named(told, EARLY) | (drop_ins.modules_load(filesystem) - _named(told, EVERYWHERE))
+    found = named(told, EARLY) | (drop_ins.modules_load(filesystem) - named(told, EVERYWHERE))
     for name in names:
         found |= settings.loaded_before(name) | (install_lines.loaded(settings, name) or frozenset())
     return found
@@ -205,19 +203,19 @@ def kept_away(filesystem: Filesystem) -> frozenset[str]:
     """The modules that are said to get no device, by modprobe's configuration or by kernel arguments."""
     settings, told = drop_ins.modprobe(filesystem), arguments(filesystem)
     nothing = {name for name in settings.install if install_lines.loaded(settings, name) == frozenset()}
-    return settings.blacklist | _named(told, EVERYWHERE) | nothing | _unbound(settings.options, told)
+    return settings.blacklist | named(told, EVERYWHERE) | nothing | _unbound(settings.options, told)
 
 
 def _is_kept_away(name: str, filesystem: Filesystem, words: tuple[str, ...] = EVERYWHERE, image: Filesystem | None = None) -> bool:
     """Whether a module gets no device for which nobody asks for it, in a file system with the kernel arguments of its image."""
     settings, told = drop_ins.modprobe(filesystem), arguments(image or filesystem)
-    return name in settings.blacklist | _named(told, words) or _is_powerless(name, settings, told)
+    return name in settings.blacklist | named(told, words) or _is_powerless(name, settings, told)
 
 
 def _is_powerless(name: str, settings: kmod.Configuration, told: tuple[str, ...]) -> bool:
     """Whether a module gets no device even where one asks for it: nothing loads it, or loaded it takes none."""
     loaded = install_lines.loaded(settings, name)
-    return name in _named(told, ("module_blacklist",)) | _unbound(settings.options, told) or (loaded is not None and name not in loaded)
+    return name in named(told, ("module_blacklist",)) | _unbound(settings.options, told) or (loaded is not None and name not in loaded)
 
 
 def _unbound(options: Mapping[str, tuple[str, ...]], told: tuple[str, ...]) -> frozenset[str]:
@@ -236,12 +234,6 @@ def _options(told: Iterable[str], name: str) -> Iterator[str]:
     return (option for module, _, option in pairs if kmod.normal(module) == name)
 
 
-def _named(told: Iterable[str], words: tuple[str, ...]) -> frozenset[str]:
-    """The modules that kernel arguments of those names list."""
-    pairs = (argument.partition("=") for argument in told)
-    return frozenset(kmod.normal(name) for word, _, names in pairs if word in words for name in names.split(",") if name)
-
-
 def disabled(filesystem: Filesystem, expected: Expected) -> list[str]:
     """What keeps an accelerator's own driver, or what it needs, from being loaded, or from devices once it is."""
     settings, told = drop_ins.modprobe(filesystem), arguments(filesystem)
@@ -257,7 +249,7 @@ def disabled(filesystem: Filesystem, expected: Expected) -> list[str]:
         names: dict[str, frozenset[str]] = {}  # more than one driver's module may say the same name
         for called in (_names(tree, path) for path in parts):
             names |= {name: names.get(name, frozenset()) | called for name in called}
-        blacklisted = settings.blacklist | _named(told, EVERYWHERE)
+        blacklisted = settings.blacklist | named(told, EVERYWHERE)
         wrong += [f"{name} is blacklisted, and belongs to the accelerator's driver" for name in sorted(names.keys() & blacklisted)]
         wrong += [f"{name} is told to take no device (modeset)" for name in sorted(names.keys() & _unbound(settings.options, told))]
         names |= {
@@ -278,6 +270,8 @@ def disabled(filesystem: Filesystem, expected: Expected) -> list[str]:
             else:
                 wrong.append(f"{name} is never loaded: modprobe runs `{settings.command(name)}` instead")
         wrong += _none_loaded(filesystem, tree, wanted.keys(), settings, needed)
+        if not _loaded_by_name(filesystem, tree, wanted.keys(), settings, needed):
+            wrong += (why for why in udev.silenced(filesystem) if why not in wrong)
         wrong += _not_by_device(tree, wanted, expected, settings, needed)
         wrong += _not_by_name(filesystem, tree, parts, settings, needed)
     return wrong
@@ -288,11 +282,17 @@ def _none_loaded(filesystem: Filesystem, tree: Tree, wanted: Set[str], settings:
     values = {word.partition("=")[0]: word.partition("=")[2] for word in arguments(filesystem)}
     yield from (f"the kernel loads no module at all ({word})" for word in NO_MODULES if values.get(word, "0").lower() not in OFF)
     inside = [path for image in tree.images if image in filesystem.initramfs for path in filesystem.initramfs[image].modules]
-    first = _named(arguments(filesystem), EARLY) | drop_ins.modules_load(filesystem) | {module_name(path) for path in inside}
-    if drop_ins.sysctl(filesystem, LOCKED) == "1" and not any(
-        _leads(tree, wanted, install_lines.called(settings, name), needed) for name in first
-    ):
+    first = frozenset(map(module_name, inside))
+    if drop_ins.sysctl(filesystem, LOCKED) == "1" and not _loaded_by_name(filesystem, tree, wanted, settings, needed, first):
         yield f"no module can be loaded any more once settings are made ({LOCKED} in sysctl.d), and nothing loads the driver before"
+
+
+def _loaded_by_name(
+    filesystem: Filesystem, tree: Tree, wanted: Set[str], settings: kmod.Configuration, needed: Needed, more: Set[str] = frozenset()
+) -> bool:
+    """Whether a start loads one of those modules, or what needs it, without being asked by a device; `more` are loaded as well."""
+    first = named(arguments(filesystem), EARLY) | drop_ins.modules_load(filesystem) | more
+    return any(_leads(tree, wanted, install_lines.called(settings, name), needed) for name in first)
 
 
 def _not_by_device(
@@ -311,7 +311,7 @@ def _not_by_device(
 
 def _not_by_name(filesystem: Filesystem, tree: Tree, parts: Set[str], settings: kmod.Configuration, needed: Needed) -> Iterator[str]:
     """Modules that programs do not get by the name that they ask for, where nothing else loads them."""
-    first = _named(arguments(filesystem), EARLY) | drop_ins.modules_load(filesystem)
+    first = named(arguments(filesystem), EARLY) | drop_ins.modules_load(filesystem)
     for name in ASKED:
         own = {path for path in parts if kmod.normal(tree.modules[path].name) == name}
         if not own or first & {module_name(path) for path in own} or (settings.command(name) and not settings.aliased(name)):

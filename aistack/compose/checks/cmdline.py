@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from aistack.compose.render.system import LOCK_PATH
-from aistack.facts import kargs
+from aistack.facts import kargs, kmod
 from aistack.facts.filesystem import Filesystem
 
 LINES = ("/etc/kernel/cmdline", "/usr/lib/kernel/cmdline")
 GRUB = re.compile(r"/etc/default/grub(?:\.d/[^/]+\.cfg)?")
+EVERYWHERE = ("modprobe.blacklist", "module_blacklist")
+IN_INITRAMFS = (*EVERYWHERE, "rd.driver.blacklist")
+"""Arguments that keep modules from being loaded for devices: kernel-parameters, modprobe(8), dracut.cmdline(7)."""
 VARIABLE = re.compile(r"\s*(?:export\s+)?(GRUB_CMDLINE_LINUX(?:_DEFAULT)?)(\+?)=(.*)")
 
 
@@ -32,6 +35,17 @@ def arguments(filesystem: Filesystem) -> tuple[str, ...]:
     line = next((text for path in LINES if (text := filesystem.text(path)) is not None), "")
     words = (word for text in line.splitlines() if not text.startswith("#") for word in kargs.split(text))
     return (*own, *words, *_of_grub(filesystem))
+
+
+def named(told: Iterable[str], words: tuple[str, ...]) -> frozenset[str]:
+    """The modules that arguments of those names list."""
+    pairs = (argument.partition("=") for argument in told)
+    return frozenset(kmod.normal(name) for word, _, names in pairs if word in words for name in names.split(",") if name)
+
+
+def last(told: Iterable[str], word: str) -> str | None:
+    """What the last argument of that name says; None where there is none."""
+    return next((said.partition("=")[2] for said in reversed(tuple(told)) if said.partition("=")[:2] == (word, "=")), None)
 
 
 def _of_bootc(filesystem: Filesystem) -> Iterator[str]:

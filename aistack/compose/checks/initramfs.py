@@ -6,26 +6,38 @@ What is in a file system of its own inside is not read: of such an initramfs it 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from functools import partial
 
-from aistack.compose.checks.cmdline import arguments
+from aistack.compose.checks import drop_ins
+from aistack.compose.checks.cmdline import IN_INITRAMFS, arguments, last, named
 from aistack.compose.checks.indexes import stale
 from aistack.compose.checks.libraries import lacking
+from aistack.compose.checks.systemd import RESCUE, SHELLS, Units
 from aistack.compose.checks.tree import NO_KERNEL, Tree, folder_inside, tree, trees
 from aistack.compose.findings import Check, some
+from aistack.compose.render.system import LOCK_PATH
 from aistack.facts import kmod
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.kernel_files import MODULE_FOLDER, initramfs_places, module_name
 
-INIT, OTHER_INIT = "/init", "rdinit="
-"""What the kernel starts, and the argument that names another: https://docs.kernel.org/admin-guide/kernel-parameters.html."""
+INIT, OTHER_INIT, OTHER_SYSTEM = "/init", "rdinit", "init"
+"""What the kernel starts, and the arguments that name another, and another program of the system's own to start behind it:
+https://docs.kernel.org/admin-guide/kernel-parameters.html."""
+INITS = re.compile(r".*init.*|systemd")
+"""What programs are called that may be the first of a system with systemd."""
+OTHER_UNIT = "rd.systemd.unit"
+STOPS, STOPS_DEBIAN, DEBIAN = ("rd.break", "rdbreak", "rd.emergency", "rd.rescue"), ("break",), "/scripts/functions"
+"""Arguments that stop an initramfs for a shell: dracut.cmdline(7), systemd(1), and initramfs-tools(7), whose file it is."""
 SCRIPT = "#!"
+SYSTEMD = "/usr/lib/systemd/systemd"
 FINDERS = re.compile(r".*/(?:ostree-prepare-root|bootc/initramfs-setup|bootc-initramfs-setup|composefs-setup-root)")
 """What makes the root of a disk's deployment: OSTree's program, bootc's and composefs's."""
 DISKS = frozenset({"virtio_blk", "nvme", "sd_mod", "mmc_block", "xen_blkfront", "dasd_mod", "nbd"})
 ROOTS = frozenset({"ext4", "xfs", "btrfs", "f2fs", "bcachefs", "zfs"})
 """Drivers of disks, and of the file systems on them that are a system's root."""
+USUAL, OURS = frozenset({"virtio_blk", "nvme", "sd_mod"}), frozenset({"ext4"})
+"""Those that nearly all disks need, and that of the root on disks that we lay out."""
 OTHER_ROOTS = frozenset({"nfs", "9p", "virtiofs", "squashfs", "erofs"})
 """Drivers of file systems that others than disks may have."""
 
@@ -58,8 +70,8 @@ def _start(filesystem: Filesystem, outside: Tree, file: str, inside: Filesystem)
     """What an initramfs lacks to start a system, where it is its kernel's own; one that only has its modules may be a part of it."""
     if inside.unread or file not in {*outside.files, *map(filesystem.resolved, initramfs_places(outside.folder))}:
         return
-    others = [word.removeprefix(OTHER_INIT) for word in arguments(filesystem) if word.startswith(OTHER_INIT)]
-    yield from _not_run(inside, (INIT, *others)[-1])
+    yield from _not_run(inside, last(arguments(filesystem), OTHER_INIT) or INIT)
+    yield from _told_otherwise(filesystem, inside)
     deployed = filesystem.kind("/sysroot") == "directory" and filesystem.kind("/ostree") == "link"
     if deployed:
         finders = [path for path in sorted(inside.entries) if FINDERS.fullmatch(path)]
@@ -69,12 +81,47 @@ def _start(filesystem: Filesystem, outside: Tree, file: str, inside: Filesystem)
             yield "nothing in it makes a root of what OSTree deploys (ostree-prepare-root)"
     built_in = kmod.built_in(filesystem.texts.get(f"{outside.folder}/modules.builtin.modinfo", b""))
     known = built_in | {module_name(path) for path in inside.modules}
+    yield from _blacklisted(filesystem, inside, built_in)
     if outside.modules and built_in and deployed:
         for what, drivers in (("disks", DISKS), ("file systems", ROOTS)):
             if not known & drivers:
                 yield f"no driver of {what} is inside or built into the kernel, as {' or '.join(sorted(drivers))}"
     elif outside.modules and built_in and not inside.modules and not known & (DISKS | ROOTS | OTHER_ROOTS):
         yield "no module is inside, and no driver of disks or of their file systems is built into the kernel"
+
+
+def _told_otherwise(filesystem: Filesystem, inside: Filesystem) -> Iterator[str]:
+    """Kernel arguments by which it starts something else than the system."""
+    told = arguments(filesystem)
+    stops = (*STOPS, *(STOPS_DEBIAN if inside.kind(DEBIAN) else ()))
+    yield from (f"the kernel's arguments stop it for a shell ({word})" for word in told if word.partition("=")[0] in stops)
+    units = Units(filesystem=inside)
+    if unit := last(told, OTHER_UNIT):
+        if units.called(unit) in SHELLS:
+            yield f"the kernel's arguments have it start a shell ({OTHER_UNIT}={unit})"
+        elif units.file(RESCUE) and not units.file(unit):
+            yield f"the kernel's arguments have it start {unit}, which is not inside"
+    if program := last(told, OTHER_SYSTEM):
+        end = filesystem.resolved(program)
+        if filesystem.kind(end) != "file":
+            yield f"the kernel's arguments have it start {program}, which leads to no file"
+        elif not filesystem.entries[end].mode & 0o111:
+            yield f"the kernel's arguments have it start {program}, which may not be executed"
+        elif filesystem.kind(SYSTEMD) and not INITS.fullmatch(end.rpartition("/")[2]):
+            yield f"the kernel's arguments have it start {end}, which is no init"
+
+
+def _blacklisted(filesystem: Filesystem, inside: Filesystem, built_in: Set[str]) -> Iterator[str]:
+    """Drivers without which no disk is seen, or no root mounted, that are inside and kept from being loaded.
+
+    A file system's is asked for by name, which `module_blacklist` alone refuses.
+    """
+    told, there = arguments(filesystem), frozenset(map(module_name, inside.modules))
+    roots = OURS if LOCK_PATH in filesystem.entries else ROOTS
+    by_device = named(told, IN_INITRAMFS) | drop_ins.modprobe(inside).blacklist
+    for what, drivers, off in (("disks", USUAL, by_device), ("file systems", roots, named(told, ("module_blacklist",)))):
+        if (lost := there & drivers & off) and not (built_in | there - off) & drivers:
+            yield f"blacklisted: {', '.join(sorted(lost))}; no other usual driver of {what} is inside or built into the kernel"
 
 
 def _not_run(inside: Filesystem, program: str) -> Iterator[str]:

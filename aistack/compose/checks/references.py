@@ -29,6 +29,12 @@ PROGRAM = re.compile(r'\b(?:RUN(?:\{program\})?\+?:?=|PROGRAM[=!]?=|IMPORT\{prog
 TEST = re.compile(r'\bTEST(?:\{[0-7]+\})?=="([^"]+)"')
 UDEV_PATH = ("/usr/lib/udev", "/lib/udev")
 
+CDI_FILE = (".json", ".yaml")
+CDI_VERSION, CDI_KIND = (
+    re.compile(r"(?:0\.[1-9]\d*|1\.\d+)\.\d+"),
+    re.compile(r"[A-Za-z](?:[\w.-]*[A-Za-z0-9])?/[A-Za-z](?:[\w-]*[A-Za-z0-9])?"),
+)
+"""What names specifications, which versions there are, and what a kind of devices is called: a vendor and a class."""
 CDI = ("/etc/cdi/", "/usr/share/cdi/", "/usr/lib/cdi/", "/var/run/cdi/", "/run/cdi/")
 MADE = ("/dev/", "/proc/", "/run/", "/sys/", "/tmp/", "/var/")
 """Folders that are filled when a machine runs."""
@@ -132,14 +138,27 @@ def _places(filesystem: Filesystem, path: str, folders: Iterable[str]) -> list[s
 
 def _cdi(filesystem: Filesystem) -> list[str]:
     wrong = []
-    for path in sorted(path for path in filesystem.texts if path.startswith(CDI)):
+    for path in sorted(path for path in filesystem.texts if path.startswith(CDI) and path.endswith(CDI_FILE)):
         try:
-            named = sorted(set(_host_paths(yaml.safe_load(filesystem.text(path) or ""))))
+            specification = yaml.safe_load(filesystem.text(path) or "")
+            named = sorted(set(_host_paths(specification)))
         except (yaml.YAMLError, AttributeError, TypeError, ValueError, RecursionError) as error:
             wrong.append(f"{path} is no specification of CDI: {' '.join(str(error).split())}")
             continue
+        wrong += (f"{path} {problem}, and is not read" for problem in _refused(specification))
         wrong += [f"{path} lends {file}, which is not there" for file in named if not _exists(filesystem, file, ())]
     return wrong
+
+
+def _refused(specification: Mapping[str, Any]) -> Iterator[str]:
+    """What of a specification's own words makes every program refuse the whole."""
+    version, kind, devices = (specification.get(key) for key in ("cdiVersion", "kind", "devices"))
+    if not CDI_VERSION.fullmatch(str(version)):
+        yield f"says the version {version} (cdiVersion)"
+    if not CDI_KIND.fullmatch(str(kind)):
+        yield f"says the kind {kind}"
+    if not devices or not all(device.get("name") for device in devices):
+        yield "names no device" if not devices else "has a device without a name"
 
 
 def _host_paths(specification: Any) -> Iterator[str]:

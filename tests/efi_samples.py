@@ -1,0 +1,21 @@
+"""Programs for UEFI made by hand: headers, one section, and a table of signatures."""
+
+from __future__ import annotations
+
+import struct
+
+SECTION_AT, SIZE = 0x200, 64
+
+
+def program(text: str = "", *, machine: int = 0x8664, signed: bool = True) -> bytes:
+    """A program of that text, for a processor as PE numbers them."""
+    body = text.encode().ljust(SIZE, b"\0")
+    end = SECTION_AT + len(body)
+    directories = bytearray(16 * 8)
+    if signed:
+        struct.pack_into("<II", directories, 4 * 8, end, 16)
+    header = struct.pack("<4sHHIIIHH", b"PE\0\0", machine, 1, 0, 0, 0, 112 + len(directories), 0)
+    optional = struct.pack("<H106xI", 0x20B, 16) + directories
+    section = struct.pack("<8sIIII16x", b".text", len(body), 0x1000, len(body), SECTION_AT)
+    start = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40)
+    return (start + header + optional + section).ljust(SECTION_AT, b"\0") + body + (b"signature".ljust(16, b"\0") if signed else b"")
