@@ -9,7 +9,7 @@ from random import Random
 import elf_samples
 from images_read import Files
 from kernel_samples import LOADER
-from mutations import Base
+from module_mutations import Base
 
 from aistack.host.layers import Entry
 

@@ -16,7 +16,8 @@ import elf_samples
 import pytest
 from images_read import DIGEST, LOCK, Files, healthy, read
 from kernel_samples import DRIVER, LIBRARIES, NAMES, driver, program
-from mutations import KINDS, Base, Kind, other_digest
+from module_mutations import Base, Kind
+from mutations import KINDS, other_digest
 from neighbours import NEIGHBOURS, Neighbour
 
 from aistack.commands import verifying
