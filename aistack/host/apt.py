@@ -14,7 +14,6 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, unable
@@ -395,7 +394,7 @@ def fetch(
     if helper is None:
         raise unable("HOST001", "tool-missing", "`apt-helper` is not installed", hints=("apt-get install apt",))
     apt = isolated(store, root.archives, root.arch, environment=environment)
-    with _batches(store) as folder:
+    with store.scratch() as folder:
         for start in range(0, len(absent), BATCH):
             batch = absent[start : start + BATCH]
             argv = [str(helper), "-q", "download-file"]
@@ -408,12 +407,6 @@ def fetch(
                     raise _fetch_failed(package, done.stdout + done.stderr, apt)
                 store.adopt(file, package.sha256)
                 advance(package.size)
-
-
-@contextmanager
-def _batches(store: Store) -> Iterator[Path]:
-    with store.scratch() as folder:
-        yield folder
 
 
 def _address(package: LockedPackage, apt: Apt) -> str:
