@@ -57,6 +57,12 @@ def test_sources_that_exclude_a_kernel_are_heard(said: str, name: str) -> None:
     assert modules.errors(said) == (f"{name} says itself that it is not for this kernel (BUILD_EXCLUSIVE in its dkms.conf)",)
 
 
+def test_what_nvidias_own_build_refuses_is_heard_and_a_broken_compiler_is_no_verdict() -> None:
+    said = "The kernel you are installing for is a PREEMPT_RT kernel!\n\n*** {} sanity check. Bailing out! ***\nmake: *** Error 1\n"
+    assert modules.errors(said.format("Failed PREEMPT_RT")) == ("Failed PREEMPT_RT sanity check",)
+    assert modules.errors(said.format("Failed CC")) == ()
+
+
 def test_the_linker_of_modules_is_heard() -> None:
     said = (
         "ERROR: modpost: GPL-incompatible module nvidia.ko uses GPL-only symbol '__rcu_read_lock'\nERROR: modpost: \"x\" [y.ko] undefined!"

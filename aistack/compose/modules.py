@@ -26,6 +26,8 @@ _ERROR = re.compile(r"^(?:[^\s:]*/)?(?P<file>[\w.+-]+):(?P<line>\d+):(?:\d+:)? (
 _MODPOST = re.compile(r"^(?:ERROR: modpost: |ERROR: )(?P<said>.+)$")
 _EXCLUDED = re.compile(r"\bfor module (?P<name>\S+) includes a BUILD_EXCLUSIVE directive")
 """DKMS 3.2 begins a line with it; 3.0 and 2.8, of Debian 12 and 11, name the file before, and the module without its version."""
+_REFUSED = re.compile(r"^\*\*\* (?P<said>Failed (?:PREEMPT_RT|Xen|DOM0|vGPU on KVM) sanity check)\b")
+"""What NVIDIA's own build says of a kernel for which it is not made, where no dkms.conf said so before."""
 MOST = 5
 
 
@@ -88,3 +90,5 @@ def _errors(log: str) -> Iterator[str]:
             yield match["said"]
         elif match := _EXCLUDED.search(line):
             yield f"{match['name']} says itself that it is not for this kernel (BUILD_EXCLUSIVE in its dkms.conf)"
+        elif match := _REFUSED.match(line):
+            yield match["said"]
