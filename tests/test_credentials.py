@@ -373,3 +373,16 @@ def test_commands_of_the_history_are_read(command: str, secret: bool) -> None:
 
 def test_nothing_is_no_secret() -> None:
     assert list(credentials.kept(Filesystem(entries={}, texts={}))) == []
+
+
+def test_long_files_without_a_secret_are_read_to_their_end() -> None:
+    lines = (
+        "chpasswd:",
+        *("    - expire  ",) * 2000,
+        "    password =   ",
+        *("token token-token_token   ",) * 2000,
+        "set_credential=" + "a-token" * 2000,
+    )
+    text = "\n".join(lines)
+    forms = {form for _, kept in credentials.KEPT for form in kept}
+    assert [form.pattern for form in forms if (found := form.search(text)) and not found["value"]] == []

@@ -113,7 +113,10 @@ KEPT: tuple[tuple[re.Pattern[str], tuple[re.Pattern[str], ...]], ...] = (
             (r"/var/lib/iwd/.+", r"^[ \t]*(?:Passphrase|PreSharedKey)[ \t]*=[ \t]*(?P<value>\S+)"),
             (r"/etc/ppp/(?:chap|pap)-secrets", r"^[ \t]*[^\s#]\S*[ \t]+\S+[ \t]+\"?(?P<value>[^\s\"]+)"),
             (CLOUD, r"\b(?:(?:hashed_|plain_text_)?passwd|password)[\"']?:[ \t]+[\"']?(?!R(?:ANDOM)?\b)(?P<value>[^\s\"'#,}]+)"),
-            (CLOUD, r"\bchpasswd:(?:[ \t]*\n[ \t]+.*)*?\n[ \t]+(?:- +)?[a-z_][\w.-]*:(?!R(?:ANDOM)?\b)(?P<value>[^\s:]\S*)"),
+            (
+                CLOUD,
+                r"\bchpasswd:[ \t]*\n(?:[ \t]+\S.*\n|[ \t]*\n)*?[ \t]+(?:- +)?[a-z_][\w.-]*:(?!R(?:ANDOM)?\b)(?P<value>[^\s:]\S*)",
+            ),
             (r"/etc/sssd/(?:sssd\.conf|conf\.d/.+)", r"^[ \t]*ldap_default_authtok[ \t]*=[ \t]*(?P<value>\S+)"),
             (r"/etc/(?:nslcd|ldap|pam_ldap|libnss-ldap)\.conf|/etc/ldap/ldap\.conf", r"^[ \t]*(?:root)?bindpw[ \t]+(?P<value>\S+)"),
             (r".*/\.ngc/config", r"^[ \t]*apikey[ \t]*=[ \t]*(?P<value>\S+)"),
