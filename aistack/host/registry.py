@@ -199,7 +199,7 @@ def words(stderr: str) -> str:
 def refused(reference: str, said: str, *, taking: bool = False) -> DiagnosticError:
     """The error for what skopeo says: it has one exit code for everything, so its words decide."""
     host, why = reference.partition("/")[0], (said[: process.MOST_OF_A_LINE],)
-    said = re.sub(r"https?://[^\s\"]+", "", said)  # an upload's address is full of random letters and digits
+    said = re.sub(r"https?://[^\s\"]+|\b[0-9a-f]{12,}\b", "", said)  # an upload's address, or a digest, may hold any number
     if re.search(r"x509|tls:|certificate|HTTP response to HTTPS client", said):
         hints = (
             f"put the registry's CA into /etc/containers/certs.d/{host}/ca.crt; a node has the credential aistack.registry-ca for it",
