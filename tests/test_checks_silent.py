@@ -280,6 +280,11 @@ HARMLESS: list[tuple[str, str, Files]] = [
         },
     ),
     (
+        "a class of devices with a dot, and a number for a name",
+        "cdi-files",
+        {CDI: b"cdiVersion: 1.1.0\nkind: example.com/a.b\ndevices: [{name: 0}]\n"},
+    ),
+    (
         "a link to headers that are not there",
         "no-build-tools",
         {f"{FOLDER}/build": "/usr/src/linux-headers", "/usr/bin/gcc-ranlib": b"", "/usr/bin/cccheck": b""},

@@ -258,6 +258,7 @@ def test_arguments_with_which_an_initramfs_starts_no_system_are_named(words: str
         ("module_blacklist=nvme,sd_mod", at("modules.builtin.modinfo", b"virtio_blk.license=GPL\0")),
         ("init=/bin/bash init=/sbin/init rd.systemd.unit=rescue.target rd.systemd.unit=own.target", {}),
         ("init=/usr/sbin/own-init", {}),
+        ("rd.shell=0 rd.emergency=poweroff", {}),  # what is done instead of a shell
         ("systemd.unit=rescue.target rescue break=mount rd.break.is.no=1 emergency", {}),  # the system's own affair
     ],
 )

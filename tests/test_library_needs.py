@@ -159,6 +159,25 @@ def test_a_loader_looks_of_itself_where_its_c_library_lies(home: str, folder: st
     assert judged(base, tmp_path, libc, files)["library-needs"].outcome is Outcome.YES
 
 
+def test_another_c_librarys_loader_beside_glibc_looks_in_its_own_folders(base: Filesystem, tmp_path: Path) -> None:
+    folder, loader = "/usr/lib/x86_64-linux-musl", "/usr/lib/ld-musl-x86_64.so.1"
+    files: Files = {
+        f"{folder}/libc.so": elf_samples.binary(),
+        loader: elf_samples.binary(),
+        "/usr/bin/tool": elf_samples.binary(needed=["libc.so"], interpreter=loader),
+    }
+    libc: Files = {f"{LIBRARIES}/libc-2.31.so": elf_samples.binary(soname="libc.so.6")}
+    assert judged(base, tmp_path, libc, files)["library-needs"].outcome is Outcome.YES
+
+
+def test_a_cache_whose_names_never_end_takes_no_more_memory_than_paths() -> None:
+    count, head = 50, struct.calcsize(loader_cache.HEADER)
+    start = head + count * struct.calcsize(loader_cache.ENTRY)
+    entries = b"".join(struct.pack(loader_cache.ENTRY, 0, start, start, 0, 0) for _ in range(count))
+    data = struct.pack(loader_cache.HEADER, loader_cache.MAGIC, count, 0) + entries + b"a" * 10_000 + b"\0"
+    assert loader_cache.places(data) == {}
+
+
 @pytest.mark.system
 def test_a_cache_is_read_as_ldconfig_reads_it() -> None:
     file = Path("/etc/ld.so.cache")

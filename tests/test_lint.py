@@ -196,9 +196,9 @@ def test_what_need_not_be_a_fault_is_none(tmp_path: Path) -> None:
     assert wrong == {"var-tmpfiles"}  # a file below /var, though an empty one that tmpfiles.d makes
 
 
-@pytest.mark.parametrize("mark", ["*", "!", "!!", "!*", "!locked", "!unset", "*LOCK*", "*NP*", "x"])
+@pytest.mark.parametrize("mark", ["*", "!", "!!", "!*", "!locked", "!unset", "*LOCK*", "*NP*", "!unprovisioned", "x"])
 def test_what_no_password_becomes_is_none(mark: str, tmp_path: Path) -> None:
-    """As distributions write it: Amazon Linux has `*LOCK*`."""
+    """As distributions write it: Amazon Linux has `*LOCK*`, systemd-sysusers `!unprovisioned`."""
     files: Files = {"/etc/shadow": owned(f"root:{mark}:18262:0:99999:7:::\n".encode(), mode=0o640)}
     assert findings(tmp_path, files)["no-password"].outcome is Outcome.YES
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tools_needed import needs
 
-from aistack.facts.version import Scheme, VersionFormatError, key, newest_first, parse_range
+from aistack.facts.version import Scheme, VersionFormatError, in_numbers, key, newest_first, parse_range
 
 debian_text = st.from_regex(r"\A[0-9][0-9a-c.+~]{0,5}(-[0-9a-c.+~]{1,3})?\Z")
 numbers = st.lists(st.integers(0, 12), min_size=1, max_size=4)
@@ -98,3 +98,9 @@ def test_ranges_agree_with_the_order(version: list[int], bound: list[int], opera
 def test_not_a_range(text: str, scheme: Scheme) -> None:
     with pytest.raises(VersionFormatError):
         parse_range(text, scheme)
+
+
+def test_texts_with_numbers_sort_by_these_however_long_they_are() -> None:
+    rising = ["6.1.0-50", "6.1.0-056", "6.12.9", "6.12.118+deb13", "6.12.118-rt", f"6.{'9' * 5000}"]
+    rising.reverse()
+    assert sorted(rising, key=in_numbers) == rising[::-1]

@@ -39,7 +39,7 @@ NONE = re.compile(
     rf"(?!{HASH})"
     r"[$<{%`].*|[~.]{0,2}/.*|\[.*\]|@\w+@|__\w+__|\w+://.*|(?:arn|env|file|vault):.*|.*/secrets?/.*|.*\.(?:crt|json|key|p12|pem|txt)"
     r"|.*(?:change[-_]?(?:it|me|this)|default|dummy|example|insert|placeholder|redacted|replace|sample|your[-_]|12345678|([\w*])\1{4}).*"
-    r"|(?:admin|demo|guest|none|null|pass|passwd|p[a@]ssw[o0]rd|root|secret|test|token|user)[-_]?\d{0,4}!?|x{3,}|[*.-]+",
+    r"|(?:admin|demo|guest|none|null|pass|passwd|p[a@]ssw[o0]rd|root|secret|test|token|user)[-_]?\d{0,4}!?|x{3,}|[!*.-]+",
     re.IGNORECASE,
 )
 """What stands in a secret's place and is none: a variable or a template, a path or an address, and words that everybody writes there."""
@@ -122,7 +122,7 @@ KEPT: tuple[tuple[re.Pattern[str], tuple[re.Pattern[str], ...]], ...] = (
             (r".*/\.ngc/config", r"^[ \t]*apikey[ \t]*=[ \t]*(?P<value>\S+)"),
             (
                 r".*/\.?rclone\.conf",
-                r"(?:^[ \t]*(?:\w*pass\w*|\w*secret\w*|\w*key)[ \t]*=[ \t]*|\"(?:access|refresh)_token\"\s*:\s*\")(?P<value>[^\s\"]+)",
+                r"(?:^[ \t]*(?!ask_)\w*(?:pass\w*|secret\w*|key)[ \t]*=[ \t]*|\"(?:access|refresh)_token\"\s*:\s*\")(?P<value>[^\s\"]+)",
             ),
             (r".*/\.?kaggle/kaggle\.json", r'"key"\s*:\s*"(?P<value>[^"]+)'),
             (r".*/\.config/gh/hosts\.yml", r"\boauth_token:[ \t]*(?P<value>\S+)"),

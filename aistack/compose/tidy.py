@@ -47,8 +47,8 @@ SECRETS = re.compile(
     r"/etc/ssh/ssh_host_\w+_key(\.pub)?|/.*/dkms/mok\.(?:key|priv)|/var/lib/systemd/(random-seed|credential\.secret)|/boot/.*/random-seed"
     r"|/.*/\.gnupg/(?:private-keys-v1\.d/.+|secring\.gpg)|/etc/krb5\.keytab"
 )
-NO_PASSWORD = re.compile(r"x|[!*](?![!*]*(?:\$.*|_[./0-9A-Za-z]{19}|[./0-9A-Za-z]{13})$).*")
-"""What no password becomes, as `*`, `!!`, `!locked` or `*LOCK*`: crypt(5). A hash behind the mark is that of an account that is locked."""
+NO_PASSWORD = re.compile(r"x|[!*](?![!*]*(?:\$.*|_[./0-9A-Za-z]{19}|(?=.*[./0-9A-Z])[./0-9A-Za-z]{13})$).*")
+"""What no password becomes, as `*`, `!!`, `!unprovisioned` or `*LOCK*`: crypt(5). A hash behind the mark is a locked account's."""
 NUMBER = re.compile("[0-9]{1,10}")
 PROGRAM = re.compile(r"(?:/usr(?:/local)?)?/s?bin/[^/]+|(?:/usr)?/lib/systemd/[^/]+")
 PASSED = re.compile(

@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 
 MAGIC = b"glibc-ld.so.cache1.1"
+LONGEST = 4096
+"""Bytes of a path, with the one that ends it: PATH_MAX."""
 HEADER, ENTRY = "<20sII20x", "<iIIIQ"
 
 
@@ -27,5 +29,5 @@ def places(data: bytes) -> dict[str, tuple[str, ...]]:
 
 
 def _text(data: bytes, place: int) -> str:
-    end = data.find(b"\0", place)
+    end = data.find(b"\0", place, place + LONGEST)
     return data[place:end].decode(errors="replace") if 0 <= place < end else ""

@@ -154,9 +154,10 @@ def agree(one: str, other: str) -> bool | None:
     return True if len(left) == len(right) else None
 
 
-def in_numbers(text: str) -> list[str | int]:
+def in_numbers(text: str) -> list[tuple[int, str]]:
     """What sorts as versions of no scheme do: the numbers of a text as numbers, what stands between them as text."""
-    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", text))]
+    parts = [part.lstrip("0") if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", text))]
+    return [(len(part) if place % 2 else 0, part) for place, part in enumerate(parts)]
 
 
 def newest_first(versions: Iterable[str], scheme: Scheme) -> tuple[str, ...]:

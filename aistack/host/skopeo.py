@@ -60,8 +60,11 @@ def files(name: str) -> Iterator[Path]:
 
 def _packer(path: Path) -> str:
     """The program that unpacks a compressed file; empty where it is not compressed."""
-    with path.open("rb") as stream:
-        head = stream.read(4)
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(4)
+    except OSError:  # whoever reads on tells it
+        return ""
     return next((tool for magic, tool in PACKED.items() if head.startswith(magic)), "")
 
 

@@ -27,8 +27,10 @@ https://docs.kernel.org/admin-guide/kernel-parameters.html."""
 INITS = re.compile(r".*init.*|systemd")
 """What programs are called that may be the first of a system with systemd."""
 OTHER_UNIT = "rd.systemd.unit"
-STOPS, STOPS_DEBIAN, DEBIAN = ("rd.break", "rdbreak", "rd.emergency", "rd.rescue"), ("break",), "/scripts/functions"
-"""Arguments that stop an initramfs for a shell: dracut.cmdline(7), systemd(1), and initramfs-tools(7), whose file it is."""
+STOPS, STOPS_DEBIAN, DEBIAN = ("rd.break", "rdbreak"), ("break",), "/scripts/functions"
+"""Arguments, with a value or none, that stop an initramfs for a shell: dracut.cmdline(7), and initramfs-tools(7), whose file it is."""
+RESCUES = ("rd.emergency", "rd.rescue")
+"""The same of systemd(1); with a value the first says what dracut does instead of a shell."""
 SCRIPT = "#!"
 SYSTEMD = "/usr/lib/systemd/systemd"
 FINDERS = re.compile(r".*/(?:ostree-prepare-root|bootc/initramfs-setup|bootc-initramfs-setup|composefs-setup-root)")
@@ -94,7 +96,9 @@ def _told_otherwise(filesystem: Filesystem, inside: Filesystem) -> Iterator[str]
     """Kernel arguments by which it starts something else than the system."""
     told = arguments(filesystem)
     stops = (*STOPS, *(STOPS_DEBIAN if inside.kind(DEBIAN) else ()))
-    yield from (f"the kernel's arguments stop it for a shell ({word})" for word in told if word.partition("=")[0] in stops)
+    yield from (
+        f"the kernel's arguments stop it for a shell ({word})" for word in told if word in RESCUES or word.partition("=")[0] in stops
+    )
     units = Units(filesystem=inside)
     if unit := last(told, OTHER_UNIT):
         if units.called(unit) in SHELLS:

@@ -26,7 +26,7 @@ DEFAULT = ("/lib", "/usr/lib", "/lib64", "/usr/lib64", "/lib32", "/usr/lib32", "
 """Where loaders look of themselves, in one distribution or another; `/usr/local/lib` is musl's."""
 HWCAPS = re.compile(r".*/glibc-hwcaps/[^/]+")
 MULTIARCH = re.compile(r"(?:/usr)?/lib/\w+-linux-(?:gnu|musl)\w*|" + HWCAPS.pattern)
-GLIBC = "libc.so.6"
+GLIBC, MUSL = "libc.so.6", re.compile(r"/ld-musl-|-linux-musl")
 HOME = re.compile(r"(?:/usr)?/(?P<name>lib(?:64|32|x32)?(?:/\w+-linux-gnu\w*)?)")
 """Where a distribution has glibc."""
 LDCONFIG, UNITS = "ldconfig.service", ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
@@ -61,6 +61,7 @@ def _needs(filesystem: Filesystem) -> list[str] | str:
         kind = (binary.machine, binary.bits)
         if kind not in loaders:
             loaders[kind] = {filesystem.resolved(folder) for folder in _built_in(filesystem, *kind)}
+        builtin = searched if MUSL.search(binary.interpreter or here) else loaders[kind]
         strict, may_be_told = bool(binary.interpreter) or here in searched, bool(binary.interpreter) and here not in searched
         if binary.interpreter and not filesystem.kind(filesystem.resolved(binary.interpreter)):
             wrong.append(f"{path} asks for the loader {binary.interpreter}, which is not there")
@@ -69,7 +70,7 @@ def _needs(filesystem: Filesystem) -> list[str] | str:
             beside = [place for place in places if _beside(here, place) and posixpath.basename(place) == name] if may_be_told else []
             # A name with a slash is a path, and is sought nowhere else.
             named = (f"{folder}/{name}" for folder in (*own, *filter(None, told)))
-            usual = (f"{folder}/{name}" for folder in loaders[kind])
+            usual = (f"{folder}/{name}" for folder in builtin)
             paths = sorted(_own(name, here, binary)) if "/" in name else itertools.chain(named, cached.get(name, ()), usual)
             answers = itertools.chain(found(paths, binary), beside if strict else places)
             first = next(answers, None)

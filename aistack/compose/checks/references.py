@@ -32,7 +32,7 @@ UDEV_PATH = ("/usr/lib/udev", "/lib/udev")
 CDI_FILE = (".json", ".yaml")
 CDI_VERSION, CDI_KIND = (
     re.compile(r"(?:0\.[1-9]\d*|1\.\d+)\.\d+"),
-    re.compile(r"[A-Za-z](?:[\w.-]*[A-Za-z0-9])?/[A-Za-z](?:[\w-]*[A-Za-z0-9])?"),
+    re.compile(r"[A-Za-z](?:[\w.-]*[A-Za-z0-9])?/[A-Za-z](?:[\w.-]*[A-Za-z0-9])?"),
 )
 """What names specifications, which versions there are, and what a kind of devices is called: a vendor and a class."""
 CDI = ("/etc/cdi/", "/usr/share/cdi/", "/usr/lib/cdi/", "/var/run/cdi/", "/run/cdi/")
@@ -157,7 +157,7 @@ def _refused(specification: Mapping[str, Any]) -> Iterator[str]:
         yield f"says the version {version} (cdiVersion)"
     if not CDI_KIND.fullmatch(str(kind)):
         yield f"says the kind {kind}"
-    if not devices or not all(device.get("name") for device in devices):
+    if not devices or any(device.get("name") in (None, "") for device in devices):
         yield "names no device" if not devices else "has a device without a name"
 
 

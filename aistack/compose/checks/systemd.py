@@ -6,7 +6,8 @@ systemd.unit(5) has the folders, the names of drop-ins and the dependencies, ker
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Set
 from functools import cached_property
 
 from aistack.compose.checks.cmdline import arguments
@@ -40,7 +41,6 @@ REQUIRING, WANTING = {"Requires", "BindsTo", "Requisite"}, {"Wants", "Upholds"}
 EARLY = "sysinit.target"
 """What every unit but targets needs by itself, unless it has no default dependencies."""
 READ = re.compile(rf"(?:{'|'.join(FOLDERS)})/(?:[^/]+\.d/)?[^/]+\.(?:conf|mount|path|service|socket|swap|target|timer)")
-LONGEST = 200
 
 
 def wanted(path: str) -> bool:
@@ -122,31 +122,31 @@ class Units:
 
     def starts(self, first: str) -> frozenset[str]:
         """All units that one starts, itself among them; none where it cannot be started."""
-        able: dict[str, bool] = {}
-        found, left = set[str](), [first]
+        able, asked, left = set[str](), set[str](), [first]
         while left:
             name = self.called(left.pop())
-            if name not in found and self._able(name, able):
-                found.add(name)
-                left += (*self._needs(name), *self._wants(name))
-        return frozenset(found)
+            if name in asked:
+                continue
+            asked.add(name)
+            needed = [*self._needed(name, able)]
+            if not any(map(self.masked, needed)):
+                able.update(needed)
+                left += (*needed, *self._wants(name))
+        return frozenset(able)
 
     def why_not(self, name: str) -> str:
         """What masks a unit, or one that it needs to be started; empty where nothing does."""
-        seen, left = set[str](), [name]
-        while left and len(seen) < LONGEST:
-            name = self.called(left.pop(0))
-            if masked := self.masked(name):
-                return masked
-            seen.add(name)
-            left += [one for one in self._needs(name) if self.called(one) not in seen]
-        return ""
+        return next((masked for one in self._needed(name, set()) if (masked := self.masked(one))), "")
 
-    def _able(self, name: str, known: dict[str, bool]) -> bool:
-        if name not in known:
-            known[name] = not self.masked(name)  # of units that need each other, too, one is asked first
-            known[name] = known[name] and all(self._able(self.called(one), known) for one in self._needs(name))
-        return known[name]
+    def _needed(self, name: str, but: Set[str]) -> Iterator[str]:
+        """A unit and all that it needs, the nearest first; not those of `but`, nor what only they need."""
+        seen, left = set(but), deque([self.called(name)])
+        while left:
+            name = left.popleft()
+            if name not in seen:
+                seen.add(name)
+                yield name
+                left += map(self.called, self._needs(name))
 
     def _needs(self, name: str) -> tuple[str, ...]:
         said = self.settings(name)
