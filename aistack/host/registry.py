@@ -225,7 +225,7 @@ def refused(reference: str, said: str, *, taking: bool = False) -> DiagnosticErr
         hints = (f"skopeo list-tags docker://{repository(reference)}", "lock what it has now: `aistack lock RECIPE --anew`")
         return unable("REG003", "image-unknown", f"{host} does not have {reference}", why=why, hints=hints)
     if re.search(r"corrupted|[Dd]igest did not match|digest mismatch|does not match", said):
-        return _wrong(reference, "blob", "what the lock says", said)
+        return _wrong(reference, "blob", "what the lock says", why[0])
     if re.search(r"EOF|reset by peer|broken pipe|closed network connection|expected \d+ bytes|nothing came", said):
         message = f"{host} stopped while it {'took' if taking else 'sent'} {reference}"
         return unable("REG007", "image-interrupted", message, why=why, hints=("try again: what came whole is kept",))
