@@ -12,7 +12,7 @@ from accelerator_profiles import DRIVER, MACHINES, compile_stand_ins, lay
 from aistack.facts.catalog import Catalog
 from aistack.facts.device_readings import Accelerators, Device, KernelEvent, from_plain
 from aistack.facts.readings import Reading
-from aistack.host.probes.accelerators import take_accelerators
+from aistack.host.probes.accelerators import WHOLE_MACHINE, take_accelerators
 from aistack.node.accelerators import judge
 from aistack.node.asking import known_faults
 from aistack.node.device_checks import Promise
@@ -42,6 +42,7 @@ class Bench:
 
     def __init__(self, libraries: Path, folder: Path, patch: pytest.MonkeyPatch, catalog: Catalog) -> None:
         self.libraries, self.folder, self.patch, self.catalog = libraries, folder, patch, catalog
+        self.namespace = WHOLE_MACHINE
 
     def look(
         self,
@@ -61,6 +62,10 @@ class Bench:
         for name, text in (("sys/module/nvidia/version", f"{DRIVER}\n"), ("dev/kmsg", kmsg)):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
+        namespace = root / "proc/self/ns/pid"
+        namespace.parent.mkdir(parents=True, exist_ok=True)
+        namespace.unlink(missing_ok=True)
+        namespace.symlink_to(self.namespace)
         return take_accelerators(root, "nvidia", level)
 
     def judge(self, product: str, seen: Accelerators, *, count: int | None = None, driver: str = DRIVER) -> tuple[Result, ...]:

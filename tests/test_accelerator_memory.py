@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from accelerator_bench import H100, L4, Bench
 from accelerator_profiles import MACHINES, MIB
 
+from aistack.facts.device_readings import Device, Plain
+from aistack.facts.readings import Reading
 from aistack.node.results import Outcome, Result, verdict
 
-SMALL = {"0.memory": str(64 * MIB)}
+SMALL_MIB = 200
+SMALL = {"0.memory": str(SMALL_MIB * MIB)}
 """Too little of a device's memory for copies, which take a second."""
 USED = f"{81559 * MIB} {78000 * MIB}"
 """Nearly all of an H100's memory."""
@@ -76,6 +81,37 @@ def test_a_program_is_seen_where_this_one_is_not_listed(bench: Bench, counts: st
     changes = {"0.nvmlDeviceGetComputeRunningProcesses": counts, "0.nvmlDeviceGetComputeRunningProcesses.own": "0"}
     (device,) = bench.look(L4, changes, SMALL, level="quick").devices.value or ()
     assert device.number("compute.programs") == others
+
+
+CONTAINER = {
+    "used by others": {"0.nvmlDeviceGetMemoryInfo_v2": str(3000 * MIB)},
+    "used by nobody": {"0.nvmlDeviceGetMemoryInfo_v2": str(4 * MIB)},
+}
+
+
+@pytest.mark.parametrize("used", CONTAINER)
+def test_who_is_not_listed_is_known_by_the_memory(bench: Bench, used: str) -> None:
+    """In a container NVML lists its programs alone: a slow copy beside others is none, and one beside nobody is."""
+    bench.namespace = "pid:[4026532000]"
+    seen = bench.look(L4, CONTAINER[used], level="quick")
+    values = {**(seen.devices.value or ())[0].values, "copies.to-device-gbps": Reading[Plain](source="CUDA", value=1.0)}
+    copies = told(bench.judge(L4, replace(seen, devices=Reading(source="NVML", value=(Device(values=values),)))), "copies")
+    assert copies.outcome is (Outcome.HEALTHY if used == "used by others" else Outcome.DEGRADED), copies.message
+    assert ("beside 1 program no floor holds" in copies.message) == (used == "used by others")
+
+
+@pytest.mark.parametrize(("later", "is_there"), [(100 * MIB, True), (SMALL_MIB * MIB - 1000, None)])
+def test_a_program_that_comes_later_is_known_by_the_memory(bench: Bench, later: int, is_there: bool | None) -> None:
+    (device,) = bench.look(L4, {}, {"0.memory": str(SMALL_MIB * MIB), "0.memory.later": str(later)}, level="quick").devices.value or ()
+    assert device.get("compute.unlisted") is is_there
+
+
+def test_memory_that_is_used_is_not_said_to_be_nobodys_in_a_container(bench: Bench) -> None:
+    bench.namespace = "pid:[4026532000]"
+    seen = bench.look(H100, {"3.nvmlDeviceGetMemoryInfo": USED})
+    device = (seen.devices.value or ())[3]
+    assert device.get("programs") is None and device.values["programs"].error == "only programs of this container are seen"
+    assert verdict(bench.judge(H100, seen)).outcome is Outcome.HEALTHY
 
 
 def test_a_job_that_ends_while_the_device_is_tried_is_no_fault(bench: Bench) -> None:

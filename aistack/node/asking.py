@@ -62,13 +62,13 @@ def _around(root: Path, wanted: Promise, seen: Accelerators) -> Iterator[Result]
 
 
 def _diagnosis(wanted: Promise, seen: Accelerators) -> Iterator[Result]:
-    """What the vendor's own diagnosis finds, where it is installed, no program would be disturbed by it, and no device is split.
+    """What the vendor's own diagnosis finds, where it is installed, no program is there that it would disturb, and no device is split.
 
     DCGM refuses all devices where one is split (https://github.com/NVIDIA/DCGM/issues/70). Of several products the highest level counts:
     what DCGM does not allow on a board it skips there (its plugins' parameter `is_allowed`).
     """
     devices = seen.devices.value or ()
-    if not devices or any(device.get("programs") or device.get("mig") for device in devices):
+    if not devices or any(device.number("programs") != 0 or device.get("mig") for device in devices):
         return
     found = diagnosis(max((LEVELS.get(product.kind, 1) for product in wanted.products), default=1))
     if found is not None:

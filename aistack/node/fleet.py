@@ -199,7 +199,7 @@ def _spreads(reports: Sequence[NodeReport], known: Mapping[str, Accelerator], ca
     floors: dict[tuple[str, str], list[float | None]] = {}
     for report in reports:
         for device in report.devices:
-            if device.get("programs") or device.get("compute.part"):
+            if any(device.get(name) for name in ("programs", "compute.programs", "compute.unlisted", "compute.part")):
                 continue
             product = known.get(str(device.get("pci.id")))
             for way in COPIES:

@@ -58,9 +58,13 @@ def _ran(device: Device, reading: Reading[Plain]) -> Result:
 
 
 def _programs(device: Device) -> float:
-    """Whoever is on the device, or the part of it, beside the program that tried it: before or after that."""
+    """Whoever is on the device, or the part of it, beside the program that tried it: before, meanwhile or after.
+
+    Where not all programs can be seen, memory that no listed one has is another's.
+    """
     after = None if device.get("compute.part") else device.number("programs")
-    return max(device.number("compute.programs") or 0, after or 0)
+    unseen = device.number("programs") is None and device.get("compute.unlisted")
+    return max(device.number("compute.programs") or 0, after or 0, 1 if unseen else 0)
 
 
 def _left(device: Device) -> str:

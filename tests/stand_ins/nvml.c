@@ -8,6 +8,7 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef struct { char legacy[16]; u32 domain, bus, device, id, subsystem; char address[32]; } Pci;
 typedef struct { u64 total, free, used; } Memory;
+typedef struct { u32 version; u64 total, reserved, free, used; } Memory2;
 typedef struct { unsigned char cluster[16]; u32 status, clique; unsigned char state; } Fabric;
 typedef struct { u32 version; u64 counts[11]; u32 exceeded; } Sram;
 typedef struct { u32 version; Fabric of; u32 mask; unsigned char summary; } FabricV;
@@ -128,6 +129,10 @@ int nvmlDeviceGetMemoryInfo(void *device, Memory *out) {
     int code = numbers(device, "nvmlDeviceGetMemoryInfo", "", n, 2);
     if (!code) out->total = n[0], out->used = n[1], out->free = n[0] - n[1];
     return code;
+}
+int nvmlDeviceGetMemoryInfo_v2(void *device, Memory2 *out) { /* of it only what is used; no process has any of it */
+    if (out->version != (2 << 24 | sizeof *out)) return VERSION_MISMATCH;
+    return numbers(device, "nvmlDeviceGetMemoryInfo_v2", "", &out->used, 1);
 }
 int nvmlDeviceGetTotalEccErrors(void *device, u32 type, u32 counter, u64 *out) {
     char behind[32];

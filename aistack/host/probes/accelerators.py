@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,10 @@ ENVIRONMENT = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_CACHE_DISABLE": "1"}
 
 MODULE = "/sys/module/nvidia/version"
 OPENNESS = "/proc/driver/nvidia/version"
+
+WHOLE_MACHINE = "pid:[4026531836]"
+"""Where the link below leads to of a program that sees all others: the kernel's PROC_PID_INIT_INO (include/linux/proc_ns.h, Linux 6.18)."""
+NAMESPACE = "/proc/self/ns/pid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +87,23 @@ def take_accelerators(root: Path, vendor: str, level: str, *, serials: bool = Fa
     if answer.value is None:
         return Accelerators(driver=driver, devices=Reading(source=programs.driver, error=answer.error), log=log, level=level)
     told = [from_plain(values) for values in answer.value.get("devices", [])]
+    if vendor == "nvidia" and not _sees_all(root):
+        told = [_unseen(values) for values in told]
     devices = (*(_device(values, computed) for values in told), *_unasked(programs.driver, answer.value, len(told)))
     driver |= from_plain(answer.value["driver"])
     return Accelerators(driver=driver, devices=Reading(source=programs.driver, value=devices), log=log, level=level)
+
+
+def _sees_all(root: Path) -> bool:
+    """Whether NVML lists the machine's programs here, and not a container's alone."""
+    return read(NAMESPACE, lambda: str(inside(root, NAMESPACE).readlink())).value == WHOLE_MACHINE
+
+
+def _unseen(values: Mapping[str, Reading[Plain]]) -> dict[str, Reading[Plain]]:
+    """A device's readings without the word that nobody is on it, where only a container's programs are listed."""
+    why = "only programs of this container are seen"
+    nobody = [name for name in ("programs", "programs.graphics") if name in values and values[name].value == 0]
+    return {**values, **{name: Reading(source=values[name].source, error=why) for name in nobody}}
 
 
 def _unasked(source: str, answer: dict[str, Any], told: int) -> Iterator[Device]:

@@ -27,6 +27,9 @@ WORDS = 1 << 16
 """Words of the small program's answer, each of which is compared with what this processor computes."""
 
 COPY_BYTES = 256 * MIB
+UNLISTED = 64 * MIB
+"""More of a device's memory than is in use where no program is on it, and less than a program's context takes."""
+
 ROUNDS, COPIES = 2, 3
 """Copies of one round are started one behind the other and waited for together: starting and waiting cost as much as some of them take."""
 
@@ -233,22 +236,25 @@ def wrong_words(driver: Driver, kernels: tuple[ctypes.c_void_p, ctypes.c_void_p]
     return found.value
 
 
-def copies(driver: Driver) -> dict[str, float]:
+def copies(driver: Driver) -> tuple[dict[str, float], bool]:
     """The best of a few rounds of copies each way, in GB/s (10^9 bytes): to the device, from it, and inside it (bytes read and written).
 
-    Nothing where too little of the device's memory is free for it.
+    No rates where too little of the device's memory is free for it. Beside them, whether somebody else took or left memory meanwhile.
     """
     if free_bytes(driver) < 3 * COPY_BYTES:
-        return {}
+        return {}, False
     size = ctypes.c_size_t(COPY_BYTES)
     with memory(driver, COPY_BYTES) as here, memory(driver, COPY_BYTES) as there, memory(driver, COPY_BYTES, host=True) as host:
         ctypes.memset(host, 0x5A, COPY_BYTES)
-        rates = {
-            "copies.to-device-gbps": _best(driver, "cuMemcpyHtoD_v2", here, host, size),
-            "copies.from-device-gbps": _best(driver, "cuMemcpyDtoH_v2", host, here, size),
-            "copies.inside-gbps": 2 * _best(driver, "cuMemcpyDtoD_v2", there, here, size),
-        }
-    return {name: round(rate, 2) for name, rate in rates.items()}
+        free, rates, is_shared = free_bytes(driver), {}, False
+        for name, call, target, source, bytes_each in (
+            ("copies.to-device-gbps", "cuMemcpyHtoD_v2", here, host, 1),
+            ("copies.from-device-gbps", "cuMemcpyDtoH_v2", host, here, 1),
+            ("copies.inside-gbps", "cuMemcpyDtoD_v2", there, here, 2),
+        ):
+            rates[name] = round(bytes_each * _best(driver, call, target, source, size), 2)
+            is_shared = is_shared or abs(free_bytes(driver) - free) > UNLISTED
+    return rates, is_shared
 
 
 def _best(driver: Driver, call: str, target: ctypes.c_void_p, source: ctypes.c_void_p, size: ctypes.c_size_t) -> float:
@@ -273,19 +279,45 @@ def told(address: str, names: Mapping[str, str]) -> dict[str, Any]:
     return {names[name]: value for name, value in found.items()}
 
 
-def programs(address: str, part: str | None) -> Any:
-    """The numbers of the programs that NVML lists on a device, or a part of it; None where it does not tell."""
-    try:
-        from aistack.host.probes import nvidia
-    except ImportError:
-        return None
-    return nvidia.reading("NVML", partial(nvidia.processes, address, part)).get("value")
+class Others:
+    """Who else is on a device, or a part of it: at most, as they may come and go."""
 
+    def __init__(self, found: dict[str, Any], part: str | None) -> None:
+        """Look, and keep in `found` how many programs NVML lists, and whether somebody whom it does not list has memory."""
+        self._found, self._place = found, (found["pci.address"], part)
+        self._ours: int | None = None
+        self._before = self._listed()
+        self._keep(self._before)
 
-def count_others(found: dict[str, Any], seen: Sequence[int] | None, ours: int | None = None) -> None:
-    """Keep the most other programs that were seen, as they may come and go; `ours` is the number of this one, where it is among them."""
-    if seen is not None:
-        found["compute.programs"] = max(found.get("compute.programs", 0), sum(number != ours for number in seen))
+    def look_beside(self, *, is_first: bool = False) -> None:
+        """Look while this program has memory of the device; the first such look finds under which number it is listed itself."""
+        listed = self._listed()
+        if is_first:
+            self._ours = number_of_ours(self._before, listed)
+        self._keep(listed, is_listed=self._ours is not None)
+
+    def look_after(self) -> None:
+        """Look when this program has none any more."""
+        self._keep(self._listed())
+
+    def _listed(self) -> Sequence[int] | None:
+        listed: Sequence[int] | None = self._ask("processes")
+        return listed
+
+    def _keep(self, listed: Sequence[int] | None, *, is_listed: bool = True) -> None:
+        if listed is not None:
+            others = sum(number != self._ours for number in listed)
+            self._found["compute.programs"] = max(self._found.get("compute.programs", 0), others)
+        size = self._ask("unlisted") if is_listed else None
+        if size is not None:
+            self._found["compute.unlisted"] = self._found.get("compute.unlisted", False) or size > UNLISTED
+
+    def _ask(self, name: str) -> Any:
+        try:
+            from aistack.host.probes import nvidia  # without NVML everything else can be tried
+        except ImportError:
+            return None
+        return nvidia.reading("NVML", partial(getattr(nvidia, name), *self._place)).get("value")
 
 
 def number_of_ours(before: Sequence[int] | None, beside: Sequence[int] | None) -> int | None:
@@ -329,23 +361,25 @@ def examine(driver: Driver, ordinal: int, level: str, part: str | None = None) -
     `compute.error` is the step that failed, what came before it is kept.
     """
     found: dict[str, Any] = {}
+    others: Others | None = None
     start = time.perf_counter()
     try:
         device = driver.number("cuDeviceGet", ordinal)
         found["pci.address"] = driver.text("cuDeviceGetPCIBusId", device).lower()
         say({"asking": found["pci.address"]})
-        before = programs(found["pci.address"], part)
-        count_others(found, before)
+        others = Others(found, part)
         with context(driver, device):
             found["compute.context-seconds"] = round(time.perf_counter() - start, 3)
             kernels = functions(driver)
-            found["compute.free-mib"] = free_bytes(driver) // MIB
+            free = free_bytes(driver)
+            found["compute.free-mib"] = free // MIB
             found["compute.wrong-answers"] = small_answer(driver, kernels[0])
-            beside = programs(found["pci.address"], part)
-            ours = number_of_ours(before, beside)
-            count_others(found, beside, ours)
-            found |= copies(driver)
-            count_others(found, programs(found["pci.address"], part), ours)
+            others.look_beside(is_first=True)
+            rates, is_shared = copies(driver)
+            found |= rates
+            others.look_beside()
+            if is_shared or abs(free_bytes(driver) - free) > UNLISTED:
+                found["compute.unlisted"] = True
             found |= told(found["pci.address"], LINK)
             size = int(free_bytes(driver) * LEVELS[level]) // MIB * MIB
             if size:
@@ -354,8 +388,8 @@ def examine(driver: Driver, ordinal: int, level: str, part: str | None = None) -
                 found["compute.tested-mib"] = size // MIB
     except CudaError as error:
         found["compute.error"] = str(error)
-        if "pci.address" in found:
-            count_others(found, programs(found["pci.address"], part))  # the context is gone, or there was none
+    if others is not None:
+        others.look_after()
     found["compute.seconds"] = round(time.perf_counter() - start, 3)
     return found
 

@@ -351,6 +351,23 @@ def processes(address: str, part: str | None = None) -> list[int]:
     return [process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle(address, part))]
 
 
+def unlisted(address: str, part: str | None = None) -> int:
+    """Bytes of a device, or a part of it, that no process has which NVML lists; what the driver keeps for itself does not count.
+
+    Drivers before 510, and those that do not tell what each process has, do not offer it.
+    """
+    device = handle(address, part)
+    used = nvml.nvmlDeviceGetMemoryInfo(device, nvml.nvmlMemory_v2).used
+    listed = {
+        process.pid: process.usedGpuMemory
+        for ask in (nvml.nvmlDeviceGetGraphicsRunningProcesses, nvml.nvmlDeviceGetComputeRunningProcesses)
+        for process in ask(device)
+    }
+    if None in listed.values():
+        raise nvml.NVMLError(nvml.NVML_ERROR_NOT_SUPPORTED)
+    return int(used) - int(sum(listed.values()))
+
+
 def some(address: str, names: Sequence[str]) -> dict[str, Any]:
     """The readings of those names, of one device, that it tells."""
     device = handle(address)
