@@ -1,4 +1,4 @@
-# make check: two minutes on two cores; make test: everything, the real build and boots included; make demo: a node that answers;
+# make check: a minute on two cores; make test: everything, the real build and boots included; make demo: a node that answers;
 # make bench: ratios against other tools, half an hour on a quiet machine (MKOSI: how to run mkosi).
 .PHONY: check test demo bench score endurance clean
 

@@ -12,6 +12,8 @@ from aistack.facts.device_readings import Device, Plain
 from aistack.facts.readings import Reading
 from aistack.node.results import Outcome, Result, verdict
 
+pytestmark = pytest.mark.slow
+
 SMALL_MIB = 200
 SMALL = {"0.memory": str(SMALL_MIB * MIB)}
 """Too little of a device's memory for copies, which take a second."""

@@ -18,6 +18,8 @@ from aistack.facts.pins import Archive
 from aistack.host import apt, apt_sources
 from aistack.host.store import Store
 
+pytestmark = pytest.mark.slow
+
 DEB822 = """\
 # the main archive
 Types: deb deb-src

@@ -17,6 +17,8 @@ from aistack.host import apt, apt_upgrade
 from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store
 
+pytestmark = pytest.mark.slow
+
 WANTED = ("kernel", "tool")
 
 

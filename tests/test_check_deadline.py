@@ -19,6 +19,8 @@ from aistack.host import process
 from aistack.host.probes import accelerators
 from aistack.node.results import Outcome
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 CHECK = """import sys
 from pathlib import Path

@@ -26,6 +26,8 @@ from aistack.node.deployments.bootc import BootcDeployments
 from aistack.node.deployments.choice import chosen
 from aistack.node.deployments.ostree import OstreeDeployments
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 FOLLOWED = "registry.example/nodes/edge:stable"
 FIRST, SECOND = (Image(reference=FOLLOWED, digest=f"sha256:{name * 64}") for name in "12")

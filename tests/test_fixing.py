@@ -16,6 +16,8 @@ from aistack import cli
 from aistack.commands import fixing
 from aistack.diagnostics import Change, Diagnostic, DiagnosticError, Fix, Place, Severity
 
+pytestmark = pytest.mark.slow
+
 INPUTS = Path(__file__).parent / "golden" / "inputs"
 Check = Callable[..., tuple[object, str, str]]
 

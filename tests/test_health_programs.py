@@ -17,6 +17,8 @@ from node_samples import KERNEL, LOCK, MANIFEST, lay
 
 from aistack.compose.lock import identity
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = (ROOT / "docs/fleet.md").read_text()
 CHECK = """#!{python}

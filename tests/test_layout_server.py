@@ -25,6 +25,8 @@ from aistack.node import update
 from aistack.node.deployments import Image
 from aistack.node.following import Offer
 
+pytestmark = pytest.mark.slow
+
 REFERENCE = "r.example/nodes/l4:stable"
 
 

@@ -27,6 +27,8 @@ from aistack.node.decide import State
 from aistack.node.deployments import Difference, Image, Listed
 from aistack.node.following import Offer, judge
 
+pytestmark = pytest.mark.slow
+
 OURS = replace(LOCK, apps=(replace(APP, port=None, health=None),))
 NEW, NEWER = "sha256:" + "6" * 64, "sha256:" + "5" * 64
 BOOTED, STAGED = Listed(digest=MANIFEST, booted=True, default=True), Listed(digest=NEW, staged=True)

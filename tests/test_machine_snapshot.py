@@ -16,6 +16,8 @@ from aistack.commands.check import check
 from aistack.commands.node_snapshot import node_snapshot
 from aistack.diagnostics import ExitCode
 
+pytestmark = pytest.mark.slow
+
 H100 = "nvidia/h100-sxm-80gb"
 CDI = """cdiVersion: 0.6.0
 kind: nvidia.com/gpu

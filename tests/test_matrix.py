@@ -28,6 +28,8 @@ from aistack.facts.catalog import Catalog
 from aistack.facts.version import Scheme
 from aistack.report import matrix as shown
 
+pytestmark = pytest.mark.slow
+
 TODAY = "2026-11-26"
 SEED = 20261126
 

@@ -15,6 +15,8 @@ from aistack.node.asking import known_faults
 from aistack.node.device_checks import Promise
 from aistack.node.results import Outcome, Result, verdict
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_split_is_nobodys_fault_where_nobody_promised_anything(bench: Bench) -> None:
     wanted = Promise(vendor="nvidia", product=bench.catalog.accelerators[A100], count=2, mig=None)

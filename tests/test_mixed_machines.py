@@ -21,6 +21,8 @@ from aistack.node.admission import require_admitted
 from aistack.node.first_gate import look
 from aistack.node.results import Outcome, Result
 
+pytestmark = pytest.mark.slow
+
 DISPLAY = Machine(name="NVIDIA T600", pci="1fb1", count=1, memory_mib=4096, capability="7.5", generation=3, watts=40, ecc=False)
 A6000 = Machine(name="NVIDIA RTX A6000", pci="2230", count=4, memory_mib=49140, capability="8.6", generation=4, watts=300, ecc=False)
 T4 = Machine(name="Tesla T4", pci="1eb8", count=1, memory_mib=15360, capability="7.5", generation=3, watts=70)

@@ -28,6 +28,8 @@ from aistack.node.first_gate import look
 from aistack.node.fleet_reading import decode
 from aistack.report.fleet import page
 
+pytestmark = pytest.mark.slow
+
 MAC, KEY, TOKEN, MACHINE_ID = "02:42:ac:11:00:02", "b3BlbnNzaC1rZXktdjEAAAAA", "s3cr3t-t0ken", "4c4c4544004b4a10805ab2c04f4d4e33"
 SERIAL, UUID = re.compile(r"16500\d{8}"), re.compile(r"GPU-[0-9a-f]{8}-|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 PRIVATE = {

@@ -15,6 +15,8 @@ from tools_needed import needs
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.host import process
 
+pytestmark = pytest.mark.slow
+
 LEAVES_A_CHILD = "sleep 300 & echo $! >{file}.new; mv {file}.new {file}; wait"
 
 

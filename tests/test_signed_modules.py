@@ -18,6 +18,8 @@ from aistack.facts.pins import Signing
 from aistack.host import signing
 from aistack.host.store import Store
 
+pytestmark = pytest.mark.slow
+
 KINDS = {"rsa": "rsa:2048", "ec": "ec -pkeyopt ec_paramgen_curve:P-384"}
 
 

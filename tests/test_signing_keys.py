@@ -26,6 +26,8 @@ from aistack.host import signing
 from aistack.host.store import Store
 from aistack.report.progress import Progress
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """\
 schema: aistack/recipe/v1
 name: l4

@@ -30,6 +30,8 @@ from aistack.host import apt, apt_sources, foreign, rootfs
 from aistack.host.catalog_files import load_catalog
 from aistack.host.store import Store
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 WEB = (ROOT / "recipes/web-appliance.yaml").read_text()
 URI = "https://packages.example/debian"

@@ -23,6 +23,8 @@ from aistack.facts.pins import LockedWheel
 from aistack.host import wheel_layers, wheels
 from aistack.host.store import Store
 
+pytestmark = pytest.mark.slow
+
 CANARY = "CanaryPasswordOfAnIndex0123456789"
 
 
