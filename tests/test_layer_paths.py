@@ -19,6 +19,7 @@ from aistack.commands.verifying import wanted
 from aistack.compose.checks.layers import CHECKS
 from aistack.compose.findings import Finding, Outcome, ask
 from aistack.compose.verify import verify_image
+from aistack.diagnostics import DiagnosticError
 from aistack.facts.filesystem import Filesystem
 from aistack.host import oci
 from aistack.host.inspect import filesystem
@@ -169,6 +170,17 @@ def test_an_initramfs_is_unpacked_so_as_well(tmp_path: Path) -> None:
     layers = [written(store, {image: linked}, compress=False)]
     found = filesystem([store.blob(one.digest.removeprefix("sha256:")) for one in layers], lambda path: True, tmp_path)
     assert found.initramfs[image].texts["/usr/lib/a"] == b"new"
+
+
+def test_a_layer_that_its_program_refuses_is_told_in_the_programs_words(tmp_path: Path) -> None:
+    """Of which its reader sees the end alone: such a layer unpacks with `zstd --long=31`, and takes 2 GiB of memory for it."""
+    needs("zstd")
+    blob = tmp_path / "blob"
+    with blob.open("wb") as file:
+        subprocess.run(["zstd", "-q", "-c", "-1", "--long=31"], input=bytes(1 << 20), stdout=file, check=True)
+    with pytest.raises(DiagnosticError, match="layer blob cannot be read as a tar archive") as caught:
+        filesystem([blob], lambda path: True, tmp_path)
+    assert "Use --long=31" in "".join(caught.value.diagnostics[0].why)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from aistack.diagnostics import unable
+from aistack.diagnostics import DiagnosticError, unable
 from aistack.facts.filesystem import Entry, Filesystem, placed
 from aistack.host.binaries import compression
 from aistack.host.binaries.contents import Contents
@@ -32,16 +32,21 @@ def filesystem(layers: Sequence[Path], wanted: Callable[[str], bool], scratch: P
     with ThreadPoolExecutor(THREADS) as pool:
         contents = Contents(wanted, scratch, pool, lower)
         for blob in layers:
-            with compression.opened(blob, scratch / f"{blob.name[:12]}.log") as stream:
-                try:
+            try:
+                with compression.opened(blob, scratch / f"{blob.name[:12]}.log") as stream:
                     _apply(stream, entries, contents, through)
-                except (tarfile.TarError, EOFError, OSError, ValueError, lzma.LZMAError) as error:
-                    raise unable(
-                        "HOST010", "layer-unreadable", f"layer {blob.name[:12]} cannot be read as a tar archive", why=(str(error),)
-                    ) from error
+            except (tarfile.TarError, EOFError, OSError, ValueError, lzma.LZMAError) as error:
+                raise _unreadable(blob, (str(error),)) from error
+            except DiagnosticError as error:
+                first = error.diagnostics[0]
+                raise (_unreadable(blob, (first.message, *first.why)) if first.name == "tool-failed" else error) from error
         for path in tuple(entries):
             _folders(path, entries)
         return replace(contents.filesystem(entries), through=through)
+
+
+def _unreadable(blob: Path, why: tuple[str, ...]) -> DiagnosticError:
+    return unable("HOST010", "layer-unreadable", f"layer {blob.name[:12]} cannot be read as a tar archive", why=why)
 
 
 def _apply(stream: IO[bytes], entries: dict[str, Entry], contents: Contents, through: dict[str, str]) -> None:

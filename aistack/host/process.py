@@ -240,7 +240,15 @@ def stream(
         _watched(process, silence) as stuck,
         _limited(process, timeout) as late,
     ):
-        yield process
+        try:
+            yield process
+        except DiagnosticError:
+            raise
+        except Exception as error:  # a reader stumbles over what a program left that failed
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                if process.wait(STEP_SECONDS) > 0:
+                    raise failure(argv, process.returncode, log.read_text(errors="replace"), log=log) from error
+            raise
         if not whole:
             return
         returncode = process.wait()

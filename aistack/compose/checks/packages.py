@@ -43,7 +43,7 @@ def wanted(path: str) -> bool:
 def _changed(filesystem: Filesystem) -> list[str] | str:
     listed = list(_listed(filesystem))
     if not listed:
-        return "there is no package database with checksums"
+        return "there is no database of Debian's packages with checksums"
     left_out = _left_out(filesystem)
     wrong: dict[str, None] = {}
     for package, path, md5 in listed:
