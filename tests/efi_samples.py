@@ -1,10 +1,12 @@
-"""Programs for UEFI made by hand: headers, one section, and a table of signatures."""
+"""Programs for UEFI made by hand: headers, one section, and a table of signatures, in which stands only what was signed."""
 
 from __future__ import annotations
 
+import hashlib
 import struct
 
 SECTION_AT, SIZE = 0x200, 64
+CHECKSUM_AT, TABLE_AT = 0x40 + 24 + 64, 0x40 + 24 + 112 + 4 * 8
 
 
 def program(text: str = "", *, machine: int = 0x8664, signed: bool = True) -> bytes:
@@ -13,9 +15,11 @@ def program(text: str = "", *, machine: int = 0x8664, signed: bool = True) -> by
     end = SECTION_AT + len(body)
     directories = bytearray(16 * 8)
     if signed:
-        struct.pack_into("<II", directories, 4 * 8, end, 16)
+        struct.pack_into("<II", directories, 4 * 8, end, 64)
     header = struct.pack("<4sHHIIIHH", b"PE\0\0", machine, 1, 0, 0, 0, 112 + len(directories), 0)
-    optional = struct.pack("<H106xI", 0x20B, 16) + directories
+    optional = struct.pack("<H58xI44xI", 0x20B, SECTION_AT, 16) + directories
     section = struct.pack("<8sIIII16x", b".text", len(body), 0x1000, len(body), SECTION_AT)
     start = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40)
-    return (start + header + optional + section).ljust(SECTION_AT, b"\0") + body + (b"signature".ljust(16, b"\0") if signed else b"")
+    whole = (start + header + optional + section).ljust(SECTION_AT, b"\0") + body
+    hashed = hashlib.sha256(whole[:CHECKSUM_AT] + whole[CHECKSUM_AT + 4 : TABLE_AT] + whole[TABLE_AT + 8 :])
+    return whole + (b"signature of ".ljust(16) + hashed.digest()).ljust(64, b"\0") if signed else whole

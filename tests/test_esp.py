@@ -52,6 +52,8 @@ BROKEN = [
     (efi_samples.program("x", machine=0xAA64), "it is for another processor than x64"),
     (WHOLE[:0x220], "it ends before its sections do"),
     (WHOLE[:-1], "it ends before its signatures do"),
+    (WHOLE[:0x210] + b"?" + WHOLE[0x211:], "it is not what was signed"),
+    (WHOLE[:0x50] + b"?" + WHOLE[0x51:], "it is not what was signed"),
 ]
 
 

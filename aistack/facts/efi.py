@@ -5,8 +5,9 @@ Their form is Microsoft's PE, https://learn.microsoft.com/windows/win32/debug/pe
 
 from __future__ import annotations
 
+import hashlib
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 IMAGE = "/usr/lib/aistack/esp"
 """Where an image has them."""
@@ -20,6 +21,9 @@ MACHINES = {"x64": 0x8664, "aa64": 0xAA64}
 DOS, PE, PLACE, LONG = b"MZ", b"PE\0\0", 0x3C, 0x20B
 HEADER, SECTION, DIRECTORIES, SIGNATURES = 24, 40, 112, 4
 """Bytes of the header, of a section's, of what stands before the directories, and which of these has the signatures."""
+HEADERS, CHECKSUM = 60, 64
+"""Where the optional header says how long all headers are, and where it has a checksum, which signing changes."""
+CHECKSUMS = ("sha256", "sha384", "sha512")
 
 
 def names(arch: str) -> tuple[str, ...]:
@@ -64,13 +68,32 @@ def _problems(name: str, data: bytes, *, signed: bool) -> Iterator[str]:
     if magic != LONG or not count:
         yield "it has no code"
         return
-    for number in range(count):
-        length, place = struct.unpack_from("<II", data, optional + size + number * SECTION + 16)
-        if place + length > len(data):
-            yield "it ends before its sections do"
-            return
+    sections = [struct.unpack_from("<II", data, optional + size + number * SECTION + 16) for number in range(count)]
+    if any(place + length > len(data) for length, place in sections):
+        yield "it ends before its sections do"
+        return
     table = struct.unpack_from("<II", data, optional + DIRECTORIES + 8 * SIGNATURES) if directories > SIGNATURES else (0, 0)
     if sum(table) > len(data):
         yield "it ends before its signatures do"
     elif signed and not all(table):
         yield "nobody signed it"
+    elif all(table) and not _is_as_signed(data, optional, sections, *table):
+        yield "it is not what was signed"
+
+
+def _is_as_signed(data: bytes, optional: int, sections: Sequence[tuple[int, int]], start: int, size: int) -> bool:
+    """Whether a checksum of the program is among its signatures; that these are of somebody who is trusted, firmware proves.
+
+    What it is made of: https://learn.microsoft.com/windows/win32/debug/pe-format#process-for-generating-the-authenticode-pe-image-hash
+    """
+    (headers,) = struct.unpack_from("<I", data, optional + HEADERS)
+    checksum, directory = optional + CHECKSUM, optional + DIRECTORIES + 8 * SIGNATURES
+    parts = [data[:checksum], data[checksum + 4 : directory], data[directory + 8 : headers]]
+    end = headers
+    for length, place in sorted(sections, key=lambda section: section[1]):
+        if length:
+            parts.append(data[place : place + length])
+            end = max(end, place + length)
+    parts.append(data[end:start])
+    signatures, whole = data[start : start + size], b"".join(parts)
+    return any(hashlib.new(name, whole).digest() in signatures for name in CHECKSUMS)
