@@ -169,6 +169,10 @@ def test_another_c_librarys_loader_beside_glibc_looks_in_its_own_folders(base: F
     }
     libc: Files = {f"{LIBRARIES}/libc-2.31.so": elf_samples.binary(soname="libc.so.6")}
     assert judged(base, tmp_path, libc, files)["library-needs"].outcome is Outcome.YES
+    told: Files = {"/opt/a/libb.so": elf_samples.binary(), "/usr/bin/more": elf_samples.binary(needed=["libb.so"], interpreter=loader)}
+    assert judged(base, tmp_path, libc, files, told)["library-needs"].outcome is Outcome.NO
+    told["/etc/ld-musl-x86_64.path"] = b"/lib:/opt/a\n"
+    assert judged(base, tmp_path, libc, files, told)["library-needs"].outcome is Outcome.YES
 
 
 def test_a_cache_whose_names_never_end_takes_no_more_memory_than_paths() -> None:

@@ -29,7 +29,7 @@ from aistack.compose.findings import Check
 
 TEXTS = re.compile(
     r"(?:/etc|(?:/usr)?/lib|/usr/local/lib)/.*\.conf"
-    r"|/etc/modules|/etc/ld\.so\.cache"
+    r"|/etc/modules|/etc/ld(?:\.so\.cache|-musl-\w+\.path)"
     r"|(?:/usr)?/lib/modules/[^/]+/(?:config|modules\.(?:(?:dep|alias)(?:\.bin)?|order)|modules\.builtin\.modinfo)|/boot/config-.*"
 )
 

@@ -27,6 +27,8 @@ DEFAULT = ("/lib", "/usr/lib", "/lib64", "/usr/lib64", "/lib32", "/usr/lib32", "
 HWCAPS = re.compile(r".*/glibc-hwcaps/[^/]+")
 MULTIARCH = re.compile(r"(?:/usr)?/lib/\w+-linux-(?:gnu|musl)\w*|" + HWCAPS.pattern)
 GLIBC, MUSL = "libc.so.6", re.compile(r"/ld-musl-|-linux-musl")
+MUSL_FOLDERS = re.compile(r"/etc/ld-musl-\w+\.path")
+"""Where musl's loader is told its folders: https://git.musl-libc.org/cgit/musl/tree/ldso/dynlink.c."""
 HOME = re.compile(r"(?:/usr)?/(?P<name>lib(?:64|32|x32)?(?:/\w+-linux-gnu\w*)?)")
 """Where a distribution has glibc."""
 LDCONFIG, UNITS = "ldconfig.service", ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
@@ -143,6 +145,8 @@ def searched_folders(filesystem: Filesystem) -> Iterator[str]:
     yield from DEFAULT
     yield from (path for path in filesystem.entries if MULTIARCH.fullmatch(path))
     yield from _configured(filesystem)
+    for path in (path for path in filesystem.texts if MUSL_FOLDERS.fullmatch(path)):
+        yield from filter(None, re.split(r"[:\n]", filesystem.text(path) or ""))
 
 
 def _configured(filesystem: Filesystem) -> Iterator[str]:
