@@ -66,7 +66,7 @@ def refused(question: Question, tried: Tried, monkeypatch: pytest.MonkeyPatch) -
     assert stack.driver is not None and one.kernel == tried.kernel
     store = question.places.store
     root = pinned_root(seal.roots_for(stack, one.kernel)[0], None, frozenset(), question.places, question.progress)
-    step = plan.compilation(root, one.kernel, stack.driver.version, making.surroundings())
+    step = plan.compilation(root, one.kernel, making.surroundings())
     with store.produce(step.id) as folder:
         sources = dict.fromkeys(stack.driver.modules, "1")
         building.finish(step, {"kernel": one.kernel, "sources": sources, "modules": [], "errors": [REFUSED]}, folder)

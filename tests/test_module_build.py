@@ -68,7 +68,7 @@ def kernel_of(root: LockedRoot) -> str:
 
 def compiled(root: LockedRoot, places: Places, folder: Path) -> dict[str, Any]:
     progress = Progress(stream=io.StringIO(), terminal=False)
-    return compiling.compiled(root, kernel_of(root), "1", places, (), progress, folder / "log")
+    return compiling.compiled(root, kernel_of(root), places, (), progress, folder / "log")
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ import pytest
 from aistack.compose.judge import judge
 from aistack.compose.lock import Lock
 from aistack.compose.recipe import read
-from aistack.compose.seal import Pins, roots, seal, wish
+from aistack.compose.seal import Pins, roots, roots_for, seal, wish
 from aistack.compose.stack import Stack
+from aistack.diagnostics import DiagnosticError
 from aistack.facts.document import parse, places
 from aistack.facts.pins import LockedBlob, LockedImage, LockedPackage, LockedRoot
 from aistack.host.catalog_files import load_catalog
@@ -81,3 +82,20 @@ def test_an_image_that_starts_nothing_needs_a_command(said: str, command: tuple[
 
 def test_another_name_is_another_wish() -> None:
     assert wish(stack_of("")) != wish(stack_of("health: /up"))
+
+
+def test_a_base_that_would_compile_modules_is_refused() -> None:
+    """As it does where a package of the driver's user space brings the sources; what the recipe names so goes where it is compiled."""
+    stack = replace(stack_of("command: [run]"), packages=("zfs-dkms", "zfsutils-linux"))
+    base, modules = roots(stack)[0], roots_for(stack, "6.12.1-cloud-amd64")[0]
+    assert "zfsutils-linux" in base.packages and "zfs-dkms" not in base.packages
+    assert modules.packages == ("linux-headers-6.12.1-cloud-amd64", "zfs-dkms")
+    sources = replace(KERNEL, name="nvidia-kernel-dkms")
+    pinned = {
+        "base": LockedRoot(arch="amd64", os="debian-13", packages=(KERNEL, sources)),
+        "tools": LockedRoot(arch="amd64", os="debian-13", packages=()),
+    }
+    with pytest.raises(DiagnosticError) as caught:
+        seal(stack, Pins(roots=pinned, models={}, wheels={}, images={"web": IMAGE}))
+    (found,) = caught.value.diagnostics
+    assert (found.rule, found.message) == ("LOCK011", "the base would hold what compiles modules on a node: `nvidia-kernel-dkms`")

@@ -22,7 +22,7 @@ from aistack.commands.reading import with_keys
 from aistack.compose.distros import debian as debian_text
 from aistack.compose.lock import decode
 from aistack.compose.recipe import SourceWish
-from aistack.compose.sources import archives, indexes
+from aistack.compose.sources import archives, indexes, is_module_sources, module_sources
 from aistack.diagnostics import DiagnosticError, ExitCode
 from aistack.facts.pins import Archive
 from aistack.facts.systems import Os
@@ -54,6 +54,16 @@ def test_a_suite_of_the_oss_own_comes_beside_the_others_and_its_packages_into_th
     assert named(text, "tools") == named(text, "app-web") == [*OWN, ("trixie-backports", ("main",), ())]
     assert named(text, "app-web", "debian-14") == [("forky", ("main",), ())]
     assert named("- {kind: apt, suites: [trixie], components: [contrib]}\n") == [("trixie", ("main", "contrib"), ()), *OWN[1:]]
+
+
+def test_sources_of_modules_go_where_they_are_compiled_and_nothing_else_does() -> None:
+    text = f"- {{kind: apt, uri: '{URI}', suites: [trixie], signed-by: a.asc, packages: [tool, habanalabs-dkms=1.2]}}\n"
+    assert named(text) == [*OWN, (f"{URI} trixie", ("main",), ("tool",))]
+    assert named(text, "modules") == [*OWN, (f"{URI} trixie", ("main",), ("habanalabs-dkms=1.2",))]
+    recipe, _ = read_text(WEB + "sources:\n" + text)
+    assert module_sources(recipe.sources, ("zfs-dkms", "zfsutils-linux"), "debian-13", recipe.os) == ("zfs-dkms", "habanalabs-dkms")
+    packages = [package for system in load_catalog().systems.values() for driver in system.drivers for package in driver.modules]
+    assert packages and all(map(is_module_sources, packages))
 
 
 def test_an_address_takes_the_place_of_the_mirror() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aistack.commands import making
+from aistack.commands import compiling, making
 from aistack.commands.pinning import Places
 from aistack.compose import modules
 from aistack.compose.lock import Lock, identity
@@ -116,6 +116,8 @@ def _build(
         if step.id in done:
             seconds[step.id] = None
             progress.skip(step.title)
+    for step_id, document in maker.outputs.items():
+        compiling.require(store, step_id, document)
     return Built(steps=steps, outputs=maker.outputs, seconds=seconds)
 
 

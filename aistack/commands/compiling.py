@@ -21,7 +21,7 @@ from aistack.report.progress import Progress
 
 
 def compiled(
-    root: LockedRoot, kernel: str, driver: str, places: Places, shared: Sequence[sharing.Source], progress: Progress, log: Path
+    root: LockedRoot, kernel: str, places: Places, shared: Sequence[sharing.Source], progress: Progress, log: Path
 ) -> dict[str, Any]:
     """What compiling came to: `modules`, or the `errors` that stand against them. Both hold for good, so neither is tried twice.
 
@@ -34,7 +34,7 @@ def compiled(
         stand_ins=debian.MODULE_STAND_INS,
         log=log,
     )
-    progress.say(f"    compiling the modules of driver {driver} for {kernel}")
+    progress.say(f"    compiling the modules of {texts.named(root)} for {kernel}")
     try:
         ended = modules.compile_modules(places.store, unpacked, script=debian.module_script(), kernel=kernel, log=log)
     finally:
@@ -42,9 +42,9 @@ def compiled(
     errors = texts.errors(ended.log) if ended.exit_code else ()
     if ended.exit_code and not errors:
         raise process.failure(("dkms", "build"), ended.exit_code, ended.log, log=log)
-    sources = {one.name: one.version for one in root.packages if one.name in root.wanted[1:]}
     made = [asdict(module) for module in ended.modules]
-    return {"kernel": kernel, "sources": sources, "modules": made, "errors": errors, "files": {"log": log.name}}
+    told = {"kernel": kernel, "os": root.os, "sources": texts.versions(root)}
+    return {**told, "modules": made, "errors": errors, "files": {"log": log.name}}
 
 
 def was_tried(store: Store, kernel: str, packages: Sequence[str]) -> bool:
@@ -59,21 +59,30 @@ def _compilations(store: Store) -> Iterator[Mapping[str, Any]]:
             yield document
 
 
-def refused(store: Store, step: str, output: Mapping[str, Any], driver: str) -> DiagnosticError:
-    """The refusal (exit 1) for a compilation, the output of that step, against which errors stand; with all that was tried here."""
+def require(store: Store, step: str, output: Mapping[str, Any]) -> None:
+    """Raises DiagnosticError (exit 1) where errors stand against a compilation, the output of that step."""
+    if output.get("errors"):
+        raise refused(store, step, output)
+
+
+def refused(store: Store, step: str, output: Mapping[str, Any]) -> DiagnosticError:
+    """The refusal (exit 1) for a compilation, the output of that step, against which errors stand; with all that was tried here.
+
+    That is what was tried of the same versions, be it another flavour of the driver's, and for the same OS.
+    """
     tried = [
-        texts.Tried(
-            kernel=one["kernel"],
-            sources=" ".join(f"{name} {version}" for name, version in one["sources"].items()),
-            compiles=not one["errors"],
-        )
+        texts.Tried(kernel=one["kernel"], sources=_named(one), compiles=not one["errors"])
         for one in _compilations(store)
-        if one["step"] == output["step"]
+        if {*one["sources"].values()} == {*output["sources"].values()} and one.get("os") == output.get("os")
     ]
     order = newest_first({one.kernel for one in tried}, Scheme.KERNEL)
     tried.sort(key=lambda one: (order.index(one.kernel), one.sources))
     log = store.path / "outputs" / step / output["files"]["log"]
-    return refuse(texts.do_not_compile(driver, output["kernel"], output["errors"], str(log), tried))
+    return refuse(texts.do_not_compile(_named(output), output["kernel"], output["errors"], str(log), tried))
+
+
+def _named(output: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in output["sources"].items())
 
 
 def files(store: Store, output: Mapping[str, Any], kernel: str, signer: Signing | None, folder: Path) -> Iterator[RenderedFile]:

@@ -14,7 +14,7 @@ from aistack.commands.opening import progress_on_stderr
 from aistack.commands.pinning import Places
 from aistack.commands.reading import Source, read_recipe
 from aistack.compose import kernels as offers
-from aistack.compose import seal
+from aistack.compose import modules, seal
 from aistack.compose.distros import debian
 from aistack.compose.kernels import Offered
 from aistack.compose.recipe import DriverWish, Recipe
@@ -171,22 +171,20 @@ def _with_flavor(question: Question, recipe: Recipe, catalog: Catalog, one: Offe
 
 
 def _compiles(question: Question, stack: Stack, one: Offered) -> Tried:
-    """Whether the driver's modules compile for a kernel, from what was tried before, or by trying."""
-    wishes, driver, places = seal.roots_for(stack, one.kernel), stack.driver, question.places
-    if not wishes or driver is None:
+    """Whether the modules compile for a kernel, from what was tried before, or by trying."""
+    wishes, sources, places = seal.roots_for(stack, one.kernel), modules.sources(stack), question.places
+    names, flavor = " ".join(sources), stack.driver.flavor if stack.driver and stack.driver.modules else None
+    if not wishes:
         return Tried(kernel=one.kernel, suite=one.suite, verdict=Verdict.FITS, why=("no module has to be compiled for it",))
     output: Mapping[str, Any] | None = None
-    if question.prove or compiling.was_tried(places.store, one.kernel, driver.modules):
+    if question.prove or compiling.was_tried(places.store, one.kernel, sources):
         root = pinning.pinned_root(wishes[0], None, frozenset(), places, question.progress)
-        asked = (root, one.kernel, driver.version, places)
+        asked, names = (root, one.kernel, places), modules.named(root)
         output = (proving.prove(*asked, question.progress) if question.prove else proving.known(*asked))[1]
     if output is None:
-        verdict, why = Verdict.UNTRIED, [f"nobody has compiled {' '.join(driver.modules)} for it here"]
+        verdict, why = Verdict.UNTRIED, [f"nobody has compiled {names} for it here"]
     elif output["errors"]:
-        verdict, why = Verdict.BREAKS, [f"{' '.join(driver.modules)} {driver.version}: {line}" for line in output["errors"]]
+        verdict, why = Verdict.BREAKS, [f"{names}: {line}" for line in output["errors"]]
     else:
-        verdict, why = (
-            Verdict.PROVED,
-            [f"the {len(output['modules'])} modules of {' '.join(driver.modules)} {driver.version} compile for it"],
-        )
-    return Tried(kernel=one.kernel, suite=one.suite, verdict=verdict, why=tuple(why), flavor=driver.flavor)
+        verdict, why = Verdict.PROVED, [f"the {len(output['modules'])} modules of {names} compile for it"]
+    return Tried(kernel=one.kernel, suite=one.suite, verdict=verdict, why=tuple(why), flavor=flavor)

@@ -183,15 +183,14 @@ class Maker:
 
     def _modules(self, step: Step, log: Path) -> dict[str, Any]:
         root = self.lock.root(module_text.ROOT)
-        return compiling.compiled(root, self.lock.component("kernel"), step.name, self.places, self.shared, self.progress, log)
+        return compiling.compiled(root, self.lock.component("kernel"), self.places, self.shared, self.progress, log)
 
     def _compiled(self, step: Step) -> list[Rendered]:
         """The modules that the base carries; raises DiagnosticError (exit 1) when they do not compile."""
         store, kernel = self.places.store, self.lock.component("kernel")
         made: list[Rendered] = []
         for one in step.inputs:
-            if self.outputs[one].get("errors"):
-                raise compiling.refused(store, one, self.outputs[one], self.lock.component("driver"))
+            compiling.require(store, one, self.outputs[one])
             if "modules" in self.outputs[one]:
                 made += compiling.files(store, self.outputs[one], kernel, self.lock.signing, self.places.folder)
         return made

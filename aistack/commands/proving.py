@@ -1,4 +1,4 @@
-"""Whether a driver's modules compile for a kernel: told from what was compiled before, else by compiling, once for the same packages."""
+"""Whether modules compile for a kernel: told from what was compiled before, else by compiling, once for the same packages."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from aistack.host import sharing
 from aistack.report.progress import Progress
 
 
-def prove(root: LockedRoot, kernel: str, driver: str, places: Places, progress: Progress) -> tuple[str, Mapping[str, Any]]:
+def prove(root: LockedRoot, kernel: str, places: Places, progress: Progress) -> tuple[str, Mapping[str, Any]]:
     """The step's id, and what compiling in that root comes to (`compiling.compiled`)."""
     store = places.store
-    step = plan.compilation(root, kernel, driver, making.surroundings())
+    step = plan.compilation(root, kernel, making.surroundings())
     with store.alone(step.id, lambda: progress.say("    another aistack is at it; waiting")):
         output = building.output(store, step)
         if output is not None:
             return step.id, output
         with store.produce(step.id) as folder:
             shared = sharing.others(places.environment, progress.say, offline=places.offline)
-            document = compiling.compiled(root, kernel, driver, places, shared, progress, folder / "log")
+            document = compiling.compiled(root, kernel, places, shared, progress, folder / "log")
             return step.id, building.finish(step, document, folder)
 
 
-def known(root: LockedRoot, kernel: str, driver: str, places: Places) -> tuple[str, Mapping[str, Any] | None]:
+def known(root: LockedRoot, kernel: str, places: Places) -> tuple[str, Mapping[str, Any] | None]:
     """The step's id, and what compiling in that root came to here before."""
-    step = plan.compilation(root, kernel, driver, making.surroundings())
+    step = plan.compilation(root, kernel, making.surroundings())
     return step.id, building.output(places.store, step)
 
 
@@ -45,11 +45,11 @@ def guard(places: Places, progress: Progress, *, dry_run: bool = False) -> Calla
         root = dict(lock.roots).get(modules.ROOT)
         if root is None or root == dict(older.roots).get(modules.ROOT):
             return
-        asked = (root, lock.component("kernel"), lock.component("driver"), places)
+        asked = (root, lock.component("kernel"), places)
         step, output = known(*asked) if dry_run else prove(*asked, progress)
         if output is None:
-            progress.say(f"nobody has compiled driver {asked[2]} for kernel {asked[1]} here: that comes before the lock is written")
-        elif output["errors"]:
-            raise compiling.refused(places.store, step, output, asked[2])
+            progress.say(f"nobody has compiled {modules.named(root)} for kernel {asked[1]} here: that comes before the lock is written")
+        else:
+            compiling.require(places.store, step, output)
 
     return compiles

@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterator, Sequence
 
 from aistack.compose.distros import debian
+from aistack.compose.sources import MODULES, is_module_sources, module_sources
 from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, Severity
 from aistack.facts.pins import LockedPackage, LockedRoot
 from aistack.values import dataclass
 
-ROOT = "modules"
+ROOT = MODULES
 """The name of the root in which modules are compiled."""
 
 CERTIFICATE = "/usr/share/aistack/modules.der"
@@ -31,19 +32,34 @@ _REFUSED = re.compile(r"^\*\*\* (?P<said>Failed (?:PREEMPT_RT|Xen|DOM0|vGPU on K
 MOST = 5
 
 
+def sources(stack: Stack) -> tuple[str, ...]:
+    """The packages whose modules are compiled for the node's kernel: the driver's, and those that the recipe names besides."""
+    own = stack.driver.modules if stack.driver else ()
+    return tuple(dict.fromkeys((*own, *module_sources(stack.sources, stack.packages, stack.os.id, stack.os.id))))
+
+
 def packages(stack: Stack, kernel: str) -> tuple[str, ...]:
     """The packages of that root for a kernel of that version string; none where no module has to be compiled."""
-    if stack.driver is None or not stack.driver.modules:
-        return ()
-    return (debian.kernel_headers(kernel), *stack.driver.modules)
+    named = sources(stack)
+    return (debian.kernel_headers(kernel), *named) if named else ()
 
 
-def shaping(root: LockedRoot, sources: tuple[str, ...]) -> list[str]:
-    """The digests of the packages that shape modules: the kernel's headers, sources (by the packages' names), compiler and its tools.
+def named(root: LockedRoot) -> str:
+    """What is compiled in that root: `nvidia-kernel-dkms 550.163.01-2`, and so on."""
+    return ", ".join(f"{name} {version}" for name, version in versions(root).items())
+
+
+def versions(root: LockedRoot) -> dict[str, str]:
+    """The packages whose modules are compiled in that root, and their versions."""
+    return {one.name: one.version for one in root.packages if is_module_sources(one.name)}
+
+
+def shaping(root: LockedRoot) -> list[str]:
+    """The digests of the packages that shape modules: the kernel's headers, sources, compiler and its tools.
 
     What else the root holds, a shell, a library or a kernel's image, may change without anything being compiled again.
     """
-    return [one.sha256 for one in root.packages if one.name in sources or _KERNEL.match(one.name) or _TOOLS.fullmatch(_source(one))]
+    return [one.sha256 for one in root.packages if is_module_sources(one.name) or _KERNEL.match(one.name) or _TOOLS.fullmatch(_source(one))]
 
 
 def _source(package: LockedPackage) -> str:
@@ -64,14 +80,14 @@ class Tried:
     compiles: bool
 
 
-def do_not_compile(driver: str, kernel: str, errors: Sequence[str], log: str, tried: Sequence[Tried]) -> Diagnostic:
-    """The modules of a driver do not compile for a kernel: what the compiler said first, and all that was `tried`, newest first."""
-    works = next((one.kernel for one in tried if one.compiles), "none")
+def do_not_compile(what: str, kernel: str, errors: Sequence[str], log: str, tried: Sequence[Tried]) -> Diagnostic:
+    """Modules of `what` do not compile for a kernel: what the compiler said first, and all that was `tried`, newest first."""
+    works = next((f"{one.kernel} with {one.sources}" for one in tried if one.compiles), "none")
     return Diagnostic(
         rule="KMD001",
         name="modules-do-not-compile",
         severity=Severity.ERROR,
-        message=f"the modules of driver {driver} do not compile for kernel {kernel}",
+        message=f"the modules of {what} do not compile for kernel {kernel}",
         why=(
             *errors,
             f"everything that the compiler said: {log}",

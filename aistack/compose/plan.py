@@ -58,7 +58,7 @@ def plan(lock: Lock, surroundings: Surroundings, *, models: bool = True) -> tupl
 
     tools = add("tools-root", "", (), packages=packages(lock.root("tools")))
     root = dict(lock.roots).get(modules.ROOT)
-    compiled = [compilation(root, lock.component("kernel"), lock.component("driver"), surroundings)] if root else []
+    compiled = [compilation(root, lock.component("kernel"), surroundings)] if root else []
     steps += compiled
     base = add(
         "base-image",
@@ -98,10 +98,10 @@ def to_do(steps: Sequence[Step], done: Callable[[Step], bool], asked: str | None
     return tuple(reversed(chosen))
 
 
-def compilation(root: LockedRoot, kernel: str, driver: str, surroundings: Surroundings) -> Step:
-    """The step that compiles a driver's modules for a kernel in that root; only what shapes them is part of it."""
-    shaping = modules.shaping(root, root.wanted)
-    return _step(surroundings, "modules", driver, (), kernel=kernel, packages=shaping, arch=root.arch)
+def compilation(root: LockedRoot, kernel: str, surroundings: Surroundings) -> Step:
+    """The step that compiles modules for a kernel in that root; only what shapes them is part of it."""
+    named, shaping = modules.named(root), modules.shaping(root)
+    return _step(surroundings, "modules", named, (), kernel=kernel, packages=shaping, arch=root.arch)
 
 
 def _step(surroundings: Surroundings, kind: str, name: str, inputs: Sequence[Step], **content: Any) -> Step:

@@ -14,7 +14,7 @@ from aistack.compose import grouping, modules
 from aistack.compose.distros import debian
 from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, LockedConversion, LockedModel
 from aistack.compose.rules.vendor import FABRIC_MANAGER
-from aistack.compose.sources import app_root, archives
+from aistack.compose.sources import app_root, archives, is_module_sources
 from aistack.compose.stack import Stack, StackApp, complete
 from aistack.diagnostics import Diagnostic, Severity, refuse
 from aistack.facts.pins import Archive, LockedFile, LockedImage, LockedRoot, LockedWheel
@@ -22,7 +22,7 @@ from aistack.facts.systems import Os, Suite
 from aistack.facts.version import agree, upstream
 from aistack.values import dataclass
 
-FORMAT = 7
+FORMAT = 8
 """Raised when the same stack would now be locked differently, so that older locks are made anew."""
 
 _KERNEL_PACKAGE = re.compile(r"linux-image-(\d.*)")
@@ -73,7 +73,7 @@ def roots(stack: Stack) -> tuple[RootWish, ...]:
         *debian.base_packages(stack.os),
         *stack.kernel.packages,
         *(stack.driver.packages if stack.driver else ()),
-        *stack.packages,
+        *(package for package in stack.packages if not is_module_sources(package)),
     )
     wishes = [
         _root(stack, "base", stack.os, base_packages, _suites(stack)),
@@ -123,6 +123,7 @@ def seal(stack: Stack, pins: Pins, older: Lock | None = None) -> tuple[Lock, tup
     """The lock of a stack, and what the pins told that the catalog did not know. Packages stay in the layers of the `older` lock."""
     base = pins.roots["base"]
     kernel = kernel_version_string(base)
+    _require_no_sources(base)
     diagnostics = [*_kernel_series(stack, kernel), *_fabric_manager(stack, base)]
     components = {"os": stack.os.id, "kernel": kernel}
     if stack.driver:
@@ -192,6 +193,22 @@ def kernel_version_string(base: LockedRoot) -> str:
         hints = ("pin everything again: `aistack lock RECIPE --anew`",)
         raise refuse(Diagnostic(rule="LOCK009", name="one-kernel", severity=Severity.ERROR, message=message, why=why, hints=hints))
     return found[0]
+
+
+def _require_no_sources(base: LockedRoot) -> None:
+    """Raises DiagnosticError (exit 1) where a package of the base needs one that compiles modules when it is installed."""
+    compiling = [package for package in base.packages if is_module_sources(package.name) or package.name == "dkms"]
+    if compiling:
+        raise refuse(
+            Diagnostic(
+                rule="LOCK011",
+                name="sources-in-base",
+                severity=Severity.ERROR,
+                message=f"the base would hold what compiles modules on a node: {', '.join(f'`{one.name}`' for one in compiling)}",
+                why=("modules are compiled for exactly the image's kernel while it is built, and an image holds no compiler",),
+                hints=("name packages that do not need it: those of a driver's user space one by one, and the sources as `NAME-dkms`",),
+            )
+        )
 
 
 def _suites(stack: Stack) -> tuple[Suite, ...]:

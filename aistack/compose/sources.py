@@ -8,8 +8,19 @@ from aistack.compose.recipe import Recipe, SourceWish
 from aistack.facts.pins import Archive
 from aistack.facts.systems import Kernel, Os, Suite
 
-NODES = ("base", "modules")
+BASE, MODULES = NODES = ("base", "modules")
 """The roots of the node's system: what boots, and what compiles its modules."""
+
+
+def is_module_sources(package: str) -> bool:
+    """Whether a package (`NAME` or `NAME=VERSION`) holds the sources of modules: Debian's packages of them are called `NAME-dkms`."""
+    return package.partition("=")[0].endswith("-dkms")
+
+
+def module_sources(sources: Sequence[SourceWish], packages: Sequence[str], os: str, recipe_os: str) -> tuple[str, ...]:
+    """The packages, by name, whose modules a recipe has compiled beside the driver's: of its own `packages`, and of its sources'."""
+    taken = (one for source in sources if _serves(source, MODULES, os, recipe_os) for one in source.packages)
+    return tuple(dict.fromkeys(one.partition("=")[0] for one in (*packages, *taken) if is_module_sources(one)))
 
 
 def app_root(app: str) -> str:
@@ -27,7 +38,7 @@ def archives(recipe_os: str, sources: Sequence[SourceWish], root: str, os: Os, s
         if not _serves(source, root, os.id, recipe_os):
             continue
         uri = (source.uri or "").rstrip("/")
-        packages = source.packages if source.apps or root in NODES else ()
+        packages = tuple(one for one in source.packages if source.apps or _goes_into(root, one))
         for suite in source.suites or tuple(suite.name for suite in suites):
             key = f"{uri} {suite}" if source.further else suite
             before = found.get(key, Archive(suite=suite, components=()))
@@ -40,6 +51,11 @@ def archives(recipe_os: str, sources: Sequence[SourceWish], root: str, os: Os, s
                 packages=tuple(dict.fromkeys((*before.packages, *packages))),
             )
     return tuple(found.values())
+
+
+def _goes_into(root: str, package: str) -> bool:
+    """What compiles modules is thrown away, and what boots holds no sources of any."""
+    return root == (MODULES if is_module_sources(package) else BASE)
 
 
 def _serves(source: SourceWish, root: str, os: str, recipe_os: str) -> bool:

@@ -183,6 +183,13 @@ Another wish or an upgrade has brought a second one, or none.""",
         """An image names by its entrypoint and its command what it starts; this one does not, or takes no arguments.
 The recipe's `command:` is then the whole command, its program first.""",
     ),
+    Page(
+        "LOCK011",
+        "sources-in-base",
+        """A package of the base needs one that compiles modules on the machine where it is installed (DKMS), and with it a compiler.
+The modules of every package called `NAME-dkms` that a recipe names are compiled beside the image, for exactly its kernel; what the image
+holds must not need such a package. Of a driver's user space, name what is used: its libraries and programs, not what brings all of it.""",
+    ),
 )
 
 LICENCES = (

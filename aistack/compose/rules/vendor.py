@@ -69,8 +69,8 @@ def _driver_elsewhere(situation: Situation) -> Iterator[Finding]:
     """An accelerator needs a driver: one that its OS offers, or packages of an archive that the recipe names.
 
     For some accelerators no archive of the OS has the driver, its firmware or its libraries. What their vendor's archive has may be
-    built for another distribution, and sources that a package compiles on the node are of no use here: an image holds no compiler.
-    Whether packages of such an archive drive the accelerator is not known before it runs.
+    built for another distribution. Sources of modules among them are compiled for the image's kernel, as the OS's own are. Whether
+    packages of such an archive drive the accelerator is not known before it runs.
     """
     product, os = situation.accelerator, situation.os
     if product is None or os is None or product.vendor == "cpu" or "base" not in os.roles:
