@@ -96,11 +96,11 @@ class DebianArchive:
         if sign:
             self._gpg("--clearsign", "--output", str(folder / "InRelease"), str(folder / "Release"))
 
-    def mend(self, name: str) -> None:
+    def mend(self, name: str, *, suite: str = SUITE) -> None:
         """Publish once more, with one package more, in files that are newer than those that were fetched a moment ago."""
         self.add(name, "1.0")
-        self.publish()
-        for path in self.folder.glob("dists/**/*"):
+        self.publish(suite=suite)
+        for path in (*self.folder.glob("dists/**/*"), *self.folder.glob("*")):
             os.utime(path, (path.stat().st_atime, path.stat().st_mtime + 10))
 
     @contextmanager

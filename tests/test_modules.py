@@ -63,6 +63,27 @@ def test_what_nvidias_own_build_refuses_is_heard_and_a_broken_compiler_is_no_ver
     assert modules.errors(said.format("Failed CC")) == ()
 
 
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "nv.c:1:0: fatal error: opening dependency file nvidia/.nv.o.d: No space left on device",
+        "/b/nv.c:1:0: fatal error: error writing to /tmp/ccX.s: Disk quota exceeded",
+        "make[3]: fork: Cannot allocate memory",
+        "x86_64-linux-gnu-gcc-14: fatal error: Killed signal terminated program cc1",
+        "conftest.sh: line 62:  4242 Killed                  $CC $CFLAGS -c conftest.c",
+        "make[3]: *** [Makefile:245: nvidia/nv.o] Killed",
+    ],
+)
+def test_a_machine_that_gave_out_is_no_verdict_whatever_is_refused_after_it(trouble: str) -> None:
+    follows = "nv-time.h:145: error: implicit declaration of function 'in_irq'"  # its conftest could not write what it found
+    assert modules.errors(follows) and modules.errors(f"{trouble}\n{follows}\nmake: *** Error 2\n") == ()
+
+
+@pytest.mark.parametrize("said", ["#error Killed by a check", "'nv_killed' undeclared", "unknown type name 'Killed'"])
+def test_a_refusal_about_what_is_called_killed_is_one(said: str) -> None:
+    assert modules.errors(f"nv.c:1:2: error: {said}\n")
+
+
 def test_the_linker_of_modules_is_heard() -> None:
     said = (
         "ERROR: modpost: GPL-incompatible module nvidia.ko uses GPL-only symbol '__rcu_read_lock'\nERROR: modpost: \"x\" [y.ko] undefined!"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -47,6 +48,19 @@ def test_a_bad_end_is_told_with_the_last_lines_cut_to_what_a_message_bears() -> 
     assert caught.value.exit_code is ExitCode.UNABLE
     assert "ended with exit code 4" in told.message and told.why[-1] == "the reason"
     assert max(map(len, told.why)) <= process.MOST_OF_A_LINE + len("command: ")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.ENOMEM])
+def test_a_shortage_is_told_however_much_was_said_after_it_and_before_it_in_its_line(number: int) -> None:
+    reason = f"{'x' * 2 * process.MOST_OF_A_LINE}: {os.strerror(number)}"
+    more = "\n".join(map(str, range(process.LINES_THAT_MATTER * 9)))
+    (told,) = process.failure(("dkms", "build"), 1, f"begun\n{reason}\n{more}").diagnostics
+    (line,) = (line for line in told.why if os.strerror(number) in line)
+    assert line.endswith(os.strerror(number)) and len(line) == process.MOST_OF_A_LINE
+    assert len(told.why) == 1 + process.LINES_THAT_MATTER and told.why[-1] == more.split()[-1]
+    assert bool(told.hints) is (number == errno.ENOSPC)
+    (near,) = process.failure(("dkms", "build"), 1, f"{more}\n{os.strerror(number)}").diagnostics
+    assert near.why[-1] == os.strerror(number) and near.why.count(os.strerror(number)) == 1
 
 
 def test_a_program_that_takes_too_long_ends_with_all_that_it_started(tmp_path: Path) -> None:

@@ -37,7 +37,11 @@ kernel: {flavor: generic, version: "6.12.*"}
 accelerator: {product: nvidia/l4, count: 1}
 driver: {version: "550.*", signing: {key: modules.key, certificate: modules.pem}}
 """
-KINDS = {"rsa": "rsa:2048", "ec": "ec -pkeyopt ec_paramgen_curve:P-384", "ed25519": "ed25519", "rsa-pss": "rsa-pss"}
+EC = "ec -pkeyopt ec_paramgen_curve:"
+CURVES = ("prime192v1", "P-256", "P-384", "P-521")
+"""Those that the kernel knows."""
+KINDS = {"rsa": "rsa:2048", "ed25519": "ed25519", "rsa-pss": "rsa-pss"}
+KINDS |= {curve: EC + curve for curve in (*CURVES, "secp256k1", "brainpoolP256r1")}
 
 
 def keys(folder: Path, name: str, kind: str = "rsa") -> None:
@@ -90,6 +94,8 @@ BAD = {
     "theirs": "key values mismatch",
     "ed25519": "CMS",
     "rsa-pss": "the kernel proves RSA (PKCS#1 v1.5) and elliptic curves",
+    "secp256k1": "its key is on the curve secp256k1",
+    "brainpoolP256r1": "its key is on the curve brainpoolP256r1",
 }
 """Keys that sign no modules, and what is said of them."""
 
@@ -119,7 +125,7 @@ def refused(store: Store, made: Signing, folder: Path) -> Diagnostic | None:
     return None
 
 
-@pytest.mark.parametrize("kind", ["rsa", "ec", *BAD])
+@pytest.mark.parametrize("kind", ["rsa", *CURVES, *BAD])
 def test_a_key_is_tried_as_it_will_be_used(kind: str, tmp_path: Path) -> None:
     bad(tmp_path, kind)
     found = refused(Store(tmp_path / "store"), signs(tmp_path), tmp_path)
@@ -153,7 +159,7 @@ def locked(folder: Path, patch: pytest.MonkeyPatch, key: str = "modules.key") ->
     return ""
 
 
-@pytest.mark.parametrize("kind", ["rsa", "ec", *BAD])
+@pytest.mark.parametrize("kind", ["rsa", "P-384", *BAD])
 def test_a_lock_is_not_made_for_a_key_that_is_no_good_and_is_made_without_the_key(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +177,27 @@ def test_a_lock_needs_no_pass_phrase_and_tries_one_that_is_given(form: str, tmp_
     for given, outcome in ((PIN, "resolved"), ("2718281828", "KMD002")):
         monkeypatch.setenv(signing.PIN, given)
         assert locked(tmp_path, monkeypatch) == outcome
+
+
+@pytest.mark.parametrize("form", ["pkey -aes256", "pkey -aes256 -traditional", "pkcs8 -topk8 -v2 aes256 -outform DER"])
+def test_a_pass_phrase_that_is_missing_or_wrong_is_asked_for_by_the_name_of_its_variable(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys(tmp_path, "modules")
+    plain, store = tmp_path / "modules.key", Store(tmp_path / "store")
+    plain.write_bytes(converted(tmp_path, f"{form} -in modules.key -passout pass:{PIN}"))
+    monkeypatch.delenv(signing.PIN, raising=False)
+    for given in ("", "2718281828"):
+        if given:
+            monkeypatch.setenv(signing.PIN, given)
+        found = refused(store, signs(tmp_path), tmp_path)
+        assert found is not None and found.hints == (f"the key has a pass phrase, and {signing.PIN} has to hold it",)
+    monkeypatch.setenv(signing.PIN, PIN)
+    assert refused(store, signs(tmp_path), tmp_path) is None
+    keys(tmp_path, "theirs")
+    (tmp_path / "theirs.pem").rename(tmp_path / "modules.pem")
+    mismatch = refused(store, signs(tmp_path), tmp_path)
+    assert mismatch is not None and mismatch.hints == (), "the pass phrase is right, and the key another one's"
 
 
 def test_a_lock_is_made_where_nothing_can_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +227,16 @@ def test_a_key_in_a_token_is_tried_where_the_token_answers(tmp_path: Path, monke
     assert locked(tmp_path, monkeypatch, ours) == locked(tmp_path, monkeypatch, uri.format("gone")) == "resolved"
     assert locked(tmp_path, monkeypatch, theirs) == "KMD002"
     said = {key: refused(store, signs(tmp_path, key), tmp_path) for key in (ours, theirs, uri.format("gone"))}
-    assert [found is None for found in said.values()] == [True, False, False]
+    assert said.pop(ours) is None
+    monkeypatch.setenv(signing.PIN, "27182818")
+    said[ours] = refused(store, signs(tmp_path, ours), tmp_path)
+    monkeypatch.setenv(signing.PIN, PIN)
+    monkeypatch.setenv("OPENSSL_ENGINES", str(tmp_path))
+    said["no engine"] = refused(store, signs(tmp_path, ours), tmp_path)
+    hints = [" ".join(found.hints) for found in said.values() if found is not None]
+    expected = ("", "p11tool --list-tokens", f"{signing.PIN} has to hold the token's PIN", "apt-get install libengine-pkcs11-openssl")
+    for hint, words in zip(hints, expected, strict=True):
+        assert words in hint and bool(words) is bool(hint), hints
 
 
 @pytest.mark.parametrize("kind", BAD)

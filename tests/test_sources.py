@@ -138,12 +138,14 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> DebianArchive:
 
 @pytest.fixture
 def vendor(tmp_path: Path) -> DebianArchive:
-    """A vendor's archive: `tool` in several versions of which the newest is the last, and `floor` newer than Debian's."""
+    """A vendor's archive: a tool with what it needs, and two packages of Debian's in newer versions."""
     needs("apt-get", "dpkg-deb", "gpg")
     archive = DebianArchive(tmp_path / "vendor")
     archive.folder.mkdir()
     archive.add("tool", "1.10", fields="Depends: tool-data\n")
     archive.add("tool-data", "1.0")
+    archive.add("floor", "9.0", fields="Essential: yes\n")
+    archive.add("podman", "99.0")
     return archive
 
 
@@ -176,7 +178,8 @@ def test_a_whole_recipe_is_locked_from_named_archives_and_fetched_by_its_lock_al
         roots = locked(tmp_path, WEB + mirror + source)
         flat = suite == "./"
         assert roots["base"]["tool"] == ("1.10", f"{uri} ./" if flat else f"{uri} trixie/main")
-        assert roots["base"]["tool-data"][1] == roots["base"]["tool"][1] != roots["base"]["podman"][1]
+        assert roots["base"]["tool-data"][1] == roots["base"]["tool"][1]
+        assert (roots["base"]["floor"][0], roots["base"]["podman"][0]) == ("1.0", "1.0")
         assert not {"tool", "tool-data"} & {*roots["tools"], *roots["app-web"]}
         lock = decode((tmp_path / "web.lock.json").read_bytes())
         (tmp_path / "web.yaml").unlink()

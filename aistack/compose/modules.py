@@ -29,6 +29,10 @@ _EXCLUDED = re.compile(r"\bfor module (?P<name>\S+) includes a BUILD_EXCLUSIVE d
 """DKMS 3.2 begins a line with it; 3.0 and 2.8, of Debian 12 and 11, name the file before, and the module without its version."""
 _REFUSED = re.compile(r"^\*\*\* (?P<said>Failed (?:PREEMPT_RT|Xen|DOM0|vGPU on KVM) sanity check)\b")
 """What NVIDIA's own build says of a kernel for which it is not made, where no dkms.conf said so before."""
+_NO_VERDICT = re.compile(
+    r"(?:No space left on device|Disk quota exceeded|Cannot allocate memory|\bKilled)$|\d Killed |: Killed signal terminated", re.MULTILINE
+)
+"""What gcc, make and a shell say where the machine, and not the compiler, put an end to it."""
 MOST = 5
 
 
@@ -67,8 +71,11 @@ def _source(package: LockedPackage) -> str:
 
 
 def errors(log: str) -> tuple[str, ...]:
-    """The first things that compiler, linker or DKMS said were wrong, each once and without the builder's folders; empty if none did."""
-    return tuple(dict.fromkeys(_errors(log)))[:MOST]
+    """The first things that compiler, linker or DKMS said were wrong, each once and without the builder's folders; empty if none did.
+
+    Empty as well where disk or memory ran out, or a process was killed: what was refused after that, or for that, is no verdict.
+    """
+    return () if _NO_VERDICT.search(log) else tuple(dict.fromkeys(_errors(log)))[:MOST]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

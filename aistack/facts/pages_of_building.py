@@ -10,8 +10,8 @@ PACKAGES = (
         "KMD002",
         "module-not-signed",
         "The compiled modules could not be signed with the recipe's key: it is not there, is not the certificate's, is of a kind that "
-        "kernels do not prove (Ed25519, RSA-PSS), or its token is shut. It is tried on an empty module before anything is compiled, and "
-        "before a lock is made where the key is at hand. "
+        "kernels do not prove (Ed25519, RSA-PSS, a curve but P-192, P-256, P-384 and P-521), or its token is shut. "
+        "It is tried on an empty module before anything is compiled, and before a lock is made where the key is at hand. "
         "A pass phrase or PIN is taken from the environment variable KBUILD_SIGN_PIN, as the kernel's own build does.",
     ),
     Page(

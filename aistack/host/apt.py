@@ -19,7 +19,7 @@ from pathlib import Path
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, unable
 from aistack.facts.pins import Archive, LockedPackage, LockedRoot
 from aistack.facts.version import Scheme, newest_first
-from aistack.host import apt_sources, deb, process
+from aistack.host import apt_apart, apt_sources, apt_words, deb, process
 from aistack.host.store import Store, digest
 from aistack.values import dataclass
 
@@ -40,6 +40,7 @@ INHERITED = re.compile(
 class Apt:
     """An isolated apt: `folder` holds its whole state, `config` its configuration file.
 
+    `lists` below it are as they were fetched; where an archive stands apart (`apt_apart`), apt is shown those in `shown`.
     `located` are the same archives with the addresses and keys that they have on this machine.
     """
 
@@ -66,8 +67,9 @@ def isolated(store: Store, archives: Sequence[Archive], arch: str, *, environmen
     located = apt_sources.locate(archives, environment=environment)
     text = "\n".join(map(apt_sources.stanza, located))
     store.prepare()
-    folder = store.path / "apt" / hashlib.sha256(json.dumps([text, arch]).encode()).hexdigest()[:24]
-    for part in ("etc/preferences.d", "etc/trusted.gpg.d", "lists/partial", "cache/archives/partial", "log"):
+    apart = apt_apart.codenames(archives)
+    folder = store.path / "apt" / hashlib.sha256(json.dumps([text, arch, *apart.items()]).encode()).hexdigest()[:24]
+    for part in ("etc/preferences.d", "etc/trusted.gpg.d", "lists/partial", "shown/partial", "cache/archives/partial", "log"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # a proxy's address may hold a password
     (folder / "status").touch()
@@ -75,7 +77,7 @@ def isolated(store: Store, archives: Sequence[Archive], arch: str, *, environmen
     settings = {
         "Dir": "/",
         "Dir::State": str(folder),
-        "Dir::State::lists": str(folder / "lists"),
+        "Dir::State::lists": str(folder / ("shown" if apart else "lists")),
         "Dir::State::status": str(folder / "status"),
         "Dir::State::extended_states": str(folder / "extended_states"),
         "Dir::Cache": str(folder / "cache"),
@@ -144,9 +146,14 @@ def update(apt: Apt, *, fresh_seconds: float = FRESH_SECONDS) -> bool:
         if stamp.exists() and 0 <= time.time() - stamp.stat().st_mtime < fresh_seconds:
             return False
         stamp.unlink(missing_ok=True)
-        done = process.run(["apt-get", "update", "--error-on=any", "-q"], check=False, env=apt.environment, timeout=900)
+        lists = apt.folder / "lists"
+        argv = ["apt-get", "update", "--error-on=any", "-q", "-o", f"Dir::State::lists={lists}"]
+        done = process.run(argv, check=False, env=apt.environment, timeout=900)
         if done.returncode != 0:
             raise update_failed(done.stdout + done.stderr, apt)
+        if apart := apt_apart.codenames(apt.archives):
+            stems = {target.stem: apart[target.archive.name] for target in _targets(apt, lists) if target.archive.name in apart}
+            apt_apart.show(lists, apt.folder / "shown", stems)
         stamp.touch()
     return True
 
@@ -176,38 +183,9 @@ def update_failed(said: str, apt: Apt) -> DiagnosticError:
         # `URI SUITE InRelease` in most messages, `URI/dists/SUITE/InRelease` in others; a flat archive has no other suite.
         about = re.escape(located.uri) + (r"[/ ]" if archive.suite.endswith("/") else rf"/?(?:dists/| ){re.escape(archive.suite)}[/ ]")
         if own := tuple(line for line in lines if re.search(about, line)):
-            found += _list_problem(own, f"`{archive.name}`", _key_hint(archive))
+            found += apt_words.list_problem(own, f"`{archive.name}`", apt_words.key_hint(archive))
     names = ", ".join(archive.name for archive in apt.archives)
-    return DiagnosticError(tuple(found) or _list_problem(lines, names, KEYRING_HINT), ExitCode.UNABLE)
-
-
-KEYRING_HINT = "install a newer debian-archive-keyring on this machine"
-
-
-def _key_hint(archive: Archive) -> str:
-    if archive.signed_by:
-        return "the key that `signed-by:` names must be the one that signs this archive now"
-    return "an archive that is not the OS's own needs its key: `signed-by:` in the recipe" if archive.uri else KEYRING_HINT
-
-
-def _list_problem(lines: tuple[str, ...], name: str, key_hint: str) -> tuple[Diagnostic, ...]:
-    said, why = " ".join(lines), lines[:8]
-    hints: tuple[str, ...] = (key_hint,)
-    if re.search(r"NO_PUBKEY|couldn't be verified|not signed|BADSIG|EXPKEYSIG|no signature|verification failed", said, re.IGNORECASE):
-        message = f"the package lists of {name} have no valid signature"
-        return unable("PKG003", "package-lists-not-trusted", message, why=why, hints=hints).diagnostics
-    if "is not valid yet" in said or "expired" in said.lower():
-        hints = ("check this machine's clock", "use a mirror that is kept up to date")
-        message = f"the package lists of {name} are out of date"
-        return unable("PKG003", "package-lists-not-trusted", message, why=why, hints=hints).diagnostics
-    hints = (
-        "check the network and the proxy (`apt-config dump | grep -i proxy`)",
-        "with a filled store, `aistack build --offline` needs no network",
-    )
-    if re.search(r"does not have a Release file|404 ", said):
-        hints = ("its address is the folder that holds `dists/SUITE`; a flat one, with `Release` itself, has `suites: [./]`",)
-    message = f"the package lists of {name} could not be fetched"
-    return unable("PKG004", "package-lists-unreachable", message, why=why, hints=hints).diagnostics
+    return DiagnosticError(tuple(found) or apt_words.list_problem(lines, names, apt_words.KEYRING_HINT), ExitCode.UNABLE)
 
 
 def resolve(
@@ -345,26 +323,30 @@ def stanzas(apt: Apt, names: set[str]) -> Iterator[tuple[Target, str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A package list that was fetched: `codename` is what its Release file calls the archive."""
+    """A package list that was fetched: `codename` is what its Release file calls the archive, `stem` how the names of its files begin."""
 
     archive: Archive
     file: Path
     component: str
     codename: str
+    stem: str
 
 
-def _targets(apt: Apt) -> list[Target]:
-    """The package lists, in the order of the archives."""
+def _targets(apt: Apt, lists: Path | None = None) -> list[Target]:
+    """The package lists that apt is shown, or those in another folder, in the order of the archives."""
     places = {(apt_sources.bare(located.uri), located.suite): order for order, located in enumerate(apt.located)}
-    form = "$(REPO_URI)|$(RELEASE)|$(FILENAME)|$(COMPONENT)|$(CODENAME)"
+    form = "$(REPO_URI)|$(RELEASE)|$(FILENAME)|$(COMPONENT)|$(CODENAME)|$(METAKEY)"
+    argv = ["apt-get", "indextargets", "--format", form, "Created-By: Packages", *(("-o", f"Dir::State::lists={lists}") if lists else ())]
     found = []
-    for line in process.run(["apt-get", "indextargets", "--format", form, "Created-By: Packages"], env=apt.environment).stdout.splitlines():
-        uri, suite, file, component, codename = line.split("|", 4)
+    for line in process.run(argv, env=apt.environment).stdout.splitlines():
+        uri, suite, file, component, codename, key = line.split("|", 5)
         order = places[
             apt_sources.bare(uri), suite or "/"
         ]  # apt calls the flat suite `/` nothing, and what a Release file lacks by the question
         codename = "" if codename.startswith("$") else codename
-        found.append((order, Target(archive=apt.archives[order], file=Path(file), component=component, codename=codename)))
+        stem = Path(file).name.removesuffix(key.replace("_", "%5f").replace("/", "_"))
+        archive = apt.archives[order]
+        found.append((order, Target(archive=archive, file=Path(file), component=component, codename=codename, stem=stem)))
     return [target for _, target in sorted(found, key=lambda pair: pair[0])]
 
 

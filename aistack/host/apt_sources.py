@@ -137,7 +137,7 @@ def _is_security(suite: str) -> bool:
     return suite.endswith(("-security", "/updates"))
 
 
-def _plain(suite: str) -> str:
+def plain(suite: str) -> str:
     """The codename or alias in a suite's name."""
     name = suite.partition("/")[0]
     for pocket in POCKETS:
@@ -147,7 +147,7 @@ def _plain(suite: str) -> str:
 
 def _is_debian(archive: Archive, root: Path) -> bool:
     return (
-        _plain(archive.suite) in (*CODENAMES, *ALIASES)
+        plain(archive.suite) in (*CODENAMES, *ALIASES)
         and not archive.uri.startswith(("cdrom:", "file:", "copy:"))
         and _certainty(archive, root) > 0
     )

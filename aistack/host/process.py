@@ -23,6 +23,7 @@ from aistack.values import dataclass
 LINES_THAT_MATTER = 12
 MOST_OF_A_LINE = 600
 """Characters of a command, or of a line that a program said, that a message shows."""
+SHORTAGES = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM))
 LEAST_ROOM = 1 << 16
 """Bytes: with less, a disk counts as full."""
 LEAST_MOVED = 1 << 16
@@ -105,12 +106,19 @@ def require(tool: str, package: str) -> str:
 
 
 def failure(argv: Sequence[str], returncode: int, output: str, *, log: Path | None = None) -> DiagnosticError:
-    """The error for a program that ended badly, with the last lines that it said; a full disk at its log kept them from being written."""
+    """The error for a program that ended badly, with the last lines that it said and the first that names a shortage of the machine's.
+
+    A full disk at its log kept them from being written.
+    """
     how = f"was ended by signal {-returncode}" if returncode < 0 else f"ended with exit code {returncode}"
     room = shutil.disk_usage(log) if log is not None else None
     if room is not None and room.total > 0 and room.free < LEAST_ROOM:  # a file in memory has no disk
         output += f"\n{log}: {os.strerror(errno.ENOSPC)}"
-    said = tuple(line[:MOST_OF_A_LINE] for line in output.strip().splitlines() if line.strip())[-LINES_THAT_MATTER:]
+    lines = [line for line in output.strip().splitlines() if line.strip()]
+    said = [line[:MOST_OF_A_LINE] for line in lines[-LINES_THAT_MATTER:]]
+    short = next((line[-MOST_OF_A_LINE:] for line in lines if any(word in line for word in SHORTAGES)), "")
+    if short and not any(word in line for line in said for word in SHORTAGES):  # a build goes on for long where one of its processes failed
+        said[0] = short
     hints = MAKE_ROOM if os.strerror(errno.ENOSPC) in output else ()
     why = (f"command: {shlex.join(argv)[:MOST_OF_A_LINE]}", *said)
     return unable("HOST002", "tool-failed", f"`{argv[0].rsplit('/', 1)[-1]}` {how}", why=why, hints=hints)

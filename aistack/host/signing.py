@@ -8,13 +8,14 @@ The private key is used where it is, a file or a token, and copied nowhere. Toke
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aistack.diagnostics import DiagnosticError, unable
+from aistack.diagnostics import unable
 from aistack.facts.kernel_files import Module, Signature
 from aistack.facts.pins import Signing
 from aistack.host import process, python_parts
@@ -31,6 +32,9 @@ PIN = "KBUILD_SIGN_PIN"
 TOKEN = "pkcs11:"
 ENCRYPTED = (b"ENCRYPTED", bytes.fromhex("06092a864886f70d01050d"))
 """What stands in a key that has a pass phrase: PEM's word, or the identifier of PBES2 (RFC 8018, A.4)."""
+
+CURVES = ("secp192r1", "secp256r1", "secp384r1", "secp521r1")
+"""The curves that the kernel's parser of certificates knows (crypto/asymmetric_keys/x509_cert_parser.c; the last one since Linux 6.10)."""
 
 
 def der(certificate: str) -> bytes:
@@ -72,6 +76,8 @@ def _made(signature: Signature, key: CertificatePublicKeyTypes) -> bool:
         match key:
             case rsa.RSAPublicKey():
                 key.verify(signature.value, signature.digest, padding.PKCS1v15(), hashed)
+            case ec.EllipticCurvePublicKey() if key.curve.name not in CURVES:
+                raise ValueError(f"its key is on the curve {key.curve.name}: the kernel knows {', '.join(CURVES)}")
             case ec.EllipticCurvePublicKey():
                 key.verify(signature.value, signature.digest, ec.ECDSA(hashed))
             case _:
@@ -88,11 +94,17 @@ def at_hand(signing: Signing, folder: Path) -> bool:
         return False
     if signing.key.startswith(TOKEN):
         return PIN in os.environ and _answers(openssl, signing.key)
+    encrypted = _encrypted(folder / signing.key)
+    return encrypted is not None and (PIN in os.environ or not encrypted)
+
+
+def _encrypted(key: Path) -> bool | None:
+    """Whether a key's file has a pass phrase; None where it cannot be read."""
     try:
-        content = (folder / signing.key).read_bytes()
+        content = key.read_bytes()
     except OSError:
-        return False
-    return PIN in os.environ or not any(mark in content for mark in ENCRYPTED)
+        return None
+    return any(mark in content for mark in ENCRYPTED)
 
 
 def _answers(openssl: str, key: str) -> bool:
@@ -135,13 +147,29 @@ def sign(store: Store, module: bytes, signing: Signing, folder: Path) -> bytes:
             "-outform", "DER", "-in", str(file), "-out", str(signature), "-signer", str(certificate), "-passin", f"env:{PIN}",
             *(("-keyform", "engine", "-engine", "pkcs11", "-inkey", signing.key) if token else ("-inkey", str(folder / signing.key))),
         )  # fmt: skip
-        try:
-            process.run(argv, env={PIN: "", **os.environ})  # with no word given, openssl would ask whoever sits at the terminal
-        except DiagnosticError as error:
-            (said,) = error.diagnostics
+        done = process.run(argv, check=False, env={PIN: "", **os.environ})  # with no word, openssl would ask whoever sits at the terminal
+        if done.returncode != 0:
+            (said,) = process.failure(argv, done.returncode, done.stderr).diagnostics
             message = "a module could not be signed with the recipe's key"
-            hints = ("openssl needs its engine for tokens: apt-get install libengine-pkcs11-openssl",) if token else ()
-            raise unable("KMD002", "module-not-signed", message, why=said.why, hints=hints) from error
+            hints = _token_hints(done.stderr) if token else _file_hints(done.stderr, folder / signing.key)
+            raise unable("KMD002", "module-not-signed", message, why=said.why, hints=hints)
         made = signature.read_bytes()
     # struct module_signature: algorithm, hash, kind, lengths of signer and key id (0: the PKCS#7 message tells), padding, length.
     return module + made + struct.pack(">BBBBB3xI", 0, 0, PKCS7, 0, 0, len(made)) + MAGIC
+
+
+def _token_hints(said: str) -> tuple[str, ...]:
+    """What helps where openssl could not sign with a token's key, by its words and those of its engine (libp11)."""
+    if 'Engine "pkcs11" set.' not in said:
+        return ("openssl needs its engine for tokens: apt-get install libengine-pkcs11-openssl",)
+    if re.search(r":PIN (incorrect|invalid|len range)", said):  # of such a token, too, it says that the key was not found
+        return (f"{PIN} has to hold the token's PIN",)
+    if "was not found at" in said:
+        return ("no token here has the key that the recipe's URI names: `p11tool --list-tokens` (of gnutls-bin) lists what is there",)
+    return ()
+
+
+def _file_hints(said: str, key: Path) -> tuple[str, ...]:
+    """The same of a key that is a file."""
+    unread = re.search(r"^Could not .*\bkey\b", said, re.MULTILINE)
+    return (f"the key has a pass phrase, and {PIN} has to hold it",) if unread and _encrypted(key) else ()
