@@ -32,6 +32,8 @@ PROGRAMS = (b"\x7fELF", b"#!")
 SYSTEMD_UNITS = "/usr/lib/systemd/system"
 DASH_BYTES = b"#!/bin/false\n"
 DIGEST = "sha256:" + "1" * 64
+PEM = b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f\n-----END PRIVATE KEY-----\n"
+"""A private key (Ed25519), which nobody uses."""
 STATUS = b"Package: dash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 0.5.12-12\n\n"
 DASH = LockedPackage(
     name="dash",

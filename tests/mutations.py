@@ -5,6 +5,7 @@ Each works on any image's files, as they were read (`Base.files`) and as bytes, 
 
 from __future__ import annotations
 
+import base64
 import lzma
 import re
 from random import Random
@@ -269,9 +270,13 @@ def start_of_something_else(random: Random, base: Base) -> Fault:
     return Fault("initramfs-start", said, {MORE_ARGUMENTS: f'kargs = ["{word}"]\n'.encode()})
 
 
+ED25519 = bytes.fromhex("302e020100300506032b657004220420")
+"""How a key of that kind begins in PKCS#8: RFC 8410."""
+
+
 def left_key(random: Random, base: Base) -> Fault:
     path = f"/etc/{random.choice(('tls', 'app', 'ssl/private'))}/{random.randrange(100)}.pem"
-    key = b"-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
+    key = b"-----BEGIN PRIVATE KEY-----\n%s\n-----END PRIVATE KEY-----\n" % base64.b64encode(ED25519 + random.randbytes(32))
     in_json = b'{"keys": [{"kty": "OKP", "crv": "Ed25519", "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}]}'
     return Fault("no-identity", path, {path: random.choice((key, in_json))})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from images_read import DIGEST, STATUS, SYSTEMD_UNITS, Files, folder, healthy, owned, read
+from images_read import DIGEST, PEM, STATUS, SYSTEMD_UNITS, Files, folder, healthy, owned, read
 from kernel_samples import KERNEL, program
 
 from aistack.compose import checks, lint, quadlets, tidy
@@ -93,7 +93,7 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("package-sources", {"/etc/apt/sources.list.d/local.sources": b"Types: deb\nURIs: file:///tmp/repository\n"}, "local.sources"),
     ("no-identity", {"/etc/machine-id": b"0123456789abcdef0123456789abcdef\n"}, "/etc/machine-id"),
     ("no-identity", {"/etc/ssh/ssh_host_ed25519_key": b"-"}, "ssh_host_ed25519_key"),
-    ("no-identity", {"/etc/ssl/private/site.key": b"-----BEGIN PRIVATE KEY-----\nabc\n"}, "/etc/ssl/private/site.key is a private key"),
+    ("no-identity", {"/etc/ssl/private/site.key": PEM}, "/etc/ssl/private/site.key is a private key"),
     ("owners", {"/etc/passwd": "root:x:0:0::/:\na:x:\u00b2:0::/:\n".encode(), "/srv2": Entry(path="", uid=2)}, "/srv2 belongs to 2:0"),
     ("no-identity", {"/var/lib/systemd/random-seed": b"\x01"}, "random-seed"),
     ("no-identity", {"/var/lib/systemd/credential.secret": b"\x01"}, "credential.secret"),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 from aistack.compose import credentials
+from aistack.compose.checks import packages
 from aistack.compose.findings import Check
 from aistack.facts.filesystem import Entry, Filesystem
 
@@ -47,6 +48,9 @@ SECRETS = re.compile(
     r"/etc/ssh/ssh_host_\w+_key(\.pub)?|/.*/dkms/mok\.(?:key|priv)|/var/lib/systemd/(random-seed|credential\.secret)|/boot/.*/random-seed"
     r"|/.*/\.gnupg/(?:private-keys-v1\.d/.+|secring\.gpg)|/etc/krb5\.keytab"
 )
+KEY_FILE = re.compile(r".*\.(?:asc|der|gpg|jks|key|p12|p8|pem|pfx|pgp|ppk)|.*/id_[a-z0-9]+")
+"""What files are called that are a key and nothing else."""
+BYTE_CODE = re.compile(r"(.*)/__pycache__/([^/]+)\.cpython-(\d+)(?:\.opt-\d)?\.pyc")
 NO_PASSWORD = re.compile(r"x|[!*](?![!*]*(?:\$.*|_[./0-9A-Za-z]{19}|(?=.*[./0-9A-Z])[./0-9A-Za-z]{13})$).*")
 """What no password becomes, as `*`, `!!`, `!unprovisioned` or `*LOCK*`: crypt(5). A hash behind the mark is a locked account's."""
 NUMBER = re.compile("[0-9]{1,10}")
@@ -116,12 +120,20 @@ def _identity(filesystem: Filesystem) -> list[str]:
 
 
 def _secrets(filesystem: Filesystem) -> Iterator[str]:
-    yield from (f"{path} is a private key" for path in filesystem.keys if not credentials.SHOWN.fullmatch(path))
+    known = packages.unchanged(filesystem) if filesystem.keys or filesystem.keys_below else frozenset[str]()
+    yield from (f"{path} is a private key" for path in filesystem.keys if not _is_shown(path, known))
     for path in filesystem.keys_below:
-        if path not in filesystem.keys and not credentials.SHOWN.fullmatch(path) and not credentials.MADE_ANEW.fullmatch(path):
+        if path not in filesystem.keys and not _is_shown(path, known) and not credentials.MADE_ANEW.fullmatch(path):
             yield f"{path} is a private key, in a lower layer"
     yield from credentials.kept(filesystem)
     yield from (f"{path} is a secret, or one machine's" for path, entry in _files(filesystem) if entry.size and SECRETS.fullmatch(path))
+
+
+def _is_shown(path: str, known: Set[str]) -> bool:
+    """Whether everybody has a key: of documentation and tests, or in a program or text that is as its package brought it."""
+    compiled = BYTE_CODE.fullmatch(path)
+    source = f"{compiled[1]}/{compiled[2]}.py" if compiled else path
+    return bool(credentials.SHOWN.fullmatch(source)) or (source in known and not KEY_FILE.fullmatch(source))
 
 
 def _passwords(filesystem: Filesystem) -> list[str]:
@@ -215,7 +227,7 @@ def _byte_code(filesystem: Filesystem) -> list[str]:
     pythons = {match[1] + match[2] for path in filesystem.entries if (match := re.fullmatch(r"/.*/bin/python(\d)\.(\d+)", path))}
     wrong = []
     for path in filesystem.entries:
-        if match := re.fullmatch(r"(.*)/__pycache__/([^/]+)\.cpython-(\d+)(?:\.opt-\d)?\.pyc", path):
+        if match := BYTE_CODE.fullmatch(path):
             if f"{match[1]}/{match[2]}.py" not in filesystem.entries:
                 wrong.append(f"{path} has no source")
             elif match[3] not in pythons:

@@ -58,6 +58,12 @@ def _changed(filesystem: Filesystem) -> list[str] | str:
     return list(wrong)
 
 
+def unchanged(filesystem: Filesystem) -> frozenset[str]:
+    """The files that are as a package brought them."""
+    places = ((filesystem.resolved(path), md5) for _, path, md5 in _listed(filesystem))
+    return frozenset(place for place, md5 in places if place in filesystem.entries and filesystem.entries[place].md5 == md5)
+
+
 def _there(filesystem: Filesystem, path: str) -> bool:
     """Whether a name is there, wherever it leads: what a package's link leads to, another may bring, or nobody."""
     return path in filesystem.entries or placed(filesystem.entries, path)[0] in filesystem.entries
