@@ -116,7 +116,7 @@ def lost_program(random: Random, base: Base) -> Fault:
     path = base.text(random, rf"(?:{'|'.join(references.UNITS)})[^/]+\.service", "ExecStart=/")
     program = f"/usr/bin/gone{random.randrange(100)}"
     text = re.sub(rb"(?m)^ExecStart=[^\s]+", b"ExecStart=" + program.encode(), base.data[path])
-    return Fault("unit-programs", f"{path}: ExecStart names {program}", {path: text}, PACKAGE)
+    return Fault("unit-programs", f"{path}: ExecStart names {program}", {path: text}, PACKAGE | {"gates"})
 
 
 def helper_of_udev(random: Random, base: Base) -> Fault:
@@ -254,6 +254,20 @@ def gate_off(random: Random, base: Base) -> Fault:
     )
 
 
+def other_gate(random: Random, base: Base) -> Fault:
+    """Whoever edited a unit of ours made it do less, or nothing."""
+    path = random.choice([path for path in sorted(base.data) if gates.HELD.fullmatch(path) and path.endswith(".service")])
+    text = base.data[path]
+    made = (
+        text.replace(b"[Unit]", b"[Unit]\nConditionPathExists=/nowhere", 1),
+        re.sub(rb"(?m)^ExecStart=-?\S+", b"ExecStart=-/usr/bin/true", text, count=1),
+        text.replace(b"[Service]", b"[Service]\nSuccessExitStatus=1 2 3 4", 1),
+        text.replace(b"[Service]", b"[Servce]", 1),
+        bytes(len(text)),
+    )
+    return Fault("gates", path, {path: random.choice(made)}, frozenset({"unit-programs", "driver-enabled"}))
+
+
 def silenced_udev(random: Random, base: Base) -> Fault:
     """Whoever masked it wanted quiet, and no device gets its driver."""
     unit, rule = random.choice(("systemd-udevd.service", "systemd-udev-trigger.service")), "/etc/udev/rules.d/80-drivers.rules"
@@ -330,6 +344,6 @@ KINDS: tuple[Kind, ...] = (
     second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
     helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, lost_mode,
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
-    gutted_initramfs, kernel_ahead, uncached_library, silenced_udev, start_of_something_else, left_credential,
+    gutted_initramfs, kernel_ahead, uncached_library, silenced_udev, other_gate, start_of_something_else, left_credential,
 )  # fmt: skip
 """Every kind of fault."""
