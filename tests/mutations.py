@@ -39,6 +39,7 @@ from module_mutations import (
 from aistack.compose import gates, tidy
 from aistack.compose.checks import driver, packages, references
 from aistack.compose.checks.tree import trees
+from aistack.compose.node_program import PACKAGE as NODE_PROGRAM
 from aistack.compose.render.system import QUADLETS
 from aistack.compose.verify import LOCK_PATH
 from aistack.facts.binary import GSP_FIRMWARE
@@ -308,6 +309,15 @@ def left_credential(random: Random, base: Base) -> Fault:
     return Fault(check, path, {path: text.encode()})
 
 
+def other_byte_code(random: Random, base: Base) -> Fault:
+    """Byte code was cut off, or its source mended without compiling it anew."""
+    path = random.choice([path for path in sorted(base.data) if path.startswith(f"{NODE_PROGRAM}/") and path.endswith(".pyc")])
+    source = re.sub(r"__pycache__/([^/.]+)\..*", r"\1.py", path)
+    data = base.data[path]
+    planted: tuple[Files, ...] = ({path: data[: random.randrange(16, len(data) - 4)]}, {source: base.data[source] + b"# mended\n"})
+    return Fault("byte-code", path, random.choice(planted))
+
+
 def left_compiler(random: Random, base: Base) -> Fault:
     path = f"/usr/bin/{random.choice(('gcc', 'clang', 'x86_64-linux-gnu-g++'))}-{random.randrange(9, 15)}"
     return Fault("no-build-tools", path, {path: b"#!/bin/sh\n"})
@@ -345,5 +355,6 @@ KINDS: tuple[Kind, ...] = (
     helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, lost_mode,
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
     gutted_initramfs, kernel_ahead, uncached_library, silenced_udev, other_gate, start_of_something_else, left_credential,
+    other_byte_code,
 )  # fmt: skip
 """Every kind of fault."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from images_read import DIGEST, PEM, STATUS, SYSTEMD_UNITS, Files, folder, healthy, owned, read
+from images_read import DIGEST, PEM, STATUS, SYSTEMD_UNITS, Files, compiled, folder, healthy, owned, read
 from kernel_samples import KERNEL, program
 
 from aistack.compose import checks, lint, quadlets, tidy
@@ -21,6 +21,7 @@ OSTREE = (
     b"Package: libostree-1-1\nStatus: install ok installed\nArchitecture: amd64\nVersion: 2025.2-1\nDepends: libc6, libcurl3t64-gnutls\n\n"
 )
 PREPARE_ROOT = "/usr/lib/ostree/prepare-root.conf"
+PYC = "/usr/lib/__pycache__/a.cpython-313.pyc"
 SHADOW = b"root:*:18262:0:99999:7:::\n"
 
 FAULTS: list[tuple[str, Files, str]] = [
@@ -139,6 +140,9 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("os-release", {"/usr/lib/os-release": b'ID=debian\nPRETTY_NAME="Debian\n'}, 'PRETTY_NAME="Debian` is no setting'),
     ("os-release", {"/etc/os-release": "../usr/lib/none", "/usr/lib/.wh.os-release": b""}, "there is no os-release"),
     ("byte-code", {"/usr/lib/python3/__pycache__/gone.cpython-313.pyc": b""}, "has no source"),
+    ("byte-code", {"/usr/lib/a.py": b"A = 1", PYC: compiled(b"A = 1")[:-9]}, f"{PYC} cannot be loaded: it ends too early"),
+    ("byte-code", {"/usr/lib/a.py": b"A = 2", PYC: compiled(b"A = 1")}, f"{PYC} is run in the place of /usr/lib/a.py, and was compiled"),
+    ("byte-code", {"/usr/lib/b.py": b"B", "/usr/lib/a.py": "b.py", PYC: compiled(b"A")}, "is run in the place of /usr/lib/b.py"),
     ("byte-code", {"/usr/lib/a.py": b"", "/usr/lib/__pycache__/a.cpython-311.pyc": b""}, "a Python that is not there"),
 ]
 
@@ -185,7 +189,11 @@ def test_what_need_not_be_a_fault_is_none(tmp_path: Path) -> None:
         "/var/log/lastlog": b"",
         "/usr/lib/tmpfiles.d/more.conf": b"f /var/log/lastlog 0644 - - -\n",
         "/usr/lib/a.py": b"",
-        "/usr/lib/__pycache__/a.cpython-313.pyc": b"",
+        PYC: b"",
+        "/usr/lib/b.py": "../share/b.py",
+        "/usr/share/b.py": b"B = 1",
+        "/usr/lib/__pycache__/b.cpython-313.pyc": compiled(b"B = 1"),
+        "/usr/lib/__pycache__/b.cpython-313.opt-1.pyc": compiled(b"B = 2", 3),
         **{path: Entry(path="", mode=0o4755) for path in tidy.SET_ID},
         f"{QUADLETS}/nobody.container": b"[Container]\nImage=a.example/x:latest\n",
         "/etc/containers/systemd/gone.container": "/dev/null",

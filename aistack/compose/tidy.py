@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Set
 from aistack.compose import credentials
 from aistack.compose.checks import packages
 from aistack.compose.findings import Check
+from aistack.facts.byte_code import BYTE_CODE_FILE
 from aistack.facts.filesystem import Entry, Filesystem
 
 SOURCES = "/etc/apt/sources.list"
@@ -50,7 +51,6 @@ SECRETS = re.compile(
 )
 KEY_FILE = re.compile(r".*\.(?:asc|der|gpg|jks|key|p12|p8|pem|pfx|pgp|ppk)|.*/id_[a-z0-9]+")
 """What files are called that are a key and nothing else."""
-BYTE_CODE = re.compile(r"(.*)/__pycache__/([^/]+)\.cpython-(\d+)(?:\.opt-\d)?\.pyc")
 NO_PASSWORD = re.compile(r"x|[!*](?![!*]*(?:\$.*|_[./0-9A-Za-z]{19}|(?=.*[./0-9A-Z])[./0-9A-Za-z]{13})$).*")
 """What no password becomes, as `*`, `!!`, `!unprovisioned` or `*LOCK*`: crypt(5). A hash behind the mark is a locked account's."""
 NUMBER = re.compile("[0-9]{1,10}")
@@ -131,7 +131,7 @@ def _secrets(filesystem: Filesystem) -> Iterator[str]:
 
 def _is_shown(path: str, known: Set[str]) -> bool:
     """Whether everybody has a key: of documentation and tests, or in a program or text that is as its package brought it."""
-    compiled = BYTE_CODE.fullmatch(path)
+    compiled = BYTE_CODE_FILE.fullmatch(path)
     source = f"{compiled[1]}/{compiled[2]}.py" if compiled else path
     return bool(credentials.SHOWN.fullmatch(source)) or (source in known and not KEY_FILE.fullmatch(source))
 
@@ -227,12 +227,25 @@ def _byte_code(filesystem: Filesystem) -> list[str]:
     pythons = {match[1] + match[2] for path in filesystem.entries if (match := re.fullmatch(r"/.*/bin/python(\d)\.(\d+)", path))}
     wrong = []
     for path in filesystem.entries:
-        if match := BYTE_CODE.fullmatch(path):
-            if f"{match[1]}/{match[2]}.py" not in filesystem.entries:
+        if match := BYTE_CODE_FILE.fullmatch(path):
+            source = f"{match[1]}/{match[2]}.py"
+            if source not in filesystem.entries:
                 wrong.append(f"{path} has no source")
             elif match[3] not in pythons:
                 wrong.append(f"{path} is for a Python that is not there")
+            elif problem := _of_byte_code(filesystem, filesystem.resolved(path), filesystem.resolved(source)):
+                wrong.append(f"{path} {problem}")
     return sorted(wrong)
+
+
+def _of_byte_code(filesystem: Filesystem, path: str, source: str) -> str:
+    """What Python would stumble over, or run in a source's place."""
+    code = filesystem.byte_code.get(path)
+    if code is None or code.damage:
+        return f"cannot be loaded: {code.damage}" if code else ""
+    hashes = filesystem.sources[source].hashes if source in filesystem.sources else {}
+    is_other = code.source_hash and hashes.get(code.magic, code.source_hash) != code.source_hash
+    return f"is run in the place of {source}, and was compiled from another" if is_other else ""
 
 
 TIDY = (
@@ -255,6 +268,6 @@ TIDY = (
     Check(name="owners", description="every file belongs to a known user and group", look=_owners, fatal=False),
     Check(name="links", description="every link in /etc and in systemd's folders leads somewhere", look=_links, fatal=False),
     Check(name="os-release", description="os-release says which system it is", look=_os_release, fatal=False),
-    Check(name="byte-code", description="Python's byte code has its source and its Python", look=_byte_code, fatal=False),
+    Check(name="byte-code", description="Python's byte code is whole, of its source and for its Python", look=_byte_code, fatal=False),
 )
 """Asked of every image, whoever built it."""
