@@ -36,7 +36,7 @@ from module_mutations import (
     short,
 )
 
-from aistack.compose import gates, tidy
+from aistack.compose import gates, modes
 from aistack.compose.checks import driver, packages, references
 from aistack.compose.checks.tree import trees
 from aistack.compose.node_program import PACKAGE as NODE_PROGRAM
@@ -44,7 +44,7 @@ from aistack.compose.render.system import QUADLETS
 from aistack.compose.verify import LOCK_PATH
 from aistack.facts.binary import GSP_FIRMWARE
 from aistack.facts.kernel_files import module_name
-from aistack.host.layers import Entry
+from aistack.host.layers import DIRECTORY, Entry
 
 MORE_ARGUMENTS = "/usr/lib/bootc/kargs.d/90-more.toml"
 CDI = b'{"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": [{"name": "all"}], "containerEdits": {"mounts": [{"hostPath": "%s"}]}}'
@@ -194,10 +194,23 @@ def strange_owner(random: Random, base: Base) -> Fault:
 
 def lost_mode(random: Random, base: Base) -> Fault:
     """A program that was copied without its mode."""
-    programs = [path for path, binary in base.files.binaries.items() if binary.interpreter and tidy.PROGRAM.fullmatch(path)]
+    programs = [path for path, binary in base.files.binaries.items() if binary.interpreter and modes.PROGRAM.fullmatch(path)]
     path = random.choice(sorted(base.data.keys() & programs))
     changed = owned(base.data[path], mode=random.choice((0o644, 0o600, 0o640)))
     return Fault("modes", path, {path: changed}, frozenset({"unit-programs"}))
+
+
+def lost_way(random: Random, base: Base) -> Fault:
+    """A library, or a folder before it, that a careless copy left to its owner alone: what is no root starts no more."""
+    loaded = {name for binary in base.files.binaries.values() if binary.interpreter for name in binary.needed}
+    libraries = [path for path in sorted(base.data.keys() & base.files.binaries) if path.rpartition("/")[2] in loaded]
+    path = random.choice(libraries)
+    folder = random.choice(("/", "/usr", path.rpartition("/")[0]))
+    closed = Entry(path=folder.lstrip("/"), kind=DIRECTORY, mode=random.choice((0o700, 0o750, 0o744)))
+    common = Entry(path="tmp", kind=DIRECTORY, mode=0o755)
+    planted: tuple[tuple[str, bytes | Entry], ...] = ((path, owned(base.data[path], mode=0o640)), (folder, closed), ("/tmp", common))
+    place, content = random.choice(planted)
+    return Fault("modes", place, {place: content})
 
 
 def changed_package(random: Random, base: Base) -> Fault:
@@ -355,6 +368,6 @@ KINDS: tuple[Kind, ...] = (
     helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, lost_mode,
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
     gutted_initramfs, kernel_ahead, uncached_library, silenced_udev, other_gate, start_of_something_else, left_credential,
-    other_byte_code,
+    other_byte_code, lost_way,
 )  # fmt: skip
 """Every kind of fault."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from elf_samples import binary
 from images_read import DIGEST, PEM, STATUS, SYSTEMD_UNITS, Files, compiled, folder, healthy, owned, read
-from kernel_samples import KERNEL, program
+from kernel_samples import KERNEL, LIBRARIES, LOADER, program
 
 from aistack.compose import checks, lint, quadlets, tidy
 from aistack.compose.checks import signing
@@ -23,6 +24,15 @@ OSTREE = (
 PREPARE_ROOT = "/usr/lib/ostree/prepare-root.conf"
 PYC = "/usr/lib/__pycache__/a.cpython-313.pyc"
 SHADOW = b"root:*:18262:0:99999:7:::\n"
+
+LOADER_FILE = f"{LIBRARIES}/ld-linux-x86-64.so.2"
+LOADED: Files = {"/lib64": "usr/lib64", LOADER: f"{LIBRARIES}/ld-linux-x86-64.so.2", "/usr/bin/tool": program()}
+ELSEWHERE: Files = {
+    f"{LIBRARIES}/liba.so.1": "/etc/alternatives/a",
+    "/etc/alternatives/a": "/usr/lib/own/b/liba.so.1.2",
+    "/usr/lib/own/b/liba.so.1.2": binary(),
+}
+"""A library where the loader finds it by its links."""
 
 FAULTS: list[tuple[str, Files, str]] = [
     ("var-run", {"/var/run": folder("/var/run")}, "/var/run"),
@@ -126,6 +136,14 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("modes", {"/usr/sbin": folder("/usr/sbin", 0o750)}, "/usr/sbin may not be passed by everyone"),
     ("modes", {"/etc": folder("/etc", 0o711)}, "/etc may not be passed by everyone"),
     ("modes", {"/usr/lib/x86_64-linux-gnu": folder("", 0o754)}, "/usr/lib/x86_64-linux-gnu may not be passed by everyone"),
+    ("modes", {"/": folder("/", 0o700)}, "/ may not be passed by everyone"),
+    ("modes", {"/tmp": folder("/tmp", 0o755)}, "/tmp is no folder for everyone's files"),
+    ("modes", {"/var/tmp": folder("/var/tmp", 0o1755)}, "/var/tmp is no folder for everyone's files"),
+    ("modes", {LOADER_FILE: owned(binary(), mode=0o644), **LOADED}, f"{LOADER_FILE} may not be executed by everyone"),
+    ("modes", {f"{LIBRARIES}/liba.so.1": owned(binary(), mode=0o600)}, f"{LIBRARIES}/liba.so.1 may not be read by everyone"),
+    ("modes", {**ELSEWHERE, "/usr/lib/own/b/liba.so.1.2": owned(binary(), mode=0o640)}, "/usr/lib/own/b/liba.so.1.2 may not be read by"),
+    ("modes", {**ELSEWHERE, "/usr/lib/own/b": folder("", 0o700)}, "/usr/lib/own/b may not be passed by everyone"),
+    ("modes", {**ELSEWHERE, "/etc/alternatives": folder("", 0o744)}, "/etc/alternatives may not be passed by everyone"),
     ("modes", {"/etc/passwd": owned(b"root:x:0:0::/root:/bin/sh\n", mode=0o600)}, "/etc/passwd may not be read by everyone"),
     ("modes", {"/etc/group": owned(b"root:x:0:\n", mode=0o640)}, "/etc/group may not be read by everyone"),
     ("modes", {"/etc/shadow": owned(SHADOW, mode=0o644)}, "/etc/shadow may be read by everyone"),
@@ -175,6 +193,13 @@ def test_what_need_not_be_a_fault_is_none(tmp_path: Path) -> None:
         "/etc/fstab": b"UUID=1 / ext4 defaults\nLABEL=a /a ext4 ro,nofail\n/dev/sdb1 none swap\ntmpfs /b tmpfs\nhost:/c /c nfs _netdev\n",
         "/usr/lib/credstore/passwd.hashed-password.root": b"!locked\n",
         "/usr/lib/credstore/passwd.shell.root": b"/bin/bash\n",
+        **{path: content for path, content in LOADED.items() if path != "/lib64"},
+        **ELSEWHERE,
+        LOADER_FILE: binary(),
+        "/usr/lib/own": folder("", 0o711),
+        "/usr/lib/more/plugin.so": owned(binary(), mode=0o600),
+        "/usr/lib/private": folder("", 0o700),
+        "/var/tmp": folder("", 0o1777),
         "/usr/lib/passwd": b"ssh:x:885:42::/:/sbin/nologin\n",
         "/usr/lib/group": b"shadow:x:42:\n",
         "/etc/gshadow-own": owned(b"", mode=0o640, uid=885),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Set
 
-from aistack.compose import credentials
+from aistack.compose import credentials, modes
 from aistack.compose.checks import packages
 from aistack.compose.findings import Check
 from aistack.facts.byte_code import BYTE_CODE_FILE
@@ -54,12 +54,6 @@ KEY_FILE = re.compile(r".*\.(?:asc|der|gpg|jks|key|p12|p8|pem|pfx|pgp|ppk)|.*/id
 NO_PASSWORD = re.compile(r"x|[!*](?![!*]*(?:\$.*|_[./0-9A-Za-z]{19}|(?=.*[./0-9A-Z])[./0-9A-Za-z]{13})$).*")
 """What no password becomes, as `*`, `!!`, `!unprovisioned` or `*LOCK*`: crypt(5). A hash behind the mark is a locked account's."""
 NUMBER = re.compile("[0-9]{1,10}")
-PROGRAM = re.compile(r"(?:/usr(?:/local)?)?/s?bin/[^/]+|(?:/usr)?/lib/systemd/[^/]+")
-PASSED = re.compile(
-    r"/(?:etc|run|var|usr(?:/local)?)|(?:/usr(?:/local)?)?/(?:s?bin|lib\d*|lib/(?:systemd|[^/]+-linux-[^/]+)|libexec|share)"
-)
-"""Folders that every program passes on its way."""
-KNOWN_TO_ALL, KNOWN_TO_ROOT = ("/etc/passwd", "/etc/group"), ("/etc/shadow", "/etc/gshadow")
 PEOPLE = (range(1000, 60000), range(65534, 1 << 32))
 """Numbers of no account of a system's: people's, nobody's, and those of other machines' namespaces.
 
@@ -164,19 +158,6 @@ def _writable(filesystem: Filesystem) -> list[str]:
     return [f"{path} may be written by everyone" for path in sorted(writable)]
 
 
-def _modes(filesystem: Filesystem) -> list[str]:
-    programs = (path for path, binary in filesystem.binaries.items() if binary.interpreter and PROGRAM.fullmatch(path))
-    wrong = [f"{path} may be executed by nobody" for path in sorted(programs) if not filesystem.entries[path].mode & 0o111]
-    for path, entry in sorted(filesystem.entries.items()):
-        if entry.kind == "directory" and PASSED.fullmatch(path) and entry.mode & 0o555 != 0o555:
-            wrong.append(f"{path} may not be passed by everyone")
-        elif entry.kind == "file" and path in KNOWN_TO_ALL and entry.mode & 0o444 != 0o444:
-            wrong.append(f"{path} may not be read by everyone")
-        elif entry.kind == "file" and path in KNOWN_TO_ROOT and entry.mode & 0o007:
-            wrong.append(f"{path} may be read by everyone")
-    return wrong
-
-
 def _system_owners(filesystem: Filesystem) -> list[str]:
     return [
         f"{path} belongs to {entry.uid}:{entry.gid}, which is no account of the system's"
@@ -257,7 +238,7 @@ TIDY = (
     Check(name="no-password", description="no account with a password, or without the need of one", look=_passwords),
     Check(name="set-id", description="no program with more rights than are accounted for", look=_set_id, fatal=False),
     Check(name="no-world-writable", description="nothing that everyone may write", look=_writable),
-    Check(name="modes", description="programs may be executed, and what all programs need may be read", look=_modes, fatal=False),
+    Check(name="modes", description="programs may be executed, and what all programs need may be read", look=modes.wrong, fatal=False),
     Check(
         name="system-owners",
         description="what lies in /usr belongs to accounts of the system",
