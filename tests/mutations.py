@@ -200,6 +200,12 @@ def lost_mode(random: Random, base: Base) -> Fault:
     return Fault("modes", path, {path: changed}, frozenset({"unit-programs"}))
 
 
+def lost_init(random: Random, base: Base) -> Fault:
+    """What the kernel starts was replaced by a link to what never came."""
+    planted: tuple[Files, ...] = ({"/usr/sbin/init": "/usr/lib/gone"}, {"/usr/sbin/init": "../bin/kmod"}, gone("/usr/lib/systemd/systemd"))
+    return Fault("init", "/sbin/init", random.choice(planted), PACKAGE | {"initramfs-start", "unit-programs"})
+
+
 def lost_way(random: Random, base: Base) -> Fault:
     """A library, or a folder before it, that a careless copy left to its owner alone: what is no root starts no more."""
     loaded = {name for binary in base.files.binaries.values() if binary.interpreter for name in binary.needed}
@@ -368,6 +374,6 @@ KINDS: tuple[Kind, ...] = (
     helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, lost_mode,
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
     gutted_initramfs, kernel_ahead, uncached_library, silenced_udev, other_gate, start_of_something_else, left_credential,
-    other_byte_code, lost_way,
+    other_byte_code, lost_way, lost_init,
 )  # fmt: skip
 """Every kind of fault."""

@@ -14,7 +14,7 @@ from aistack.compose.checks import signing
 from aistack.compose.checks.expected import Expected
 from aistack.compose.findings import Finding, Outcome
 from aistack.compose.render.system import BOUND_IMAGES, QUADLETS
-from aistack.compose.verify import is_bootable, verify_image
+from aistack.compose.verify import LOCK_PATH, is_bootable, verify_image
 from aistack.host.layers import Entry
 
 CAPABILITY = (("security.capability", b"\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"),)
@@ -257,6 +257,34 @@ def test_another_init_than_systemd_is_its_own_affair(tmp_path: Path) -> None:
     assert findings(tmp_path, other)["init"].outcome is Outcome.YES
     own: Files = {"/usr/sbin/init": b"#!/bin/sh\nexec /usr/lib/systemd/systemd\n"}
     assert findings(tmp_path, own)["init"].outcome is Outcome.YES
+
+
+def test_a_system_that_no_ostree_deploys_has_to_start_as_well(tmp_path: Path) -> None:
+    """Kernels are in images that are no systems, too: there nothing is called init."""
+    plain = {path: content for path, content in healthy().items() if not path.startswith((*lint.SIGNS, "/usr/lib/bootc", LOCK_PATH))}
+    outcomes: dict[Outcome, tuple[Files, ...]] = {
+        Outcome.YES: (
+            {},
+            {"/etc/systemd/system/default.target": f"{SYSTEMD_UNITS}/rescue.target"},
+            {"/usr/lib/systemd/.wh.systemd": b"", "/usr/sbin/init": "../bin/busybox", "/usr/bin/busybox": b""},
+        ),
+        Outcome.UNKNOWN: (
+            {"/usr/sbin/.wh.init": b""},
+            {"/.wh.sbin": b""},
+            {f"/usr/lib/modules/{KERNEL}/.wh.vmlinuz": b"", f"/usr/lib/modules/{KERNEL}/.wh.initramfs.img": b""},
+        ),
+        Outcome.NO: (
+            {"/usr/sbin/init": "/usr/lib/gone"},
+            {"/usr/lib/systemd/.wh.systemd": b""},
+            {"/etc/systemd/system/multi-user.target": "/dev/null"},
+        ),
+    }
+    for outcome, changes in outcomes.items():
+        for number, change in enumerate(changes):
+            found = read(tmp_path / f"{outcome}{number}", [plain, change])
+            assert not is_bootable(found, {})
+            (finding,) = (one for one in verify_image(found, bootable=False) if one.name == "init")
+            assert finding.outcome is outcome and finding.condemns() is (outcome is Outcome.NO), (finding, change)
 
 
 def test_an_image_that_does_not_boot_is_asked_what_makes_sense(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Iterator
 
 from aistack.compose.checks.systemd import DEFAULT, SHELLS, Units
+from aistack.compose.checks.tree import boots
 from aistack.compose.findings import Check, Exemption
 from aistack.facts import kargs
 from aistack.facts.filesystem import Filesystem
@@ -35,7 +36,7 @@ NOT_NEEDED = ("noauto", "nofail", "x-systemd.automount")
 """What fstab(5) calls a file system on a disk, and by which option a start does without: systemd.mount(5)."""
 
 SYSTEMD = "/usr/lib/systemd/systemd"
-INITS = re.compile(r"init|systemd")
+INITS = re.compile(r"init|systemd|[\w+-]+-init|busybox|dinit|sinit")
 LOADERS = re.compile(r"modprobe|kmod|busybox.*|toybox")
 """What programs are called that init and modprobe may be links to, where there is systemd."""
 
@@ -189,8 +190,15 @@ def _state(filesystem: Filesystem) -> list[str]:
     return [f"{path} does not lead into /var" for path in folders if not filesystem.resolved(path).startswith("/var/")]
 
 
-def _init(filesystem: Filesystem) -> list[str]:
-    """Whether what starts a system is there: only names tell what a program is, so a link to one of another name is wrong."""
+def _init(filesystem: Filesystem) -> list[str] | str:
+    """Whether what starts a system is there: only names tell what a program is, so a link to one of another name is wrong.
+
+    Kernels and modules are in images that are no systems, too: for their nodes, or for machines that a program of theirs starts.
+    """
+    named = filesystem.kind(posixpath.join(filesystem.resolved("/sbin"), "init"))
+    deployed = any(filesystem.kind(path) for path in SIGNS)
+    if not deployed and not (named and boots(filesystem)):
+        return "whether it is a system cannot be told: there is no kernel, or no /sbin/init"
     wrong = []
     for path, names in (("/sbin/init", INITS), ("/sbin/modprobe", LOADERS)):
         end = filesystem.resolved(path)
@@ -199,12 +207,12 @@ def _init(filesystem: Filesystem) -> list[str]:
         elif filesystem.kind(end) and filesystem.kind(SYSTEMD) and not names.fullmatch(posixpath.basename(end)):
             wrong.append(f"{path} leads to {end}")
     if filesystem.kind(SYSTEMD):
-        wrong += _first(filesystem, Units(filesystem=filesystem))
+        wrong += _first(filesystem, Units(filesystem=filesystem), deployed=deployed)
     return wrong
 
 
-def _first(filesystem: Filesystem, units: Units) -> Iterator[str]:
-    """Why what systemd starts first starts no system."""
+def _first(filesystem: Filesystem, units: Units, *, deployed: bool) -> Iterator[str]:
+    """Why what systemd starts first starts no system; one that is not `deployed` may be there for the sake of a shell."""
     name, path = units.first, units.file(units.first)
     end = filesystem.resolved(path) if path else ""
     if not path:
@@ -213,7 +221,7 @@ def _first(filesystem: Filesystem, units: Units) -> Iterator[str]:
         yield why
     elif filesystem.kind(end) != "file" or (name == DEFAULT and not end.endswith(".target")):
         yield f"{path} leads to {end}, which is no target"
-    elif units.called(name) in SHELLS:
+    elif deployed and units.called(name) in SHELLS:
         yield f"{name} is a shell, and starts no system"
 
 
@@ -257,12 +265,11 @@ OURS = (
         name="init",
         description="init, modprobe and the default target lead to what they stand for",
         look=_init,
-        fatal=False,
-        bootable=True,
+        kernel=True,
     ),
     Check(name="mounts", description="a start needs no disk but its own", look=_mounts, fatal=False, bootable=True),
 )
-"""What we ask of a bootable image beside them."""
+"""What we ask of a bootable image beside them; `init` of others with a kernel, too."""
 
 
 def _ostree_lacks_composefs(filesystem: Filesystem) -> bool:
