@@ -36,7 +36,7 @@ from module_mutations import (
     short,
 )
 
-from aistack.compose import gates, modes
+from aistack.compose import gates, lint, modes
 from aistack.compose.checks import driver, packages, references
 from aistack.compose.checks.tree import trees
 from aistack.compose.node_program import PACKAGE as NODE_PROGRAM
@@ -204,6 +204,17 @@ def lost_init(random: Random, base: Base) -> Fault:
     """What the kernel starts was replaced by a link to what never came."""
     planted: tuple[Files, ...] = ({"/usr/sbin/init": "/usr/lib/gone"}, {"/usr/sbin/init": "../bin/kmod"}, gone("/usr/lib/systemd/systemd"))
     return Fault("init", "/sbin/init", random.choice(planted), PACKAGE | {"initramfs-start", "unit-programs"})
+
+
+def other_prepare_root(random: Random, base: Base) -> Fault:
+    """Whoever wanted a sealed root asked for it, of an OSTree without composefs, or left half of a file."""
+    path, status = "/usr/lib/ostree/prepare-root.conf", lint.DPKG_STATUS[0]
+    ostree = b"Package: libostree-1-1\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\nDepends: libc6\n\n"
+    asked: Files = {path: b"[composefs]\nenabled = %s\n" % random.choice((b"yes", b"signed", b"1")), status: base.files.texts[status]}
+    if b"Package: libostree-1-1\n" not in base.files.texts[status]:
+        asked[status] = base.files.texts[status] + ostree
+    broken: Files = {path: random.choice((b"[sysroot\n", b"[sysroot]\nreadonly\n", b"\0" * 40))}
+    return Fault("prepare-root", path, random.choice((asked, broken)), frozenset({"packages", "baseimage-composefs"}))
 
 
 def lost_way(random: Random, base: Base) -> Fault:
@@ -374,6 +385,6 @@ KINDS: tuple[Kind, ...] = (
     helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, lost_mode,
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
     gutted_initramfs, kernel_ahead, uncached_library, silenced_udev, other_gate, start_of_something_else, left_credential,
-    other_byte_code, lost_way, lost_init,
+    other_byte_code, lost_way, lost_init, other_prepare_root,
 )  # fmt: skip
 """Every kind of fault."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from elf_samples import binary
+from elf_samples import binary, initramfs
 from images_read import DIGEST, PEM, STATUS, SYSTEMD_UNITS, Files, compiled, folder, healthy, owned, read
 from kernel_samples import KERNEL, LIBRARIES, LOADER, program
 
@@ -23,6 +23,7 @@ OSTREE = (
 )
 PREPARE_ROOT = "/usr/lib/ostree/prepare-root.conf"
 PYC = "/usr/lib/__pycache__/a.cpython-313.pyc"
+INITRAMFS = f"/usr/lib/modules/{KERNEL}/initramfs.img"
 SHADOW = b"root:*:18262:0:99999:7:::\n"
 
 LOADER_FILE = f"{LIBRARIES}/ld-linux-x86-64.so.2"
@@ -82,6 +83,11 @@ FAULTS: list[tuple[str, Files, str]] = [
         "rescue.target is a shell, and starts no system",
     ),
     ("init", {"/usr/lib/bootc/kargs.d/20.toml": b'kargs = ["systemd.unit=gone.target"]\n'}, "there is no gone.target"),
+    ("prepare-root", {PREPARE_ROOT: b"[sysroot\nreadonly tru"}, f"{PREPARE_ROOT} is no key file"),
+    ("prepare-root", {PREPARE_ROOT: b"enabled = yes\n[composefs]\n"}, f"{PREPARE_ROOT} is no key file"),
+    ("prepare-root", {PREPARE_ROOT: bytes(30)}, f"{PREPARE_ROOT} is no key file"),
+    ("prepare-root", {"/etc/ostree/prepare-root.conf": b"[a]\n\xff = 1\n"}, "/etc/ostree/prepare-root.conf is no key file"),
+    ("prepare-root", {INITRAMFS: initramfs({"usr/lib/ostree/prepare-root.conf": b"-"})}, f"{INITRAMFS}: {PREPARE_ROOT} is no key file"),
     ("mounts", {"/etc/fstab": b"UUID=1111-2222 /var/data ext4 defaults 0 2\n"}, "/etc/fstab: no start without UUID=1111-2222 on /var/data"),
     ("mounts", {"/etc/fstab": b"#\n\n/dev/sdb1\t/srv\tauto\n"}, "/etc/fstab: no start without /dev/sdb1 on /srv"),
     ("bound-links", {f"{BOUND_IMAGES}/gone.image": f"{QUADLETS}/gone.image"}, f"leads to nothing ({QUADLETS}/gone.image)"),
@@ -244,6 +250,28 @@ def test_composefs_is_excused_only_while_ostree_is_built_without_it(tmp_path: Pa
     built = {**plain, "/usr/lib/sysimage/dpkg/status": STATUS + OSTREE.replace(b"libc6,", b"libc6, libcomposefs1 (>= 1.0.8),")}
     assert findings(tmp_path, built)["baseimage-composefs"].accepted == ""
     assert findings(tmp_path, {PREPARE_ROOT: b""})["baseimage-composefs"].accepted == ""  # whose OSTree it is cannot be told
+
+
+def test_composefs_is_asked_of_no_ostree_that_lacks_it(tmp_path: Path) -> None:
+    """It starts nothing then; `maybe` asks only if there is some, and one that /etc takes back is not asked for."""
+    lacks: Files = {"/usr/lib/sysimage/dpkg/status": STATUS + OSTREE}
+    has: Files = {"/usr/lib/sysimage/dpkg/status": STATUS + OSTREE.replace(b"libc6,", b"libc6, libcomposefs1,")}
+    for asked in (b"[composefs]\nenabled = yes\n", b"# a\n[sysroot]\n\n  [composefs]\n enabled=signed\n"):
+        inside: Files = {PREPARE_ROOT: b"", INITRAMFS: initramfs({PREPARE_ROOT[1:]: asked})}
+        cases: tuple[tuple[Files, str], ...] = (({PREPARE_ROOT: asked}, ""), (inside, f"{INITRAMFS}: "))
+        for number, (files, where) in enumerate(cases):
+            finding = findings(tmp_path / f"{len(asked)}{number}", {**files, **lacks})["prepare-root"]
+            assert (
+                finding.condemns()
+                and finding.message == f"{where}{PREPARE_ROOT} asks for composefs, without which the image's OSTree is built"
+            )
+            assert findings(tmp_path / f"has {len(asked)}{number}", {**files, **has})["prepare-root"].outcome is Outcome.YES
+    harmless: tuple[Files, ...] = (
+        {PREPARE_ROOT: b"[composefs]\nenabled=maybe\n"},
+        {"/etc/ostree/prepare-root.conf": b"[composefs]\nenabled=no\n"},
+    )
+    for number, files in enumerate(harmless):
+        assert findings(tmp_path / f"harmless {number}", {**files, **lacks})["prepare-root"].outcome is Outcome.YES
 
 
 def test_another_init_than_systemd_is_its_own_affair(tmp_path: Path) -> None:

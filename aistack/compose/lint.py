@@ -7,7 +7,6 @@ https://github.com/bootc-dev/bootc/blob/v1.16.9/crates/lib/src/lints.rs. Three a
 
 from __future__ import annotations
 
-import configparser
 import posixpath
 import re
 import shlex
@@ -20,6 +19,9 @@ from aistack.facts import kargs
 from aistack.facts.filesystem import Filesystem
 
 PREPARE_ROOT = ("/etc/ostree/prepare-root.conf", "/usr/lib/ostree/prepare-root.conf")
+COMPOSEFS, TRANSIENT = ("composefs", "enabled"), ("root", "transient")
+DEMANDED = ("yes", "true", "1", "signed", "verity")
+"""Values of it without which OSTree starts nothing: ostree-prepare-root(1)."""
 SIGNS = ("/sysroot", "/ostree", "/usr/lib/ostree", "/usr/lib/bootc")
 """Folders of bootable containers that no other system has."""
 MODEL_ROOT = "/usr/share/doc/bootc/baseimage/base"
@@ -117,13 +119,22 @@ def _composefs(filesystem: Filesystem) -> list[str]:
 
 
 def _enabled(text: str) -> bool:
-    settings = configparser.RawConfigParser(strict=False)
-    try:
-        settings.read_string(text)
-    except configparser.Error:
-        return False
-    composefs = settings.get("composefs", "enabled", fallback="no")
-    return composefs in ("yes", "true", "1", "maybe", "signed", "verity") or settings.get("root", "transient", fallback="") in ("true", "1")
+    said = _settings(text) or {}
+    return said.get(COMPOSEFS, "no") in ("maybe", *DEMANDED) or said.get(TRANSIENT, "") in ("true", "1")
+
+
+def _settings(text: str) -> dict[tuple[str, str], str] | None:
+    """The values of a key file by group and key; None where GLib, and so OSTree, reads none: https://docs.gtk.org/glib/struct.KeyFile.html."""
+    found, group = dict[tuple[str, str], str](), ""
+    for line in map(str.strip, text.removeprefix("\ufeff").split("\n")):
+        if match := re.fullmatch(r"\[([^\[\]]+)\]", line):
+            group = match[1]
+        elif line and not line.startswith("#"):
+            key, is_pair, value = line.partition("=")
+            if not (group and key and is_pair):
+                return None
+            found[group, key.rstrip()] = value.lstrip()
+    return None if "\0" in text or "\ufffd" in text else found
 
 
 def _logs(filesystem: Filesystem) -> list[str]:
@@ -211,6 +222,17 @@ def _init(filesystem: Filesystem) -> list[str] | str:
     return wrong
 
 
+def _deployed(filesystem: Filesystem) -> Iterator[str]:
+    """What is wrong with OSTree's settings, outside, where it deploys, and in an initramfs, where it starts what is deployed."""
+    lacks = _ostree_lacks_composefs(filesystem)
+    for where, files in (("", filesystem), *((f"{file}: ", inside) for file, inside in sorted(filesystem.initramfs.items()))):
+        said = {path: _settings(text) for path in PREPARE_ROOT if (text := files.text(path)) is not None}
+        yield from (f"{where}{path} is no key file, and OSTree starts nothing with it" for path, read in said.items() if read is None)
+        path, first = next(iter(said.items()), ("", None))
+        if lacks and first and first.get(COMPOSEFS) in DEMANDED:
+            yield f"{where}{path} asks for composefs, without which the image's OSTree is built"
+
+
 def _first(filesystem: Filesystem, units: Units, *, deployed: bool) -> Iterator[str]:
     """Why what systemd starts first starts no system; one that is not `deployed` may be there for the sake of a shell."""
     name, path = units.first, units.file(units.first)
@@ -266,6 +288,12 @@ OURS = (
         description="init, modprobe and the default target lead to what they stand for",
         look=_init,
         kernel=True,
+    ),
+    Check(
+        name="prepare-root",
+        description="OSTree's settings for the root can be read, and ask for what it can do",
+        look=lambda filesystem: [*_deployed(filesystem)],
+        bootable=True,
     ),
     Check(name="mounts", description="a start needs no disk but its own", look=_mounts, fatal=False, bootable=True),
 )
