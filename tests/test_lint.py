@@ -213,6 +213,8 @@ def test_what_need_not_be_a_fault_is_none(tmp_path: Path) -> None:
         "/usr/sbin/modprobe": "../bin/modprobe",
         "/etc/mtab": "../proc/self/mounts",
         "/etc/default/locale": "../locale.conf",
+        "/etc/vconsole.conf": "default/keyboard",
+        "/run/lock/subsys": folder("/run/lock/subsys"),
         "/etc/gshadow": owned(b"root:*::\n", mode=0o640),
         "/boot/EFI/Linux": folder("/boot/EFI/Linux"),
         "/run/systemd/resolve": folder("/run/systemd/resolve"),

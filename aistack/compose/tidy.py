@@ -63,6 +63,7 @@ FREE = ("/usr/local/", "/usr/src/")
 """Folders below /usr that hold what an administrator puts there."""
 LINKS: Mapping[str, str] = {
     "/etc/default/locale": "Debian's link to /etc/locale.conf, which is written when somebody chooses a language",
+    "/etc/vconsole.conf": "Debian's link to /etc/default/keyboard, which is there when somebody chooses a keyboard",
 }
 """Links that may lead to nothing, each with the reason."""
 
