@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.util
+import marshal
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -32,6 +34,8 @@ PROGRAMS = (b"\x7fELF", b"#!")
 SYSTEMD_UNITS = "/usr/lib/systemd/system"
 DASH_BYTES = b"#!/bin/false\n"
 DIGEST = "sha256:" + "1" * 64
+PEM = b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f\n-----END PRIVATE KEY-----\n"
+"""A private key (Ed25519), which nobody uses."""
 STATUS = b"Package: dash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 0.5.12-12\n\n"
 DASH = LockedPackage(
     name="dash",
@@ -59,6 +63,12 @@ LOCK = Lock(
 QUADLET = f"[Container]\nImage=localhost/aistack/app-web@{DIGEST}\n".encode()
 
 
+def compiled(source: bytes, flags: int = 1) -> bytes:
+    """Byte code of a source, which is run whatever becomes of that (3: looked at before): PEP 552."""
+    code = marshal.dumps(compile(source, "a.py", "exec", dont_inherit=True))
+    return importlib.util.MAGIC_NUMBER + flags.to_bytes(4, "little") + importlib.util.source_hash(source) + code
+
+
 NODE = f"{PYTHON_PATH}/aistack/node"
 PROGRAM = {
     f"{NODE}/__init__.py": b'"""What a node runs: gate, agent."""\n',
@@ -66,6 +76,7 @@ PROGRAM = {
     f"{NODE}/gate.py": b"ONE, TWO = 1, 2\ndef look(): ...\n",
 }
 """A node's program, as small as one can be that has the parts of the real one."""
+BYTE_CODE = {f"{NODE}/__pycache__/{name}.cpython-313.pyc": compiled(PROGRAM[f"{NODE}/{name}.py"]) for name in ("agent", "gate")}
 
 UDEV: Files = {
     f"{SYSTEMD_UNITS}/systemd-udevd.service": b"[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/usr/bin/echo\n",
@@ -152,7 +163,7 @@ def gate_units() -> dict[str, bytes | str]:
         for file in render_node()
         if file.path.startswith(SYSTEMD_UNITS) and file.path.endswith((*gates.JUDGES, "boot-complete.target"))
     )
-    return {**{file.path: file.content if isinstance(file, RenderedFile) else file.target for file in ours}, **PROGRAM}
+    return {**{file.path: file.content if isinstance(file, RenderedFile) else file.target for file in ours}, **PROGRAM, **BYTE_CODE}
 
 
 def written(store: Store, files: Mapping[str, bytes | Entry | str], *, compress: bool = True) -> Layer:

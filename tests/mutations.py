@@ -5,6 +5,7 @@ Each works on any image's files, as they were read (`Base.files`) and as bytes, 
 
 from __future__ import annotations
 
+import base64
 import lzma
 import re
 from random import Random
@@ -35,14 +36,15 @@ from module_mutations import (
     short,
 )
 
-from aistack.compose import gates, tidy
+from aistack.compose import gates, lint, modes
 from aistack.compose.checks import driver, packages, references
 from aistack.compose.checks.tree import trees
+from aistack.compose.node_program import PACKAGE as NODE_PROGRAM
 from aistack.compose.render.system import QUADLETS
 from aistack.compose.verify import LOCK_PATH
 from aistack.facts.binary import GSP_FIRMWARE
 from aistack.facts.kernel_files import module_name
-from aistack.host.layers import Entry
+from aistack.host.layers import DIRECTORY, Entry
 
 MORE_ARGUMENTS = "/usr/lib/bootc/kargs.d/90-more.toml"
 CDI = b'{"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": [{"name": "all"}], "containerEdits": {"mounts": [{"hostPath": "%s"}]}}'
@@ -115,7 +117,7 @@ def lost_program(random: Random, base: Base) -> Fault:
     path = base.text(random, rf"(?:{'|'.join(references.UNITS)})[^/]+\.service", "ExecStart=/")
     program = f"/usr/bin/gone{random.randrange(100)}"
     text = re.sub(rb"(?m)^ExecStart=[^\s]+", b"ExecStart=" + program.encode(), base.data[path])
-    return Fault("unit-programs", f"{path}: ExecStart names {program}", {path: text}, PACKAGE)
+    return Fault("unit-programs", f"{path}: ExecStart names {program}", {path: text}, PACKAGE | {"gates"})
 
 
 def helper_of_udev(random: Random, base: Base) -> Fault:
@@ -192,10 +194,40 @@ def strange_owner(random: Random, base: Base) -> Fault:
 
 def lost_mode(random: Random, base: Base) -> Fault:
     """A program that was copied without its mode."""
-    programs = [path for path, binary in base.files.binaries.items() if binary.interpreter and tidy.PROGRAM.fullmatch(path)]
+    programs = [path for path, binary in base.files.binaries.items() if binary.interpreter and modes.PROGRAM.fullmatch(path)]
     path = random.choice(sorted(base.data.keys() & programs))
     changed = owned(base.data[path], mode=random.choice((0o644, 0o600, 0o640)))
     return Fault("modes", path, {path: changed}, frozenset({"unit-programs"}))
+
+
+def lost_init(random: Random, base: Base) -> Fault:
+    """What the kernel starts was replaced by a link to what never came."""
+    planted: tuple[Files, ...] = ({"/usr/sbin/init": "/usr/lib/gone"}, {"/usr/sbin/init": "../bin/kmod"}, gone("/usr/lib/systemd/systemd"))
+    return Fault("init", "/sbin/init", random.choice(planted), PACKAGE | {"initramfs-start", "unit-programs"})
+
+
+def other_prepare_root(random: Random, base: Base) -> Fault:
+    """Whoever wanted a sealed root asked for it, of an OSTree without composefs, or left half of a file."""
+    path, status = "/usr/lib/ostree/prepare-root.conf", lint.DPKG_STATUS[0]
+    ostree = b"Package: libostree-1-1\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\nDepends: libc6\n\n"
+    asked: Files = {path: b"[composefs]\nenabled = %s\n" % random.choice((b"yes", b"signed", b"1")), status: base.files.texts[status]}
+    if b"Package: libostree-1-1\n" not in base.files.texts[status]:
+        asked[status] = base.files.texts[status] + ostree
+    broken: Files = {path: random.choice((b"[sysroot\n", b"[sysroot]\nreadonly\n", b"\0" * 40))}
+    return Fault("prepare-root", path, random.choice((asked, broken)), frozenset({"packages", "baseimage-composefs"}))
+
+
+def lost_way(random: Random, base: Base) -> Fault:
+    """A library, or a folder before it, that a careless copy left to its owner alone: what is no root starts no more."""
+    loaded = {name for binary in base.files.binaries.values() if binary.interpreter for name in binary.needed}
+    libraries = [path for path in sorted(base.data.keys() & base.files.binaries) if path.rpartition("/")[2] in loaded]
+    path = random.choice(libraries)
+    folder = random.choice(("/", "/usr", path.rpartition("/")[0]))
+    closed = Entry(path=folder.lstrip("/"), kind=DIRECTORY, mode=random.choice((0o700, 0o750, 0o744)))
+    common = Entry(path="tmp", kind=DIRECTORY, mode=0o755)
+    planted: tuple[tuple[str, bytes | Entry], ...] = ((path, owned(base.data[path], mode=0o640)), (folder, closed), ("/tmp", common))
+    place, content = random.choice(planted)
+    return Fault("modes", place, {place: content})
 
 
 def changed_package(random: Random, base: Base) -> Fault:
@@ -253,6 +285,20 @@ def gate_off(random: Random, base: Base) -> Fault:
     )
 
 
+def other_gate(random: Random, base: Base) -> Fault:
+    """Whoever edited a unit of ours made it do less, or nothing."""
+    path = random.choice([path for path in sorted(base.data) if gates.HELD.fullmatch(path) and path.endswith(".service")])
+    text = base.data[path]
+    made = (
+        text.replace(b"[Unit]", b"[Unit]\nConditionPathExists=/nowhere", 1),
+        re.sub(rb"(?m)^ExecStart=-?\S+", b"ExecStart=-/usr/bin/true", text, count=1),
+        text.replace(b"[Service]", b"[Service]\nSuccessExitStatus=1 2 3 4", 1),
+        text.replace(b"[Service]", b"[Servce]", 1),
+        bytes(len(text)),
+    )
+    return Fault("gates", path, {path: random.choice(made)}, frozenset({"unit-programs", "driver-enabled"}))
+
+
 def silenced_udev(random: Random, base: Base) -> Fault:
     """Whoever masked it wanted quiet, and no device gets its driver."""
     unit, rule = random.choice(("systemd-udevd.service", "systemd-udev-trigger.service")), "/etc/udev/rules.d/80-drivers.rules"
@@ -269,9 +315,13 @@ def start_of_something_else(random: Random, base: Base) -> Fault:
     return Fault("initramfs-start", said, {MORE_ARGUMENTS: f'kargs = ["{word}"]\n'.encode()})
 
 
+ED25519 = bytes.fromhex("302e020100300506032b657004220420")
+"""How a key of that kind begins in PKCS#8: RFC 8410."""
+
+
 def left_key(random: Random, base: Base) -> Fault:
     path = f"/etc/{random.choice(('tls', 'app', 'ssl/private'))}/{random.randrange(100)}.pem"
-    key = b"-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
+    key = b"-----BEGIN PRIVATE KEY-----\n%s\n-----END PRIVATE KEY-----\n" % base64.b64encode(ED25519 + random.randbytes(32))
     in_json = b'{"keys": [{"kty": "OKP", "crv": "Ed25519", "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}]}'
     return Fault("no-identity", path, {path: random.choice((key, in_json))})
 
@@ -287,6 +337,15 @@ def left_credential(random: Random, base: Base) -> Fault:
         )
     )
     return Fault(check, path, {path: text.encode()})
+
+
+def other_byte_code(random: Random, base: Base) -> Fault:
+    """Byte code was cut off, or its source mended without compiling it anew."""
+    path = random.choice([path for path in sorted(base.data) if path.startswith(f"{NODE_PROGRAM}/") and path.endswith(".pyc")])
+    source = re.sub(r"__pycache__/([^/.]+)\..*", r"\1.py", path)
+    data = base.data[path]
+    planted: tuple[Files, ...] = ({path: data[: random.randrange(16, len(data) - 4)]}, {source: base.data[source] + b"# mended\n"})
+    return Fault("byte-code", path, random.choice(planted))
 
 
 def left_compiler(random: Random, base: Base) -> Fault:
@@ -325,6 +384,7 @@ KINDS: tuple[Kind, ...] = (
     second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
     helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, lost_mode,
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
-    gutted_initramfs, kernel_ahead, uncached_library, silenced_udev, start_of_something_else, left_credential,
+    gutted_initramfs, kernel_ahead, uncached_library, silenced_udev, other_gate, start_of_something_else, left_credential,
+    other_byte_code, lost_way, lost_init, other_prepare_root,
 )  # fmt: skip
 """Every kind of fault."""

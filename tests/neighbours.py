@@ -7,7 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 import elf_samples
-from images_read import Files
+from images_read import Files, compiled
 from kernel_samples import LOADER
 from module_mutations import Base
 
@@ -79,8 +79,15 @@ def other_settings_of_units(random: Random, base: Base) -> Files:
     return random.choice((own, proxy))
 
 
+def compiled_again(random: Random, base: Base) -> Files:
+    """A module that was mended and compiled, and one whose byte code Python looks at before it runs it."""
+    text = f"A = {random.randrange(100)}\n".encode()
+    folder, other = "/usr/lib/python3/dist-packages", compiled(b"A = 100\n", 3)
+    return {f"{folder}/more.py": text, f"{folder}/__pycache__/more.cpython-313.pyc": random.choice((compiled(text), other))}
+
+
 NEIGHBOURS: tuple[Neighbour, ...] = (
     again_packed, remark, unused_unit, optional_program, more_firmware, more_library, other_folder, public_key, own_service, readable,
-    library_of_ones_own, other_settings_of_units,
+    library_of_ones_own, other_settings_of_units, compiled_again,
 )  # fmt: skip
 """Changes that are near a fault and are none."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import elf_samples
 import pytest
+from images_read import PEM
 from kernel_samples import DRIVER, FOLDER, KERNEL, driver, initramfs
 from tools_needed import needs
 
@@ -242,8 +243,9 @@ NUMBER = b"X4cTteJY_gn4FYPsXB8rdXix5vwsg1FLN5E3EaG6RJo"
 @pytest.mark.parametrize(
     ("data", "is_key"),
     [
-        (b"-----BEGIN PRIVATE KEY-----\nabc\n", True),
-        (b"-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n-----BEGIN RSA PRIVATE KEY-----\nabc\n", True),
+        (PEM, True),
+        (b"-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n" + PEM, True),
+        (PEM.replace(b"\n-----END", b"\n...\n-----END"), False),
         (b'if b"-----BEGIN PRIVATE KEY-----" in head:\n', False),
         (b"-----BEGIN CERTIFICATE-----\nabc\n", False),
         (b"\x30\x82\x03\x45\x30\x82\x02\x2d\xa0\x03\x02\x01\x02", False),

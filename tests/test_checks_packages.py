@@ -42,6 +42,11 @@ HARMLESS: list[tuple[str, str, Files]] = [
         {f"{DPKG}/info/a:amd64.list": b"/etc\n/etc/a.conf\n/etc/rc0.d\n/var\n/var/lib/a\n/opt/a\n/run/a\n"},
     ),
     (
+        "state that a package's own program made anew",
+        "package-files",
+        {f"{DPKG}/info/a.md5sums": b"0  var/lib/a/words\n1  var/lib/a/gone\n", "/var/lib/a/words": b"made"},
+    ),
+    (
         "what dpkg is told to leave out",
         "package-files",
         {

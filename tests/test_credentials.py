@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import elf_samples
 import pytest
-from images_read import Files, read
+from images_read import PEM, Files, read
 
 from aistack.compose import credentials
 from aistack.compose.findings import Outcome
@@ -18,7 +19,6 @@ from aistack.facts.filesystem import Filesystem
 from aistack.host.layers import Entry
 
 (IDENTITY,) = (check for check in TIDY if check.name == "no-identity")
-PEM = b"-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
 TOKEN = "hf_" + "a1B2" * 9
 HEX = "9f86d081e4cd884c7d659a2f"
 WIREGUARD = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
@@ -223,14 +223,15 @@ def test_keys_of_every_kind_are_known_and_certificates_are_none(tmp_path: Path) 
     }
     assert all(files.values())
     key, certificate, public = files["/etc/keys/key.pem"], (tmp_path / "c.pem").read_bytes(), files["/etc/keys/public.der"]
-    armour = b"-----BEGIN PGP PRIVATE KEY BLOCK-----\n%s\nlQVYBGZ0AAABDAC7\n=aaaa\n-----END PGP PRIVATE KEY BLOCK-----\n"
+    numbers = b"lQVYBGZ0AAABDAC7" * 3
+    armour = b"-----BEGIN PGP PRIVATE KEY BLOCK-----\n%s\n" + numbers + b"\n=aaaa\n-----END PGP PRIVATE KEY BLOCK-----\n"
     indented = b"".join(b"    " + line for line in key.splitlines(keepends=True))
     files |= {
         "/etc/keys/escaped.json": json.dumps({"type": "service_account", "private_key": key.decode()}).encode(),
         "/etc/keys/crlf.json": json.dumps({"key": key.decode().replace("\n", "\r\n")}).encode(),
         "/etc/keys/indented.yaml": b"tls:\n  key: |\n" + indented,
         "/etc/keys/large.pem": certificate * 100 + key,
-        "/etc/keys/cosign.key": b"-----BEGIN ENCRYPTED COSIGN PRIVATE KEY-----\neyJrZGYiOnsibmFtZSI6\n",
+        "/etc/keys/cosign.key": PEM.replace(b"PRIVATE", b"ENCRYPTED COSIGN PRIVATE").replace(b"MC4CAQAw", b"eyJrZGYi"),
         "/etc/keys/armour.asc": armour % b"",
         "/etc/keys/version.asc": armour % b"Version: GnuPG v2\n",
     }
@@ -239,6 +240,9 @@ def test_keys_of_every_kind_are_known_and_certificates_are_none(tmp_path: Path) 
         "/etc/keys/large-certificates.pem": certificate * 100,
         "/etc/keys/empty.json": b'{"private_key": "-----BEGIN PRIVATE KEY-----\\n-----END PRIVATE KEY-----"}',
         "/etc/keys/variable.yaml": b"key: |\n  -----BEGIN PRIVATE KEY-----\n  ${KEY}\n  -----END PRIVATE KEY-----\n",
+        "/etc/keys/left-out.py": PEM.replace(b"MEBQYH", b"MEBQYH\n...\n"),
+        "/etc/keys/beginning.md": PEM.replace(b"GhscHR4f", b""),
+        "/etc/keys/short.md": b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
         "/etc/keys/words.py": b'BEGIN = "-----BEGIN RSA PRIVATE KEY-----"\nPGP = "-----BEGIN PGP PRIVATE KEY BLOCK-----"\n',
         "/etc/keys/program": b"\0" * 70000 + key,
         "/etc/keys/longer.der": public + b"\0",
@@ -247,6 +251,26 @@ def test_keys_of_every_kind_are_known_and_certificates_are_none(tmp_path: Path) 
     made |= dict.fromkeys((path.rpartition("/")[2] for path in files), "")
     files |= nothing
     assert read(tmp_path, [files]).keys == tuple(sorted(f"/etc/keys/{name}" for name in made.keys() - none))
+
+
+def test_a_key_that_a_program_of_a_package_shows_is_everybodys(tmp_path: Path) -> None:
+    """As cloud-init's and ansible's modules show them, which Python compiles when they are installed."""
+    module, folder = b'EXAMPLES = """\n' + PEM + b'"""\n', "/usr/lib/python3/dist-packages/a"
+    sums = "".join(
+        f"{hashlib.md5(data).hexdigest()}  {folder[1:]}/{name}\n" for name, data in (("a.py", module), ("b.py", b""), ("a.key", PEM))
+    )
+    files: Files = {
+        "/var/lib/dpkg/info/a.md5sums": sums.encode(),
+        f"{folder}/a.py": module,
+        f"{folder}/__pycache__/a.cpython-313.pyc": b"\0" + PEM,
+        f"{folder}/b.py": module,
+        f"{folder}/__pycache__/b.cpython-313.pyc": b"\0" + PEM,
+        f"{folder}/a.key": PEM,
+    }
+    changed = ("__pycache__/b.cpython-313.pyc", "a.key", "b.py")
+    assert wrong(tmp_path, files) == [f"{folder}/{name} is a private key" for name in changed]
+    own = {f"{folder}/a.py": b"#"}, {f"{folder}/__pycache__/a.cpython-313.pyc": b"#"}
+    assert f"{folder}/a.py is a private key, in a lower layer" in wrong(tmp_path, files, *own)
 
 
 SETTINGS = [

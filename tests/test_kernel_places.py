@@ -20,7 +20,7 @@ from aistack.facts.filesystem import Filesystem
 KERNEL_CHECKS = {
     "kernel-version", "vermagic", "module-symbols", "module-terms", "module-indexes", "initramfs-modules", "initramfs-start",
     "driver-versions", "module-firmware", "driver-rivals", "driver-enabled", "module-signers", "library-needs", "readable-binaries",
-    "package-files",
+    "package-files", "init",
 }  # fmt: skip
 BOOTC = {"kernel", "one-kernel-tree", "baseimage-root", "nonempty-boot", "no-build-tools", "state-folders"}
 
@@ -150,7 +150,7 @@ def test_what_lies_in_a_file_that_cannot_be_read_is_unknown(plain: Files, tmp_pa
         assert told["readable-binaries"].outcome is Outcome.NO and f"{place}: " in told["readable-binaries"].message
         assert why in told["readable-binaries"].message
         unknown = {name for name, finding in told.items() if finding.outcome is Outcome.UNKNOWN}
-        assert unknown == {"kernel-version", "module-symbols", "module-terms", "initramfs-modules", "initramfs-start"}
+        assert unknown == {"init", "kernel-version", "module-symbols", "module-terms", "initramfs-modules", "initramfs-start"}
         assert told["vermagic"].outcome is Outcome.YES  # modules are held against each other
     alone: Files = {path: content for path, content in whole.items() if path != place}
     alone |= {f"{FOLDER}/{NVIDIA}": driver_module(vermagic="6.1.0 SMP")}

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from images_read import DIGEST, STATUS, SYSTEMD_UNITS, Files, folder, healthy, owned, read
-from kernel_samples import KERNEL, program
+from elf_samples import binary, initramfs
+from images_read import DIGEST, PEM, STATUS, SYSTEMD_UNITS, Files, compiled, folder, healthy, owned, read
+from kernel_samples import KERNEL, LIBRARIES, LOADER, program
 
 from aistack.compose import checks, lint, quadlets, tidy
 from aistack.compose.checks import signing
 from aistack.compose.checks.expected import Expected
 from aistack.compose.findings import Finding, Outcome
 from aistack.compose.render.system import BOUND_IMAGES, QUADLETS
-from aistack.compose.verify import is_bootable, verify_image
+from aistack.compose.verify import LOCK_PATH, is_bootable, verify_image
 from aistack.host.layers import Entry
 
 CAPABILITY = (("security.capability", b"\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"),)
@@ -21,7 +22,18 @@ OSTREE = (
     b"Package: libostree-1-1\nStatus: install ok installed\nArchitecture: amd64\nVersion: 2025.2-1\nDepends: libc6, libcurl3t64-gnutls\n\n"
 )
 PREPARE_ROOT = "/usr/lib/ostree/prepare-root.conf"
+PYC = "/usr/lib/__pycache__/a.cpython-313.pyc"
+INITRAMFS = f"/usr/lib/modules/{KERNEL}/initramfs.img"
 SHADOW = b"root:*:18262:0:99999:7:::\n"
+
+LOADER_FILE = f"{LIBRARIES}/ld-linux-x86-64.so.2"
+LOADED: Files = {"/lib64": "usr/lib64", LOADER: f"{LIBRARIES}/ld-linux-x86-64.so.2", "/usr/bin/tool": program()}
+ELSEWHERE: Files = {
+    f"{LIBRARIES}/liba.so.1": "/etc/alternatives/a",
+    "/etc/alternatives/a": "/usr/lib/own/b/liba.so.1.2",
+    "/usr/lib/own/b/liba.so.1.2": binary(),
+}
+"""A library where the loader finds it by its links."""
 
 FAULTS: list[tuple[str, Files, str]] = [
     ("var-run", {"/var/run": folder("/var/run")}, "/var/run"),
@@ -71,6 +83,11 @@ FAULTS: list[tuple[str, Files, str]] = [
         "rescue.target is a shell, and starts no system",
     ),
     ("init", {"/usr/lib/bootc/kargs.d/20.toml": b'kargs = ["systemd.unit=gone.target"]\n'}, "there is no gone.target"),
+    ("prepare-root", {PREPARE_ROOT: b"[sysroot\nreadonly tru"}, f"{PREPARE_ROOT} is no key file"),
+    ("prepare-root", {PREPARE_ROOT: b"enabled = yes\n[composefs]\n"}, f"{PREPARE_ROOT} is no key file"),
+    ("prepare-root", {PREPARE_ROOT: bytes(30)}, f"{PREPARE_ROOT} is no key file"),
+    ("prepare-root", {"/etc/ostree/prepare-root.conf": b"[a]\n\xff = 1\n"}, "/etc/ostree/prepare-root.conf is no key file"),
+    ("prepare-root", {INITRAMFS: initramfs({"usr/lib/ostree/prepare-root.conf": b"-"})}, f"{INITRAMFS}: {PREPARE_ROOT} is no key file"),
     ("mounts", {"/etc/fstab": b"UUID=1111-2222 /var/data ext4 defaults 0 2\n"}, "/etc/fstab: no start without UUID=1111-2222 on /var/data"),
     ("mounts", {"/etc/fstab": b"#\n\n/dev/sdb1\t/srv\tauto\n"}, "/etc/fstab: no start without /dev/sdb1 on /srv"),
     ("bound-links", {f"{BOUND_IMAGES}/gone.image": f"{QUADLETS}/gone.image"}, f"leads to nothing ({QUADLETS}/gone.image)"),
@@ -93,7 +110,7 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("package-sources", {"/etc/apt/sources.list.d/local.sources": b"Types: deb\nURIs: file:///tmp/repository\n"}, "local.sources"),
     ("no-identity", {"/etc/machine-id": b"0123456789abcdef0123456789abcdef\n"}, "/etc/machine-id"),
     ("no-identity", {"/etc/ssh/ssh_host_ed25519_key": b"-"}, "ssh_host_ed25519_key"),
-    ("no-identity", {"/etc/ssl/private/site.key": b"-----BEGIN PRIVATE KEY-----\nabc\n"}, "/etc/ssl/private/site.key is a private key"),
+    ("no-identity", {"/etc/ssl/private/site.key": PEM}, "/etc/ssl/private/site.key is a private key"),
     ("owners", {"/etc/passwd": "root:x:0:0::/:\na:x:\u00b2:0::/:\n".encode(), "/srv2": Entry(path="", uid=2)}, "/srv2 belongs to 2:0"),
     ("no-identity", {"/var/lib/systemd/random-seed": b"\x01"}, "random-seed"),
     ("no-identity", {"/var/lib/systemd/credential.secret": b"\x01"}, "credential.secret"),
@@ -125,6 +142,14 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("modes", {"/usr/sbin": folder("/usr/sbin", 0o750)}, "/usr/sbin may not be passed by everyone"),
     ("modes", {"/etc": folder("/etc", 0o711)}, "/etc may not be passed by everyone"),
     ("modes", {"/usr/lib/x86_64-linux-gnu": folder("", 0o754)}, "/usr/lib/x86_64-linux-gnu may not be passed by everyone"),
+    ("modes", {"/": folder("/", 0o700)}, "/ may not be passed by everyone"),
+    ("modes", {"/tmp": folder("/tmp", 0o755)}, "/tmp is no folder for everyone's files"),
+    ("modes", {"/var/tmp": folder("/var/tmp", 0o1755)}, "/var/tmp is no folder for everyone's files"),
+    ("modes", {LOADER_FILE: owned(binary(), mode=0o644), **LOADED}, f"{LOADER_FILE} may not be executed by everyone"),
+    ("modes", {f"{LIBRARIES}/liba.so.1": owned(binary(), mode=0o600)}, f"{LIBRARIES}/liba.so.1 may not be read by everyone"),
+    ("modes", {**ELSEWHERE, "/usr/lib/own/b/liba.so.1.2": owned(binary(), mode=0o640)}, "/usr/lib/own/b/liba.so.1.2 may not be read by"),
+    ("modes", {**ELSEWHERE, "/usr/lib/own/b": folder("", 0o700)}, "/usr/lib/own/b may not be passed by everyone"),
+    ("modes", {**ELSEWHERE, "/etc/alternatives": folder("", 0o744)}, "/etc/alternatives may not be passed by everyone"),
     ("modes", {"/etc/passwd": owned(b"root:x:0:0::/root:/bin/sh\n", mode=0o600)}, "/etc/passwd may not be read by everyone"),
     ("modes", {"/etc/group": owned(b"root:x:0:\n", mode=0o640)}, "/etc/group may not be read by everyone"),
     ("modes", {"/etc/shadow": owned(SHADOW, mode=0o644)}, "/etc/shadow may be read by everyone"),
@@ -139,6 +164,9 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("os-release", {"/usr/lib/os-release": b'ID=debian\nPRETTY_NAME="Debian\n'}, 'PRETTY_NAME="Debian` is no setting'),
     ("os-release", {"/etc/os-release": "../usr/lib/none", "/usr/lib/.wh.os-release": b""}, "there is no os-release"),
     ("byte-code", {"/usr/lib/python3/__pycache__/gone.cpython-313.pyc": b""}, "has no source"),
+    ("byte-code", {"/usr/lib/a.py": b"A = 1", PYC: compiled(b"A = 1")[:-9]}, f"{PYC} cannot be loaded: it ends too early"),
+    ("byte-code", {"/usr/lib/a.py": b"A = 2", PYC: compiled(b"A = 1")}, f"{PYC} is run in the place of /usr/lib/a.py, and was compiled"),
+    ("byte-code", {"/usr/lib/b.py": b"B", "/usr/lib/a.py": "b.py", PYC: compiled(b"A")}, "is run in the place of /usr/lib/b.py"),
     ("byte-code", {"/usr/lib/a.py": b"", "/usr/lib/__pycache__/a.cpython-311.pyc": b""}, "a Python that is not there"),
 ]
 
@@ -171,6 +199,13 @@ def test_what_need_not_be_a_fault_is_none(tmp_path: Path) -> None:
         "/etc/fstab": b"UUID=1 / ext4 defaults\nLABEL=a /a ext4 ro,nofail\n/dev/sdb1 none swap\ntmpfs /b tmpfs\nhost:/c /c nfs _netdev\n",
         "/usr/lib/credstore/passwd.hashed-password.root": b"!locked\n",
         "/usr/lib/credstore/passwd.shell.root": b"/bin/bash\n",
+        **{path: content for path, content in LOADED.items() if path != "/lib64"},
+        **ELSEWHERE,
+        LOADER_FILE: binary(),
+        "/usr/lib/own": folder("", 0o711),
+        "/usr/lib/more/plugin.so": owned(binary(), mode=0o600),
+        "/usr/lib/private": folder("", 0o700),
+        "/var/tmp": folder("", 0o1777),
         "/usr/lib/passwd": b"ssh:x:885:42::/:/sbin/nologin\n",
         "/usr/lib/group": b"shadow:x:42:\n",
         "/etc/gshadow-own": owned(b"", mode=0o640, uid=885),
@@ -178,6 +213,8 @@ def test_what_need_not_be_a_fault_is_none(tmp_path: Path) -> None:
         "/usr/sbin/modprobe": "../bin/modprobe",
         "/etc/mtab": "../proc/self/mounts",
         "/etc/default/locale": "../locale.conf",
+        "/etc/vconsole.conf": "default/keyboard",
+        "/run/lock/subsys": folder("/run/lock/subsys"),
         "/etc/gshadow": owned(b"root:*::\n", mode=0o640),
         "/boot/EFI/Linux": folder("/boot/EFI/Linux"),
         "/run/systemd/resolve": folder("/run/systemd/resolve"),
@@ -185,7 +222,11 @@ def test_what_need_not_be_a_fault_is_none(tmp_path: Path) -> None:
         "/var/log/lastlog": b"",
         "/usr/lib/tmpfiles.d/more.conf": b"f /var/log/lastlog 0644 - - -\n",
         "/usr/lib/a.py": b"",
-        "/usr/lib/__pycache__/a.cpython-313.pyc": b"",
+        PYC: b"",
+        "/usr/lib/b.py": "../share/b.py",
+        "/usr/share/b.py": b"B = 1",
+        "/usr/lib/__pycache__/b.cpython-313.pyc": compiled(b"B = 1"),
+        "/usr/lib/__pycache__/b.cpython-313.opt-1.pyc": compiled(b"B = 2", 3),
         **{path: Entry(path="", mode=0o4755) for path in tidy.SET_ID},
         f"{QUADLETS}/nobody.container": b"[Container]\nImage=a.example/x:latest\n",
         "/etc/containers/systemd/gone.container": "/dev/null",
@@ -213,6 +254,28 @@ def test_composefs_is_excused_only_while_ostree_is_built_without_it(tmp_path: Pa
     assert findings(tmp_path, {PREPARE_ROOT: b""})["baseimage-composefs"].accepted == ""  # whose OSTree it is cannot be told
 
 
+def test_composefs_is_asked_of_no_ostree_that_lacks_it(tmp_path: Path) -> None:
+    """It starts nothing then; `maybe` asks only if there is some, and one that /etc takes back is not asked for."""
+    lacks: Files = {"/usr/lib/sysimage/dpkg/status": STATUS + OSTREE}
+    has: Files = {"/usr/lib/sysimage/dpkg/status": STATUS + OSTREE.replace(b"libc6,", b"libc6, libcomposefs1,")}
+    for asked in (b"[composefs]\nenabled = yes\n", b"# a\n[sysroot]\n\n  [composefs]\n enabled=signed\n"):
+        inside: Files = {PREPARE_ROOT: b"", INITRAMFS: initramfs({PREPARE_ROOT[1:]: asked})}
+        cases: tuple[tuple[Files, str], ...] = (({PREPARE_ROOT: asked}, ""), (inside, f"{INITRAMFS}: "))
+        for number, (files, where) in enumerate(cases):
+            finding = findings(tmp_path / f"{len(asked)}{number}", {**files, **lacks})["prepare-root"]
+            assert (
+                finding.condemns()
+                and finding.message == f"{where}{PREPARE_ROOT} asks for composefs, without which the image's OSTree is built"
+            )
+            assert findings(tmp_path / f"has {len(asked)}{number}", {**files, **has})["prepare-root"].outcome is Outcome.YES
+    harmless: tuple[Files, ...] = (
+        {PREPARE_ROOT: b"[composefs]\nenabled=maybe\n"},
+        {"/etc/ostree/prepare-root.conf": b"[composefs]\nenabled=no\n"},
+    )
+    for number, files in enumerate(harmless):
+        assert findings(tmp_path / f"harmless {number}", {**files, **lacks})["prepare-root"].outcome is Outcome.YES
+
+
 def test_another_init_than_systemd_is_its_own_affair(tmp_path: Path) -> None:
     other: Files = {
         "/usr/lib/systemd/.wh.systemd": b"",
@@ -224,6 +287,34 @@ def test_another_init_than_systemd_is_its_own_affair(tmp_path: Path) -> None:
     assert findings(tmp_path, other)["init"].outcome is Outcome.YES
     own: Files = {"/usr/sbin/init": b"#!/bin/sh\nexec /usr/lib/systemd/systemd\n"}
     assert findings(tmp_path, own)["init"].outcome is Outcome.YES
+
+
+def test_a_system_that_no_ostree_deploys_has_to_start_as_well(tmp_path: Path) -> None:
+    """Kernels are in images that are no systems, too: there nothing is called init."""
+    plain = {path: content for path, content in healthy().items() if not path.startswith((*lint.SIGNS, "/usr/lib/bootc", LOCK_PATH))}
+    outcomes: dict[Outcome, tuple[Files, ...]] = {
+        Outcome.YES: (
+            {},
+            {"/etc/systemd/system/default.target": f"{SYSTEMD_UNITS}/rescue.target"},
+            {"/usr/lib/systemd/.wh.systemd": b"", "/usr/sbin/init": "../bin/busybox", "/usr/bin/busybox": b""},
+        ),
+        Outcome.UNKNOWN: (
+            {"/usr/sbin/.wh.init": b""},
+            {"/.wh.sbin": b""},
+            {f"/usr/lib/modules/{KERNEL}/.wh.vmlinuz": b"", f"/usr/lib/modules/{KERNEL}/.wh.initramfs.img": b""},
+        ),
+        Outcome.NO: (
+            {"/usr/sbin/init": "/usr/lib/gone"},
+            {"/usr/lib/systemd/.wh.systemd": b""},
+            {"/etc/systemd/system/multi-user.target": "/dev/null"},
+        ),
+    }
+    for outcome, changes in outcomes.items():
+        for number, change in enumerate(changes):
+            found = read(tmp_path / f"{outcome}{number}", [plain, change])
+            assert not is_bootable(found, {})
+            (finding,) = (one for one in verify_image(found, bootable=False) if one.name == "init")
+            assert finding.outcome is outcome and finding.condemns() is (outcome is Outcome.NO), (finding, change)
 
 
 def test_an_image_that_does_not_boot_is_asked_what_makes_sense(tmp_path: Path) -> None:

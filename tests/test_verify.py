@@ -11,9 +11,13 @@ from images_read import DIGEST, LOCK, NODE, QUADLET, STATUS, Files, healthy, rea
 from images_read import SYSTEMD_UNITS as UNITS
 from kernel_samples import KERNEL
 
+from aistack.compose import render
 from aistack.compose.findings import Finding, Outcome
+from aistack.compose.gates import HELD
 from aistack.compose.lock import Lock, LockedAccelerator, LockedApp, encode, identity
+from aistack.compose.node_program import PACKAGE, Program
 from aistack.compose.quadlets import GENERATOR, GENERATORS
+from aistack.compose.render import units
 from aistack.compose.render.system import BOUND_IMAGES, QUADLETS
 from aistack.compose.verify import (
     LOCK_LABEL,
@@ -26,9 +30,12 @@ from aistack.compose.verify import (
     verify_system,
     verify_upstream,
 )
+from aistack.facts.files import RenderedFile
 from aistack.facts.filesystem import Filesystem
 from aistack.facts.pins import LockedBlob, LockedImage, LockedWheel
 from aistack.host.layers import Entry
+
+RENDER = f"{PACKAGE}/compose/render"
 
 
 def verdict(found: Filesystem, lock: Lock = LOCK) -> dict[str, Outcome]:
@@ -76,6 +83,13 @@ OFF: Files = {
     "/usr/local/lib/systemd/system/aistack-confirm.service": b"[Service]\nExecStart=/usr/bin/echo\n",
     f"{UNITS}/aistack-deadline.service": "/dev/null",
     f"{UNITS}/aistack-check.service": b"[Service]\nExecStart=/usr/bin/echo\n",
+    **{
+        f"{UNITS}/{unit}": b"\0" * 99
+        for unit in ("aistack-esp.service", "aistack-update.timer", "aistack-watch.service", "aistack-cdi.service")
+    },
+    f"{UNITS}/aistack-confirm.service": units.CONFIRM.replace("[Service]", "[Servce]").encode(),
+    f"{UNITS}/aistack-deadline.timer": units.DEADLINE_TIMER.replace("30min", "99d").encode(),
+    "/usr/libexec/aistack/grub-config": b"#!/bin/sh\n",
     f"{UNITS}/multi-user.target.wants/aistack-check.service": "../multi-user.target",
     "/etc/systemd/system/aistack-check.service.d/x.conf": b"[Service]\nExecStart=\nExecStart=/bin/true\n",
     f"{UNITS}/aistack-.service.d/x.conf": b"[Unit]\nConditionPathExists = /etc/gone\n",
@@ -122,9 +136,39 @@ def test_what_leaves_the_gates_on_is_no_fault(tmp_path: Path) -> None:
 def test_what_switches_the_gates_off_is_named(tmp_path: Path) -> None:
     found = read(tmp_path, [healthy(), {path: content for path, content in OFF.items() if "check" in path}])
     (finding,) = (one for one in verify_system(found, LOCK, {"app-web": DIGEST}) if one.name == "gates")
-    assert f"{UNITS}/aistack-check.service does not start the gate" in finding.message
+    assert f"{UNITS}/aistack-check.service is not what aistack makes" in finding.message
     assert "/etc/systemd/system/aistack-check.service takes the place of the unit" in finding.message
     assert "/etc/systemd/system/aistack-check.service.d/x.conf sets ExecStart" in finding.message
+
+
+def test_units_of_another_version_are_what_that_version_makes(tmp_path: Path) -> None:
+    """An image says itself what its aistack makes of the units, and a base says nothing yet."""
+    check = units.CHECK.replace("TimeoutStartSec=600", "TimeoutStartSec=700").replace("aistack: is", "aistack 2: is")
+    texts = b'from aistack.compose.render.more import SECONDS\nCHECK = f"""' + check.replace("700", "{SECONDS}").encode() + b'"""\n'
+    older: Files = {
+        f"{RENDER}/more.py": b'SECONDS = "700"\nSELF = SELF\n',
+        f"{RENDER}/units.py": texts,
+        f"{RENDER}/node.py": b"""from aistack.compose.render import more, units
+UNITS = "/usr/lib/systemd/system"
+def render_node():
+    return [_file(f"{UNITS}/aistack-check.service", units.CHECK), _file(more.SELF, more.GONE), _file(UNITS, 1), _file("/a", len("a"))]
+""",
+        f"{UNITS}/aistack-check.service": check.encode(),
+    }
+    found = read(tmp_path, [healthy(), older])
+    assert verdict(found)["gates"] is Outcome.YES
+    assert Program(found).made() == {f"{UNITS}/aistack-check.service": check.encode()}
+    changed = read(tmp_path, [{f"{UNITS}/aistack-check.service": check.replace("700", "701").encode()}], found)
+    assert verdict(changed)["gates"] is Outcome.NO
+    assert verdict(read(tmp_path, [{f"{RENDER}/.wh.units.py": b""}], found))["gates"] is Outcome.NO
+
+
+def test_a_program_says_every_file_that_its_gates_are_held_to(tmp_path: Path) -> None:
+    sources: Files = {f"{RENDER}/{file.name}": file.read_bytes() for file in Path(render.__file__).parent.glob("*.py")}
+    told = Program(read(tmp_path, [sources])).made()
+    made = (file for file in (*render.render_node(), *render.render_driver("nvidia")) if isinstance(file, RenderedFile))
+    held = {file.path: file.content for file in made if HELD.fullmatch(file.path)}
+    assert len(held) > 20 and held.items() <= told.items()
 
 
 @pytest.mark.parametrize("masked", ["/dev/null", b""])

@@ -92,6 +92,14 @@ HOSTILE: dict[str, tuple[Files, str, Outcome, str]] = {
 }  # fmt: skip
 
 
+def test_what_carries_a_lock_is_held_to_warnings_as_well(tmp_path: Path) -> None:
+    warned: Files = {"/etc/hostname": b"build-host-7\n"}
+    for lock, condemned in (({}, True), ({f"{LOCK_PATH.rpartition('/')[0]}/.wh.lock.json": b""}, False)):
+        found = read(tmp_path / str(condemned), [healthy(), {**warned, **lock}])
+        (finding,) = (one for one in verifying.judged(found, {})[1] if one.name == "no-builder")
+        assert finding.outcome is Outcome.NO and finding.condemns() is condemned
+
+
 @pytest.mark.parametrize("what", HOSTILE)
 def test_what_is_damaged_or_odd_in_an_image_is_told(what: str, tmp_path: Path) -> None:
     files, check, outcome, said = HOSTILE[what]

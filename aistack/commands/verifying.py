@@ -101,10 +101,14 @@ def settings(store: Store, digest: str) -> Finding:
 
 
 def judged(filesystem: Filesystem, labels: Mapping[str, str]) -> tuple[bool, Sequence[Finding]]:
-    """As `judge`, of a file system that was read (`host.inspect.filesystem`) and the labels of its image."""
+    """As `judge`, of a file system that was read (`host.inspect.filesystem`) and the labels of its image.
+
+    What carries a lock says that we built it, so no `no` is a warning there.
+    """
     bootable, lock = checks.is_bootable(filesystem, labels), checks.carried(filesystem)
     expected = checks.expected_by(lock, signed(filesystem, lock))
-    return bootable, (*checks.verify_carried(filesystem, labels), *checks.verify_image(filesystem, bootable=bootable, expected=expected))
+    carried, found = checks.verify_carried(filesystem, labels), checks.verify_image(filesystem, bootable=bootable, expected=expected)
+    return bootable, (*carried, *(replace(finding, fatal=True) if carried else finding for finding in found))
 
 
 def signed(filesystem: Filesystem, lock: Lock | None) -> Signed:

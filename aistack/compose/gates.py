@@ -5,17 +5,17 @@ So with the units that give the apps the accelerators and their models. What sys
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 
 from aistack.compose.checks.systemd import EMERGENCY, SHELLS, Units, settings
 from aistack.compose.findings import Finding, answer, some
 from aistack.compose.lock import Lock
-from aistack.compose.render import render_driver
-from aistack.compose.render.node import PYTHON_PATH, REQUIRED, UNITS, WANTED
+from aistack.compose.node_program import PACKAGE, Program
+from aistack.compose.render import VENDORS, grub, render_driver, render_node
+from aistack.compose.render.node import REQUIRED, START_NOTES, UNITS, WANTED
 from aistack.compose.render.system import LOCK_PATH
-from aistack.facts.files import RenderedLink
+from aistack.facts.files import RenderedFile, RenderedLink
 from aistack.facts.filesystem import Filesystem
 
 GATES = ("aistack-check.service", "aistack-confirm.service")
@@ -31,17 +31,22 @@ ENVIRONMENT = re.compile(r"|.*\b(?:LD_|PATH=|PYTHON).*")
 """Variables that make another program of one, or what takes all variables away; others, such as a proxy's, are somebody's wish."""
 
 
+HELD = re.compile(rf"{UNITS}/(?:aistack-[^/]+|ostree-finalize-staged\.service\.d/50-aistack\.conf)|{START_NOTES}|{grub.PROGRAM}")
+"""Our own files by which a node judges its starts, undoes updates, and makes them. Settings of other programs are somebody's to change."""
+
+
 def wanted(path: str) -> bool:
-    """The files that are read for it: the node's own program."""
-    return path.startswith(f"{PYTHON_PATH}/aistack/") and path.endswith(".py")
+    """The files that are read for it: the node's own program, and what it makes of units and scripts."""
+    return (path.startswith(f"{PACKAGE}/") and path.endswith(".py")) or bool(HELD.fullmatch(path))
 
 
 def undisturbed(filesystem: Filesystem, lock: Lock) -> Finding:
     """Whether the units of the gates are there, are started, and are neither masked nor overridden, and their program is whole."""
     units, needed = Units(filesystem=filesystem), (*JUDGES, *((MODELS,) if lock.models else ()), *_of_driver(lock))
-    wrong = [*_lacking(units, needed), *_not_started(units, needed), *_overridden(units, needed)]
+    program = Program(filesystem)
+    wrong = [*_lacking(units, needed), *_changed(program), *_not_started(units, needed), *_overridden(units, needed)]
     if LOCK_PATH in filesystem.entries:  # a base gets the program with its lock
-        wrong += _incomplete(filesystem)
+        wrong += _incomplete(program)
     return answer("gates", not wrong, "the gates are started, and nothing is in their place", some(wrong))
 
 
@@ -56,8 +61,16 @@ def _lacking(units: Units, needed: tuple[str, ...]) -> Iterator[str]:
         path = f"{UNITS}/{unit}"
         if units.filesystem.kind(path) != "file":
             yield f"{path} is not there, or a link"
-        elif unit in GATES and not any(key == "ExecStart" and AGENT.fullmatch(value) for key, value in _text(units, path)):
-            yield f"{path} does not start the gate"
+
+
+def _changed(program: Program) -> Iterator[str]:
+    """Our files that are neither what this aistack makes nor what the image's own makes, which may be of another version."""
+    theirs = program.made()
+    made = (*render_node(), *(file for vendor in VENDORS for file in render_driver(vendor)))
+    for path, content in sorted((file.path, file.content) for file in made if isinstance(file, RenderedFile) and HELD.fullmatch(file.path)):
+        is_file = program.filesystem.kind(path) == "file"
+        if is_file and program.filesystem.texts.get(path) not in (content, theirs.get(path, content)):
+            yield f"{path} is not what aistack makes"
 
 
 def _not_started(units: Units, needed: tuple[str, ...]) -> Iterator[str]:
@@ -101,10 +114,9 @@ def _is_changing(key: str, value: str, path: str) -> bool:
     return bool(ENVIRONMENT.fullmatch(value) if key == "Environment" else CHANGING.fullmatch(key))
 
 
-def _incomplete(filesystem: Filesystem) -> Iterator[str]:
+def _incomplete(program: Program) -> Iterator[str]:
     """What the node's program lacks: modules, and names that others import of them."""
-    program = _Program(filesystem)
-    found = (AGENT.fullmatch(value) for gate in GATES for _, value in settings(filesystem.text(f"{UNITS}/{gate}") or ""))
+    found = (AGENT.fullmatch(value) for gate in GATES for _, value in settings(program.filesystem.text(f"{UNITS}/{gate}") or ""))
     left, seen = sorted({match[1] for match in found if match}), set[str]()
     for name in left:
         tree = program.module(name)
@@ -120,44 +132,3 @@ def _incomplete(filesystem: Filesystem) -> Iterator[str]:
             yield f"{name} is not there, or no program, and the gates need it"
         else:
             left += program.imported(tree)
-
-
-class _Program:
-    """The node's program in an image, module by module; None is one that is not there, or cannot be read."""
-
-    def __init__(self, filesystem: Filesystem) -> None:
-        self.filesystem = filesystem
-        self.known: dict[str, ast.Module | None] = {}
-
-    def module(self, name: str) -> ast.Module | None:
-        if name not in self.known:
-            place = f"{PYTHON_PATH}/{name.replace('.', '/')}"
-            path = next((path for path in (f"{place}.py", f"{place}/__init__.py") if self.filesystem.kind(path) == "file"), "")
-            try:
-                self.known[name] = ast.parse(self.filesystem.texts[path]) if path else None
-            except (KeyError, SyntaxError, ValueError, RecursionError, MemoryError):
-                self.known[name] = None
-        return self.known[name]
-
-    def imported(self, tree: ast.Module) -> Iterator[str]:
-        """The modules of our own that one imports; a name that a module does not bind has to be a module in it."""
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                yield from (alias.name for alias in node.names if alias.name.startswith("aistack."))
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level and f"{node.module}.".startswith("aistack."):
-                yield node.module
-                if (source := self.module(node.module)) is not None and not (bound := _bound(source)) & {"__getattr__", "*"}:
-                    yield from (f"{node.module}.{alias.name}" for alias in node.names if alias.name not in {*bound, "*"})
-
-
-def _bound(tree: ast.Module) -> frozenset[str]:
-    """Every name that a module binds somewhere."""
-    found = set[str]()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found.add(node.name)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            found |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
-    return frozenset(found)

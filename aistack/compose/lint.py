@@ -3,22 +3,26 @@
 All of bootc 1.16's are here, with its names and with what it calls fatal:
 https://github.com/bootc-dev/bootc/blob/v1.16.9/crates/lib/src/lints.rs. Three are stricter: `kernel` wants exactly one, with its initramfs;
 `bootc-kargs` reads what is for other architectures too; `var-tmpfiles`, which bootc asks of running systems only, is asked of images.
+One is milder: `nonempty-run-tmp` passes over folders.
 """
 
 from __future__ import annotations
 
-import configparser
 import posixpath
 import re
 import shlex
 from collections.abc import Iterator
 
 from aistack.compose.checks.systemd import DEFAULT, SHELLS, Units
+from aistack.compose.checks.tree import boots
 from aistack.compose.findings import Check, Exemption
 from aistack.facts import kargs
 from aistack.facts.filesystem import Filesystem
 
 PREPARE_ROOT = ("/etc/ostree/prepare-root.conf", "/usr/lib/ostree/prepare-root.conf")
+COMPOSEFS, TRANSIENT = ("composefs", "enabled"), ("root", "transient")
+DEMANDED = ("yes", "true", "1", "signed", "verity")
+"""Values of it without which OSTree starts nothing: ostree-prepare-root(1)."""
 SIGNS = ("/sysroot", "/ostree", "/usr/lib/ostree", "/usr/lib/bootc")
 """Folders of bootable containers that no other system has."""
 MODEL_ROOT = "/usr/share/doc/bootc/baseimage/base"
@@ -35,7 +39,7 @@ NOT_NEEDED = ("noauto", "nofail", "x-systemd.automount")
 """What fstab(5) calls a file system on a disk, and by which option a start does without: systemd.mount(5)."""
 
 SYSTEMD = "/usr/lib/systemd/systemd"
-INITS = re.compile(r"init|systemd")
+INITS = re.compile(r"init|systemd|[\w+-]+-init|busybox|dinit|sinit")
 LOADERS = re.compile(r"modprobe|kmod|busybox.*|toybox")
 """What programs are called that init and modprobe may be links to, where there is systemd."""
 
@@ -116,13 +120,22 @@ def _composefs(filesystem: Filesystem) -> list[str]:
 
 
 def _enabled(text: str) -> bool:
-    settings = configparser.RawConfigParser(strict=False)
-    try:
-        settings.read_string(text)
-    except configparser.Error:
-        return False
-    composefs = settings.get("composefs", "enabled", fallback="no")
-    return composefs in ("yes", "true", "1", "maybe", "signed", "verity") or settings.get("root", "transient", fallback="") in ("true", "1")
+    said = _settings(text) or {}
+    return said.get(COMPOSEFS, "no") in ("maybe", *DEMANDED) or said.get(TRANSIENT, "") in ("true", "1")
+
+
+def _settings(text: str) -> dict[tuple[str, str], str] | None:
+    """The values of a key file by group and key; None where GLib, and so OSTree, reads none: https://docs.gtk.org/glib/struct.KeyFile.html."""
+    found, group = dict[tuple[str, str], str](), ""
+    for line in map(str.strip, text.removeprefix("\ufeff").split("\n")):
+        if match := re.fullmatch(r"\[([^\[\]]+)\]", line):
+            group = match[1]
+        elif line and not line.startswith("#"):
+            key, is_pair, value = line.partition("=")
+            if not (group and key and is_pair):
+                return None
+            found[group, key.rstrip()] = value.lstrip()
+    return None if "\0" in text or "\ufffd" in text else found
 
 
 def _logs(filesystem: Filesystem) -> list[str]:
@@ -180,8 +193,9 @@ def _boot(filesystem: Filesystem) -> list[str]:
 
 
 def _run_and_tmp(filesystem: Filesystem) -> list[str]:
-    found = (path for folder in ("/run", "/tmp") for path in filesystem.below(folder) if not STUB.startswith(path))
-    return [f"{path}: what lies there is never seen" for path in found]
+    """What lies there, but for folders: packages bring some, and a start makes them anew."""
+    found = (path for folder in ("/run", "/tmp") for path in filesystem.below(folder) if filesystem.kind(path) != "directory")
+    return [f"{path}: what lies there is never seen" for path in found if path != STUB]
 
 
 def _state(filesystem: Filesystem) -> list[str]:
@@ -189,8 +203,15 @@ def _state(filesystem: Filesystem) -> list[str]:
     return [f"{path} does not lead into /var" for path in folders if not filesystem.resolved(path).startswith("/var/")]
 
 
-def _init(filesystem: Filesystem) -> list[str]:
-    """Whether what starts a system is there: only names tell what a program is, so a link to one of another name is wrong."""
+def _init(filesystem: Filesystem) -> list[str] | str:
+    """Whether what starts a system is there: only names tell what a program is, so a link to one of another name is wrong.
+
+    Kernels and modules are in images that are no systems, too: for their nodes, or for machines that a program of theirs starts.
+    """
+    named = filesystem.kind(posixpath.join(filesystem.resolved("/sbin"), "init"))
+    deployed = any(filesystem.kind(path) for path in SIGNS)
+    if not deployed and not (named and boots(filesystem)):
+        return "whether it is a system cannot be told: there is no kernel, or no /sbin/init"
     wrong = []
     for path, names in (("/sbin/init", INITS), ("/sbin/modprobe", LOADERS)):
         end = filesystem.resolved(path)
@@ -199,12 +220,23 @@ def _init(filesystem: Filesystem) -> list[str]:
         elif filesystem.kind(end) and filesystem.kind(SYSTEMD) and not names.fullmatch(posixpath.basename(end)):
             wrong.append(f"{path} leads to {end}")
     if filesystem.kind(SYSTEMD):
-        wrong += _first(filesystem, Units(filesystem=filesystem))
+        wrong += _first(filesystem, Units(filesystem=filesystem), deployed=deployed)
     return wrong
 
 
-def _first(filesystem: Filesystem, units: Units) -> Iterator[str]:
-    """Why what systemd starts first starts no system."""
+def _deployed(filesystem: Filesystem) -> Iterator[str]:
+    """What is wrong with OSTree's settings, outside, where it deploys, and in an initramfs, where it starts what is deployed."""
+    lacks = _ostree_lacks_composefs(filesystem)
+    for where, files in (("", filesystem), *((f"{file}: ", inside) for file, inside in sorted(filesystem.initramfs.items()))):
+        said = {path: _settings(text) for path in PREPARE_ROOT if (text := files.text(path)) is not None}
+        yield from (f"{where}{path} is no key file, and OSTree starts nothing with it" for path, read in said.items() if read is None)
+        path, first = next(iter(said.items()), ("", None))
+        if lacks and first and first.get(COMPOSEFS) in DEMANDED:
+            yield f"{where}{path} asks for composefs, without which the image's OSTree is built"
+
+
+def _first(filesystem: Filesystem, units: Units, *, deployed: bool) -> Iterator[str]:
+    """Why what systemd starts first starts no system; one that is not `deployed` may be there for the sake of a shell."""
     name, path = units.first, units.file(units.first)
     end = filesystem.resolved(path) if path else ""
     if not path:
@@ -213,7 +245,7 @@ def _first(filesystem: Filesystem, units: Units) -> Iterator[str]:
         yield why
     elif filesystem.kind(end) != "file" or (name == DEFAULT and not end.endswith(".target")):
         yield f"{path} leads to {end}, which is no target"
-    elif units.called(name) in SHELLS:
+    elif deployed and units.called(name) in SHELLS:
         yield f"{name} is a shell, and starts no system"
 
 
@@ -241,7 +273,7 @@ LINTS = (
     Check(name="var-tmpfiles", description="/var holds nothing that tmpfiles.d does not make", look=_var, fatal=False, bootable=True),
     Check(name="sysusers", description="every account is made by sysusers.d", look=_users, fatal=False, bootable=True),
     Check(name="nonempty-boot", description="/boot is empty", look=_boot, fatal=False, bootable=True),
-    Check(name="nonempty-run-tmp", description="/run and /tmp are empty", look=_run_and_tmp, fatal=False),
+    Check(name="nonempty-run-tmp", description="/run and /tmp hold no files", look=_run_and_tmp, fatal=False),
 )
 """Every lint of bootc, under its name."""
 
@@ -257,12 +289,17 @@ OURS = (
         name="init",
         description="init, modprobe and the default target lead to what they stand for",
         look=_init,
-        fatal=False,
+        kernel=True,
+    ),
+    Check(
+        name="prepare-root",
+        description="OSTree's settings for the root can be read, and ask for what it can do",
+        look=lambda filesystem: [*_deployed(filesystem)],
         bootable=True,
     ),
     Check(name="mounts", description="a start needs no disk but its own", look=_mounts, fatal=False, bootable=True),
 )
-"""What we ask of a bootable image beside them."""
+"""What we ask of a bootable image beside them; `init` of others with a kernel, too."""
 
 
 def _ostree_lacks_composefs(filesystem: Filesystem) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
-from aistack.compose import credentials
+from aistack.compose import credentials, modes
+from aistack.compose.checks import packages
 from aistack.compose.findings import Check
+from aistack.facts.byte_code import BYTE_CODE_FILE
 from aistack.facts.filesystem import Entry, Filesystem
 
 SOURCES = "/etc/apt/sources.list"
@@ -47,15 +49,11 @@ SECRETS = re.compile(
     r"/etc/ssh/ssh_host_\w+_key(\.pub)?|/.*/dkms/mok\.(?:key|priv)|/var/lib/systemd/(random-seed|credential\.secret)|/boot/.*/random-seed"
     r"|/.*/\.gnupg/(?:private-keys-v1\.d/.+|secring\.gpg)|/etc/krb5\.keytab"
 )
+KEY_FILE = re.compile(r".*\.(?:asc|der|gpg|jks|key|p12|p8|pem|pfx|pgp|ppk)|.*/id_[a-z0-9]+")
+"""What files are called that are a key and nothing else."""
 NO_PASSWORD = re.compile(r"x|[!*](?![!*]*(?:\$.*|_[./0-9A-Za-z]{19}|(?=.*[./0-9A-Z])[./0-9A-Za-z]{13})$).*")
 """What no password becomes, as `*`, `!!`, `!unprovisioned` or `*LOCK*`: crypt(5). A hash behind the mark is a locked account's."""
 NUMBER = re.compile("[0-9]{1,10}")
-PROGRAM = re.compile(r"(?:/usr(?:/local)?)?/s?bin/[^/]+|(?:/usr)?/lib/systemd/[^/]+")
-PASSED = re.compile(
-    r"/(?:etc|run|var|usr(?:/local)?)|(?:/usr(?:/local)?)?/(?:s?bin|lib\d*|lib/(?:systemd|[^/]+-linux-[^/]+)|libexec|share)"
-)
-"""Folders that every program passes on its way."""
-KNOWN_TO_ALL, KNOWN_TO_ROOT = ("/etc/passwd", "/etc/group"), ("/etc/shadow", "/etc/gshadow")
 PEOPLE = (range(1000, 60000), range(65534, 1 << 32))
 """Numbers of no account of a system's: people's, nobody's, and those of other machines' namespaces.
 
@@ -65,6 +63,7 @@ FREE = ("/usr/local/", "/usr/src/")
 """Folders below /usr that hold what an administrator puts there."""
 LINKS: Mapping[str, str] = {
     "/etc/default/locale": "Debian's link to /etc/locale.conf, which is written when somebody chooses a language",
+    "/etc/vconsole.conf": "Debian's link to /etc/default/keyboard, which is there when somebody chooses a keyboard",
 }
 """Links that may lead to nothing, each with the reason."""
 
@@ -116,12 +115,20 @@ def _identity(filesystem: Filesystem) -> list[str]:
 
 
 def _secrets(filesystem: Filesystem) -> Iterator[str]:
-    yield from (f"{path} is a private key" for path in filesystem.keys if not credentials.SHOWN.fullmatch(path))
+    known = packages.unchanged(filesystem) if filesystem.keys or filesystem.keys_below else frozenset[str]()
+    yield from (f"{path} is a private key" for path in filesystem.keys if not _is_shown(path, known))
     for path in filesystem.keys_below:
-        if path not in filesystem.keys and not credentials.SHOWN.fullmatch(path) and not credentials.MADE_ANEW.fullmatch(path):
+        if path not in filesystem.keys and not _is_shown(path, known) and not credentials.MADE_ANEW.fullmatch(path):
             yield f"{path} is a private key, in a lower layer"
     yield from credentials.kept(filesystem)
     yield from (f"{path} is a secret, or one machine's" for path, entry in _files(filesystem) if entry.size and SECRETS.fullmatch(path))
+
+
+def _is_shown(path: str, known: Set[str]) -> bool:
+    """Whether everybody has a key: of documentation and tests, or in a program or text that is as its package brought it."""
+    compiled = BYTE_CODE_FILE.fullmatch(path)
+    source = f"{compiled[1]}/{compiled[2]}.py" if compiled else path
+    return bool(credentials.SHOWN.fullmatch(source)) or (source in known and not KEY_FILE.fullmatch(source))
 
 
 def _passwords(filesystem: Filesystem) -> list[str]:
@@ -150,19 +157,6 @@ def _writable(filesystem: Filesystem) -> list[str]:
     mask = {"file": 0o0002, "directory": 0o1002}  # in a folder with the sticky bit everyone has their own files alone
     writable = (path for path, entry in filesystem.entries.items() if entry.mode & mask.get(entry.kind, 0) == 0o0002)
     return [f"{path} may be written by everyone" for path in sorted(writable)]
-
-
-def _modes(filesystem: Filesystem) -> list[str]:
-    programs = (path for path, binary in filesystem.binaries.items() if binary.interpreter and PROGRAM.fullmatch(path))
-    wrong = [f"{path} may be executed by nobody" for path in sorted(programs) if not filesystem.entries[path].mode & 0o111]
-    for path, entry in sorted(filesystem.entries.items()):
-        if entry.kind == "directory" and PASSED.fullmatch(path) and entry.mode & 0o555 != 0o555:
-            wrong.append(f"{path} may not be passed by everyone")
-        elif entry.kind == "file" and path in KNOWN_TO_ALL and entry.mode & 0o444 != 0o444:
-            wrong.append(f"{path} may not be read by everyone")
-        elif entry.kind == "file" and path in KNOWN_TO_ROOT and entry.mode & 0o007:
-            wrong.append(f"{path} may be read by everyone")
-    return wrong
 
 
 def _system_owners(filesystem: Filesystem) -> list[str]:
@@ -215,12 +209,25 @@ def _byte_code(filesystem: Filesystem) -> list[str]:
     pythons = {match[1] + match[2] for path in filesystem.entries if (match := re.fullmatch(r"/.*/bin/python(\d)\.(\d+)", path))}
     wrong = []
     for path in filesystem.entries:
-        if match := re.fullmatch(r"(.*)/__pycache__/([^/]+)\.cpython-(\d+)(?:\.opt-\d)?\.pyc", path):
-            if f"{match[1]}/{match[2]}.py" not in filesystem.entries:
+        if match := BYTE_CODE_FILE.fullmatch(path):
+            source = f"{match[1]}/{match[2]}.py"
+            if source not in filesystem.entries:
                 wrong.append(f"{path} has no source")
             elif match[3] not in pythons:
                 wrong.append(f"{path} is for a Python that is not there")
+            elif problem := _of_byte_code(filesystem, filesystem.resolved(path), filesystem.resolved(source)):
+                wrong.append(f"{path} {problem}")
     return sorted(wrong)
+
+
+def _of_byte_code(filesystem: Filesystem, path: str, source: str) -> str:
+    """What Python would stumble over, or run in a source's place."""
+    code = filesystem.byte_code.get(path)
+    if code is None or code.damage:
+        return f"cannot be loaded: {code.damage}" if code else ""
+    hashes = filesystem.sources[source].hashes if source in filesystem.sources else {}
+    is_other = code.source_hash and hashes.get(code.magic, code.source_hash) != code.source_hash
+    return f"is run in the place of {source}, and was compiled from another" if is_other else ""
 
 
 TIDY = (
@@ -232,7 +239,7 @@ TIDY = (
     Check(name="no-password", description="no account with a password, or without the need of one", look=_passwords),
     Check(name="set-id", description="no program with more rights than are accounted for", look=_set_id, fatal=False),
     Check(name="no-world-writable", description="nothing that everyone may write", look=_writable),
-    Check(name="modes", description="programs may be executed, and what all programs need may be read", look=_modes, fatal=False),
+    Check(name="modes", description="programs may be executed, and what all programs need may be read", look=modes.wrong, fatal=False),
     Check(
         name="system-owners",
         description="what lies in /usr belongs to accounts of the system",
@@ -243,6 +250,6 @@ TIDY = (
     Check(name="owners", description="every file belongs to a known user and group", look=_owners, fatal=False),
     Check(name="links", description="every link in /etc and in systemd's folders leads somewhere", look=_links, fatal=False),
     Check(name="os-release", description="os-release says which system it is", look=_os_release, fatal=False),
-    Check(name="byte-code", description="Python's byte code has its source and its Python", look=_byte_code, fatal=False),
+    Check(name="byte-code", description="Python's byte code is whole, of its source and for its Python", look=_byte_code, fatal=False),
 )
 """Asked of every image, whoever built it."""

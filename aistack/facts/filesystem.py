@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import field
 
 from aistack.facts.binary import Binary
+from aistack.facts.byte_code import ByteCode, PythonSource
 from aistack.facts.fatbin import DeviceCode
 from aistack.facts.kernel_files import Kernel, Module
 from aistack.values import dataclass
@@ -41,8 +42,8 @@ class Filesystem:
     the links of lower layers that a layer writes through, to the first name that it writes so.
 
     The others are what was read of the files at those paths: programs and libraries, kernel modules, kernels, the file systems in
-    initramfs files, why a file could not be read that says it is one of these (`unread`: though it may be right), and what programs and
-    libraries hold for accelerators.
+    initramfs files, Python's byte code and its sources, why a file could not be read that says it is one of these (`unread`: though it may
+    be right), and what programs and libraries hold for accelerators.
     `environment` is what the image sets for its programs, `arch` what it is for (`amd64`; empty: not known).
     """
 
@@ -55,6 +56,8 @@ class Filesystem:
     modules: Mapping[str, Module] = field(default_factory=dict)
     kernels: Mapping[str, Kernel] = field(default_factory=dict)
     initramfs: Mapping[str, Filesystem] = field(default_factory=dict)
+    byte_code: Mapping[str, ByteCode] = field(default_factory=dict)
+    sources: Mapping[str, PythonSource] = field(default_factory=dict)
     damaged: Mapping[str, str] = field(default_factory=dict)
     unread: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, DeviceCode] = field(default_factory=dict)

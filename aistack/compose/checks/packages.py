@@ -27,6 +27,8 @@ BOOT = re.compile(r"/boot/(vmlinuz|config|System\.map)-(.+)")
 """Files of a kernel, which a bootable container has in the folder of its modules."""
 SYSTEM = re.compile(r"/(?:usr|bin|sbin|lib\w*)(?:/.*)?")
 """The system's own folders."""
+STATE = "/var/"
+"""What packages bring there, they and their programs may write anew."""
 LEFT_OUT = re.compile(
     r"/usr/share/(?:bug|doc|groff|help|info|linda|lintian|locale|man)(?:/.*)?|/boot/.*|/usr/libexec/podman/podman-testing"
 )
@@ -46,7 +48,7 @@ def _changed(filesystem: Filesystem) -> list[str] | str:
         return "there is no database of Debian's packages with checksums"
     left_out = _left_out(filesystem)
     wrong: dict[str, None] = {}
-    for package, path, md5 in listed:
+    for package, path, md5 in (one for one in listed if not one[1].startswith(STATE)):
         entry = filesystem.entries.get(filesystem.resolved(path))
         if entry is None and not left_out(path):
             wrong[f"{path} of {package} is not there"] = None
@@ -56,6 +58,12 @@ def _changed(filesystem: Filesystem) -> list[str] | str:
         if SYSTEM.fullmatch(path) and not _there(filesystem, path) and not left_out(path):
             wrong[f"{path} of {package} is not there"] = None
     return list(wrong)
+
+
+def unchanged(filesystem: Filesystem) -> frozenset[str]:
+    """The files that are as a package brought them."""
+    places = ((filesystem.resolved(path), md5) for _, path, md5 in _listed(filesystem))
+    return frozenset(place for place, md5 in places if place in filesystem.entries and filesystem.entries[place].md5 == md5)
 
 
 def _there(filesystem: Filesystem, path: str) -> bool:

@@ -20,11 +20,13 @@ from typing import IO
 from aistack.diagnostics import DiagnosticError
 from aistack.facts import fatbin
 from aistack.facts.binary import DRIVER_FILE, GSP_FIRMWARE, Binary
+from aistack.facts.byte_code import BYTE_CODE_FILE, ByteCode, PythonSource
 from aistack.facts.fatbin import DeviceCode
 from aistack.facts.files import APP
 from aistack.facts.filesystem import Entry, Filesystem, placed
 from aistack.facts.kernel_files import INITRAMFS_FILE, KERNEL_FILE, MODULE_FILE, UNIFIED_FILE, Kernel, Module
 from aistack.host.binaries import compression, elf, initramfs, private_keys, unified
+from aistack.host.binaries.byte_code import byte_code, python_source
 from aistack.host.binaries.elf import DamagedError, UnreadError
 from aistack.host.binaries.initramfs import Readable
 from aistack.host.binaries.kernel import kernel
@@ -76,7 +78,7 @@ class Unified:
     initramfs: Filesystem | None
 
 
-Value = Binary | Damage | Filesystem | Kernel | Module | Unified
+Value = Binary | ByteCode | Damage | Filesystem | Kernel | Module | PythonSource | Unified
 Promise = Future[Value | None]
 Reader = Callable[[str, IO[bytes], int], Value | None]
 """What reads a file of that path and size; None for one that is no binary after all."""
@@ -101,7 +103,14 @@ class Contents:
         self.keys, self.keys_below = set(lower.keys), set(lower.keys_below)
         self.texts_below = dict(lower.texts_below)
         self.code = dict(lower.code)
-        known: dict[str, Value] = {**lower.binaries, **lower.modules, **lower.kernels, **lower.initramfs}
+        known: dict[str, Value] = {
+            **lower.binaries,
+            **lower.modules,
+            **lower.kernels,
+            **lower.initramfs,
+            **lower.byte_code,
+            **lower.sources,
+        }
         known |= {path: Damage(why) for path, why in lower.damaged.items()}
         known |= {path: Damage(why, certain=False) for path, why in lower.unread.items()}
         known |= {path: Unified(one, lower.initramfs.get(path)) for path, one in lower.kernels.items() if UNIFIED_FILE.fullmatch(path)}
@@ -255,6 +264,8 @@ class Contents:
             | {path: one.kernel for path, one in both.items()},
             initramfs={path: value for path, value in values.items() if isinstance(value, Filesystem)}
             | {path: one.initramfs for path, one in both.items() if one.initramfs is not None},
+            byte_code={path: value for path, value in values.items() if isinstance(value, ByteCode)},
+            sources={path: value for path, value in values.items() if isinstance(value, PythonSource)},
             damaged={path: value.why for path, value in values.items() if isinstance(value, Damage) and value.certain},
             unread={path: value.why for path, value in values.items() if isinstance(value, Damage) and not value.certain},
             code=self.code,
@@ -315,6 +326,10 @@ def _reader(path: str, head: bytes) -> Reader | None:
         return None
     if DRIVER_FILE.fullmatch(path) and not head.startswith(SCRIPT):
         return _driver_file
+    if path.endswith(".py"):
+        return python_source
+    if BYTE_CODE_FILE.fullmatch(path):
+        return byte_code
     return _binary if head.startswith(elf.MAGIC) else None
 
 

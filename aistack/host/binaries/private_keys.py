@@ -3,6 +3,8 @@ JSON (RFC 7517, 7518)."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import re
 from typing import Any
@@ -11,11 +13,16 @@ LARGEST = 64 << 10
 """Bytes: what is larger is asked for PEM and PGP alone, and where it is text."""
 
 MARK = b"PRIVATE KEY"
+_END = rb"[ \t]*(?:\r?\n|(?:\\r)?\\n)"
 PEM = re.compile(
-    rb"-----BEGIN (?:[A-Z]+ ){0,2}PRIVATE KEY-----(?:\r?\n[A-Za-z0-9+/]|(?:\r?\n|(?:\\r)?\\n)[ \t]*[A-Za-z0-9+/]{16})"
-    rb"|-----BEGIN PGP PRIVATE KEY BLOCK-----[ \t]*\r?\n(?:[A-Za-z]+: [^\n]*\n)*[ \t\r]*\n?[A-Za-z0-9+/]{4}"
+    rb"-----BEGIN (?:[A-Z]+ ){0,2}PRIVATE KEY(?: BLOCK)?-----" + _END + rb"(?P<headers>(?:[ \t]*[A-Za-z-]+:[^\r\n\\]*" + _END + rb")*)"
+    rb"(?:" + _END + rb")?(?P<body>(?:[ \t]*(?:[A-Za-z0-9+/=]|\\/)+" + _END + rb")+)[ \t]*-----END "
 )
-"""A key's first line and the beginning of the key: at the margin, indented as in YAML, or escaped as in JSON."""
+"""A key from its first line to its last: at the margin, indented as in YAML, or escaped as in JSON. An example leaves some of it out."""
+CHECKSUM = re.compile(rb"=[A-Za-z0-9+/]{4}$")
+"""What PGP's armour has behind the key."""
+SHORTEST = 32
+"""Bytes: no key has fewer."""
 
 DER = re.compile(rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)", re.DOTALL)
 DER_KEY = re.compile(
@@ -38,14 +45,30 @@ NUMBER = re.compile(r"[A-Za-z0-9_-]{20,}")
 
 def is_private(data: bytes) -> bool:
     """Whether a file is a private key, or holds one."""
-    if MARK in data and (len(data) <= LARGEST or b"\0" not in data) and PEM.search(data):
+    if MARK in data and (len(data) <= LARGEST or b"\0" not in data) and any(map(_is_whole, PEM.finditer(data))):
         return True
     if KEY_TYPE in data and len(data) <= LARGEST and data.lstrip()[:1] in (b"{", b"[") and _holds_json_key(data):
         return True
-    head = DER.match(data) if len(data) <= LARGEST else None
-    if head is None or len(data) != head.end() + (int.from_bytes(data[2 : head.end()]) if head.end() > 2 else data[1]):
+    head = _head(data) if len(data) <= LARGEST else None
+    if head is None:
         return False
     return bool(DER_KEY.match(data, head.end())) or (data.startswith(PKCS12, head.end()) and KEY_BAG in data)
+
+
+def _head(data: bytes) -> re.Match[bytes] | None:
+    """The first bytes of a sequence in DER that ends where the data does; None where it is none."""
+    head = DER.match(data)
+    size = head and (int.from_bytes(data[2 : head.end()]) if head.end() > 2 else data[1])
+    return head if head and len(data) == head.end() + (size or 0) else None
+
+
+def _is_whole(found: re.Match[bytes]) -> bool:
+    """Whether what stands in PEM is a key: documents show the beginning of one."""
+    try:
+        key = base64.b64decode(CHECKSUM.sub(b"", b"".join(re.split(rb"(?:\\[rn]|\\(?=/)|\s)+", found["body"]))), validate=True)
+    except binascii.Error:
+        return False
+    return len(key) >= SHORTEST and (not key.startswith(b"\x30") or bool(found["headers"]) or _head(key) is not None)
 
 
 def _holds_json_key(data: bytes) -> bool:
