@@ -87,6 +87,15 @@ def other_library(random: Random, base: Base) -> Fault:
     return Fault("driver-versions", other, {other: base.data[path]})
 
 
+def misled_library(random: Random, base: Base) -> Fault:
+    """A link by which programs load the driver leads to another of its libraries, or its place is taken."""
+    names = sorted(path for path in base.files.entries if re.fullmatch(r"/usr/lib/.*-linux-gnu/lib(?:cuda|nvidia-ml)\.so\.1", path))
+    path = random.choice(names)
+    other = {"libcuda.so.1": "libnvidia-ml.so.1", "libnvidia-ml.so.1": "libcuda.so.1"}[path.rpartition("/")[2]]
+    planted = random.choice((other, b"", b"text"))
+    return Fault("driver-versions", f"{path} leads to", {path: planted}, PACKAGE | {"library-needs"})
+
+
 def lost_library(random: Random, base: Base) -> Fault:
     """A library that a program needs is not there; of one that plugins alone need it would not be told."""
     needed = {name for binary in base.files.binaries.values() if binary.interpreter for name in binary.needed}
@@ -326,5 +335,6 @@ KINDS: tuple[Kind, ...] = (
     helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, lost_mode,
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
     gutted_initramfs, kernel_ahead, uncached_library, silenced_udev, start_of_something_else, left_credential,
+    misled_library,
 )  # fmt: skip
 """Every kind of fault."""

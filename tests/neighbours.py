@@ -51,6 +51,13 @@ def library_of_ones_own(random: Random, base: Base) -> Files:
     return {f"{folder}/{name}": elf_samples.binary(soname=name), "/usr/bin/more-tool": tool}
 
 
+def library_by_way_of_another_link(random: Random, base: Base) -> Files:
+    """An administrator's choice of the driver's library, as Debian has it."""
+    name = random.choice(("libcuda.so.1", "libnvidia-ml.so.1"))
+    path = next(path for path in sorted(base.files.entries) if path.startswith("/usr/lib/") and path.endswith(f"-linux-gnu/{name}"))
+    return {path: f"/etc/alternatives/more--{name}", f"/etc/alternatives/more--{name}": base.files.resolved(path)}
+
+
 def other_folder(random: Random, base: Base) -> Files:
     return {f"/usr/lib/modules/6.1.{random.randrange(99)}/modules.order": b"", "/usr/lib/modules/kabi-current/symvers.gz": b""}
 
@@ -81,6 +88,6 @@ def other_settings_of_units(random: Random, base: Base) -> Files:
 
 NEIGHBOURS: tuple[Neighbour, ...] = (
     again_packed, remark, unused_unit, optional_program, more_firmware, more_library, other_folder, public_key, own_service, readable,
-    library_of_ones_own, other_settings_of_units,
+    library_of_ones_own, other_settings_of_units, library_by_way_of_another_link,
 )  # fmt: skip
 """Changes that are near a fault and are none."""

@@ -86,11 +86,23 @@ def _lacking(filesystem: Filesystem, expected: Expected, parts: Mapping[str, str
             UVM.fullmatch(name) for path, module in found.items() for name in (module_name(path), kmod.normal(module.name))
         ):
             yield f"{tree.folder} has no nvidia-uvm, without which no program can use CUDA"
-    folders = [*searched_folders(filesystem)]
     for name in required:
-        found_by_programs = any(filesystem.kind(filesystem.resolved(f"{folder}/{name}1")) == "file" for folder in folders)
-        if any(f"/{name}" in path for path in installed) and not found_by_programs:
-            yield f"{name}1, as programs load it, leads to no file where they look for libraries"
+        if any(f"/{name}" in path for path in installed):
+            yield from _not_loaded(filesystem, name, wanted)
+
+
+def _not_loaded(filesystem: Filesystem, name: str, wanted: str) -> Iterator[str]:
+    """Why programs do not get a library of the driver's by the name that they load, `libcuda.so.1` for `libcuda.so.`."""
+    folders = sorted({filesystem.resolved(folder) for folder in searched_folders(filesystem)})
+    links = {folder: filesystem.resolved(f"{folder}/{name}1") for folder in folders}
+    there = {folder: end for folder, end in links.items() if filesystem.kind(end) == "file"}
+    if not there:
+        yield f"{name}1, as programs load it, leads to no file where they look for libraries"
+    for folder, end in there.items():
+        binary = filesystem.binaries.get(end)
+        own = binary is not None and binary.soname == f"{name}1" and (name not in MAIN or wanted in binary.versions)
+        if not (own or end in filesystem.damaged or FOR_OLDER.fullmatch(end)):
+            yield f"{folder}/{name}1 leads to {end}, which is not the {name}1 of {wanted}"
 
 
 def _unlike(filesystem: Filesystem, parts: Mapping[str, str], wanted: str) -> Iterator[str]:
