@@ -96,6 +96,12 @@ def misled_library(random: Random, base: Base) -> Fault:
     return Fault("driver-versions", f"{path} leads to", {path: planted}, PACKAGE | {"library-needs"})
 
 
+def other_manager(random: Random, base: Base) -> Fault:
+    """A service of switches that was installed for another driver."""
+    path = f"/usr/bin/{random.choice(('nv-fabricmanager', 'nvidia-imex'))}"
+    return Fault("driver-versions", f"{path} is of", {path: elf_samples.binary(interpreter=LOADER, behind=b"\x00535.104.05\0")})
+
+
 def lost_library(random: Random, base: Base) -> Fault:
     """A library that a program needs is not there; of one that plugins alone need it would not be told."""
     needed = {name for binary in base.files.binaries.values() if binary.interpreter for name in binary.needed}
@@ -335,6 +341,6 @@ KINDS: tuple[Kind, ...] = (
     helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, lost_mode,
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
     gutted_initramfs, kernel_ahead, uncached_library, silenced_udev, start_of_something_else, left_credential,
-    misled_library,
+    misled_library, other_manager,
 )  # fmt: skip
 """Every kind of fault."""

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from aistack.compose.checks.claims import drivers, patterns
 from aistack.compose.checks.expected import Expected
 from aistack.compose.checks.libraries import searched_folders
+from aistack.compose.checks.packages import database, installed
 from aistack.compose.checks.tree import Tree, boots, newest_first, settled, trees
 from aistack.facts import kmod
 from aistack.facts.binary import DRIVER_VERSION, GSP_FIRMWARE
@@ -29,6 +30,12 @@ PLAIN = re.compile(r".*/(?P<name>lib(?:cuda|cudadebugger|nvcuvid|nvidia-[\w-]+)\
 """A library of the driver's by the name that programs load: where it is no link, it has to be what the link would lead to."""
 PERSISTENCED = re.compile(r".*/bin/nvidia-persistenced")
 """Distributions build it from a source of its own: it is of the driver's branch, not always of its version."""
+IMEX = "nvidia-imex"
+SERVICE = re.compile(r".*/bin/(?P<program>nv-fabricmanager|nvidia-imex)")
+SERVICE_PACKAGE = re.compile(r"(?P<program>nvidia-fabric-?manager|nvidia-imex)(?:-\d+)?")
+"""What connects accelerators on a board by switches, which refuses a driver of another version, and across a rack, which is of its branch:
+https://docs.nvidia.com/datacenter/tesla/fabric-manager-user-guide/, https://docs.nvidia.com/multi-node-nvlink-systems/imex-guide/."""
+PACKAGED = re.compile(rf"(?:\d+:)?({DRIVER_VERSION.pattern})(?![\d.]).*")
 MAIN = ("libcuda.so.", "libnvidia-ml.so.")
 """What every driver has for programs, who load it as `libcuda.so.1`; one of them alone is there for what links it, and is no driver."""
 COMPILER, WITHOUT_COMPILER = "libnvidia-ptxjitcompiler.so.", re.compile(r"(?:[12]\d|3[0-8])\d\..*")
@@ -57,7 +64,7 @@ def versions(filesystem: Filesystem, expected: Expected) -> list[str]:
     wanted = expected.driver or (counted[0][0] if counted else None)
     if wanted is None:
         return []
-    wrong = list(_unlike(filesystem, parts, wanted))
+    wrong = [*_unlike(filesystem, parts, wanted), *_services(filesystem, wanted)]
     for image, inside in filesystem.initramfs.items():
         wrong += [f"{image}: {problem}" for problem in _unlike(inside, _named(inside), wanted)]
     return [*wrong, *_lacking(filesystem, expected, parts, wanted)]
@@ -119,6 +126,22 @@ def _unlike(filesystem: Filesystem, parts: Mapping[str, str], wanted: str) -> It
             yield f"{path} is of another branch: it holds {', '.join(binary.versions) or 'no version'}, the driver is {wanted}"
         elif match := PLAIN.fullmatch(path):
             yield from _other(filesystem, parts, path, match["name"], wanted)
+
+
+def _services(filesystem: Filesystem, wanted: str) -> Iterator[str]:
+    """Services of accelerators that are connected by switches and of another version, as their programs or their packages say."""
+    for path, binary in sorted(filesystem.binaries.items()):
+        own = [version for version in binary.versions if version.count(".") == 2]
+        if (match := SERVICE.fullmatch(path)) and len(own) == 1 and not _serves(match["program"], own[0], wanted):
+            yield f"{path} is of {own[0]}, the driver is {wanted}"
+    for name, version, _ in sorted(installed(database(filesystem) or "")):
+        package, said = SERVICE_PACKAGE.fullmatch(name), PACKAGED.fullmatch(version)
+        if package and said and not _serves(package["program"], said[1], wanted):
+            yield f"{name} is of {version}, the driver is {wanted}"
+
+
+def _serves(program: str, version: str, wanted: str) -> bool:
+    return _branch(version) == _branch(wanted) if program == IMEX else version == wanted
 
 
 def _other(filesystem: Filesystem, parts: Mapping[str, str], path: str, name: str, wanted: str) -> Iterator[str]:
