@@ -11,7 +11,7 @@ from random import Random
 
 import elf_samples
 from images_read import Files, owned
-from kernel_samples import LOADER
+from kernel_samples import LOADER, SYSTEMD, UNITS, systemd_initramfs
 from module_mutations import (
     PACKAGE,
     Base,
@@ -335,12 +335,26 @@ def gutted_initramfs(random: Random, base: Base) -> Fault:
     return Fault("initramfs-start", gone.rpartition("/")[2], {path: elf_samples.initramfs(left)})
 
 
+def unswitched_initramfs(random: Random, base: Base) -> Fault:
+    """Whoever made it smaller left out what it does not start a system without."""
+    path = f"{trees(base.files)[0].folder}/initramfs.img"
+    lost = {
+        "etc/initrd-release": "/etc/initrd-release",
+        **{f"{UNITS}/{name}": name for name in ("initrd.target", "initrd-cleanup.service", "initrd-switch-root.service")},
+        f"{UNITS}/ostree-prepare-root.service": "no unit that is started there runs",
+        "bin/sh": "/bin/sh leads to no file",
+    }
+    gone = random.choice(sorted(lost))
+    left = {name: data for name, data in SYSTEMD.items() if name != gone}
+    return Fault("initramfs-start", lost[gone], {path: systemd_initramfs({}, starts=left)})
+
+
 KINDS: tuple[Kind, ...] = (
     flipped_module, cut_module, other_checksum, no_checksum, other_kernel, exchanged_modules, lost_module, foreign_module, rival,
     second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
     helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, lost_mode,
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
     gutted_initramfs, kernel_ahead, uncached_library, silenced_udev, start_of_something_else, left_credential,
-    misled_library, other_manager,
+    misled_library, other_manager, unswitched_initramfs,
 )  # fmt: skip
 """Every kind of fault."""
