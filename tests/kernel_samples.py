@@ -149,9 +149,12 @@ def program(**how: object) -> bytes:
     return elf_samples.binary(interpreter=LOADER, **how)  # type: ignore[arg-type]
 
 
+OPTIONS = [("parmtype", text) for text in ("NVreg_EnableMSI:int", "NVreg_DeviceFileMode:uint", "NVreg_RegistryDwords:charp", "on:bool")]
+
+
 def driver_module(**how: object) -> bytes:
     """NVIDIA's module as Debian compiles it."""
-    said = [("version", DRIVER), ("alias", CLAIM), ("firmware", f"nvidia/{DRIVER}/gsp_ga10x.bin")]
+    said = [("version", DRIVER), ("alias", CLAIM), ("firmware", f"nvidia/{DRIVER}/gsp_ga10x.bin"), *OPTIONS]
     usual = {"packed": False, "in_tree": False, "needs": {"printk": 0x11}, "exports": {"nvidia_get": 0x66}, "more": said}
     return module("nvidia", **{**usual, **how})  # type: ignore[arg-type]
 

@@ -168,6 +168,19 @@ def other_alias(random: Random, base: Base) -> Fault:
     return Fault("driver-enabled", name.replace("-", "_"), {f"/etc/modprobe.d/{random.randrange(100)}.conf": text.encode()})
 
 
+def option_of_another_type(random: Random, base: Base) -> Fault:
+    """An option as people write it, and the driver does not."""
+    path = next(path for path, module in driver.modules(base.files).items() if module.name == "nvidia")
+    own = module_name(path)
+    word = f"NVreg_EnableMSI={random.choice(('yes', 'on', 'true', '1,', '09', '0xg'))}"
+    name = random.choice((own, own.replace("_", "-"), "nvidia"))
+    files: tuple[Files, ...] = (
+        {f"/etc/modprobe.d/{random.randrange(100)}.conf": f"options {name} NVreg_DeviceFileMode=0660 {word}\n".encode()},
+        {MORE_ARGUMENTS: f'kargs = ["{name}.{word}"]\n'.encode()},
+    )
+    return Fault("driver-enabled", f"{own} is not loaded with the option {word}", random.choice(files))
+
+
 def no_modules(random: Random, base: Base) -> Fault:
     """Somebody hardens a node, and forgets that its driver is a module."""
     text = random.choice(("kernel.modules_disabled = 1", "kernel/modules_disabled=1", "-kernel.modules_disabled=1"))
@@ -356,5 +369,6 @@ KINDS: tuple[Kind, ...] = (
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
     gutted_initramfs, kernel_ahead, uncached_library, silenced_udev, start_of_something_else, left_credential,
     misled_library, other_manager, unswitched_initramfs,
+    option_of_another_type,
 )  # fmt: skip
 """Every kind of fault."""

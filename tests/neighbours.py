@@ -76,6 +76,13 @@ def readable(random: Random, base: Base) -> Files:
     return {path: Entry(path=path.lstrip("/"), mode=random.choice((0o644, 0o755, 0o600, 0o664)))}
 
 
+def option_of_the_drivers(random: Random, base: Base) -> Files:
+    """Options that the driver takes, or passes over, in the forms in which the kernel reads numbers."""
+    value = random.choice(("0", "1", "0x1", "-1", "+1", "01"))
+    text = f'options nvidia NVreg_EnableMSI={value} NVreg_RegistryDwords="A=1;B=2" NVreg_none=yes\noptions nouveau modeset=none\n'
+    return {f"/etc/modprobe.d/{random.randrange(100)}.conf": text.encode()}
+
+
 def other_settings_of_units(random: Random, base: Base) -> Files:
     """What an administrator sets for all services, or starts beside what a node starts."""
     own: Files = {
@@ -88,6 +95,6 @@ def other_settings_of_units(random: Random, base: Base) -> Files:
 
 NEIGHBOURS: tuple[Neighbour, ...] = (
     again_packed, remark, unused_unit, optional_program, more_firmware, more_library, other_folder, public_key, own_service, readable,
-    library_of_ones_own, other_settings_of_units, library_by_way_of_another_link,
+    library_of_ones_own, other_settings_of_units, library_by_way_of_another_link, option_of_the_drivers,
 )  # fmt: skip
 """Changes that are near a fault and are none."""
