@@ -316,6 +316,7 @@ FAULTS: list[tuple[str, Files, str]] = [
     ),
     ("cdi-files", {CDI: b'{"containerEdits": {"hooks": [{"path": "/usr/bin/nvidia-cdi-hook"}]}}'}, "lends /usr/bin/nvidia-cdi-hook"),
     ("container-settings", {f"{CONTAINERS}/storage.conf": b"[storage"}, "storage.conf is no TOML"),
+    ("certificates", {"/etc/ssl/certs/ca-certificates.crt": b""}, "ca-certificates.crt holds no certificate"),
     ("cdi-files", {CDI: b"[1"}, f"{CDI} is no specification of CDI"),
     ("cdi-files", {CDI: b"[1]"}, f"{CDI} is no specification of CDI"),
     ("cdi-files", {CDI: b"kind: 2026-99-99\n"}, f"{CDI} is no specification of CDI"),
