@@ -259,6 +259,28 @@ def other_digest(random: Random, base: Base) -> Fault:
     return Fault("bound-images", f"{name[1]} is bound as sha256:{digest}", {path: text.replace(name[2], digest).encode()})
 
 
+def lost_generator(random: Random, base: Base) -> Fault:
+    """What makes units of quadlets is gone, or as good as gone."""
+    path = "/usr/lib/systemd/system-generators/podman-system-generator"
+    program = base.files.resolved(path)
+    here = path.replace("/usr/lib/", random.choice(("/etc/", "/usr/local/lib/", "/usr/lib/")))
+    planted = random.choice(
+        ({here: b""}, {here: "/usr/bin/sh"}, {program: owned(b"")}, {program: owned(b"\x7fELF" + random.randbytes(99))})
+    )
+    return Fault("bound-images", "no quadlet is started", {**planted}, PACKAGE | {"readable-binaries"})
+
+
+def lost_trust(random: Random, base: Base) -> Fault:
+    """Nothing says any more from whom images may come."""
+    bundle, podman, policy = "/etc/ssl/certs/ca-certificates.crt", "/usr/local/bin/podman", "/etc/containers/policy.json"
+    return random.choice(
+        (
+            Fault("certificates", bundle, {bundle: random.choice((b"", b"-----BEGIN CERTIFICATE-----\n"))}),
+            Fault("container-settings", policy, {podman: b"#!/bin/sh\n", **random.choice((gone(policy), {policy: "none"}))}),
+        )
+    )
+
+
 def edited_lock(random: Random, base: Base) -> Fault:
     text = base.data[LOCK_PATH].decode()
     wrong = text.replace('"memory_mib": ', f'"memory_mib": {random.randrange(1, 9)}')
@@ -369,6 +391,6 @@ KINDS: tuple[Kind, ...] = (
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
     gutted_initramfs, kernel_ahead, uncached_library, silenced_udev, start_of_something_else, left_credential,
     misled_library, other_manager, unswitched_initramfs,
-    option_of_another_type,
+    option_of_another_type, lost_generator, lost_trust,
 )  # fmt: skip
 """Every kind of fault."""
