@@ -36,7 +36,7 @@ from module_mutations import (
 )
 
 from aistack.compose import gates, tidy
-from aistack.compose.checks import driver, packages, references
+from aistack.compose.checks import driver, masks, packages, references
 from aistack.compose.checks.tree import trees
 from aistack.compose.render.system import QUADLETS
 from aistack.compose.verify import LOCK_PATH
@@ -309,7 +309,16 @@ def silenced_udev(random: Random, base: Base) -> Fault:
     argument = f'kargs = ["systemd.mask={unit}"]\n'.encode()
     files: tuple[Files, ...] = ({f"/etc/systemd/system/{unit}": "/dev/null"}, {MORE_ARGUMENTS: argument}, {rule: "/dev/null"})
     planted = random.choice(files)
-    return Fault("driver-enabled", "no rule of udev's" if rule in planted else unit, planted)
+    return Fault("driver-enabled", "no rule of udev's" if rule in planted else unit, planted, frozenset({"needed-units"}))
+
+
+def masked_unit(random: Random, base: Base) -> Fault:
+    """A mask from an evening of looking for what was slow."""
+    units = (unit for unit in sorted({*masks.NEEDED, *masks.NETWORK}) if base.files.kind(f"/usr/lib/systemd/system/{unit}"))
+    unit = random.choice([*units])
+    argument = f'kargs = ["systemd.mask={unit}"]\n'.encode()
+    files: tuple[Files, ...] = ({f"/etc/systemd/system/{unit}": "/dev/null"}, {MORE_ARGUMENTS: argument})
+    return Fault("needed-units", unit, random.choice(files), frozenset({"driver-enabled"}))
 
 
 def start_of_something_else(random: Random, base: Base) -> Fault:
@@ -391,6 +400,6 @@ KINDS: tuple[Kind, ...] = (
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
     gutted_initramfs, kernel_ahead, uncached_library, silenced_udev, start_of_something_else, left_credential,
     misled_library, other_manager, unswitched_initramfs,
-    option_of_another_type, lost_generator, lost_trust,
+    option_of_another_type, lost_generator, lost_trust, masked_unit,
 )  # fmt: skip
 """Every kind of fault."""

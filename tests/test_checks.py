@@ -307,6 +307,7 @@ FAULTS: list[tuple[str, Files, str]] = [
         {UDEV: b'PROGRAM=="tool %k"\n', "/usr/lib/udev/tool": owned(b"", mode=0o644)},
         "tool, which may be executed by nobody",
     ),
+    ("needed-units", {"/etc/systemd/system/systemd-udevd.service": "/dev/null"}, "masks systemd-udevd.service: no start has devices"),
     ("udev-programs", {UDEV: b'KERNEL=="nvidia", \\\n  RUN+="/usr/bin/nvidia-modprobe -c0"\n'}, f"{UDEV} names /usr/bin/nvidia-modprobe"),
     ("udev-programs", {UDEV: b'PROGRAM=="helper %k", SYMLINK+="%c"\n'}, f"{UDEV} names helper"),
     (
