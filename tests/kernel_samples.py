@@ -86,6 +86,45 @@ STARTS = {
 """What in an initramfs starts a system, and makes OSTree's deployment its root."""
 
 
+UNITS = "usr/lib/systemd/system"
+SYSTEMD = {
+    **{path: STARTS[path] for path in ("usr/lib/libc.so.6", "usr/lib/ostree/ostree-prepare-root", LOADER[1:])},
+    **{f"usr/{name}": STARTS["usr/lib/ostree/ostree-prepare-root"] for name in ("lib/systemd/systemd", "bin/systemctl", "bin/udevadm")},
+    **{f"usr/{name}": STARTS["usr/lib/ostree/ostree-prepare-root"] for name in ("lib/systemd/systemd-udevd", "sbin/modprobe")},
+    "bin/sh": STARTS["usr/lib/ostree/ostree-prepare-root"],
+    "etc/initrd-release": b"ID=debian\n",
+    "usr/lib/dracut-lib.sh": b"#!/bin/sh\n",
+    "usr/lib/udev/rules.d/80-drivers.rules": b'ENV{MODALIAS}=="?*", RUN{builtin}+="kmod load"\n',
+    f"{UNITS}/initrd.target": b"[Unit]\nRequires=basic.target\nWants=initrd-root-fs.target initrd-parse-etc.service\n",
+    f"{UNITS}/basic.target": b"[Unit]\nRequires=sysinit.target\n",
+    f"{UNITS}/sysinit.target": b"[Unit]\nWants=systemd-udevd.service systemd-udev-trigger.service\n",
+    f"{UNITS}/initrd-root-fs.target": b"[Unit]\nWants=ostree-prepare-root.service\n",
+    f"{UNITS}/initrd-switch-root.target": b"[Unit]\nWants=initrd-switch-root.service\n",
+    **{
+        f"{UNITS}/{name}.service": f"[Unit]\nDefaultDependencies=no\n[Service]\nExecStart={program}\n".encode()
+        for name, program in {
+            "initrd-parse-etc": "-systemctl daemon-reload\nExecStart=systemctl --no-block start initrd-cleanup.service",
+            "initrd-cleanup": "systemctl --no-block isolate initrd-switch-root.target",
+            "initrd-switch-root": "systemctl --no-block switch-root",
+            "ostree-prepare-root": "/usr/lib/ostree/ostree-prepare-root /sysroot",
+            "systemd-udevd": "/usr/lib/systemd/systemd-udevd",
+            "systemd-udev-trigger": "-udevadm trigger --type=all",
+        }.items()
+    },
+}
+"""What in an initramfs of dracut's starts a system by systemd; its init is a link (`systemd_initramfs`)."""
+
+
+def systemd_initramfs(
+    modules: Mapping[str, bytes], more: Mapping[str, bytes | str] = elf_samples.NONE, starts: Mapping[str, bytes] = SYSTEMD
+) -> bytes:
+    """As `initramfs`, with systemd as its init; texts are targets of links, which come last."""
+    links = {"init": "usr/lib/systemd/systemd", **{path: target for path, target in more.items() if isinstance(target, str)}}
+    files = {path: data for path, data in more.items() if isinstance(data, bytes)}
+    linked = b"".join(elf_samples.link(*link) for link in links.items()) + elf_samples.initramfs({}, packed=False)
+    return initramfs(modules, more=files, starts=starts, packed=False) + linked
+
+
 def initramfs(
     modules: Mapping[str, bytes],
     version: str = KERNEL,
@@ -110,9 +149,12 @@ def program(**how: object) -> bytes:
     return elf_samples.binary(interpreter=LOADER, **how)  # type: ignore[arg-type]
 
 
+OPTIONS = [("parmtype", text) for text in ("NVreg_EnableMSI:int", "NVreg_DeviceFileMode:uint", "NVreg_RegistryDwords:charp", "on:bool")]
+
+
 def driver_module(**how: object) -> bytes:
     """NVIDIA's module as Debian compiles it."""
-    said = [("version", DRIVER), ("alias", CLAIM), ("firmware", f"nvidia/{DRIVER}/gsp_ga10x.bin")]
+    said = [("version", DRIVER), ("alias", CLAIM), ("firmware", f"nvidia/{DRIVER}/gsp_ga10x.bin"), *OPTIONS]
     usual = {"packed": False, "in_tree": False, "needs": {"printk": 0x11}, "exports": {"nvidia_get": 0x66}, "more": said}
     return module("nvidia", **{**usual, **how})  # type: ignore[arg-type]
 

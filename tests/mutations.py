@@ -6,7 +6,6 @@ Each works on any image's files, as they were read (`Base.files`) and as bytes, 
 from __future__ import annotations
 
 import base64
-import lzma
 import re
 from random import Random
 
@@ -30,15 +29,26 @@ from module_mutations import (
     no_checksum,
     other_checksum,
     other_kernel,
-    packed_as_it_was,
     rival,
     second_kernel,
-    short,
+)
+from start_mutations import (
+    MORE_ARGUMENTS,
+    cut_initramfs,
+    gate_off,
+    gutted_initramfs,
+    lost_init,
+    masked_unit,
+    older_initramfs,
+    other_gate,
+    other_prepare_root,
+    silenced_udev,
+    start_of_something_else,
+    unswitched_initramfs,
 )
 
-from aistack.compose import gates, lint, modes
+from aistack.compose import modes
 from aistack.compose.checks import driver, packages, references
-from aistack.compose.checks.tree import trees
 from aistack.compose.node_program import PACKAGE as NODE_PROGRAM
 from aistack.compose.render.system import QUADLETS
 from aistack.compose.verify import LOCK_PATH
@@ -46,7 +56,6 @@ from aistack.facts.binary import GSP_FIRMWARE
 from aistack.facts.kernel_files import module_name
 from aistack.host.layers import DIRECTORY, Entry
 
-MORE_ARGUMENTS = "/usr/lib/bootc/kargs.d/90-more.toml"
 CDI = b'{"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": [{"name": "all"}], "containerEdits": {"mounts": [{"hostPath": "%s"}]}}'
 OTHER = "111.22.33"
 """A version of no driver, as long as some and different from all."""
@@ -87,6 +96,21 @@ def other_library(random: Random, base: Base) -> Fault:
     assert match
     other = path.replace(match["version"], "535.247.01")
     return Fault("driver-versions", other, {other: base.data[path]})
+
+
+def misled_library(random: Random, base: Base) -> Fault:
+    """A link by which programs load the driver leads to another of its libraries, or its place is taken."""
+    names = sorted(path for path in base.files.entries if re.fullmatch(r"/usr/lib/.*-linux-gnu/lib(?:cuda|nvidia-ml)\.so\.1", path))
+    path = random.choice(names)
+    other = {"libcuda.so.1": "libnvidia-ml.so.1", "libnvidia-ml.so.1": "libcuda.so.1"}[path.rpartition("/")[2]]
+    planted = random.choice((other, b"", b"text"))
+    return Fault("driver-versions", f"{path} leads to", {path: planted}, PACKAGE | {"library-needs"})
+
+
+def other_manager(random: Random, base: Base) -> Fault:
+    """A service of switches that was installed for another driver."""
+    path = f"/usr/bin/{random.choice(('nv-fabricmanager', 'nvidia-imex'))}"
+    return Fault("driver-versions", f"{path} is of", {path: elf_samples.binary(interpreter=LOADER, behind=b"\x00535.104.05\0")})
 
 
 def lost_library(random: Random, base: Base) -> Fault:
@@ -155,6 +179,19 @@ def other_alias(random: Random, base: Base) -> Fault:
     return Fault("driver-enabled", name.replace("-", "_"), {f"/etc/modprobe.d/{random.randrange(100)}.conf": text.encode()})
 
 
+def option_of_another_type(random: Random, base: Base) -> Fault:
+    """An option as people write it, and the driver does not."""
+    path = next(path for path, module in driver.modules(base.files).items() if module.name == "nvidia")
+    own = module_name(path)
+    word = f"NVreg_EnableMSI={random.choice(('yes', 'on', 'true', '1,', '09', '0xg'))}"
+    name = random.choice((own, own.replace("_", "-"), "nvidia"))
+    files: tuple[Files, ...] = (
+        {f"/etc/modprobe.d/{random.randrange(100)}.conf": f"options {name} NVreg_DeviceFileMode=0660 {word}\n".encode()},
+        {MORE_ARGUMENTS: f'kargs = ["{name}.{word}"]\n'.encode()},
+    )
+    return Fault("driver-enabled", f"{own} is not loaded with the option {word}", random.choice(files))
+
+
 def no_modules(random: Random, base: Base) -> Fault:
     """Somebody hardens a node, and forgets that its driver is a module."""
     text = random.choice(("kernel.modules_disabled = 1", "kernel/modules_disabled=1", "-kernel.modules_disabled=1"))
@@ -198,23 +235,6 @@ def lost_mode(random: Random, base: Base) -> Fault:
     path = random.choice(sorted(base.data.keys() & programs))
     changed = owned(base.data[path], mode=random.choice((0o644, 0o600, 0o640)))
     return Fault("modes", path, {path: changed}, frozenset({"unit-programs"}))
-
-
-def lost_init(random: Random, base: Base) -> Fault:
-    """What the kernel starts was replaced by a link to what never came."""
-    planted: tuple[Files, ...] = ({"/usr/sbin/init": "/usr/lib/gone"}, {"/usr/sbin/init": "../bin/kmod"}, gone("/usr/lib/systemd/systemd"))
-    return Fault("init", "/sbin/init", random.choice(planted), PACKAGE | {"initramfs-start", "unit-programs"})
-
-
-def other_prepare_root(random: Random, base: Base) -> Fault:
-    """Whoever wanted a sealed root asked for it, of an OSTree without composefs, or left half of a file."""
-    path, status = "/usr/lib/ostree/prepare-root.conf", lint.DPKG_STATUS[0]
-    ostree = b"Package: libostree-1-1\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\nDepends: libc6\n\n"
-    asked: Files = {path: b"[composefs]\nenabled = %s\n" % random.choice((b"yes", b"signed", b"1")), status: base.files.texts[status]}
-    if b"Package: libostree-1-1\n" not in base.files.texts[status]:
-        asked[status] = base.files.texts[status] + ostree
-    broken: Files = {path: random.choice((b"[sysroot\n", b"[sysroot]\nreadonly\n", b"\0" * 40))}
-    return Fault("prepare-root", path, random.choice((asked, broken)), frozenset({"packages", "baseimage-composefs"}))
 
 
 def lost_way(random: Random, base: Base) -> Fault:
@@ -263,56 +283,32 @@ def other_digest(random: Random, base: Base) -> Fault:
     return Fault("bound-images", f"{name[1]} is bound as sha256:{digest}", {path: text.replace(name[2], digest).encode()})
 
 
-def edited_lock(random: Random, base: Base) -> Fault:
-    text = base.data[LOCK_PATH].decode()
-    wrong = text.replace('"memory_mib": ', f'"memory_mib": {random.randrange(1, 9)}')
-    return Fault("lock", LOCK_PATH, {LOCK_PATH: wrong.encode()})
+def lost_generator(random: Random, base: Base) -> Fault:
+    """What makes units of quadlets is gone, or as good as gone."""
+    path = "/usr/lib/systemd/system-generators/podman-system-generator"
+    program = base.files.resolved(path)
+    here = path.replace("/usr/lib/", random.choice(("/etc/", "/usr/local/lib/", "/usr/lib/")))
+    planted = random.choice(
+        ({here: b""}, {here: "/usr/bin/sh"}, {program: owned(b"")}, {program: owned(b"\x7fELF" + random.randbytes(99))})
+    )
+    return Fault("bound-images", "no quadlet is started", {**planted}, PACKAGE | {"readable-binaries"})
 
 
-def gate_off(random: Random, base: Base) -> Fault:
-    """Whoever was in a hurry switched a gate off."""
-    unit = random.choice(gates.GATES)
-    here = f"/etc/systemd/system/{unit}"
-    target = random.choice(("multi-user.target", "sysinit.target", "boot-complete.target"))
+def lost_trust(random: Random, base: Base) -> Fault:
+    """Nothing says any more from whom images may come."""
+    bundle, podman, policy = "/etc/ssl/certs/ca-certificates.crt", "/usr/local/bin/podman", "/etc/containers/policy.json"
     return random.choice(
         (
-            Fault("gates", here, {here: "/dev/null"}),
-            Fault("gates", here, {f"{here}.d/{random.randrange(100)}.conf": b"[Service]\nExecStart=\nExecStart=/bin/sh -c :\n"}),
-            Fault("gates", unit, {MORE_ARGUMENTS: f'kargs = ["systemd.mask={unit}"]\n'.encode()}),
-            Fault("gates", target, {f"/etc/systemd/system/{target}": "/dev/null"}, frozenset({"init", "driver-enabled"})),
-            Fault("gates", "service.d", {"/etc/systemd/system/service.d/9.conf": b"[Unit]\nConditionPathExists=/etc/gone\n"}),
+            Fault("certificates", bundle, {bundle: random.choice((b"", b"-----BEGIN CERTIFICATE-----\n"))}),
+            Fault("container-settings", policy, {podman: b"#!/bin/sh\n", **random.choice((gone(policy), {policy: "none"}))}),
         )
     )
 
 
-def other_gate(random: Random, base: Base) -> Fault:
-    """Whoever edited a unit of ours made it do less, or nothing."""
-    path = random.choice([path for path in sorted(base.data) if gates.HELD.fullmatch(path) and path.endswith(".service")])
-    text = base.data[path]
-    made = (
-        text.replace(b"[Unit]", b"[Unit]\nConditionPathExists=/nowhere", 1),
-        re.sub(rb"(?m)^ExecStart=-?\S+", b"ExecStart=-/usr/bin/true", text, count=1),
-        text.replace(b"[Service]", b"[Service]\nSuccessExitStatus=1 2 3 4", 1),
-        text.replace(b"[Service]", b"[Servce]", 1),
-        bytes(len(text)),
-    )
-    return Fault("gates", path, {path: random.choice(made)}, frozenset({"unit-programs", "driver-enabled"}))
-
-
-def silenced_udev(random: Random, base: Base) -> Fault:
-    """Whoever masked it wanted quiet, and no device gets its driver."""
-    unit, rule = random.choice(("systemd-udevd.service", "systemd-udev-trigger.service")), "/etc/udev/rules.d/80-drivers.rules"
-    argument = f'kargs = ["systemd.mask={unit}"]\n'.encode()
-    files: tuple[Files, ...] = ({f"/etc/systemd/system/{unit}": "/dev/null"}, {MORE_ARGUMENTS: argument}, {rule: "/dev/null"})
-    planted = random.choice(files)
-    return Fault("driver-enabled", "no rule of udev's" if rule in planted else unit, planted)
-
-
-def start_of_something_else(random: Random, base: Base) -> Fault:
-    """An argument from an evening of looking for what was wrong."""
-    word = random.choice(("rd.break", "init=/bin/false", "rd.systemd.unit=emergency.target", "rdinit=/bin/none"))
-    said = "/none" if "none" in word else "/false" if "false" in word else word
-    return Fault("initramfs-start", said, {MORE_ARGUMENTS: f'kargs = ["{word}"]\n'.encode()})
+def edited_lock(random: Random, base: Base) -> Fault:
+    text = base.data[LOCK_PATH].decode()
+    wrong = text.replace('"memory_mib": ', f'"memory_mib": {random.randrange(1, 9)}')
+    return Fault("lock", LOCK_PATH, {LOCK_PATH: wrong.encode()})
 
 
 ED25519 = bytes.fromhex("302e020100300506032b657004220420")
@@ -353,38 +349,13 @@ def left_compiler(random: Random, base: Base) -> Fault:
     return Fault("no-build-tools", path, {path: b"#!/bin/sh\n"})
 
 
-def cut_initramfs(random: Random, base: Base) -> Fault:
-    path = f"{trees(base.files)[0].folder}/initramfs.img"
-    data = base.data[path]
-    return Fault(
-        "readable-binaries", path, {path: data[: random.randrange(200, len(data) - 1)]}, frozenset({"initramfs-modules", "initramfs-start"})
-    )
-
-
-def older_initramfs(random: Random, base: Base) -> Fault:
-    """A module outside was compiled anew, and the initramfs has the old one."""
-    tree = trees(base.files)[0]
-    inside = base.files.initramfs[f"{tree.folder}/initramfs.img"].modules
-    path = random.choice([path for path in base.modules() if path in inside])
-    raw = lzma.decompress(base.data[path]) if path.endswith(".xz") else base.data[path]
-    return Fault("initramfs-modules", short(path), packed_as_it_was(path, raw + bytes(random.randrange(1, 9))), PACKAGE)
-
-
-def gutted_initramfs(random: Random, base: Base) -> Fault:
-    """Whoever made it had no module for this kind of system."""
-    path = f"{trees(base.files)[0].folder}/initramfs.img"
-    starts = {"init": b"#!/init\n", "usr/lib/ostree/ostree-prepare-root": elf_samples.binary()}
-    gone = random.choice(sorted(starts))
-    left = {name: data for name, data in starts.items() if name != gone}
-    return Fault("initramfs-start", gone.rpartition("/")[2], {path: elf_samples.initramfs(left)})
-
-
 KINDS: tuple[Kind, ...] = (
     flipped_module, cut_module, other_checksum, no_checksum, other_kernel, exchanged_modules, lost_module, foreign_module, rival,
     second_kernel, broken_index, cut_firmware, lost_firmware, other_firmware, other_library, lost_library, cut_program, lost_program,
     helper_of_udev, lent_file, not_blacklisted, own_driver_off, other_alias, no_modules, writable, set_id, strange_owner, lost_mode,
     changed_package, lost_file, lost_link, other_digest, edited_lock, gate_off, left_key, left_compiler, cut_initramfs, older_initramfs,
     gutted_initramfs, kernel_ahead, uncached_library, silenced_udev, other_gate, start_of_something_else, left_credential,
-    other_byte_code, lost_way, lost_init, other_prepare_root,
+    other_byte_code, lost_way, lost_init, other_prepare_root, misled_library, other_manager, unswitched_initramfs,
+    option_of_another_type, lost_generator, lost_trust, masked_unit,
 )  # fmt: skip
 """Every kind of fault."""

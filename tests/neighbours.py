@@ -51,6 +51,13 @@ def library_of_ones_own(random: Random, base: Base) -> Files:
     return {f"{folder}/{name}": elf_samples.binary(soname=name), "/usr/bin/more-tool": tool}
 
 
+def library_by_way_of_another_link(random: Random, base: Base) -> Files:
+    """An administrator's choice of the driver's library, as Debian has it."""
+    name = random.choice(("libcuda.so.1", "libnvidia-ml.so.1"))
+    path = next(path for path in sorted(base.files.entries) if path.startswith("/usr/lib/") and path.endswith(f"-linux-gnu/{name}"))
+    return {path: f"/etc/alternatives/more--{name}", f"/etc/alternatives/more--{name}": base.files.resolved(path)}
+
+
 def other_folder(random: Random, base: Base) -> Files:
     return {f"/usr/lib/modules/6.1.{random.randrange(99)}/modules.order": b"", "/usr/lib/modules/kabi-current/symvers.gz": b""}
 
@@ -67,6 +74,13 @@ def own_service(random: Random, base: Base) -> Files:
 def readable(random: Random, base: Base) -> Files:
     path = f"/usr/share/more{random.randrange(100)}"
     return {path: Entry(path=path.lstrip("/"), mode=random.choice((0o644, 0o755, 0o600, 0o664)))}
+
+
+def option_of_the_drivers(random: Random, base: Base) -> Files:
+    """Options that the driver takes, or passes over, in the forms in which the kernel reads numbers."""
+    value = random.choice(("0", "1", "0x1", "-1", "+1", "01"))
+    text = f'options nvidia NVreg_EnableMSI={value} NVreg_RegistryDwords="A=1;B=2" NVreg_none=yes\noptions nouveau modeset=none\n'
+    return {f"/etc/modprobe.d/{random.randrange(100)}.conf": text.encode()}
 
 
 def other_settings_of_units(random: Random, base: Base) -> Files:
@@ -88,6 +102,6 @@ def compiled_again(random: Random, base: Base) -> Files:
 
 NEIGHBOURS: tuple[Neighbour, ...] = (
     again_packed, remark, unused_unit, optional_program, more_firmware, more_library, other_folder, public_key, own_service, readable,
-    library_of_ones_own, other_settings_of_units, compiled_again,
+    library_of_ones_own, other_settings_of_units, compiled_again, library_by_way_of_another_link, option_of_the_drivers,
 )  # fmt: skip
 """Changes that are near a fault and are none."""

@@ -200,6 +200,22 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("driver-versions", {f"{LIBRARIES}/.wh.libcuda.so.{DRIVER}": b""}, f"there is no libcuda.so.{DRIVER}"),
     ("driver-versions", {f"{LIBRARIES}/.wh.libcuda.so.1": b""}, "libcuda.so.1, as programs load it, leads to no file"),
     ("driver-versions", {f"{LIBRARIES}/libnvidia-ml.so.1": "/etc/alternatives/gone"}, "libnvidia-ml.so.1, as programs load it, leads"),
+    (
+        "driver-versions",
+        {f"{LIBRARIES}/libcuda.so.1": f"libnvidia-ml.so.{DRIVER}"},
+        f"libcuda.so.1 leads to {LIBRARIES}/libnvidia-ml.so.{DRIVER}",
+    ),
+    ("driver-versions", {f"{LIBRARIES}/libcuda.so.1": b""}, f"libcuda.so.1, which is not the libcuda.so.1 of {DRIVER}"),
+    (
+        "driver-versions",
+        {f"{LIBRARIES}/{PTX}.1": "/etc/alternatives/ptx", "/etc/alternatives/ptx": b""},
+        f"{PTX}.1 leads to /etc/alternatives/ptx, which is not the {PTX}.1",
+    ),
+    (
+        "driver-versions",
+        {f"{LIBRARIES}/libnvidia-ml.so.1": "../own/ml.so", "/usr/lib/own/ml.so": elf_samples.binary(soname="libnvidia-ml.so.1")},
+        "libnvidia-ml.so.1 leads to /usr/lib/own/ml.so, which is not",
+    ),
     ("driver-versions", {f"{FOLDER}/updates/dkms/.wh.nvidia-current-uvm.ko": b""}, f"{FOLDER} has no nvidia-uvm, without which no"),
     ("driver-versions", AHEAD, "/usr/lib/modules/7.3.4 has a kernel, and no module of the driver"),
     ("driver-versions", {"/usr/bin/nvidia-smi": program(behind=b"\x00535.247.01\0")}, "/usr/bin/nvidia-smi does not hold"),
@@ -291,6 +307,7 @@ FAULTS: list[tuple[str, Files, str]] = [
         {UDEV: b'PROGRAM=="tool %k"\n', "/usr/lib/udev/tool": owned(b"", mode=0o644)},
         "tool, which may be executed by nobody",
     ),
+    ("needed-units", {"/etc/systemd/system/systemd-udevd.service": "/dev/null"}, "masks systemd-udevd.service: no start has devices"),
     ("udev-programs", {UDEV: b'KERNEL=="nvidia", \\\n  RUN+="/usr/bin/nvidia-modprobe -c0"\n'}, f"{UDEV} names /usr/bin/nvidia-modprobe"),
     ("udev-programs", {UDEV: b'PROGRAM=="helper %k", SYMLINK+="%c"\n'}, f"{UDEV} names helper"),
     (
@@ -300,6 +317,7 @@ FAULTS: list[tuple[str, Files, str]] = [
     ),
     ("cdi-files", {CDI: b'{"containerEdits": {"hooks": [{"path": "/usr/bin/nvidia-cdi-hook"}]}}'}, "lends /usr/bin/nvidia-cdi-hook"),
     ("container-settings", {f"{CONTAINERS}/storage.conf": b"[storage"}, "storage.conf is no TOML"),
+    ("certificates", {"/etc/ssl/certs/ca-certificates.crt": b""}, "ca-certificates.crt holds no certificate"),
     ("cdi-files", {CDI: b"[1"}, f"{CDI} is no specification of CDI"),
     ("cdi-files", {CDI: b"[1]"}, f"{CDI} is no specification of CDI"),
     ("cdi-files", {CDI: b"kind: 2026-99-99\n"}, f"{CDI} is no specification of CDI"),

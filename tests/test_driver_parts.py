@@ -1,12 +1,16 @@
-"""The parts of NVIDIA's driver where nothing is wrong: copies in the place of links, a driver without CUDA, one that is mounted later."""
+"""The parts of NVIDIA's driver where nothing is wrong: copies in the place of links, a driver without CUDA, one that is mounted later.
+
+And the services of switches, which are of its version or not.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import elf_samples
-from images_read import Files, folder, healthy, read
-from kernel_samples import DRIVER, FOLDER, KERNEL, LIBRARIES, at, driver
+import pytest
+from images_read import STATUS, Files, folder, healthy, read
+from kernel_samples import DRIVER, FOLDER, KERNEL, LIBRARIES, at, driver, program
 from test_checks import AHEAD, base, judged
 from test_checks_silent import CUDA, LIBRARY
 
@@ -85,3 +89,55 @@ def test_what_a_containers_runtime_left_of_a_nodes_driver_is_no_damage(tmp_path:
     assert not wrong()
     assert wrong({"/usr/bin/nvidia-smi": b"text"})
     assert wrong(at("vmlinuz", elf_samples.kernel(KERNEL)))
+
+
+def package(name: str, version: str) -> Files:
+    """dpkg's database with one package more."""
+    text = f"Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {version}\n\n"
+    return {"/usr/lib/sysimage/dpkg/status": STATUS + text.encode()}
+
+
+def service(name: str, *versions: str) -> Files:
+    """A program that says those versions."""
+    return {f"/usr/bin/{name}": program(behind=b"".join(f"\0{version}\0".encode() for version in versions))}
+
+
+OTHER, RELEASE = "535.104.05", f"{DRIVER[:3]}.54.14"
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (package("nvidia-fabricmanager-535", f"{OTHER}-1"), f"nvidia-fabricmanager-535 is of {OTHER}-1, the driver is {DRIVER}"),
+        (package("nvidia-fabricmanager-550", f"{RELEASE}-0ubuntu0.24.04.1"), f"is of {RELEASE}-0ubuntu0.24.04.1, the driver is {DRIVER}"),
+        (package("nvidia-fabric-manager", f"1:{OTHER}-1"), f"nvidia-fabric-manager is of 1:{OTHER}-1"),
+        (service("nv-fabricmanager", OTHER), f"/usr/bin/nv-fabricmanager is of {OTHER}, the driver is {DRIVER}"),
+        (service("nv-fabricmanager", RELEASE), f"/usr/bin/nv-fabricmanager is of {RELEASE}"),
+        (service("nvidia-imex", OTHER), f"/usr/bin/nvidia-imex is of {OTHER}"),
+        (package("nvidia-imex-535", f"{OTHER}-1"), f"nvidia-imex-535 is of {OTHER}-1"),
+        ({f"{LIBRARIES}/libnvidia-nscq.so.{OTHER}": LIBRARY}, f"libnvidia-nscq.so.{OTHER} is of {OTHER}"),
+    ],
+)
+def test_a_service_of_switches_of_another_version_is_named(files: Files, said: str, base: Filesystem, tmp_path: Path) -> None:
+    finding = judged(base, tmp_path, files)["driver-versions"]
+    assert (finding.outcome, said in finding.message) == (Outcome.NO, True), finding.message
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        package("nvidia-fabricmanager-550", f"{DRIVER}-1"),
+        package("nvidia-imex-550", f"{RELEASE}-1"),
+        package("nvidia-fabricmanager-dev-535", f"{OTHER}-1"),
+        {**service("nv-fabricmanager", DRIVER, OTHER), **service("nvidia-imex", RELEASE)},
+        service("nv-fabricmanager"),
+        service("nv-fabricmanager", OTHER, RELEASE),  # of which is its own it cannot be told
+        {
+            "/usr/lib/sysimage/dpkg/status": STATUS
+            + f"Package: nvidia-imex\nStatus: deinstall ok config-files\nVersion: {OTHER}\n\n".encode()
+        },
+    ],
+)
+def test_a_service_of_switches_of_the_drivers_version_is_good(files: Files, base: Filesystem, tmp_path: Path) -> None:
+    finding = judged(base, tmp_path, files)["driver-versions"]
+    assert (finding.outcome, finding.message) == (Outcome.YES, finding.message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from time import process_time
 
@@ -20,8 +21,9 @@ from aistack.compose.checks.layers import CHECKS
 from aistack.compose.findings import Finding, Outcome, ask
 from aistack.compose.verify import verify_image
 from aistack.diagnostics import DiagnosticError
+from aistack.facts.filesystem import Entry as Known
 from aistack.facts.filesystem import Filesystem
-from aistack.host import oci
+from aistack.host import inspect, oci
 from aistack.host.inspect import filesystem
 from aistack.host.layers import DIRECTORY, HARD_LINK, SYMBOLIC_LINK, Entry, Layer, writing
 from aistack.host.store import Store
@@ -195,3 +197,37 @@ def test_an_image_with_many_entries_takes_no_longer_for_it(tmp_path: Path) -> No
     found = filesystem([blob], wanted, tmp_path)
     assert found.kind("/usr/lib/python3/dist-packages/part7/tests/data/7") == "file"
     assert process_time() - start < 10
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_below_a_folder_is_known_whatever_came_and_went(seed: int) -> None:
+    """Folders between that have no entry are passed through, as where a whiteout took a folder and left what its own layer put there."""
+    random, names, known = Random(seed), inspect._Names({"/a/b/c": Known(kind="file", mode=0, uid=0, gid=0)}), {"/a/b/c"}
+    for _ in range(300):
+        path = "".join(f"/{random.choice('abc')}" for _ in range(random.randrange(1, 5)))
+        if path in known and random.random() < 0.6:
+            del names[path]
+            known.remove(path)
+        else:
+            names[path] = Known(kind="directory", mode=0, uid=0, gid=0)
+            known.add(path)
+        folder = random.choice(["/a", "/a/b", "/c/c", path])
+        assert sorted(names.below(folder)) == sorted(one for one in known if one.startswith(f"{folder}/"))
+
+
+def test_a_whiteout_asks_for_its_own_folder_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are: each that went through all names would take as long as the image is large."""
+    store, passes = Store(tmp_path / "store"), list[int]()
+    lower = written(store, {f"/opt/{number}/cache/{name}": b"" for number in range(30) for name in "abc"})
+    upper = written(
+        store, {**{f"/opt/{number}/.wh.cache": b"" for number in range(20)}, "/opt/21/cache": b"", "/opt/22/cache/.wh..wh..opq": b""}
+    )
+
+    def counted(names: inspect._Names) -> Iterator[str]:
+        passes.append(len(names))
+        return iter([*names.keys()])
+
+    monkeypatch.setattr(inspect._Names, "__iter__", counted)
+    found = filesystem([store.blob(layer.digest.removeprefix("sha256:")) for layer in (lower, upper)], wanted, tmp_path)
+    assert len(found.below("/opt")) == 30 + 8 * 4 + 2
+    assert len(passes) <= 1

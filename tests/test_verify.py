@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import elf_samples
 import pytest
-from images_read import DIGEST, LOCK, NODE, QUADLET, STATUS, Files, healthy, read
+from images_read import DIGEST, LOCK, NODE, QUADLET, STATUS, Files, healthy, owned, read
 from images_read import SYSTEMD_UNITS as UNITS
 from kernel_samples import KERNEL
 
@@ -196,6 +197,11 @@ def test_quadlets_that_run_what_is_bound_are_the_locks(tmp_path: Path) -> None:
     assert verdict(read(tmp_path, [healthy(), SAME]))["bound-images"] is Outcome.YES
 
 
+@pytest.mark.parametrize("path", [*(f"{folder}/{GENERATOR}" for folder in GENERATORS), "/usr/libexec/podman/quadlet"])
+def test_a_program_that_makes_units_of_quadlets_is_one_wherever_it_lies(path: str, tmp_path: Path) -> None:
+    assert verdict(read(tmp_path, [healthy(), {path: owned(elf_samples.binary())}]))["bound-images"] is Outcome.YES
+
+
 def test_what_the_lock_does_not_bind_is_named(tmp_path: Path) -> None:
     linked: Files = {"/etc/containers/systemd/linked.container": "/usr/share/theirs", "/usr/share/theirs": THEIRS_TOO}
     found = read(tmp_path, [healthy(), MORE, linked])
@@ -226,6 +232,12 @@ def test_a_bound_quadlet_that_is_elsewhere_is_told_to_be_unread(tmp_path: Path) 
         *(("bound-images", with_file(f"{folder}/{GENERATOR}", "/dev/null")) for folder in GENERATORS),
         ("bound-images", without(f"/usr/lib/systemd/system-generators/{GENERATOR}")),
         ("bound-images", without("/usr/libexec/podman/quadlet")),
+        ("bound-images", with_file(f"/etc/systemd/system-generators/{GENERATOR}", b"")),
+        ("bound-images", with_file("/usr/libexec/podman/quadlet", owned(b""))),
+        ("bound-images", with_file("/usr/libexec/podman/quadlet", owned(elf_samples.binary()[:-20]))),
+        ("bound-images", with_file("/usr/libexec/podman/quadlet", b"#!/usr/bin/gone\n")),
+        ("bound-images", with_file("/usr/libexec/podman/quadlet", owned(elf_samples.binary(), mode=0o644))),
+        ("bound-images", with_file(f"/usr/lib/systemd/system-generators/{GENERATOR}", "/usr/bin/dash")),
         ("gates", without(f"{UNITS}/aistack-check.service")),
         ("gates", without(f"{UNITS}/multi-user.target.wants/aistack-confirm.service")),
         ("gates", without(f"{UNITS}/boot-complete.target.requires/aistack-confirm.service")),
@@ -274,6 +286,9 @@ def test_an_image_is_held_to_the_lock_that_it_carries(tmp_path: Path) -> None:
     del files[f"{BOUND_IMAGES}/web.container"], files[f"{QUADLETS}/web.container"]
     found = read(tmp_path, [files])
     assert set(carried(found, identity(LOCK)).values()) == {Outcome.YES}
+    for generator in ("/dev/null", b""):  # without a quadlet it may be masked, but not broken
+        masked = read(tmp_path, [files, {f"/etc/systemd/system-generators/{GENERATOR}": generator}])
+        assert (carried(masked, identity(LOCK))["bound-images"] is Outcome.YES) == (generator == "/dev/null")
     assert carried(found, "sha256:0")["lock"] is Outcome.NO
     assert carried(read(tmp_path, [files, {"/usr/lib/modules/6.1.0/vmlinuz": b"older"}]), identity(LOCK))["locked-kernel"] is Outcome.NO
     assert carried(read(tmp_path, [files, {LOCK_PATH: b"{}"}]), identity(LOCK)) == {"lock": Outcome.NO}

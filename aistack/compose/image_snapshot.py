@@ -15,10 +15,9 @@ from packaging.utils import canonicalize_name
 from aistack.compose.checks import driver
 from aistack.compose.checks.claims import kept_away
 from aistack.compose.checks.cmdline import arguments
+from aistack.compose.checks.packages import database, installed
 from aistack.compose.checks.tree import Tree, boots, newest_first, setting, trees
-from aistack.compose.lint import DPKG_STATUS
 from aistack.compose.lock import Lock
-from aistack.compose.verify import installed
 from aistack.facts.binary import DRIVER_VERSION, GSP_FIRMWARE
 from aistack.facts.catalog import Catalog, Component, Framework
 from aistack.facts.files import APP
@@ -53,8 +52,7 @@ def snapshot(
     reference: str,
 ) -> dict[str, Any]:
     """The document; `environment` is what the image sets for its programs, `reference` its name in a registry, empty where it has none."""
-    status = next((text for path in DPKG_STATUS if (text := filesystem.text(path)) is not None), "")
-    packages = {name: _upstream(version) for name, version, _ in installed(status)}
+    packages = {name: _upstream(version) for name, version, _ in installed(database(filesystem) or "")}
     found: dict[str, Any] = {"schema": SCHEMA}
     if bootable or boots(filesystem):
         if lock and lock.accelerator and lock.accelerator.vendor != "cpu":

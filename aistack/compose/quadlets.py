@@ -6,6 +6,7 @@ https://github.com/bootc-dev/bootc/blob/v1.16.9/crates/lib/src/boundimage.rs. It
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 
@@ -21,8 +22,10 @@ MADE_THERE = (".build", ".kube")
 BOUND_KINDS = (".container", ".image")
 MASK = "/dev/null"
 GENERATOR = "podman-system-generator"
+PROGRAMS = (GENERATOR, "quadlet")
 GENERATORS = tuple(f"{root}/systemd/system-generators" for root in ("/etc", "/usr/local/lib", "/usr/lib"))
-"""What makes units of quadlets, and where systemd looks for it, the first counting: systemd.generator(7)."""
+"""What makes units of quadlets, what podman's program for it is called, and where systemd looks for it, the first counting:
+systemd.generator(7)."""
 
 IMAGE = re.compile(r"^[ \t]*Image[ \t]*=[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 BY_DIGEST = re.compile(r"(\S+)@(sha256:[0-9a-f]{64})")
@@ -102,15 +105,24 @@ def _strange(filesystem: Filesystem, named: Mapping[str, str]) -> Iterator[str]:
 
 
 def _not_made(filesystem: Filesystem) -> Iterator[str]:
-    """Why no quadlet of an image that has some to run becomes a unit."""
-    if not any(PLACES.fullmatch(path) and path.endswith(".container") for path in filesystem.entries):
-        return
+    """Why no quadlet becomes a unit: those that an image has to run, and any that somebody adds where the generator is no program."""
+    any_to_run = any(PLACES.fullmatch(path) and path.endswith(".container") for path in filesystem.entries)
     path = next((path for folder in GENERATORS if filesystem.kind(path := f"{folder}/{GENERATOR}")), "")
     end = filesystem.resolved(path) if path else ""
-    if not path:
+    if any_to_run and not path:
         yield f"no quadlet is started: there is no {GENERATOR}"
-    elif filesystem.kind(end) != "file" or not filesystem.entries[end].mode & 0o111:
-        yield f"no quadlet is started: {path} leads to {end}, which is no program"
+    elif any_to_run and end == MASK:
+        yield f"no quadlet is started: {path} is masked"
+    elif end not in ("", MASK) and (posixpath.basename(end) not in PROGRAMS or not _is_program(filesystem, end)):
+        yield f"no quadlet is started: {path} leads to {end}, which is no program of podman's"
+
+
+def _is_program(filesystem: Filesystem, path: str) -> bool:
+    """Whether a file may be executed, and can be: an ELF file that was read, or a script whose interpreter is there."""
+    entry = filesystem.entries.get(path)
+    if entry is None or entry.kind != "file" or not entry.mode & 0o111:
+        return False
+    return path in filesystem.binaries or (bool(entry.interpreter) and filesystem.kind(filesystem.resolved(entry.interpreter)) == "file")
 
 
 def _short(name: str) -> str:

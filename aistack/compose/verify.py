@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name, canonicalize_version
 from aistack.compose import boot_programs, checks, gates, lint, quadlets, tidy
 from aistack.compose.checks import code as device_code
 from aistack.compose.checks.expected import Expected, Signed
+from aistack.compose.checks.packages import database, installed
 from aistack.compose.checks.signing import signers
 from aistack.compose.checks.tree import trees
 from aistack.compose.distros import debian
@@ -176,7 +177,7 @@ def verify_upstream(
 
 
 def _packages(filesystem: Filesystem, root: LockedRoot) -> Finding:
-    status = next((text for path in lint.DPKG_STATUS if (text := filesystem.text(path)) is not None), None)
+    status = database(filesystem)
     if status is None:
         return Finding(name="packages", outcome=Outcome.UNKNOWN, message="the image has no package database to compare with the lock")
     built = set(installed(status))
@@ -219,14 +220,6 @@ BYTE_CODE = re.compile(r"__pycache__/([^/]+)\.cpython-\d+\.pyc$")
 
 def _known_as(name: str, version: str) -> tuple[str, str]:
     return canonicalize_name(name), canonicalize_version(version, strip_trailing_zero=False)
-
-
-def installed(status: str) -> Iterator[tuple[str, str, str]]:
-    """(name, version, architecture) of every package that is installed, from dpkg's database; empty where a damaged one does not say it."""
-    for paragraph in status.split("\n\n"):
-        fields = dict(re.findall(r"^(Package|Version|Architecture|Status): (.*)$", paragraph, re.MULTILINE))
-        if fields.get("Status", "").endswith(" installed"):
-            yield fields.get("Package", ""), fields.get("Version", ""), fields.get("Architecture", "")
 
 
 def _carried(filesystem: Filesystem) -> Lock | Finding:

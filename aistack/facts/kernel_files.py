@@ -58,7 +58,8 @@ class Module:
     `machine` is ELF's own name of the processor that it is for (`EM_X86_64`).
 
     `in_tree` is what it says of itself. `weak` are the symbols that it can do without, `exports` what it offers. `firmware` are paths below
-    the firmware's folder, `size` the bytes of its `struct module`, `digest` the sha256 (hex) of the module as it is when not compressed.
+    the firmware's folder, `parameters` its options with their types (`uint`), `size` the bytes of its `struct module`, `digest` the sha256
+    (hex) of the module as it is when not compressed.
     """
 
     digest: str
@@ -75,6 +76,7 @@ class Module:
     soft_dependencies: tuple[str, ...] = ()
     firmware: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
+    parameters: tuple[tuple[str, str], ...] = ()
     signature: Signature | None = None
     needs: Mapping[str, int | None] = field(default_factory=dict)
     weak: frozenset[str] = frozenset()

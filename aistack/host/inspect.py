@@ -5,7 +5,7 @@ from __future__ import annotations
 import lzma
 import posixpath
 import tarfile
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ def filesystem(layers: Sequence[Path], wanted: Callable[[str], bool], scratch: P
     A name whose folder is a link lands where that leads, as where podman (with `vfs`) and umoci unpack one layer after the other into one
     root. What unpacks each into a folder of its own (podman for overlayfs) puts a folder in the place of the link: `Filesystem.through`.
     """
-    entries = dict(lower.entries) if lower else {}
+    entries = _Names(lower.entries if lower else {})
     through = dict(lower.through) if lower else {}
     with ThreadPoolExecutor(THREADS) as pool:
         contents = Contents(wanted, scratch, pool, lower)
@@ -42,14 +42,50 @@ def filesystem(layers: Sequence[Path], wanted: Callable[[str], bool], scratch: P
                 raise (_unreadable(blob, (first.message, *first.why)) if first.name == "tool-failed" else error) from error
         for path in tuple(entries):
             _folders(path, entries)
-        return replace(contents.filesystem(entries), through=through)
+        return replace(contents.filesystem(dict(entries.items())), through=through)
+
+
+class _Names(dict[str, Entry]):
+    """Entries by their paths, and for each folder what lies in it: a whiteout asks for all that is below one."""
+
+    def __init__(self, entries: Mapping[str, Entry]) -> None:
+        super().__init__()
+        self.inside: dict[str, dict[str, None]] = {}
+        for path, entry in entries.items():
+            self[path] = entry
+
+    def __setitem__(self, path: str, entry: Entry) -> None:
+        super().__setitem__(path, entry)
+        while path:
+            folder = path.rpartition("/")[0]
+            names = self.inside.setdefault(folder, {})
+            if path in names:
+                return
+            names[path], path = None, folder
+
+    def __delitem__(self, path: str) -> None:
+        super().__delitem__(path)
+        while path and path not in self and not self.inside.get(path):
+            folder = path.rpartition("/")[0]
+            self.inside.pop(path, None)
+            del self.inside[folder][path]
+            path = folder
+
+    def below(self, folder: str) -> list[str]:
+        """Every path below a folder, whether the folders between have an entry or not."""
+        found, left = list[str](), [folder]
+        while left:
+            names = self.inside.get(left.pop(), {})
+            found += (path for path in names if path in self)
+            left += names
+        return found
 
 
 def _unreadable(blob: Path, why: tuple[str, ...]) -> DiagnosticError:
     return unable("HOST010", "layer-unreadable", f"layer {blob.name[:12]} cannot be read as a tar archive", why=why)
 
 
-def _apply(stream: IO[bytes], entries: dict[str, Entry], contents: Contents, through: dict[str, str]) -> None:
+def _apply(stream: IO[bytes], entries: _Names, contents: Contents, through: dict[str, str]) -> None:
     own: set[str] = set()  # whiteouts speak of lower layers only, wherever they stand in this one
     with tarfile.open(fileobj=_Blocks(stream), mode="r|") as archive:  # type: ignore[call-overload]  # it asks for read() only
         for member in archive:
@@ -65,7 +101,8 @@ def _apply(stream: IO[bytes], entries: dict[str, Entry], contents: Contents, thr
                 gone = f"{folder}/{name.removeprefix(WHITEOUT)}"
                 if gone not in own:
                     _forget(gone, entries, contents, own)
-                    entries.pop(gone, None)
+                    if gone in entries:
+                        del entries[gone]
                     contents.forget(gone)
                 continue
             if not member.isdir():
@@ -133,9 +170,10 @@ def _folders(path: str, entries: dict[str, Entry]) -> None:
         entries[path] = Entry(kind="directory", mode=0o755, uid=0, gid=0)
 
 
-def _forget(folder: str, entries: dict[str, Entry], contents: Contents, keep: Set[str]) -> None:
+def _forget(folder: str, entries: _Names, contents: Contents, keep: Set[str]) -> None:
     if folder not in entries or entries[folder].kind != "directory":
         return
-    for path in [path for path in entries if path.startswith(folder + "/") and path not in keep]:
-        del entries[path]
-        contents.forget(path)
+    for path in entries.below(folder):
+        if path not in keep:
+            del entries[path]
+            contents.forget(path)

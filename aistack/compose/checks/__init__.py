@@ -10,6 +10,7 @@ from functools import partial
 
 from aistack.compose.checks import (
     architecture,
+    certificates,
     claims,
     cmdline,
     containers,
@@ -20,6 +21,7 @@ from aistack.compose.checks import (
     layers,
     leftovers,
     libraries,
+    masks,
     packages,
     references,
     systemd,
@@ -37,7 +39,7 @@ TEXTS = re.compile(
 def wanted(path: str) -> bool:
     """The files whose contents these checks read as text."""
     settings = bool(TEXTS.fullmatch(path)) or cmdline.wanted(path) or systemd.wanted(path)
-    settings = settings or containers.wanted(path)
+    settings = settings or containers.wanted(path) or certificates.wanted(path)
     return path == initramfs.INIT or settings or references.wanted(path) or packages.wanted(path)
 
 
@@ -74,7 +76,9 @@ def checks(expected: Expected) -> tuple[Check, ...]:
         ),
         *libraries.CHECKS,
         *references.CHECKS,
+        *masks.CHECKS,
         *containers.CHECKS,
+        *certificates.CHECKS,
         *leftovers.CHECKS,
         *packages.CHECKS,
         *layers.CHECKS,

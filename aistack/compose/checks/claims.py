@@ -11,9 +11,9 @@ from aistack.compose.checks.cmdline import EVERYWHERE, IN_INITRAMFS, arguments, 
 from aistack.compose.checks.expected import Expected
 from aistack.compose.checks.indexes import dependencies
 from aistack.compose.checks.tree import Tree, trees
-from aistack.facts import install_lines, kmod, pci
+from aistack.facts import install_lines, kmod, module_parameters, pci
 from aistack.facts.filesystem import Filesystem
-from aistack.facts.kernel_files import module_name
+from aistack.facts.kernel_files import Module, module_name
 
 Needed = Mapping[str, frozenset[str]]
 """Every module that a module needs, as `indexes.dependencies`."""
@@ -269,12 +269,29 @@ def disabled(filesystem: Filesystem, expected: Expected) -> list[str]:
                 wrong.append(f"modprobe loads {' and '.join(others)} in the place of {name}, and that is not there")
             else:
                 wrong.append(f"{name} is never loaded: modprobe runs `{settings.command(name)}` instead")
+        wrong += (problem for path in sorted(parts) for problem in _refused(tree.modules[path], module_name(path), settings, told))
         wrong += _none_loaded(filesystem, tree, wanted.keys(), settings, needed)
         if not _loaded_by_name(filesystem, tree, wanted.keys(), settings, needed):
             wrong += (why for why in udev.silenced(filesystem) if why not in wrong)
         wrong += _not_by_device(tree, wanted, expected, settings, needed)
         wrong += _not_by_name(filesystem, tree, parts, settings, needed)
     return wrong
+
+
+def _refused(module: Module, name: str, settings: kmod.Configuration, told: Iterable[str]) -> Iterator[str]:
+    """Options with which a module is not loaded.
+
+    modprobe gives it those of its file's name, of the aliases for that and, by `$CMDLINE_OPTS`, of names whose `install` line asks for it.
+    """
+    kinds = {kmod.normal(parameter): kind for parameter, kind in module.parameters}
+    passed = re.compile(rf"(?<!\w){name.replace('_', '[-_]')}\s[^;&|]*\$CMDLINE_OPTS")
+    own = {name} | {called for called in (*settings.options, *settings.install) if name in settings.aliased(called)}
+    own |= {called for called, command in settings.install.items() if passed.search(command)}
+    for word in (word for called in sorted(own) for word in (*settings.options.get(called, ()), *_options(told, called))):
+        parameter, sign, value = word.partition("=")
+        kind = kinds.get(kmod.normal(parameter), "")
+        if module_parameters.refuses(kind, value.removeprefix('"').removesuffix('"') if sign else None):
+            yield f"{name} is not loaded with the option {word}: that is of the type {kind}"
 
 
 def _none_loaded(filesystem: Filesystem, tree: Tree, wanted: Set[str], settings: kmod.Configuration, needed: Needed) -> Iterator[str]:

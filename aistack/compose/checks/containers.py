@@ -19,14 +19,18 @@ SETTINGS = re.compile(
     r"/(?:etc|usr/share)/containers/(?:containers|registries|storage)\.conf"
     r"|/(?:etc|usr/share)/containers/(?:containers|registries)\.conf\.d/[^/]+\.conf"
 )
-POLICY = "/etc/containers/policy.json"
+POLICIES = ("/etc/containers/policy.json", "/usr/share/containers/policy.json")
+OWN_POLICY = re.compile(r".*/\.config/containers/policy\.json")
+"""Where the policy is without which no image is fetched or run, the first counting, and where a user's own is. Only newer podman
+looks at the second: containers-policy.json(5)."""
+PODMAN = tuple(f"{folder}/podman" for folder in ("/usr/bin", "/usr/local/bin", "/bin"))
 MADE = re.compile(r"/(?:etc|run|var)/.*")
 """Where specifications of CDI are put when a machine runs."""
 
 
 def wanted(path: str) -> bool:
     """The files that this check reads."""
-    return path == POLICY or bool(SETTINGS.fullmatch(path))
+    return path in POLICIES or bool(SETTINGS.fullmatch(path))
 
 
 def _settings(filesystem: Filesystem) -> list[str]:
@@ -38,15 +42,24 @@ def _settings(filesystem: Filesystem) -> list[str]:
             wrong.append(f"{path} is no TOML: {error}")
             continue
         wrong += (f"{path} {problem}" for problem in _lost(filesystem, said))
-    if POLICY in filesystem.texts:
+    return [*wrong, *_policy(filesystem)]
+
+
+def _policy(filesystem: Filesystem) -> Iterator[str]:
+    """What is wrong with the policy by which podman takes images."""
+    path = next((path for path in POLICIES if filesystem.kind(path)), "")
+    if not path or filesystem.kind(filesystem.resolved(path)) != "file":
+        there = any(filesystem.kind(filesystem.resolved(program)) == "file" for program in PODMAN)
+        if there and not any(map(OWN_POLICY.fullmatch, filesystem.entries)):
+            yield f"{path or POLICIES[0]} {'leads to no file' if path else 'is not there'}, and without a policy podman takes no image"
+    elif (text := filesystem.text(path)) is not None:
         try:
-            policy = json.loads(filesystem.texts[POLICY])
+            policy = json.loads(text)
         except (ValueError, RecursionError) as error:
-            wrong.append(f"{POLICY} is no JSON: {error}")
+            yield f"{path} is no JSON: {error}"
         else:
             if not isinstance(policy, dict) or not policy.get("default"):
-                wrong.append(f"{POLICY} has no default")
-    return wrong
+                yield f"{path} has no default"
 
 
 def _lost(filesystem: Filesystem, said: dict[str, Any]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from aistack.compose.checks.claims import drivers, patterns
 from aistack.compose.checks.expected import Expected
 from aistack.compose.checks.libraries import searched_folders
+from aistack.compose.checks.packages import database, installed
 from aistack.compose.checks.tree import Tree, boots, newest_first, settled, trees
 from aistack.facts import kmod
 from aistack.facts.binary import DRIVER_VERSION, GSP_FIRMWARE
@@ -29,6 +30,12 @@ PLAIN = re.compile(r".*/(?P<name>lib(?:cuda|cudadebugger|nvcuvid|nvidia-[\w-]+)\
 """A library of the driver's by the name that programs load: where it is no link, it has to be what the link would lead to."""
 PERSISTENCED = re.compile(r".*/bin/nvidia-persistenced")
 """Distributions build it from a source of its own: it is of the driver's branch, not always of its version."""
+IMEX = "nvidia-imex"
+SERVICE = re.compile(r".*/bin/(?P<program>nv-fabricmanager|nvidia-imex)")
+SERVICE_PACKAGE = re.compile(r"(?P<program>nvidia-fabric-?manager|nvidia-imex)(?:-\d+)?")
+"""What connects accelerators on a board by switches, which refuses a driver of another version, and across a rack, which is of its branch:
+https://docs.nvidia.com/datacenter/tesla/fabric-manager-user-guide/, https://docs.nvidia.com/multi-node-nvlink-systems/imex-guide/."""
+PACKAGED = re.compile(rf"(?:\d+:)?({DRIVER_VERSION.pattern})(?![\d.]).*")
 MAIN = ("libcuda.so.", "libnvidia-ml.so.")
 """What every driver has for programs, who load it as `libcuda.so.1`; one of them alone is there for what links it, and is no driver."""
 COMPILER, WITHOUT_COMPILER = "libnvidia-ptxjitcompiler.so.", re.compile(r"(?:[12]\d|3[0-8])\d\..*")
@@ -57,7 +64,7 @@ def versions(filesystem: Filesystem, expected: Expected) -> list[str]:
     wanted = expected.driver or (counted[0][0] if counted else None)
     if wanted is None:
         return []
-    wrong = list(_unlike(filesystem, parts, wanted))
+    wrong = [*_unlike(filesystem, parts, wanted), *_services(filesystem, wanted)]
     for image, inside in filesystem.initramfs.items():
         wrong += [f"{image}: {problem}" for problem in _unlike(inside, _named(inside), wanted)]
     return [*wrong, *_lacking(filesystem, expected, parts, wanted)]
@@ -86,11 +93,23 @@ def _lacking(filesystem: Filesystem, expected: Expected, parts: Mapping[str, str
             UVM.fullmatch(name) for path, module in found.items() for name in (module_name(path), kmod.normal(module.name))
         ):
             yield f"{tree.folder} has no nvidia-uvm, without which no program can use CUDA"
-    folders = [*searched_folders(filesystem)]
     for name in required:
-        found_by_programs = any(filesystem.kind(filesystem.resolved(f"{folder}/{name}1")) == "file" for folder in folders)
-        if any(f"/{name}" in path for path in installed) and not found_by_programs:
-            yield f"{name}1, as programs load it, leads to no file where they look for libraries"
+        if any(f"/{name}" in path for path in installed):
+            yield from _not_loaded(filesystem, name, wanted)
+
+
+def _not_loaded(filesystem: Filesystem, name: str, wanted: str) -> Iterator[str]:
+    """Why programs do not get a library of the driver's by the name that they load, `libcuda.so.1` for `libcuda.so.`."""
+    folders = sorted({filesystem.resolved(folder) for folder in searched_folders(filesystem)})
+    links = {folder: filesystem.resolved(f"{folder}/{name}1") for folder in folders}
+    there = {folder: end for folder, end in links.items() if filesystem.kind(end) == "file"}
+    if not there:
+        yield f"{name}1, as programs load it, leads to no file where they look for libraries"
+    for folder, end in there.items():
+        binary = filesystem.binaries.get(end)
+        own = binary is not None and binary.soname == f"{name}1" and (name not in MAIN or wanted in binary.versions)
+        if not (own or end in filesystem.damaged or FOR_OLDER.fullmatch(end)):
+            yield f"{folder}/{name}1 leads to {end}, which is not the {name}1 of {wanted}"
 
 
 def _unlike(filesystem: Filesystem, parts: Mapping[str, str], wanted: str) -> Iterator[str]:
@@ -107,6 +126,22 @@ def _unlike(filesystem: Filesystem, parts: Mapping[str, str], wanted: str) -> It
             yield f"{path} is of another branch: it holds {', '.join(binary.versions) or 'no version'}, the driver is {wanted}"
         elif match := PLAIN.fullmatch(path):
             yield from _other(filesystem, parts, path, match["name"], wanted)
+
+
+def _services(filesystem: Filesystem, wanted: str) -> Iterator[str]:
+    """Services of accelerators that are connected by switches and of another version, as their programs or their packages say."""
+    for path, binary in sorted(filesystem.binaries.items()):
+        own = [version for version in binary.versions if version.count(".") == 2]
+        if (match := SERVICE.fullmatch(path)) and len(own) == 1 and not _serves(match["program"], own[0], wanted):
+            yield f"{path} is of {own[0]}, the driver is {wanted}"
+    for name, version, _ in sorted(installed(database(filesystem) or "")):
+        package, said = SERVICE_PACKAGE.fullmatch(name), PACKAGED.fullmatch(version)
+        if package and said and not _serves(package["program"], said[1], wanted):
+            yield f"{name} is of {version}, the driver is {wanted}"
+
+
+def _serves(program: str, version: str, wanted: str) -> bool:
+    return _branch(version) == _branch(wanted) if program == IMEX else version == wanted
 
 
 def _other(filesystem: Filesystem, parts: Mapping[str, str], path: str, name: str, wanted: str) -> Iterator[str]:

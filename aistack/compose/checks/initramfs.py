@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Set
 from functools import partial
 
-from aistack.compose.checks import drop_ins
+from aistack.compose.checks import drop_ins, switch_root
 from aistack.compose.checks.cmdline import IN_INITRAMFS, arguments, last, named
 from aistack.compose.checks.indexes import stale
 from aistack.compose.checks.libraries import lacking
@@ -72,7 +72,9 @@ def _start(filesystem: Filesystem, outside: Tree, file: str, inside: Filesystem)
     """What an initramfs lacks to start a system, where it is its kernel's own; one that only has its modules may be a part of it."""
     if inside.unread or file not in {*outside.files, *map(filesystem.resolved, initramfs_places(outside.folder))}:
         return
-    yield from _not_run(inside, last(arguments(filesystem), OTHER_INIT) or INIT)
+    told = arguments(filesystem)
+    init, finders = last(told, OTHER_INIT) or INIT, list[str]()
+    yield from _not_run(inside, init)
     yield from _told_otherwise(filesystem, inside)
     deployed = filesystem.kind("/sysroot") == "directory" and filesystem.kind("/ostree") == "link"
     if deployed:
@@ -84,6 +86,8 @@ def _start(filesystem: Filesystem, outside: Tree, file: str, inside: Filesystem)
     built_in = kmod.built_in(filesystem.texts.get(f"{outside.folder}/modules.builtin.modinfo", b""))
     known = built_in | {module_name(path) for path in inside.modules}
     yield from _blacklisted(filesystem, inside, built_in)
+    by_name = known & ROOTS if built_in and not built_in & ROOTS else frozenset[str]()
+    yield from switch_root.unmet(inside, init, last(told, OTHER_UNIT), finders, by_name)
     if outside.modules and built_in and deployed:
         for what, drivers in (("disks", DISKS), ("file systems", ROOTS)):
             if not known & drivers:

@@ -42,6 +42,19 @@ def wanted(path: str) -> bool:
     }
 
 
+def database(filesystem: Filesystem) -> str | None:
+    """dpkg's database of what is installed; None where there is none."""
+    return next((text for folder in DATABASES if (text := filesystem.text(f"{folder}/status")) is not None), None)
+
+
+def installed(status: str) -> Iterator[tuple[str, str, str]]:
+    """(name, version, architecture) of every package that is installed, from dpkg's database; empty where a damaged one does not say it."""
+    for paragraph in status.split("\n\n"):
+        fields = dict(re.findall(r"^(Package|Version|Architecture|Status): (.*)$", paragraph, re.MULTILINE))
+        if fields.get("Status", "").endswith(" installed"):
+            yield fields.get("Package", ""), fields.get("Version", ""), fields.get("Architecture", "")
+
+
 def _changed(filesystem: Filesystem) -> list[str] | str:
     listed = list(_listed(filesystem))
     if not listed:

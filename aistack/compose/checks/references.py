@@ -18,6 +18,7 @@ from aistack.values import dataclass
 UNITS = tuple(f"{root}/systemd/{kind}/" for root in ("/etc", "/usr/lib", "/usr/local/lib") for kind in ("system", "user"))
 UNIT = re.compile(r".*\.(?:service|socket|mount|swap|conf)")
 SETTING = re.compile(r"^[ \t]*(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+COMMAND = re.compile(r"([@\-:+!|]*)\"?([^\s\"]*).*")
 EXEC = re.compile(r"Exec(?:Condition|StartPre|Start|StartPost|Reload|Stop|StopPre|StopPost)")
 CONDITIONS = ("ConditionPathExists", "ConditionFileIsExecutable", "ConditionPathIsDirectory", "ConditionFileNotEmpty")
 PULLS = {"Also", "BindsTo", "OnFailure", "OnSuccess", "Requires", "Requisite", "Service", "Sockets", "Unit", "Upholds", "Wants"}
@@ -66,16 +67,26 @@ def started_programs(filesystem: Filesystem) -> Iterator[Command]:
         if skipped or name not in started or any(filesystem.resolved(folder + name) == MASK for folder in UNITS):
             continue
         for key, value in settings:
-            command = re.fullmatch(r"([@\-:+!|]*)\"?([^\s\"]*).*", value)
+            command = COMMAND.fullmatch(value)
             if EXEC.fullmatch(key) and command:
                 yield Command(path=path, setting=key, before=command[1], program=command[2])
+
+
+def programs(said: Iterable[tuple[str, str]]) -> list[str]:
+    """The programs of a unit by its settings and those of its drop-ins, of which an empty one takes back what was said before."""
+    found: dict[str, list[str]] = {}
+    for key, value in said:
+        command = COMMAND.fullmatch(value)
+        if EXEC.fullmatch(key) and command:
+            found[key] = [*found.get(key, ()), command[2]] if value else []
+    return [program for every in found.values() for program in every]
 
 
 def _units(filesystem: Filesystem) -> list[str]:
     return [
         f"{command.path}: {command.setting} names {command.program}, which {problem}"
         for command in started_programs(filesystem)
-        if "-" not in command.before and (problem := _unfit(filesystem, command.program, SYSTEMD_PATH))
+        if "-" not in command.before and (problem := unfit(filesystem, command.program, SYSTEMD_PATH))
     ]
 
 
@@ -106,7 +117,7 @@ def _rules(filesystem: Filesystem) -> list[str]:
             if line.lstrip().startswith("#") or any(not _exists(filesystem, test, ()) for test in TEST.findall(line)):
                 continue
             programs = (value.split()[0].strip("'") for value in PROGRAM.findall(line) if value.split())
-            wrong += [f"{path} names {one}, which {problem}" for one in programs if (problem := _unfit(filesystem, one, UDEV_PATH))]
+            wrong += [f"{path} names {one}, which {problem}" for one in programs if (problem := unfit(filesystem, one, UDEV_PATH))]
     return wrong
 
 
@@ -115,7 +126,7 @@ def _exists(filesystem: Filesystem, path: str, folders: Iterable[str]) -> bool:
     return _untold(path) or any(filesystem.kind(place) for place in _places(filesystem, path, folders))
 
 
-def _unfit(filesystem: Filesystem, program: str, folders: Iterable[str]) -> str:
+def unfit(filesystem: Filesystem, program: str, folders: Iterable[str]) -> str:
     """Why a program cannot be run, wherever it is looked for; empty where it can, or where that cannot be told."""
     if _untold(program):
         return ""

@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
+from aistack.compose.checks.packages import installed
 from aistack.compose.findings import Finding, Outcome, answer, some
 from aistack.compose.lint import DPKG_STATUS
-from aistack.compose.verify import installed
 from aistack.facts.filesystem import Filesystem
 
 DPKG_LIST = re.compile(r"(?:/usr/lib/sysimage|/var/lib)/dpkg/info/[^/]+\.list")

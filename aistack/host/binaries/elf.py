@@ -19,7 +19,9 @@ from aistack.values import dataclass
 MAGIC = b"\x7fELF"
 NO_BITS = 8
 CHUNK = 1 << 20
-SAYS_VERSION = re.compile(r".*/(lib(cuda|cudadebugger|nvcuvid|nvidia-[\w-]+)\.so[\d.]*|nvidia-smi|nvidia-persistenced)")
+SAYS_VERSION = re.compile(
+    r".*/(lib(cuda|cudadebugger|nvcuvid|nvidia-[\w-]+)\.so[\d.]*|nvidia-smi|nvidia-persistenced|nv-fabricmanager|nvidia-imex)"
+)
 """Files of NVIDIA's driver in whose bytes its version stands, or may."""
 VERSION = re.compile(rb"(?<![\d.])\d{3}\.\d{2,3}(?:\.\d{2})?(?![\d.])")
 LONGEST_VERSION = 16

@@ -75,6 +75,7 @@ def module(data: bytes) -> Module:
         soft_dependencies=tuple(said.get("softdep", ())),
         firmware=tuple(said.get("firmware", ())),
         imports=tuple(said.get("import_ns", ())),
+        parameters=tuple((name, kind) for name, colon, kind in (one.partition(":") for one in said.get("parmtype", ())) if colon),
         signature=signature(data),
         needs=needs,
         weak=weak,
