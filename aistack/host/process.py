@@ -248,15 +248,7 @@ def stream(
         _watched(process, silence) as stuck,
         _limited(process, timeout) as late,
     ):
-        try:
-            yield process
-        except DiagnosticError:
-            raise
-        except Exception as error:  # a reader stumbles over what a program left that failed
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                if process.wait(STEP_SECONDS) > 0:
-                    raise failure(argv, process.returncode, log.read_text(errors="replace"), log=log) from error
-            raise
+        yield process
         if not whole:
             return
         returncode = process.wait()
@@ -266,6 +258,13 @@ def stream(
         raise _too_slow(argv, f"did not end within {round(min(timeout or 0.0, time.monotonic() - began), 1):g} s")
     if returncode != 0:
         raise failure(argv, returncode, log.read_text(errors="replace"), log=log)
+
+
+def ended(process: subprocess.Popen[bytes]) -> int:
+    """The exit code of a program whose output came to its end; 0 where it is still at work."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return process.wait(STEP_SECONDS)
+    return 0
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import bz2
 import io
 import lzma
 import os
+import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -224,7 +225,12 @@ def opened(file: Path, log: Path) -> Iterator[IO[bytes]]:
             argv = [process.require(tool, tool), "-dc"]
             with process.stream(argv, log=log, stdin=stream.fileno()) as decompressor:
                 assert decompressor.stdout is not None
-                yield decompressor.stdout
+                try:
+                    yield decompressor.stdout
+                except (tarfile.TarError, EOFError) as error:  # where it failed, the reader sees no more than an end
+                    if (code := process.ended(decompressor)) > 0:
+                        raise process.failure(argv, code, log.read_text(errors="replace"), log=log) from error
+                    raise
                 while decompressor.stdout.read(CHUNK):
                     pass  # trailing zeros, so that the decompressor ends by itself
         elif head.startswith((XZ, LZMA)):
