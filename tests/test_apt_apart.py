@@ -75,7 +75,7 @@ def further(request: pytest.FixtureRequest, vendor: DebianArchive) -> Iterator[A
     vendor.publish(suite=suite)
     with vendor.served() as uri:
         components = () if suite == "./" else ("main",)
-        yield Archive(uri=uri, suite=suite, components=components, signed_by=str(vendor.keyring), packages=("tool",))
+        yield Archive(uri=uri, suite=suite, components=components, signed_by=str(vendor.keyring), packages=("tool",), apart=True)
 
 
 def versions(root: LockedRoot) -> dict[str, str]:
@@ -101,7 +101,7 @@ def test_a_named_version_comes_alone_and_what_it_needs_is_named_too(own: Archive
 
 
 def test_an_archive_that_names_nothing_is_as_good_as_any(own: Archive, further: Archive, store: Store) -> None:
-    root = resolved(store, own, dataclasses.replace(further, packages=()), wanted=("shell", "tool"))
+    root = resolved(store, own, dataclasses.replace(further, packages=(), apart=False), wanted=("shell", "tool"))
     assert versions(root) == THEIRS | {"basis": "9.0", "floor": "9.0", "shell": "99.0"}
 
 
@@ -147,12 +147,24 @@ def test_lists_that_are_fetched_again_are_shown_again(own: Archive, further: Arc
     assert shown == fetched - {"lock"}
 
 
+def test_a_flat_archive_at_an_address_above_the_oss_own_changes_nothing_of_it(tmp_path: Path) -> None:
+    """The names of its lists begin with what the OS's begin with."""
+    fetched, shown = tmp_path / "fetched", tmp_path / "shown"
+    texts = {"host_m_debian_Packages": "Package: a\nEssential: yes\n", "host_m_Packages": "Package: b\nEssential: yes\n"}
+    for folder in (fetched, shown):
+        folder.mkdir()
+    for name, text in texts.items():
+        (fetched / name).write_text(text)
+    apt_apart.show(fetched, shown, {"host_m_": "apart-1", "host_m_debian_": None})
+    assert {file.name: file.read_text() for file in shown.iterdir()} == texts | {"host_m_Packages": "Package: b\n"}
+
+
 def test_which_archives_stand_apart() -> None:
-    first = Archive(uri="https://a.example", suite="trixie", signed_by="a.gpg", packages=("x",))
+    first = Archive(uri="https://a.example", suite="trixie", signed_by="a.gpg", packages=("x",), apart=True)
     updates, other = (dataclasses.replace(first, suite=suite, packages=("y",)) for suite in ("trixie-updates", "forky"))
     backports, plain = Archive(suite="trixie-backports", packages=("z",)), Archive(uri="https://b.example", suite="./", signed_by="b.gpg")
     assert apt_apart.codenames([first, updates, backports, plain]) == {}
-    names = dataclasses.replace(plain, packages=("b",))
+    names = dataclasses.replace(plain, apart=True)
     assert [*apt_apart.codenames([first, updates, names, other])] == [names.name, other.name]
     assert len({*apt_apart.codenames([first, updates, names, other]).values()}) == 2
     assert apt_apart.codenames([]) == {}

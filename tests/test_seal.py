@@ -90,6 +90,7 @@ def test_a_base_that_would_compile_modules_is_refused() -> None:
     base, modules = roots(stack)[0], roots_for(stack, "6.12.1-cloud-amd64")[0]
     assert "zfsutils-linux" in base.packages and "zfs-dkms" not in base.packages
     assert modules.packages == ("linux-headers-6.12.1-cloud-amd64", "zfs-dkms")
+    assert wish(stack) != wish(replace(stack, packages=("zfsutils-linux",)))
     sources = replace(KERNEL, name="nvidia-kernel-dkms")
     pinned = {
         "base": LockedRoot(arch="amd64", os="debian-13", packages=(KERNEL, sources)),

@@ -61,6 +61,13 @@ def test_sources_of_modules_go_where_they_are_compiled_and_nothing_else_does() -
     assert named(text) == [*OWN, (f"{URI} trixie", ("main",), ("tool",))]
     assert named(text, "modules") == [*OWN, (f"{URI} trixie", ("main",), ("habanalabs-dkms=1.2",))]
     recipe, _ = read_text(WEB + "sources:\n" + text)
+    system = load_catalog().systems["debian-13"]
+    for one in ("tool", "x-dkms"):  # the other root gets nothing from there but what no other archive has
+        source = [dataclasses.replace(wish, packages=(one,)) for wish in recipe.sources]
+        assert all(archives(recipe.os, source, root, system, system.suites)[-1].apart for root in ("base", "modules"))
+    assert not archives(recipe.os, [dataclasses.replace(wish, packages=()) for wish in recipe.sources], "base", system, system.suites)[
+        -1
+    ].apart
     assert module_sources(recipe.sources, ("zfs-dkms", "zfsutils-linux"), "debian-13", recipe.os) == ("zfs-dkms", "habanalabs-dkms")
     packages = [package for system in load_catalog().systems.values() for driver in system.drivers for package in driver.modules]
     assert packages and all(map(is_module_sources, packages))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aistack.commands import pinning, writing
 from aistack.commands.pinning import Places
-from aistack.compose import relock, seal
+from aistack.compose import modules, relock, seal
 from aistack.compose.lock import Lock, LockFormatError, decode, encode
 from aistack.compose.stack import Stack
 from aistack.diagnostics import Diagnostic, DiagnosticError, ExitCode, Severity, refuse, unable
@@ -126,7 +126,7 @@ def ensure(
         return lock, older
     require_room(path)
     python_parts.require()
-    if stack.signing and stack.driver and stack.driver.modules and signing.at_hand(stack.signing, places.folder):
+    if stack.signing and modules.sources(stack) and signing.at_hand(stack.signing, places.folder):
         signing.prove(places.store, stack.signing, places.folder)  # elsewhere it is proved when modules are to be compiled
     basis = pinning.Basis(kept=None if anew else older, upgrade=tuple(upgrade), before=older)
     lock, diagnostics = pinning.pin(stack, places, progress, basis=basis, with_models=with_models)

@@ -102,7 +102,7 @@ def _root(stack: Stack, name: str, os: Os, packages: Sequence[str], suites: tupl
 
 def wish(stack: Stack) -> str:
     """The identity (`sha256:…`) of all in a stack that shapes its lock; where facts are written and why they were chosen does not count."""
-    document = _facts([FORMAT, *roots(stack), *(getattr(stack, name) for name in _SHAPING)])
+    document = _facts([FORMAT, *roots(stack), *roots_for(stack, ""), *(getattr(stack, name) for name in _SHAPING)])
     return "sha256:" + hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 

@@ -49,6 +49,7 @@ def archives(recipe_os: str, sources: Sequence[SourceWish], root: str, os: Os, s
                 components=() if suite.endswith("/") else components or ("main",),
                 signed_by=source.signed_by or before.signed_by,
                 packages=tuple(dict.fromkeys((*before.packages, *packages))),
+                apart=source.further and (before.apart or key not in found) and bool(source.packages),
             )
     return tuple(found.values())
 

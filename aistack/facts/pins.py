@@ -14,7 +14,8 @@ class Archive:
 
     `uri` is empty where it is the build host's own mirror, whose address is nobody else's business. The `suite` of a flat archive ends
     with a slash, and it has no components. `signed_by` is an armoured key or a keyring's path, as sources.list(5) has it; empty: the
-    OS's own keyring. `packages` (`NAME` or `NAME=VERSION`) are taken from here, whatever others offer.
+    OS's own keyring. `packages` (`NAME` or `NAME=VERSION`) are taken from here, whatever others offer; with `apart` nothing
+    else is, but for what those need and what no other archive has.
     """
 
     uri: str = ""
@@ -22,6 +23,7 @@ class Archive:
     components: tuple[str, ...] = ("main",)
     signed_by: str = ""
     packages: tuple[str, ...] = ()
+    apart: bool = False
 
     @property
     def name(self) -> str:

@@ -152,7 +152,7 @@ def update(apt: Apt, *, fresh_seconds: float = FRESH_SECONDS) -> bool:
         if done.returncode != 0:
             raise update_failed(done.stdout + done.stderr, apt)
         if apart := apt_apart.codenames(apt.archives):
-            stems = {target.stem: apart[target.archive.name] for target in _targets(apt, lists) if target.archive.name in apart}
+            stems = {target.stem: apart.get(target.archive.name) for target in _targets(apt, lists)}
             apt_apart.show(lists, apt.folder / "shown", stems)
         stamp.touch()
     return True

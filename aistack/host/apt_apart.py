@@ -21,12 +21,10 @@ RELEASES = ("InRelease", "Release", "Release.gpg")
 def codenames(archives: Sequence[Archive]) -> dict[str, str]:
     """The names of the archives that give only what is named, each with a codename that no other archive has.
 
-    Those are the further ones with packages of their own; the first archive is the OS's, and so are its other suites at the same address.
+    Those are the further ones of which a recipe names packages; the first is the OS's, and so are its other suites at the same address.
     """
     return {
-        archive.name: f"apart-{number}"
-        for number, archive in enumerate(archives)
-        if archive.uri and archive.signed_by and archive.packages and not _alike(archive, archives[0])
+        archive.name: f"apart-{number}" for number, archive in enumerate(archives) if archive.apart and not _alike(archive, archives[0])
     }
 
 
@@ -35,21 +33,23 @@ def _alike(archive: Archive, first: Archive) -> bool:
     return same and apt_sources.plain(archive.suite) == apt_sources.plain(first.suite)
 
 
-def show(fetched: Path, shown: Path, stems: Mapping[str, str]) -> None:
+def show(fetched: Path, shown: Path, stems: Mapping[str, str | None]) -> None:
     """Make `shown` the folder of lists that `fetched` is, where archives that stand apart have other Release files.
 
-    `stems` has what the names of their files begin with, and their codenames. The signatures were checked when the lists were fetched.
+    `stems` has what the names of every archive's files begin with, and the codenames of those that do. The signatures were checked when the
+    lists were fetched.
     """
     there = set()
     for file in fetched.iterdir():
         if not file.is_file() or file.name == "lock":
             continue
         there.add(file.name)
-        stem = next((stem for stem in stems if file.name.startswith(stem)), None)
-        if stem is None:
+        stem = max((stem for stem in stems if file.name.startswith(stem)), key=len, default="")
+        codename = stems.get(stem)
+        if codename is None:
             _put(shown / file.name, file)
         elif file.name.removeprefix(stem) in RELEASES:
-            _put(shown / file.name, f"Codename: {stems[stem]}\nNotAutomatic: yes\nButAutomaticUpgrades: yes\n")
+            _put(shown / file.name, f"Codename: {codename}\nNotAutomatic: yes\nButAutomaticUpgrades: yes\n")
         else:  # what is essential there is not for that asked for
             _put(shown / file.name, re.sub(r"^Essential: *yes\n", "", file.read_text(errors="replace"), flags=re.MULTILINE | re.IGNORECASE))
     for file in shown.iterdir():
