@@ -8,7 +8,7 @@ from test_lock import LOCK, PACKAGE
 
 from aistack.compose.diff import ImageLayer, diff
 from aistack.compose.lock import Lock
-from aistack.facts.pins import LockedBlob, LockedFile, LockedImage, LockedPackage
+from aistack.facts.pins import LockedBlob, LockedFile, LockedImage, LockedPackage, LockedRoot
 
 
 def with_package(lock: Lock, package: LockedPackage) -> Lock:
@@ -44,6 +44,14 @@ def test_the_same_version_with_other_bytes_is_a_change() -> None:
     found = diff(LOCK, with_package(LOCK, dataclasses.replace(PACKAGE, sha256="7" * 64)), None, None)
     assert [change.name for change in found.changes if change.part == "base"] == ["dash"]
     assert found.fetched is None
+
+
+def test_sources_of_modules_are_told_and_fetched_by_nobody() -> None:
+    root = LockedRoot(
+        arch="amd64", os="debian-13", packages=(dataclasses.replace(NEWER, name="zfs-dkms"), dataclasses.replace(NEWER, name="gcc-14"))
+    )
+    (change,) = diff(LOCK, dataclasses.replace(LOCK, roots=(*LOCK.roots, ("modules", root))), None, None).changes
+    assert (change.part, change.name, change.old, change.new, change.size) == ("modules", "zfs-dkms", None, "0.5.13-1", 0)
 
 
 def test_a_setting_a_port_and_a_models_file_are_told() -> None:

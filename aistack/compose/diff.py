@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from aistack.compose import modules
 from aistack.compose.lock import Lock, LockedModel
+from aistack.compose.sources import is_module_sources
 from aistack.facts.pins import LockedImage, LockedRoot
 from aistack.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One part that differs: `part` is `base`, `app NAME`, `model ID` or `node`; `old` and `new` are versions, None where it is not there.
+    """One part that differs: `part` is `base`, `modules`, `app NAME`, `model ID` or `node`; `old` and `new` are versions, None where it is
+    not there.
 
     `size` counts the bytes that are new, compressed as their source serves them; 0 for what is gone or is only a setting.
     """
@@ -72,6 +75,7 @@ def changes(old: Lock, new: Lock) -> tuple[Change, ...]:
 
 def _changes(old: Lock, new: Lock) -> Iterator[Change]:
     yield from _packages("base", _root(old, "base"), _root(new, "base"))
+    yield from _parts(modules.ROOT, *(_sources(_root(lock, modules.ROOT)) for lock in (old, new)))
     before, after = ({app.name: app for app in lock.apps} for lock in (old, new))
     for name in sorted({*before, *after}):
         part = f"app {name}"
@@ -95,6 +99,11 @@ def _changes(old: Lock, new: Lock) -> Iterator[Change]:
         one, other = (side.get(name) for side in settings)
         if one != other:
             yield Change(part="node", name=name, old=one, new=other)
+
+
+def _sources(root: LockedRoot | None) -> Mapping[str, tuple[str, str, int]]:
+    """The packages whose modules are compiled, of which no node fetches a byte; what compiles them is no part of it."""
+    return {one.name: (one.version, one.sha256, 0) for one in (root.packages if root else ()) if is_module_sources(one.name)}
 
 
 def _files(model: LockedModel | None) -> Mapping[str, tuple[str, str, int]]:
