@@ -9,6 +9,7 @@ import io
 import lzma
 import subprocess
 import sys
+import time
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from tools_needed import needs
 from aistack.facts.binary import Binary
 from aistack.facts.filesystem import Entry, Filesystem
 from aistack.facts.kernel_files import Export, Kernel, Module, module_name
-from aistack.host.binaries import compression, elf
+from aistack.host.binaries import compression, elf, private_keys
 from aistack.host.binaries.contents import Contents
 from aistack.host.binaries.elf import DamagedError, UnreadError
 from aistack.host.binaries.kernel import kernel
@@ -237,6 +238,13 @@ def test_a_damaged_initramfs_is_told(damage: Callable[[bytes], bytes], tmp_path:
     assert f"{FOLDER}/initramfs.img" in contents(tmp_path, f"{FOLDER}/initramfs.img", made).damaged
 
 
+OPENSSH = PEM.replace(b"PRIVATE", b"OPENSSH PRIVATE").replace(b"MC4C", b"b3BlbnNzaC1rZXktdjEA")
+
+
+def armour(text: bytes) -> bytes:
+    return b"-----BEGIN PRIVATE KEY-----\n" + text + b"\n-----END PRIVATE KEY-----\n"
+
+
 NUMBER = b"X4cTteJY_gn4FYPsXB8rdXix5vwsg1FLN5E3EaG6RJo"
 
 
@@ -246,7 +254,23 @@ NUMBER = b"X4cTteJY_gn4FYPsXB8rdXix5vwsg1FLN5E3EaG6RJo"
         (PEM, True),
         (b"-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n" + PEM, True),
         (PEM.replace(b"\n-----END", b"\n...\n-----END"), False),
+        (PEM.replace(b"PRIVATE KEY-----\n", b"PRIVATE KEY-----\nX1_a: C:\\new\n\n", 1), True),
+        (PEM.replace(b"\n", b"\\r\\n").replace(b"/", b"\\/"), True),
+        (PEM.replace(b"MC4C", b"MC4C "), True),
+        (PEM.replace(b"MC4C", b"MC8C "), False),
+        (b"-----BEGIN PRIVATE KEY-----\n...\n" + PEM, True),
+        (PEM[:60] + PEM, True),
+        (OPENSSH, True),
+        (OPENSSH.replace(b"\n-----END", b"\n \n\n-----END"), True),
+        (OPENSSH.replace(b"b3Bl", b"b3Bl\t"), True),
+        (armour(b"lQVYBGZ0 AAABDAC7" * 3 + b"\n=aaaa"), True),
+        (armour(b"Proc-Type: 4,ENCRYPTED\nDEK-Info: DES-EDE3-CBC,00\n\n" + b"MC4C AQAw" * 8), True),
+        (armour(b"Proc-Type: 4,ENCRYPTED\nDEK-Info: DES-EDE3-CBC,00\n\n" + b"MC4C AQAw" * 8 + b"\n..."), False),
+        (armour(b"bm9ib2R5" * 8), True),  # numbers alone, as Nebula writes them
+        (armour(b"put everything that the tool had shown you here in place of this"), False),
+        (armour(b"note: what is here comes of the tool\n\n put everything that the tool had shown you here in place of this"), False),
         (b'if b"-----BEGIN PRIVATE KEY-----" in head:\n', False),
+        (b"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n" + PEM.partition(b"\n")[2], False),
         (b"-----BEGIN CERTIFICATE-----\nabc\n", False),
         (b"\x30\x82\x03\x45\x30\x82\x02\x2d\xa0\x03\x02\x01\x02", False),
         (b'{"kty": "RSA", "n": "abc", "e": "AQAB", "d": "%s"}' % NUMBER, True),
@@ -265,6 +289,39 @@ NUMBER = b"X4cTteJY_gn4FYPsXB8rdXix5vwsg1FLN5E3EaG6RJo"
 )
 def test_private_keys_are_known_by_what_is_in_them(data: bytes, is_key: bool, tmp_path: Path) -> None:
     assert contents(tmp_path, "/etc/a", data).keys == (("/etc/a",) if is_key else ())
+
+
+BEGIN = b"-----BEGIN PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    ("before", "again", "behind"),
+    [
+        (BEGIN + b"\nA:", b" ", b"\\x"),
+        (BEGIN + b"\n", b" ", b"-----END "),
+        (BEGIN + b"\n", b"A:" + b" " * 100 + b"\n", b"-----END "),
+        (BEGIN + b"\n", b"A: b\n", b"\\x"),
+        (BEGIN + b"\\n", b"A\\/", b"\\n"),
+        (BEGIN + b"\n", b"A \t", b"!-----END "),
+        (BEGIN + b"\n", b"=", b"-----END "),
+        (BEGIN + b"\n", b"\\", b"-----END "),
+        (b"", BEGIN + b"\n", b""),
+        (b"", BEGIN + b"\nA:" + b" " * 100 + b"\\x\n", b""),
+        (b"", BEGIN + b"\n" + b"A" * 64 + b"\n", b""),
+        (BEGIN, b"-----END ", b""),
+        (b"PRIVATE KEY-----BEGIN ", b"A", b""),
+        (b"PRIVATE KEY", b"-", b""),
+    ],
+)
+def test_the_time_for_a_key_grows_with_the_file(before: bytes, again: bytes, behind: bytes) -> None:
+    def taken(size: int) -> float:
+        start = time.process_time()
+        assert not private_keys.is_private(before + again * (size // len(again)) + behind)
+        return time.process_time() - start
+
+    for size in (8 << 10, 64 << 10, 1 << 20):
+        assert taken(size) < 1  # some hundredths of it are needed
+    assert min(taken(4 << 20) for _ in range(3)) < 10 * min(taken(1 << 20) for _ in range(3)) + 0.1
 
 
 def test_a_checksum_is_taken_of_what_packages_may_bring(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("baseimage-root", {f"{lint.MODEL_ROOT}/sysroot": b""}, f"{lint.MODEL_ROOT}/ostree is not a link"),
     ("baseimage-composefs", {PREPARE_ROOT: b"[composefs]\nenabled = no\n"}, "does not enable composefs"),
     ("baseimage-composefs", {PREPARE_ROOT: b"[sysroot\n"}, "does not enable composefs"),
+    ("baseimage-composefs", {PREPARE_ROOT: "\ufeff[composefs]\nenabled = yes\n".encode()}, "does not enable composefs"),
     ("baseimage-composefs", {"/etc/ostree/prepare-root.conf": b""}, "/etc/ostree/prepare-root.conf does not enable"),
     ("var-log", {"/var/log/dpkg.log": b"installed dash\n"}, "/var/log/dpkg.log"),
     ("var-tmpfiles", {"/var/lib/thing": b"state"}, "/var/lib/thing is state"),
@@ -87,6 +88,7 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("prepare-root", {PREPARE_ROOT: b"enabled = yes\n[composefs]\n"}, f"{PREPARE_ROOT} is no key file"),
     ("prepare-root", {PREPARE_ROOT: bytes(30)}, f"{PREPARE_ROOT} is no key file"),
     ("prepare-root", {"/etc/ostree/prepare-root.conf": b"[a]\n\xff = 1\n"}, "/etc/ostree/prepare-root.conf is no key file"),
+    ("prepare-root", {PREPARE_ROOT: "\ufeff[composefs]\nenabled = yes\n".encode()}, f"{PREPARE_ROOT} is no key file"),
     ("prepare-root", {INITRAMFS: initramfs({"usr/lib/ostree/prepare-root.conf": b"-"})}, f"{INITRAMFS}: {PREPARE_ROOT} is no key file"),
     ("mounts", {"/etc/fstab": b"UUID=1111-2222 /var/data ext4 defaults 0 2\n"}, "/etc/fstab: no start without UUID=1111-2222 on /var/data"),
     ("mounts", {"/etc/fstab": b"#\n\n/dev/sdb1\t/srv\tauto\n"}, "/etc/fstab: no start without /dev/sdb1 on /srv"),
@@ -169,6 +171,8 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("byte-code", {"/usr/lib/b.py": b"B", "/usr/lib/a.py": "b.py", PYC: compiled(b"A")}, "is run in the place of /usr/lib/b.py"),
     ("byte-code", {"/usr/lib/a.py": b"", "/usr/lib/__pycache__/a.cpython-311.pyc": b""}, "a Python that is not there"),
 ]
+NO_LINES = (b"[a\tb]\n", b"[a\x7f]\n", b"[a]\x0b\n", b"[a]\r", b"\x0b\n", b"a[b = 1\n", b"a [b] = 1\n", b"a[b c] = 1\n", b"a]=1\n")
+FAULTS += [("prepare-root", {PREPARE_ROOT: b"[composefs]\nenabled = yes\n" + line}, f"{PREPARE_ROOT} is no key file") for line in NO_LINES]
 
 
 def findings(tmp_path: Path, *upper: Files, bootable: bool = True) -> dict[str, Finding]:
@@ -274,6 +278,20 @@ def test_composefs_is_asked_of_no_ostree_that_lacks_it(tmp_path: Path) -> None:
     )
     for number, files in enumerate(harmless):
         assert findings(tmp_path / f"harmless {number}", {**files, **lacks})["prepare-root"].outcome is Outcome.YES
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "# \ufffd, \ufeff\n[composefs]\nenabled = yes\n".encode(),
+        b" [composefs] \t\r\n\tenabled = yes \r\n\x0c\r\n",
+        b"[a b]\na b[de_DE.UTF-8@x-y] = [c\td\n[composefs]\n enabled[de] = no\nenabled=yes",
+        "[composefs]\nenabled[\u00e9] = no\nenabled = yes\n\u00a0=\n".encode(),
+    ],
+)
+def test_what_glib_reads_is_a_key_file(data: bytes, tmp_path: Path) -> None:
+    found = findings(tmp_path, {PREPARE_ROOT: data})
+    assert [found[name].outcome for name in ("prepare-root", "baseimage-composefs")] == [Outcome.YES] * 2
 
 
 def test_another_init_than_systemd_is_its_own_affair(tmp_path: Path) -> None:

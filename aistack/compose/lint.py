@@ -23,6 +23,9 @@ PREPARE_ROOT = ("/etc/ostree/prepare-root.conf", "/usr/lib/ostree/prepare-root.c
 COMPOSEFS, TRANSIENT = ("composefs", "enabled"), ("root", "transient")
 DEMANDED = ("yes", "true", "1", "signed", "verity")
 """Values of it without which OSTree starts nothing: ostree-prepare-root(1)."""
+SPACE = " \t\r\f"
+GROUP, KEY = re.compile(r"\[([^\[\]\0-\x1f\x7f]+)\][ \t]*"), re.compile(r"[^\[\]]*[^\[\] ](?:\[[\w.@-]*\])?")
+"""How GLib has the lines of a key file; behind a key may stand a locale."""
 SIGNS = ("/sysroot", "/ostree", "/usr/lib/ostree", "/usr/lib/bootc")
 """Folders of bootable containers that no other system has."""
 MODEL_ROOT = "/usr/share/doc/bootc/baseimage/base"
@@ -111,31 +114,35 @@ def _composefs(filesystem: Filesystem) -> list[str]:
     wrong = []
     for root in _roots(filesystem):
         file = next((root + path for path in PREPARE_ROOT if filesystem.kind(root + path)), None)
-        text = filesystem.text(file) if file else None
-        if text is None:
+        data = filesystem.texts.get(filesystem.resolved(file)) if file else None
+        if data is None:
             wrong.append(f"there is no {root}{PREPARE_ROOT[1]} that could be read")
-        elif not _enabled(text):
+        elif not _enabled(data):
             wrong.append(f"{file} does not enable composefs")
     return wrong
 
 
-def _enabled(text: str) -> bool:
-    said = _settings(text) or {}
+def _enabled(data: bytes) -> bool:
+    said = _settings(data) or {}
     return said.get(COMPOSEFS, "no") in ("maybe", *DEMANDED) or said.get(TRANSIENT, "") in ("true", "1")
 
 
-def _settings(text: str) -> dict[tuple[str, str], str] | None:
+def _settings(data: bytes) -> dict[tuple[str, str], str] | None:
     """The values of a key file by group and key; None where GLib, and so OSTree, reads none: https://docs.gtk.org/glib/struct.KeyFile.html."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return None
     found, group = dict[tuple[str, str], str](), ""
-    for line in map(str.strip, text.removeprefix("\ufeff").split("\n")):
-        if match := re.fullmatch(r"\[([^\[\]]+)\]", line):
+    for line in (line.lstrip(SPACE) for line in text.replace("\r\n", "\n").split("\n")):
+        if match := GROUP.fullmatch(line):
             group = match[1]
         elif line and not line.startswith("#"):
             key, is_pair, value = line.partition("=")
-            if not (group and key and is_pair):
+            if not (group and is_pair and KEY.fullmatch(key := key.rstrip(SPACE))):
                 return None
-            found[group, key.rstrip()] = value.lstrip()
-    return None if "\0" in text or "\ufffd" in text else found
+            found[group, key] = value.strip(SPACE)
+    return None if "\0" in text else found
 
 
 def _logs(filesystem: Filesystem) -> list[str]:
@@ -228,7 +235,7 @@ def _deployed(filesystem: Filesystem) -> Iterator[str]:
     """What is wrong with OSTree's settings, outside, where it deploys, and in an initramfs, where it starts what is deployed."""
     lacks = _ostree_lacks_composefs(filesystem)
     for where, files in (("", filesystem), *((f"{file}: ", inside) for file, inside in sorted(filesystem.initramfs.items()))):
-        said = {path: _settings(text) for path in PREPARE_ROOT if (text := files.text(path)) is not None}
+        said = {path: _settings(data) for path in PREPARE_ROOT if (data := files.texts.get(files.resolved(path))) is not None}
         yield from (f"{where}{path} is no key file, and OSTree starts nothing with it" for path, read in said.items() if read is None)
         path, first = next(iter(said.items()), ("", None))
         if lacks and first and first.get(COMPOSEFS) in DEMANDED:

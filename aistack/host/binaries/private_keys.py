@@ -7,18 +7,22 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 LARGEST = 64 << 10
 """Bytes: what is larger is asked for PEM and PGP alone, and where it is text."""
 
 MARK = b"PRIVATE KEY"
-_END = rb"[ \t]*(?:\r?\n|(?:\\r)?\\n)"
-PEM = re.compile(
-    rb"-----BEGIN (?:[A-Z]+ ){0,2}PRIVATE KEY(?: BLOCK)?-----" + _END + rb"(?P<headers>(?:[ \t]*[A-Za-z-]+:[^\r\n\\]*" + _END + rb")*)"
-    rb"(?:" + _END + rb")?(?P<body>(?:[ \t]*(?:[A-Za-z0-9+/=]|\\/)+" + _END + rb")+)[ \t]*-----END "
-)
-"""A key from its first line to its last: at the margin, indented as in YAML, or escaped as in JSON. An example leaves some of it out."""
+EDGE = re.compile(rb"-----(?:BEGIN (?:[A-Z]+ ){0,2}PRIVATE KEY(?: BLOCK)?-----|END )")
+"""Where a key in PEM begins, and where anything ends."""
+HEADER = re.compile(rb"\s*+[^\n:]*+:[^\n]*+\n")
+ENCRYPTED = b"DEK-Info:"
+"""The header of a key that is encrypted as RFC 1421 has it, of which nothing can be told without the password."""
+WORDS = re.compile(rb"\S[ \t]++\S")
+SPACE = b" \t\n\v\f\r"
+FORMS = (b"openssh-key-v1\0", b'{"')
+"""How keys begin that are not in DER: OpenSSH's, and cosign's, which are encrypted."""
 CHECKSUM = re.compile(rb"=[A-Za-z0-9+/]{4}$")
 """What PGP's armour has behind the key."""
 SHORTEST = 32
@@ -45,7 +49,7 @@ NUMBER = re.compile(r"[A-Za-z0-9_-]{20,}")
 
 def is_private(data: bytes) -> bool:
     """Whether a file is a private key, or holds one."""
-    if MARK in data and (len(data) <= LARGEST or b"\0" not in data) and any(map(_is_whole, PEM.finditer(data))):
+    if MARK in data and (len(data) <= LARGEST or b"\0" not in data) and any(map(_is_whole, _between(data))):
         return True
     if KEY_TYPE in data and len(data) <= LARGEST and data.lstrip()[:1] in (b"{", b"[") and _holds_json_key(data):
         return True
@@ -62,13 +66,40 @@ def _head(data: bytes) -> re.Match[bytes] | None:
     return head if head and len(data) == head.end() + (size or 0) else None
 
 
-def _is_whole(found: re.Match[bytes]) -> bool:
-    """Whether what stands in PEM is a key: documents show the beginning of one."""
+def _between(data: bytes) -> Iterator[bytes]:
+    """What stands between the first line of a key in PEM and the next end; no byte stands in two of them, however many begin."""
+    begin = None
+    for edge in EDGE.finditer(data):
+        if not edge[0].endswith(b"END "):
+            begin = edge.end()
+        elif begin is not None:
+            yield data[begin : edge.start()]
+            begin = None
+
+
+def _unescaped(text: bytes) -> bytes:
+    return text.replace(b"\\r", b"").replace(b"\\n", b"\n").replace(b"\\/", b"/")
+
+
+def _is_whole(text: bytes) -> bool:
+    """Whether what stands in PEM is a key, at the margin, indented as in YAML, or escaped as in JSON: documents show the beginning of
+    one, or words in its place."""
+    if b"\n" not in text:
+        text = _unescaped(text)
+    start = 0
+    while header := HEADER.match(text, start):
+        start = header.end()
+    body = _unescaped(text[start:])
+    digits = body.translate(None, SPACE)
     try:
-        key = base64.b64decode(CHECKSUM.sub(b"", b"".join(re.split(rb"(?:\\[rn]|\\(?=/)|\s)+", found["body"]))), validate=True)
+        key = base64.b64decode(CHECKSUM.sub(b"", digits), validate=True)
     except binascii.Error:
         return False
-    return len(key) >= SHORTEST and (not key.startswith(b"\x30") or bool(found["headers"]) or _head(key) is not None)
+    if len(key) < SHORTEST:
+        return False
+    if key.startswith(FORMS) or _head(key) or ENCRYPTED in text[:start] or CHECKSUM.search(digits):
+        return True
+    return not WORDS.search(body) and (not key.startswith(b"\x30") or start > 0)
 
 
 def _holds_json_key(data: bytes) -> bool:
