@@ -146,6 +146,8 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("modes", {"/tmp": folder("/tmp", 0o755)}, "/tmp is no folder for everyone's files"),
     ("modes", {"/var/tmp": folder("/var/tmp", 0o1755)}, "/var/tmp is no folder for everyone's files"),
     ("modes", {LOADER_FILE: owned(binary(), mode=0o644), **LOADED}, f"{LOADER_FILE} may not be executed by everyone"),
+    ("modes", {"/opt/tool": binary(interpreter="//lib/own.so"), "/lib/own.so": owned(b"", mode=0o644)}, "/lib/own.so may not be executed"),
+    ("modes", {"/opt/tool": binary(interpreter="/opt/l"), "/opt/l": "//opt/own.so", "/opt/own.so": b""}, "/opt/own.so may not be executed"),
     ("modes", {f"{LIBRARIES}/liba.so.1": owned(binary(), mode=0o600)}, f"{LIBRARIES}/liba.so.1 may not be read by everyone"),
     ("modes", {**ELSEWHERE, "/usr/lib/own/b/liba.so.1.2": owned(binary(), mode=0o640)}, "/usr/lib/own/b/liba.so.1.2 may not be read by"),
     ("modes", {**ELSEWHERE, "/usr/lib/own/b": folder("", 0o700)}, "/usr/lib/own/b may not be passed by everyone"),
@@ -235,6 +237,12 @@ def test_what_need_not_be_a_fault_is_none(tmp_path: Path) -> None:
     }
     wrong = {name for name, finding in findings(tmp_path, harmless).items() if finding.outcome is Outcome.NO}
     assert wrong == {"var-tmpfiles"}  # a file below /var, though an empty one that tmpfiles.d makes
+
+
+@pytest.mark.parametrize("loader", ["ld-linux.so.2", "./lib/ld.so", "lib/../ld.so", ".", "..", "/", "//", "///", "//gone", "/a/../../b"])
+def test_a_loader_that_lies_nowhere_certain_is_not_looked_for(loader: str, tmp_path: Path) -> None:
+    found = findings(tmp_path, {"/opt/tool": binary(interpreter=loader)})["modes"]
+    assert (found.outcome, found.message) == (Outcome.YES, found.message)
 
 
 @pytest.mark.parametrize("mark", ["*", "!", "!!", "!*", "!locked", "!unset", "*LOCK*", "*NP*", "!unprovisioned", "x"])

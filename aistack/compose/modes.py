@@ -39,8 +39,9 @@ def wrong(filesystem: Filesystem) -> list[str]:
 
 def _loading(filesystem: Filesystem) -> Iterator[str]:
     """What keeps programs from being started: of their loaders, and of the libraries that these find by name, wherever they lie."""
-    for loader in sorted({binary.interpreter for binary in filesystem.binaries.values()} - {""}):
-        yield from _lacking(filesystem, loader, 0o555, "executed")
+    for loader in sorted({binary.interpreter for binary in filesystem.binaries.values()}):
+        if loader.startswith("/"):  # another is sought from where somebody happens to be
+            yield from _lacking(filesystem, loader, 0o555, "executed")
     folders = {filesystem.resolved(folder) for folder in searched_folders(filesystem)}
     for path in sorted(path for path in filesystem.entries if ".so" in path and posixpath.dirname(path) in folders):
         if filesystem.resolved(path) in filesystem.binaries:
@@ -50,7 +51,7 @@ def _loading(filesystem: Filesystem) -> Iterator[str]:
 def _lacking(filesystem: Filesystem, path: str, mode: int, done: str) -> Iterator[str]:
     """What on the way to a file, along its links, has not the mode with which everyone comes to it."""
     for _ in range(MOST_STEPS):
-        path = placed(filesystem.entries, path)[0]
+        path = placed(filesystem.entries, f"/{path.lstrip('/')}")[0]
         folder = path
         while folder != "/":
             folder = posixpath.dirname(folder)
