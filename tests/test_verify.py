@@ -195,6 +195,27 @@ def test_a_program_is_gone_through_once_for_all_its_names(tmp_path: Path) -> Non
     assert [tree.body.times for tree in trees if isinstance(tree.body, Counted)] == [3, 2]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"a{one} = a{one + 1}\n" for one in range(2000)) + 'a2000 = ""\nmade("/far", a0)\n',
+        "".join(f"from aistack.compose.render.node import a{one + 1} as a{one}\n" for one in range(2000))
+        + 'a2000 = ""\nmade("/far", a0)\n',
+        "".join(f'a{one} = f"{{a{one + 1}}}"\n' for one in range(500)) + 'a500 = ""\nmade("/far", a0)\n',
+        f'made("/far", ""{".encode()" * 900})\n',
+    ],
+)
+def test_a_text_that_is_too_far_away_is_not_sought(text: str, tmp_path: Path) -> None:
+    near = "".join(f"b{one} = b{one + 1}\n" for one in range(9)) + 'b9 = ""\nmade("/near", b0)\n'
+    found = read(tmp_path, [{f"{RENDER}/node.py": (text + near).encode()}])
+    assert Program(found).made() == {"/near": b""}
+
+
+def test_a_text_may_be_none_that_a_file_can_hold(tmp_path: Path) -> None:
+    found = read(tmp_path, [{f"{RENDER}/node.py": b'made("/a", "\\ud800")\n'}])
+    assert Program(found).made() == {"/a": b"\xed\xa0\x80"}
+
+
 @pytest.mark.parametrize("masked", ["/dev/null", b""])
 def test_what_needs_a_masked_unit_is_not_started(masked: bytes | str, tmp_path: Path) -> None:
     needs: Files = {"/usr/lib/systemd/system/multi-.target.d/x.conf": b"[Unit]\nBindsTo=disk.mount\n"}

@@ -13,6 +13,8 @@ MAKERS = ("aistack.compose.render.node", "aistack.compose.render.driver")
 """The modules that say which files a node gets, each by a call with its path and its text."""
 LONGEST = 1 << 20
 """Characters: no text that is made has more."""
+DEEPEST = 50
+"""Steps from an expression to the text that it stands for, through names and parts of expressions; ours have fewer than ten."""
 
 
 class Program:
@@ -54,32 +56,35 @@ class Program:
             for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)) if tree else ():
                 path, text, *_ = (*(self._said(name, one) for one in (*call.args, *(word.value for word in call.keywords))), None, None)
                 if path and text is not None and path.startswith("/"):
-                    found[path] = text.encode()
+                    found[path] = text.encode(errors="surrogatepass")
         return found
 
-    def _said(self, module: str, node: ast.expr | None) -> str | None:
-        """The text that an expression of a module stands for; None where it has to be computed."""
+    def _said(self, module: str, node: ast.expr | None, left: int = DEEPEST) -> str | None:
+        """The text that an expression of a module stands for, at most so many steps away; None where it has to be computed."""
+        if not left:
+            return None
         if isinstance(node, ast.Constant):
             return node.value if isinstance(node.value, str) else None
         if isinstance(node, ast.JoinedStr):
-            parts = [self._said(module, part) for part in node.values]
+            parts = [self._said(module, part, left - 1) for part in node.values]
             return "".join(filter(None, parts)) if None not in parts and sum(map(len, filter(None, parts))) <= LONGEST else None
         if isinstance(node, ast.FormattedValue):
-            return self._said(module, node.value) if node.conversion == -1 and node.format_spec is None else None
+            return self._said(module, node.value, left - 1) if node.conversion == -1 and node.format_spec is None else None
         if isinstance(node, ast.Call):
             is_encoded = isinstance(node.func, ast.Attribute) and node.func.attr == "encode" and not node.args
-            return self._said(module, node.func.value) if is_encoded and isinstance(node.func, ast.Attribute) else None
+            return self._said(module, node.func.value, left - 1) if is_encoded and isinstance(node.func, ast.Attribute) else None
         if isinstance(node, ast.Attribute):
             where = self._means(module).get(node.value.id) if isinstance(node.value, ast.Name) else None
-            return self._constant(".".join(where), node.attr) if isinstance(where, tuple) else None
-        return self._constant(module, node.id) if isinstance(node, ast.Name) else None
+            return self._constant(".".join(where), node.attr, left - 1) if isinstance(where, tuple) else None
+        return self._constant(module, node.id, left - 1) if isinstance(node, ast.Name) else None
 
-    def _constant(self, module: str, name: str) -> str | None:
-        if (module, name) not in self._texts:
+    def _constant(self, module: str, name: str, left: int) -> str | None:
+        if left and (module, name) not in self._texts:
             self._texts[module, name] = None  # of what stands for itself
             meant = self._means(module).get(name)
-            self._texts[module, name] = self._constant(*meant) if isinstance(meant, tuple) else self._said(module, meant)
-        return self._texts[module, name]
+            found = self._constant(*meant, left - 1) if isinstance(meant, tuple) else self._said(module, meant, left - 1)
+            self._texts[module, name] = found
+        return self._texts.get((module, name))
 
     def _means(self, module: str) -> dict[str, ast.expr | tuple[str, str]]:
         """What a module's names stand for: the first value that each gets, or the module that it is imported from and its name there."""
