@@ -26,6 +26,10 @@ PYC = "/usr/lib/__pycache__/a.cpython-313.pyc"
 INITRAMFS = f"/usr/lib/modules/{KERNEL}/initramfs.img"
 SHADOW = b"root:*:18262:0:99999:7:::\n"
 
+EMPTY_PROGRAM = owned(b"", mode=0o755)
+OTHER_INITS: tuple[Files, ...] = tuple(
+    {"/usr/sbin/init": f"../bin/{name}", f"/usr/bin/{name}": EMPTY_PROGRAM} for name in ("runit", "s6-svscan", "finit", "upstart", "tini")
+)
 LOADER_FILE = f"{LIBRARIES}/ld-linux-x86-64.so.2"
 LOADED: Files = {"/lib64": "usr/lib64", LOADER: f"{LIBRARIES}/ld-linux-x86-64.so.2", "/usr/bin/tool": program()}
 ELSEWHERE: Files = {
@@ -72,6 +76,8 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("init", {"/.wh.sbin": b""}, "/sbin/init is not there"),
     ("init", {"/usr/lib/systemd/.wh.systemd": b""}, "/sbin/init is not there, or leads to nothing"),
     ("init", {"/usr/sbin/init": "/usr/bin/kmod"}, "/sbin/init leads to /usr/bin/kmod"),
+    ("init", {"/usr/sbin/init": "../bin/runit", "/usr/bin/runit": EMPTY_PROGRAM}, "/sbin/init leads to /usr/bin/runit"),
+    ("init", {"/usr/sbin/init": b"exec /usr/lib/systemd/systemd\n"}, "/usr/sbin/init, which may be executed by nobody"),
     ("init", {"/usr/sbin/modprobe": "/usr/bin/dash"}, "/sbin/modprobe leads to /usr/bin/dash"),
     ("init", {f"{SYSTEMD_UNITS}/.wh.default.target": b""}, "there is no default.target"),
     ("init", {f"{SYSTEMD_UNITS}/.wh.multi-user.target": b""}, "multi-user.target, which is no target"),
@@ -289,7 +295,7 @@ def test_another_init_than_systemd_is_its_own_affair(tmp_path: Path) -> None:
         "/usr/lib/systemd/.wh.systemd": b"",
         f"{SYSTEMD_UNITS}/.wh.default.target": b"",
         "/usr/sbin/init": "openrc-init",
-        "/usr/sbin/openrc-init": b"",
+        "/usr/sbin/openrc-init": EMPTY_PROGRAM,
         "/usr/sbin/.wh.modprobe": b"",
     }
     assert findings(tmp_path, other)["init"].outcome is Outcome.YES
@@ -304,7 +310,10 @@ def test_a_system_that_no_ostree_deploys_has_to_start_as_well(tmp_path: Path) ->
         Outcome.YES: (
             {},
             {"/etc/systemd/system/default.target": f"{SYSTEMD_UNITS}/rescue.target"},
-            {"/usr/lib/systemd/.wh.systemd": b"", "/usr/sbin/init": "../bin/busybox", "/usr/bin/busybox": b""},
+            {"/usr/lib/systemd/.wh.systemd": b"", "/usr/sbin/init": "../bin/busybox", "/usr/bin/busybox": EMPTY_PROGRAM},
+            *OTHER_INITS,
+            {"/usr/sbin/init": "runit", "/usr/sbin/runit": EMPTY_PROGRAM, f"{SYSTEMD_UNITS}/.wh.default.target": b""},
+            {"/usr/lib/systemd/.wh.systemd": b"", "/usr/sbin/init": b"#!/bin/sh\nexec /usr/bin/serve\n"},
         ),
         Outcome.UNKNOWN: (
             {"/usr/sbin/.wh.init": b""},
@@ -313,6 +322,11 @@ def test_a_system_that_no_ostree_deploys_has_to_start_as_well(tmp_path: Path) ->
         ),
         Outcome.NO: (
             {"/usr/sbin/init": "/usr/lib/gone"},
+            {"/usr/sbin/init": "../bin/kmod"},
+            {"/usr/sbin/init": "../bin/false", "/usr/lib/systemd/.wh.systemd": b""},
+            {"/usr/sbin/init": "../bin/runit", "/usr/bin/runit": owned(b"", mode=0o644)},
+            {"/usr/sbin/init": "../bin", "/usr/lib/systemd/.wh.systemd": b""},
+            {"/usr/sbin/init": b"#!/usr/bin/gone\n"},
             {"/usr/lib/systemd/.wh.systemd": b""},
             {"/etc/systemd/system/multi-user.target": "/dev/null"},
         ),
