@@ -158,6 +158,11 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("modes", {**ELSEWHERE, "/usr/lib/own/b/liba.so.1.2": owned(binary(), mode=0o640)}, "/usr/lib/own/b/liba.so.1.2 may not be read by"),
     ("modes", {**ELSEWHERE, "/usr/lib/own/b": folder("", 0o700)}, "/usr/lib/own/b may not be passed by everyone"),
     ("modes", {**ELSEWHERE, "/etc/alternatives": folder("", 0o744)}, "/etc/alternatives may not be passed by everyone"),
+    (
+        "modes",
+        {f"{LIBRARIES}/liba.so": "/root/liba.so", "/.wh.root": b"", "/root": folder("", 0o700), "/root/liba.so": binary()},
+        "/root may",
+    ),
     ("modes", {"/etc/passwd": owned(b"root:x:0:0::/root:/bin/sh\n", mode=0o600)}, "/etc/passwd may not be read by everyone"),
     ("modes", {"/etc/group": owned(b"root:x:0:\n", mode=0o640)}, "/etc/group may not be read by everyone"),
     ("modes", {"/etc/shadow": owned(SHADOW, mode=0o644)}, "/etc/shadow may be read by everyone"),
@@ -248,6 +253,24 @@ def test_what_need_not_be_a_fault_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("loader", ["ld-linux.so.2", "./lib/ld.so", "lib/../ld.so", ".", "..", "/", "//", "///", "//gone", "/a/../../b"])
 def test_a_loader_that_lies_nowhere_certain_is_not_looked_for(loader: str, tmp_path: Path) -> None:
     found = findings(tmp_path, {"/opt/tool": binary(interpreter=loader)})["modes"]
+    assert (found.outcome, found.message) == (Outcome.YES, found.message)
+
+
+@pytest.mark.parametrize("home", ["/var/roothome", "/var/home/ada", "/root", "/home/ada"])
+def test_what_lies_in_somebodys_home_is_for_nobody_else(home: str, tmp_path: Path) -> None:
+    files: Files = {
+        **{path: content for path, content in LOADED.items() if path != "/lib64"},
+        LOADER_FILE: binary(),
+        "/etc/ld.so.conf": f"include ld.so.conf.d/*.conf\n{home}\n".encode(),
+        "/etc/ld.so.conf.d/own.conf": f"{home}/conda/lib\n".encode(),
+        home: folder("", 0o700),
+        f"{home}/liba.so": binary(),
+        f"{home}/conda/lib/liba.so.1": owned(binary(), mode=0o600),
+        f"{home}/conda/bin/tool": binary(interpreter=f"{home}/conda/lib/ld.so"),
+        f"{home}/conda/lib/ld.so": owned(binary(), mode=0o640),
+    }
+    below = {path: content for path, content in healthy().items() if path not in ("/root", "/home")}
+    (found,) = (one for one in verify_image(read(tmp_path, [below, files]), bootable=False) if one.name == "modes")
     assert (found.outcome, found.message) == (Outcome.YES, found.message)
 
 
