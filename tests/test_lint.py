@@ -26,6 +26,10 @@ PYC = "/usr/lib/__pycache__/a.cpython-313.pyc"
 INITRAMFS = f"/usr/lib/modules/{KERNEL}/initramfs.img"
 SHADOW = b"root:*:18262:0:99999:7:::\n"
 
+EMPTY_PROGRAM = owned(b"", mode=0o755)
+OTHER_INITS: tuple[Files, ...] = tuple(
+    {"/usr/sbin/init": f"../bin/{name}", f"/usr/bin/{name}": EMPTY_PROGRAM} for name in ("runit", "s6-svscan", "finit", "upstart", "tini")
+)
 LOADER_FILE = f"{LIBRARIES}/ld-linux-x86-64.so.2"
 LOADED: Files = {"/lib64": "usr/lib64", LOADER: f"{LIBRARIES}/ld-linux-x86-64.so.2", "/usr/bin/tool": program()}
 ELSEWHERE: Files = {
@@ -73,6 +77,8 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("init", {"/.wh.sbin": b""}, "/sbin/init is not there"),
     ("init", {"/usr/lib/systemd/.wh.systemd": b""}, "/sbin/init is not there, or leads to nothing"),
     ("init", {"/usr/sbin/init": "/usr/bin/kmod"}, "/sbin/init leads to /usr/bin/kmod"),
+    ("init", {"/usr/sbin/init": "../bin/runit", "/usr/bin/runit": EMPTY_PROGRAM}, "/sbin/init leads to /usr/bin/runit"),
+    ("init", {"/usr/sbin/init": b"exec /usr/lib/systemd/systemd\n"}, "/usr/sbin/init, which may be executed by nobody"),
     ("init", {"/usr/sbin/modprobe": "/usr/bin/dash"}, "/sbin/modprobe leads to /usr/bin/dash"),
     ("init", {f"{SYSTEMD_UNITS}/.wh.default.target": b""}, "there is no default.target"),
     ("init", {f"{SYSTEMD_UNITS}/.wh.multi-user.target": b""}, "multi-user.target, which is no target"),
@@ -148,10 +154,17 @@ FAULTS: list[tuple[str, Files, str]] = [
     ("modes", {"/tmp": folder("/tmp", 0o755)}, "/tmp is no folder for everyone's files"),
     ("modes", {"/var/tmp": folder("/var/tmp", 0o1755)}, "/var/tmp is no folder for everyone's files"),
     ("modes", {LOADER_FILE: owned(binary(), mode=0o644), **LOADED}, f"{LOADER_FILE} may not be executed by everyone"),
+    ("modes", {"/opt/tool": binary(interpreter="//lib/own.so"), "/lib/own.so": owned(b"", mode=0o644)}, "/lib/own.so may not be executed"),
+    ("modes", {"/opt/tool": binary(interpreter="/opt/l"), "/opt/l": "//opt/own.so", "/opt/own.so": b""}, "/opt/own.so may not be executed"),
     ("modes", {f"{LIBRARIES}/liba.so.1": owned(binary(), mode=0o600)}, f"{LIBRARIES}/liba.so.1 may not be read by everyone"),
     ("modes", {**ELSEWHERE, "/usr/lib/own/b/liba.so.1.2": owned(binary(), mode=0o640)}, "/usr/lib/own/b/liba.so.1.2 may not be read by"),
     ("modes", {**ELSEWHERE, "/usr/lib/own/b": folder("", 0o700)}, "/usr/lib/own/b may not be passed by everyone"),
     ("modes", {**ELSEWHERE, "/etc/alternatives": folder("", 0o744)}, "/etc/alternatives may not be passed by everyone"),
+    (
+        "modes",
+        {f"{LIBRARIES}/liba.so": "/root/liba.so", "/.wh.root": b"", "/root": folder("", 0o700), "/root/liba.so": binary()},
+        "/root may",
+    ),
     ("modes", {"/etc/passwd": owned(b"root:x:0:0::/root:/bin/sh\n", mode=0o600)}, "/etc/passwd may not be read by everyone"),
     ("modes", {"/etc/group": owned(b"root:x:0:\n", mode=0o640)}, "/etc/group may not be read by everyone"),
     ("modes", {"/etc/shadow": owned(SHADOW, mode=0o644)}, "/etc/shadow may be read by everyone"),
@@ -241,6 +254,30 @@ def test_what_need_not_be_a_fault_is_none(tmp_path: Path) -> None:
     assert wrong == {"var-tmpfiles"}  # a file below /var, though an empty one that tmpfiles.d makes
 
 
+@pytest.mark.parametrize("loader", ["ld-linux.so.2", "./lib/ld.so", "lib/../ld.so", ".", "..", "/", "//", "///", "//gone", "/a/../../b"])
+def test_a_loader_that_lies_nowhere_certain_is_not_looked_for(loader: str, tmp_path: Path) -> None:
+    found = findings(tmp_path, {"/opt/tool": binary(interpreter=loader)})["modes"]
+    assert (found.outcome, found.message) == (Outcome.YES, found.message)
+
+
+@pytest.mark.parametrize("home", ["/var/roothome", "/var/home/ada", "/root", "/home/ada"])
+def test_what_lies_in_somebodys_home_is_for_nobody_else(home: str, tmp_path: Path) -> None:
+    files: Files = {
+        **{path: content for path, content in LOADED.items() if path != "/lib64"},
+        LOADER_FILE: binary(),
+        "/etc/ld.so.conf": f"include ld.so.conf.d/*.conf\n{home}\n".encode(),
+        "/etc/ld.so.conf.d/own.conf": f"{home}/conda/lib\n".encode(),
+        home: folder("", 0o700),
+        f"{home}/liba.so": binary(),
+        f"{home}/conda/lib/liba.so.1": owned(binary(), mode=0o600),
+        f"{home}/conda/bin/tool": binary(interpreter=f"{home}/conda/lib/ld.so"),
+        f"{home}/conda/lib/ld.so": owned(binary(), mode=0o640),
+    }
+    below = {path: content for path, content in healthy().items() if path not in ("/root", "/home")}
+    (found,) = (one for one in verify_image(read(tmp_path, [below, files]), bootable=False) if one.name == "modes")
+    assert (found.outcome, found.message) == (Outcome.YES, found.message)
+
+
 @pytest.mark.parametrize("mark", ["*", "!", "!!", "!*", "!locked", "!unset", "*LOCK*", "*NP*", "!unprovisioned", "x"])
 def test_what_no_password_becomes_is_none(mark: str, tmp_path: Path) -> None:
     """As distributions write it: Amazon Linux has `*LOCK*`, systemd-sysusers `!unprovisioned`."""
@@ -299,7 +336,7 @@ def test_another_init_than_systemd_is_its_own_affair(tmp_path: Path) -> None:
         "/usr/lib/systemd/.wh.systemd": b"",
         f"{SYSTEMD_UNITS}/.wh.default.target": b"",
         "/usr/sbin/init": "openrc-init",
-        "/usr/sbin/openrc-init": b"",
+        "/usr/sbin/openrc-init": EMPTY_PROGRAM,
         "/usr/sbin/.wh.modprobe": b"",
     }
     assert findings(tmp_path, other)["init"].outcome is Outcome.YES
@@ -314,7 +351,10 @@ def test_a_system_that_no_ostree_deploys_has_to_start_as_well(tmp_path: Path) ->
         Outcome.YES: (
             {},
             {"/etc/systemd/system/default.target": f"{SYSTEMD_UNITS}/rescue.target"},
-            {"/usr/lib/systemd/.wh.systemd": b"", "/usr/sbin/init": "../bin/busybox", "/usr/bin/busybox": b""},
+            {"/usr/lib/systemd/.wh.systemd": b"", "/usr/sbin/init": "../bin/busybox", "/usr/bin/busybox": EMPTY_PROGRAM},
+            *OTHER_INITS,
+            {"/usr/sbin/init": "runit", "/usr/sbin/runit": EMPTY_PROGRAM, f"{SYSTEMD_UNITS}/.wh.default.target": b""},
+            {"/usr/lib/systemd/.wh.systemd": b"", "/usr/sbin/init": b"#!/bin/sh\nexec /usr/bin/serve\n"},
         ),
         Outcome.UNKNOWN: (
             {"/usr/sbin/.wh.init": b""},
@@ -323,6 +363,11 @@ def test_a_system_that_no_ostree_deploys_has_to_start_as_well(tmp_path: Path) ->
         ),
         Outcome.NO: (
             {"/usr/sbin/init": "/usr/lib/gone"},
+            {"/usr/sbin/init": "../bin/kmod"},
+            {"/usr/sbin/init": "../bin/false", "/usr/lib/systemd/.wh.systemd": b""},
+            {"/usr/sbin/init": "../bin/runit", "/usr/bin/runit": owned(b"", mode=0o644)},
+            {"/usr/sbin/init": "../bin", "/usr/lib/systemd/.wh.systemd": b""},
+            {"/usr/sbin/init": b"#!/usr/bin/gone\n"},
             {"/usr/lib/systemd/.wh.systemd": b""},
             {"/etc/systemd/system/multi-user.target": "/dev/null"},
         ),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from images_read import Files
+from kernel_samples import at, driver_module
 from test_checks import base, judged
 
 from aistack.compose.findings import Outcome
@@ -23,7 +24,7 @@ CONF, KARGS = "/etc/modprobe.d/more.conf", "/usr/lib/bootc/kargs.d/90.toml"
         ("uint", "0 0xffffffff 4294967295 +1"),
         ("byte", "0 255 0xff"),
         ("short", "-32768 32767"),
-        ("ullong", "18446744073709551615"),
+        ("ullong", f"18446744073709551615 0x{'0' * 5000}1 {'0' * 5000}7"),
         ("hexint", "ff 0xff 08"),
         ("bool", "1 0 y n Y N yes no on off true false"),
         ("bint", "1 no"),
@@ -43,7 +44,9 @@ def test_what_the_kernel_takes(kind: str, values: str) -> None:
     ("kind", "values"),
     [
         ("int", ["yes", "", "1,2", "08", "0x", "0xg", "1 ", "1k", "2147483648", "-2147483649", "0xffffffff", None]),
-        ("uint", ["-1", "4294967296", "on"]),
+        ("uint", ["-1", "4294967296", "on", "9" * 5000, f"0x{'f' * 5000}"]),
+        ("long", ["9223372036854775808", "-9223372036854775809", f"-{'9' * 5000}"]),
+        ("ullong", ["18446744073709551616", "1" + "0" * 20]),
         ("byte", ["256", "-1"]),
         ("hexint", ["xyz", "0x"]),
         ("bool", ["", "2", "o", "ok", "maybe"]),
@@ -86,6 +89,14 @@ def test_a_driver_with_such_an_option_is_named(files: Files, word: str, base: Fi
 def test_other_options_are_the_administrators(text: bytes, base: Filesystem, tmp_path: Path) -> None:
     finding = judged(base, tmp_path, {CONF: text})["driver-enabled"]
     assert (finding.outcome, finding.message) == (Outcome.YES, finding.message)
+
+
+@pytest.mark.parametrize("name", ["nvidia(", "nvidia[", "nvidia+", "nvidia\\"])
+def test_a_module_may_be_called_anything(name: str, base: Filesystem, tmp_path: Path) -> None:
+    files = {**at(f"kernel/own/{name}.ko", driver_module()), CONF: f"options {name} NVreg_EnableMSI=yes\n".encode()}
+    finding = judged(base, tmp_path, files)["driver-enabled"]
+    said = f"{name} is not loaded with the option NVreg_EnableMSI=yes"
+    assert (finding.outcome, said in finding.message) == (Outcome.NO, True), finding.message
 
 
 def test_options_of_a_name_that_the_line_does_not_pass_on_are_none(base: Filesystem, tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ LACKS: list[tuple[dict[str, bytes], Inside, str]] = [
     (without("usr/lib/systemd/systemd-udevd"), {}, "systemd-udevd.service names /usr/lib/systemd/systemd-udevd"),
     (without("usr/bin/udevadm"), {}, "systemd-udev-trigger.service names udevadm, which is not there"),
     (without("usr/bin/systemctl"), {}, "initrd-switch-root.service names systemctl, which is not there"),
+    (SYSTEMD, {f"{OWN}/initrd-cleanup.service.d/a.conf": b"[Service]\nExecCondition=/usr/bin/gone\n"}, "names /usr/bin/gone"),
+    (SYSTEMD, {f"{OWN}/initrd-cleanup.service.d/a.conf": b"[Service]\nExecStartPre=+@/usr/bin/gone a\n"}, "names /usr/bin/gone"),
     (without("usr/sbin/modprobe"), {}, "there is no modprobe, by which the kernel loads the root's file system (ext4)"),
     (without("bin/sh"), {}, "/bin/sh leads to no file"),
 ]
@@ -97,6 +99,10 @@ BOOTC: Inside = {
     f"{OWN}/initrd-root-fs.target.wants/bootc-root-setup.service": "../bootc-root-setup.service",
 }
 BUSYBOX = elf_samples.initramfs({"init": b"#!/bin/sh\n", "bin/sh": elf_samples.binary(), **{ROOT: elf_samples.binary()}})
+MAY_FAIL = (
+    b"[Service]\nExecStartPre=-/gone\nExecStart=@-/gone a\nExecStartPost=/gone\nExecReload=/gone\nExecStop=/gone\nExecStopPost=/gone\n"
+)
+NOT_NEEDED: Inside = {f"{OWN}/{name}.service.d/a.conf": MAY_FAIL for name in ("systemd-udevd", "systemd-udev-trigger", "initrd-parse-etc")}
 PROGRAMS = ("usr/lib/systemd/systemd", "usr/lib/libc.so.6", "lib64/ld-linux-x86-64.so.2")
 
 
@@ -106,6 +112,7 @@ PROGRAMS = ("usr/lib/systemd/systemd", "usr/lib/libc.so.6", "lib64/ld-linux-x86-
         (systemd_initramfs(MADE), {}),
         (systemd_initramfs(MADE), NOT_DEPLOYED),
         (systemd_initramfs(MADE, OLDER, units("initrd.target")), {}),  # which starts the default target
+        (systemd_initramfs(MADE, NOT_NEEDED), {}),
         (systemd_initramfs(MADE, LATER), {}),  # as older modules for dracut have it
         (systemd_initramfs(MADE, BOOTC, without(ROOT, f"{UNITS}/ostree-prepare-root.service")), {}),
         (systemd_initramfs({}, starts=without("usr/sbin/modprobe", f"{UNITS}/systemd-udevd.service", "usr/bin/udevadm")), BUILT_IN),

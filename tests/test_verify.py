@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import elf_samples
@@ -170,6 +171,49 @@ def test_a_program_says_every_file_that_its_gates_are_held_to(tmp_path: Path) ->
     made = (file for file in (*render.render_node(), *render.render_driver("nvidia")) if isinstance(file, RenderedFile))
     held = {file.path: file.content for file in made if HELD.fullmatch(file.path)}
     assert len(held) > 20 and held.items() <= told.items()
+
+
+class Counted(list[ast.stmt]):
+    """Statements that count how often they are gone through."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[ast.stmt]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_a_program_is_gone_through_once_for_all_its_names(tmp_path: Path) -> None:
+    """Programs have thousands of names, which would take minutes if all of them were looked at for each."""
+    text = "".join(f'from aistack.a import b{one}\nc{one} = "/{one}"\nmade(c{one}, c{one})\nmade(b{one}, "")\n' for one in range(20))
+    program = Program(read(tmp_path, [{f"{RENDER}/node.py": text.encode(), f"{PACKAGE}/a.py": b'b1 = "/b"\n'}]))
+    trees = [tree for name in ("aistack.compose.render.node", "aistack.a") if (tree := program.module(name))]
+    for tree in trees:
+        tree.body = Counted(tree.body)
+    assert program.made() == {"/b": b"", **{f"/{one}": f"/{one}".encode() for one in range(20)}}
+    assert len(set(program.imported(trees[0]))) == 20
+    assert [tree.body.times for tree in trees if isinstance(tree.body, Counted)] == [3, 2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"a{one} = a{one + 1}\n" for one in range(2000)) + 'a2000 = ""\nmade("/far", a0)\n',
+        "".join(f"from aistack.compose.render.node import a{one + 1} as a{one}\n" for one in range(2000))
+        + 'a2000 = ""\nmade("/far", a0)\n',
+        "".join(f'a{one} = f"{{a{one + 1}}}"\n' for one in range(500)) + 'a500 = ""\nmade("/far", a0)\n',
+        f'made("/far", ""{".encode()" * 900})\n',
+    ],
+)
+def test_a_text_that_is_too_far_away_is_not_sought(text: str, tmp_path: Path) -> None:
+    near = "".join(f"b{one} = b{one + 1}\n" for one in range(9)) + 'b9 = ""\nmade("/near", b0)\n'
+    found = read(tmp_path, [{f"{RENDER}/node.py": (text + near).encode()}])
+    assert Program(found).made() == {"/near": b""}
+
+
+def test_a_text_may_be_none_that_a_file_can_hold(tmp_path: Path) -> None:
+    found = read(tmp_path, [{f"{RENDER}/node.py": b'made("/a", "\\ud800")\n'}])
+    assert Program(found).made() == {"/a": b"\xed\xa0\x80"}
 
 
 @pytest.mark.parametrize("masked", ["/dev/null", b""])

@@ -13,6 +13,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
+from aistack.compose.checks.references import unfit
 from aistack.compose.checks.systemd import DEFAULT, SHELLS, Units
 from aistack.compose.checks.tree import boots
 from aistack.compose.findings import Check, Exemption
@@ -44,7 +45,9 @@ NOT_NEEDED = ("noauto", "nofail", "x-systemd.automount")
 SYSTEMD = "/usr/lib/systemd/systemd"
 INITS = re.compile(r"init|systemd|[\w+-]+-init|busybox|dinit|sinit")
 LOADERS = re.compile(r"modprobe|kmod|busybox.*|toybox")
-"""What programs are called that init and modprobe may be links to, where there is systemd."""
+"""What programs are called that init and modprobe may be links to, where there is systemd; and init alone, only where OSTree deploys."""
+NO_INITS = re.compile(r"kmod|modprobe|systemctl|udevadm|coreutils|true|false|nologin")
+"""Programs that end at once, or refuse to be the first one; there are too many inits for a list of them all."""
 
 
 def wanted(path: str) -> bool:
@@ -213,20 +216,25 @@ def _state(filesystem: Filesystem) -> list[str]:
 def _init(filesystem: Filesystem) -> list[str] | str:
     """Whether what starts a system is there: only names tell what a program is, so a link to one of another name is wrong.
 
-    Kernels and modules are in images that are no systems, too: for their nodes, or for machines that a program of theirs starts.
+    Kernels and modules are in images that are no systems, too: for their nodes, or for machines that a program of theirs starts. Such an
+    image may have systemd and start something else, so that only what surely starts nothing is wrong there.
     """
     named = filesystem.kind(posixpath.join(filesystem.resolved("/sbin"), "init"))
     deployed = any(filesystem.kind(path) for path in SIGNS)
     if not deployed and not (named and boots(filesystem)):
         return "whether it is a system cannot be told: there is no kernel, or no /sbin/init"
-    wrong = []
-    for path, names in (("/sbin/init", INITS), ("/sbin/modprobe", LOADERS)):
-        end = filesystem.resolved(path)
-        if not filesystem.kind(end) and path == "/sbin/init":
-            wrong.append(f"{path} is not there, or leads to nothing")
-        elif filesystem.kind(end) and filesystem.kind(SYSTEMD) and not names.fullmatch(posixpath.basename(end)):
-            wrong.append(f"{path} leads to {end}")
-    if filesystem.kind(SYSTEMD):
+    wrong, has_systemd = list[str](), bool(filesystem.kind(SYSTEMD))
+    init, modprobe = filesystem.resolved("/sbin/init"), filesystem.resolved("/sbin/modprobe")
+    called = posixpath.basename(init)
+    if not filesystem.kind(init):
+        wrong.append("/sbin/init is not there, or leads to nothing")
+    elif NO_INITS.fullmatch(called) or (deployed and has_systemd and not INITS.fullmatch(called)):
+        wrong.append(f"/sbin/init leads to {init}")
+    elif problem := unfit(filesystem, init, ()):
+        wrong.append(f"/sbin/init leads to {init}, which {problem}")
+    if has_systemd and filesystem.kind(modprobe) and not LOADERS.fullmatch(posixpath.basename(modprobe)):
+        wrong.append(f"/sbin/modprobe leads to {modprobe}")
+    if has_systemd and (deployed or init == filesystem.resolved(SYSTEMD)):
         wrong += _first(filesystem, Units(filesystem=filesystem), deployed=deployed)
     return wrong
 

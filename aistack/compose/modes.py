@@ -15,6 +15,8 @@ PASSED = re.compile(
     r"/(?:etc|run|var|usr(?:/local)?)?|(?:/usr(?:/local)?)?/(?:s?bin|lib\d*|lib/(?:systemd|[^/]+-linux-[^/]+)|libexec|share)"
 )
 """Folders that every program passes on its way."""
+HOMES = ("/root/", "/home/", "/var/roothome/", "/var/home/")
+"""Folders of people's own, for whom alone programs and libraries in them may be."""
 KNOWN_TO_ALL, KNOWN_TO_ROOT = ("/etc/passwd", "/etc/group"), ("/etc/shadow", "/etc/gshadow")
 EVERYONES = ("/tmp", "/var/tmp")
 """Folders in which everyone may write, and nobody delete what is another's: file-hierarchy(7)."""
@@ -38,10 +40,12 @@ def wrong(filesystem: Filesystem) -> list[str]:
 
 
 def _loading(filesystem: Filesystem) -> Iterator[str]:
-    """What keeps programs from being started: of their loaders, and of the libraries that these find by name, wherever they lie."""
-    for loader in sorted({binary.interpreter for binary in filesystem.binaries.values()} - {""}):
-        yield from _lacking(filesystem, loader, 0o555, "executed")
-    folders = {filesystem.resolved(folder) for folder in searched_folders(filesystem)}
+    """What keeps everybody's programs from being started: of their loaders, and of the libraries that these find by name."""
+    for loader in sorted({binary.interpreter for path, binary in filesystem.binaries.items() if not path.startswith(HOMES)}):
+        if loader.startswith("/"):  # another is sought from where somebody happens to be
+            yield from _lacking(filesystem, loader, 0o555, "executed")
+    searched = map(filesystem.resolved, searched_folders(filesystem))
+    folders = {folder for folder in searched if not f"{folder}/".startswith(HOMES)}
     for path in sorted(path for path in filesystem.entries if ".so" in path and posixpath.dirname(path) in folders):
         if filesystem.resolved(path) in filesystem.binaries:
             yield from _lacking(filesystem, path, 0o444, "read")
@@ -50,7 +54,7 @@ def _loading(filesystem: Filesystem) -> Iterator[str]:
 def _lacking(filesystem: Filesystem, path: str, mode: int, done: str) -> Iterator[str]:
     """What on the way to a file, along its links, has not the mode with which everyone comes to it."""
     for _ in range(MOST_STEPS):
-        path = placed(filesystem.entries, path)[0]
+        path = placed(filesystem.entries, f"/{path.lstrip('/')}")[0]
         folder = path
         while folder != "/":
             folder = posixpath.dirname(folder)

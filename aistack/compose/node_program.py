@@ -13,6 +13,8 @@ MAKERS = ("aistack.compose.render.node", "aistack.compose.render.driver")
 """The modules that say which files a node gets, each by a call with its path and its text."""
 LONGEST = 1 << 20
 """Characters: no text that is made has more."""
+DEEPEST = 50
+"""Steps from an expression to the text that it stands for, through names and parts of expressions; ours have fewer than ten."""
 
 
 class Program:
@@ -22,6 +24,8 @@ class Program:
         self.filesystem = filesystem
         self._modules: dict[str, ast.Module | None] = {}
         self._texts: dict[tuple[str, str], str | None] = {}
+        self._bound: dict[str, frozenset[str]] = {}
+        self._meant: dict[str, dict[str, ast.expr | tuple[str, str]]] = {}
 
     def module(self, name: str) -> ast.Module | None:
         """A module as it was written."""
@@ -41,7 +45,7 @@ class Program:
                 yield from (alias.name for alias in node.names if alias.name.startswith("aistack."))
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level and f"{node.module}.".startswith("aistack."):
                 yield node.module
-                if (source := self.module(node.module)) is not None and not (bound := _bound(source)) & {"__getattr__", "*"}:
+                if self.module(node.module) is not None and not (bound := self._binds(node.module)) & {"__getattr__", "*"}:
                     yield from (f"{node.module}.{alias.name}" for alias in node.names if alias.name not in {*bound, "*"})
 
     def made(self) -> dict[str, bytes]:
@@ -52,39 +56,53 @@ class Program:
             for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)) if tree else ():
                 path, text, *_ = (*(self._said(name, one) for one in (*call.args, *(word.value for word in call.keywords))), None, None)
                 if path and text is not None and path.startswith("/"):
-                    found[path] = text.encode()
+                    found[path] = text.encode(errors="surrogatepass")
         return found
 
-    def _said(self, module: str, node: ast.expr | None) -> str | None:
-        """The text that an expression of a module stands for; None where it has to be computed."""
+    def _said(self, module: str, node: ast.expr | None, left: int = DEEPEST) -> str | None:
+        """The text that an expression of a module stands for, at most so many steps away; None where it has to be computed."""
+        if not left:
+            return None
         if isinstance(node, ast.Constant):
             return node.value if isinstance(node.value, str) else None
         if isinstance(node, ast.JoinedStr):
-            parts = [self._said(module, part) for part in node.values]
+            parts = [self._said(module, part, left - 1) for part in node.values]
             return "".join(filter(None, parts)) if None not in parts and sum(map(len, filter(None, parts))) <= LONGEST else None
         if isinstance(node, ast.FormattedValue):
-            return self._said(module, node.value) if node.conversion == -1 and node.format_spec is None else None
+            return self._said(module, node.value, left - 1) if node.conversion == -1 and node.format_spec is None else None
         if isinstance(node, ast.Call):
             is_encoded = isinstance(node.func, ast.Attribute) and node.func.attr == "encode" and not node.args
-            return self._said(module, node.func.value) if is_encoded and isinstance(node.func, ast.Attribute) else None
+            return self._said(module, node.func.value, left - 1) if is_encoded and isinstance(node.func, ast.Attribute) else None
         if isinstance(node, ast.Attribute):
-            where = self._imports(module).get(node.value.id) if isinstance(node.value, ast.Name) else None
-            return self._constant(".".join(where), node.attr) if where else None
-        return self._constant(module, node.id) if isinstance(node, ast.Name) else None
+            where = self._means(module).get(node.value.id) if isinstance(node.value, ast.Name) else None
+            return self._constant(".".join(where), node.attr, left - 1) if isinstance(where, tuple) else None
+        return self._constant(module, node.id, left - 1) if isinstance(node, ast.Name) else None
 
-    def _constant(self, module: str, name: str) -> str | None:
-        if (module, name) not in self._texts:
+    def _constant(self, module: str, name: str, left: int) -> str | None:
+        if left and (module, name) not in self._texts:
             self._texts[module, name] = None  # of what stands for itself
-            tree, where = self.module(module), self._imports(module).get(name)
-            values = (node.value for node in tree.body if isinstance(node, ast.Assign) and _names(node) == [name]) if tree else ()
-            self._texts[module, name] = self._constant(*where) if where else self._said(module, next(iter(values), None))
-        return self._texts[module, name]
+            meant = self._means(module).get(name)
+            found = self._constant(*meant, left - 1) if isinstance(meant, tuple) else self._said(module, meant, left - 1)
+            self._texts[module, name] = found
+        return self._texts.get((module, name))
 
-    def _imports(self, module: str) -> dict[str, tuple[str, str]]:
-        """What a module imports by name: the module that it comes from, and what it is called there."""
-        tree = self.module(module)
-        nodes = (node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module and not node.level) if tree else ()
-        return {alias.asname or alias.name: (node.module or "", alias.name) for node in nodes for alias in node.names}
+    def _means(self, module: str) -> dict[str, ast.expr | tuple[str, str]]:
+        """What a module's names stand for: the first value that each gets, or the module that it is imported from and its name there."""
+        if module not in self._meant:
+            values, imports, tree = dict[str, ast.expr](), dict[str, tuple[str, str]](), self.module(module)
+            for node in tree.body if tree else ():
+                if isinstance(node, ast.Assign) and len(names := _names(node)) == 1:
+                    values.setdefault(names[0], node.value)
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    imports |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
+            self._meant[module] = {**values, **imports}
+        return self._meant[module]
+
+    def _binds(self, module: str) -> frozenset[str]:
+        if module not in self._bound:
+            tree = self.module(module)
+            self._bound[module] = _bound(tree) if tree else frozenset()
+        return self._bound[module]
 
 
 def _names(node: ast.Assign) -> list[str]:

@@ -10,6 +10,8 @@ import re
 
 BITS = {"byte": 8, "short": 16, "ushort": 16, "int": 32, "uint": 32, "hexint": 32, "long": 64, "ulong": 64, "ullong": 64}
 SIGNED = ("short", "int", "long")
+MOST_DIGITS = 20
+"""Decimal ones, of the largest number of 64 bits."""
 NUMBER, HEXADECIMAL = (
     re.compile(r"([-+]?)(0x[0-9a-f]+|0[0-7]*|[1-9]\d*)", re.IGNORECASE),
     re.compile(r"(\+?)(?:0x)?([0-9a-f]+)", re.IGNORECASE),
@@ -37,5 +39,7 @@ def _is_number(kind: str, value: str) -> bool:
         return False
     digits = match[2].lower()
     base = 16 if kind == "hexint" or digits.startswith("0x") else 8 if digits.startswith("0") else 10
+    if base == 10 and len(digits) > MOST_DIGITS:  # more than Python may read
+        return False
     number, most = int(digits, base), 1 << BITS[kind] - (kind in SIGNED)
     return number < most or (match[1] == "-" and number == most)

@@ -284,7 +284,7 @@ def _refused(module: Module, name: str, settings: kmod.Configuration, told: Iter
     modprobe gives it those of its file's name, of the aliases for that and, by `$CMDLINE_OPTS`, of names whose `install` line asks for it.
     """
     kinds = {kmod.normal(parameter): kind for parameter, kind in module.parameters}
-    passed = re.compile(rf"(?<!\w){name.replace('_', '[-_]')}\s[^;&|]*\$CMDLINE_OPTS")
+    passed = re.compile(rf"(?<!\w){re.escape(name).replace('_', '[-_]')}\s[^;&|]*\$CMDLINE_OPTS")
     own = {name} | {called for called in (*settings.options, *settings.install) if name in settings.aliased(called)}
     own |= {called for called, command in settings.install.items() if passed.search(command)}
     for word in (word for called in sorted(own) for word in (*settings.options.get(called, ()), *_options(told, called))):

@@ -20,6 +20,7 @@ UNIT = re.compile(r".*\.(?:service|socket|mount|swap|conf)")
 SETTING = re.compile(r"^[ \t]*(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 COMMAND = re.compile(r"([@\-:+!|]*)\"?([^\s\"]*).*")
 EXEC = re.compile(r"Exec(?:Condition|StartPre|Start|StartPost|Reload|Stop|StopPre|StopPost)")
+START, STARTING = "ExecStart", re.compile(r"Exec(?:Condition|StartPre|Start)")
 CONDITIONS = ("ConditionPathExists", "ConditionFileIsExecutable", "ConditionPathIsDirectory", "ConditionFileNotEmpty")
 PULLS = {"Also", "BindsTo", "OnFailure", "OnSuccess", "Requires", "Requisite", "Service", "Sockets", "Unit", "Upholds", "Wants"}
 MASK = "/dev/null"
@@ -72,14 +73,19 @@ def started_programs(filesystem: Filesystem) -> Iterator[Command]:
                 yield Command(path=path, setting=key, before=command[1], program=command[2])
 
 
-def programs(said: Iterable[tuple[str, str]]) -> list[str]:
-    """The programs of a unit by its settings and those of its drop-ins, of which an empty one takes back what was said before."""
-    found: dict[str, list[str]] = {}
+def needed_programs(said: Iterable[tuple[str, str]]) -> list[str]:
+    """The programs that a unit needs to start, by its settings and those of its drop-ins: an empty one takes back what was said before.
+
+    One with `-` before it may fail, but for the first that a unit runs all of whose own may: without it, nothing of the unit happens.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
     for key, value in said:
         command = COMMAND.fullmatch(value)
-        if EXEC.fullmatch(key) and command:
-            found[key] = [*found.get(key, ()), command[2]] if value else []
-    return [program for every in found.values() for program in every]
+        if STARTING.fullmatch(key) and command:
+            found[key] = [*found.get(key, ()), (command[1], command[2])] if value else []
+    needed = {key: [program for before, program in every if "-" not in before] for key, every in found.items()}
+    needed[START] = needed.get(START) or [program for _, program in found.get(START, ())[:1]]
+    return [program for every in needed.values() for program in every]
 
 
 def _units(filesystem: Filesystem) -> list[str]:

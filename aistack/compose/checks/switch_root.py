@@ -58,7 +58,7 @@ def _not_started(inside: Filesystem, units: Units, name: str) -> Iterator[str]:
         yield why
     elif not _is_file(inside, path):
         yield f"{name} is not there" if not path else f"{path} leads to nothing"
-    for program in references.programs(units.settings(name)):
+    for program in references.needed_programs(units.settings(name)):
         if problem := references.unfit(inside, program, references.SYSTEMD_PATH):
             yield f"{name} names {program}, which {problem}"
 
